@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from vocabkit.core.config import Config, dump_toml, load_config, parse_override
+from vocabkit.core.errors import ConfigError
+
+
+class Table(Config):
+    size: int = 3
+    name: str = "x"
+    quota: dict[str, float] = Field(default_factory=dict)
+
+
+class Root(Config):
+    table: Table = Table()
+    rate: float = 0.3
+    codes: tuple[str, ...] = ()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "c.toml"
+    file.write_text("rate = 0.5\n[table]\nsize = 64_000\n", encoding="utf-8")
+    return file
+
+
+def test_overrides_are_toml_and_bare_words_are_text(path: Path) -> None:
+    root = load_config(
+        Root, path, ["table.name=no", 'codes=["no", "sv"]', "table.quota.yor_Latn=2"]
+    )
+    assert root.table.name == "no"
+    assert root.codes == ("no", "sv")
+    assert root.table.quota == {"yor_Latn": 2.0}
+    assert root.table.size == 64_000
+
+
+def test_dump_reads_back_equal(path: Path) -> None:
+    root = load_config(
+        Root, path, ['table.name=a "quoted" \\ ▁\t', 'table.quota={yor_Latn=0.1, "x y"=1e-7}']
+    )
+    path.write_text(dump_toml(root, "two\nlines"), encoding="utf-8")
+    assert load_config(Root, path) == root
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("table.sise=3", ["table.sise", "did you mean table.size"]),
+        ("table.size=many", ["table.size", "'many'"]),
+        ("vocab=2", ["unknown key vocab"]),
+        ("nothing", ["expected key=value"]),
+        ("a b=[", ["cannot be read"]),
+    ],
+)
+def test_a_mistake_names_key_and_value(path: Path, override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(Root, path, [override])
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("a = ", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(Root, bad)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(Root, tmp_path / "none.toml")
+
+
+def test_override_text() -> None:
+    assert parse_override("a.b=64_000") == {"a": {"b": 64000}}
+    assert parse_override("a=uniform") == {"a": "uniform"}

@@ -1,0 +1,241 @@
+import gzip
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vocabkit.core.errors import CorpusError, CountsError, OutputError
+from vocabkit.core.provenance import read_manifest
+from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.merging import merge_counts
+from vocabkit.corpus.sources import open_corpus
+from vocabkit.corpus.word_counts import WordCounts
+
+ONE = CountOptions(workers=1)
+
+
+def lines(seed: int, size: int, words: int = 300) -> list[str]:
+    draw = random.Random(seed)
+    return [
+        " ".join(f"w{int(draw.random() ** 3 * words)}" for _ in range(draw.randint(1, 12)))
+        for _ in range(size)
+    ]
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    root = tmp_path / "corpus"
+    (root / "yor_Latn").mkdir(parents=True)
+    (root / "eng_Latn.txt").write_text("\n".join(lines(0, 400)) + "\n", encoding="utf-8")
+    for index in range(3):
+        (root / "yor_Latn" / f"{index}.txt").write_text(
+            "\n".join(lines(index + 1, 150)), encoding="utf-8"
+        )
+    return root
+
+
+def expected(held_out: float = 0.02) -> WordCounts:
+    yoruba = [line for index in range(3) for line in lines(index + 1, 150)]
+    return WordCounts.from_texts({"eng_Latn": lines(0, 400), "yor_Latn": yoruba}, held_out=held_out)
+
+
+def test_a_count_equals_counting_in_memory(corpus_folder: Path, tmp_path: Path) -> None:
+    report = count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+    counts = WordCounts.load(tmp_path / "counts")
+    assert counts == expected()
+    assert counts.fingerprint == expected().fingerprint
+    assert [(row.language, row.sources) for row in report.rows] == [
+        ("eng_Latn", 1),
+        ("yor_Latn", 3),
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "counts"]
+    manifest = read_manifest(tmp_path / "counts")
+    assert {Path(name.split(": ")[1]).name for name in manifest["inputs"]} == {
+        "eng_Latn.txt", "0.txt", "1.txt", "2.txt",
+    }  # fmt: skip
+
+
+def test_processes_threads_and_tiny_memory_give_the_same_counts(
+    corpus_folder: Path, tmp_path: Path
+) -> None:
+    corpus = open_corpus(corpus_folder)
+    wanted = expected().fingerprint
+    # 20 kB a worker: every batch is flushed as a run, so sums are made on disk.
+    small = CountOptions(workers=2, memory=40_000)
+    count_corpus(corpus, tmp_path / "a", small)
+    assert WordCounts.load(tmp_path / "a").fingerprint == wanted
+    with ThreadPoolExecutor(3) as pool:
+        count_corpus(corpus, tmp_path / "b", CountOptions(workers=3), executor=pool)
+    assert WordCounts.load(tmp_path / "b").fingerprint == wanted
+    assert WordCounts.load(tmp_path / "a") == expected()
+
+
+def test_the_written_config_counts_the_same_again(corpus_folder: Path, tmp_path: Path) -> None:
+    count_corpus(open_corpus(corpus_folder), tmp_path / "a", ONE)
+    count_corpus(open_corpus(tmp_path / "a" / "config.toml"), tmp_path / "b", ONE)
+    assert WordCounts.load(tmp_path / "b") == expected()
+
+
+def test_an_update_counts_only_what_is_new(corpus_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "counts"
+    late = corpus_folder / "yor_Latn" / "2.txt"
+    text = late.read_bytes()
+    late.unlink()
+    count_corpus(open_corpus(corpus_folder), out, ONE)
+    late.write_bytes(text)
+    (corpus_folder / "hau_Latn.txt").write_text("sannu\n", encoding="utf-8")
+    with pytest.raises(OutputError, match="not empty"):
+        count_corpus(open_corpus(corpus_folder), out, ONE)
+    report = count_corpus(open_corpus(corpus_folder), out, ONE, update=True)
+    assert {row.language: row.sources for row in report.rows} == {
+        "eng_Latn": 0, "hau_Latn": 1, "yor_Latn": 1,
+    }  # fmt: skip
+    counts = WordCounts.load(out)
+    assert counts == expected() + WordCounts.from_texts({"hau_Latn": ["sannu"]}, held_out=0.02)
+    assert len(read_manifest(out)["inputs"]) == 5
+    moved = corpus_folder.rename(tmp_path / "moved")
+    assert count_corpus(open_corpus(moved), out, ONE, update=True).rows[0].sources == 0
+    assert WordCounts.load(out) == counts
+    moved.rename(corpus_folder)
+    late.write_bytes(text + b"\nmore")
+    with pytest.raises(CountsError, match=r"2\.txt: has changed"):
+        count_corpus(open_corpus(corpus_folder), out, ONE, update=True)
+    with pytest.raises(CountsError, match="held_out"):
+        count_corpus(open_corpus(corpus_folder), out, CountOptions(held_out=0.5), update=True)
+
+
+def test_merging_shards_equals_counting_them_together(corpus_folder: Path, tmp_path: Path) -> None:
+    folders = []
+    for index in range(3):
+        part = tmp_path / f"part{index}"
+        part.mkdir()
+        (corpus_folder / "yor_Latn" / f"{index}.txt").rename(part / "yor_Latn.txt")
+        folders.append(tmp_path / f"counts{index}")
+        count_corpus(open_corpus(part), folders[-1], ONE)
+    merged = merge_counts(folders, tmp_path / "all")
+    assert merged.languages["yor_Latn"] == expected().languages["yor_Latn"]
+
+
+class Interrupts(ThreadPoolExecutor):
+    """Counts two shards, then Ctrl-C."""
+
+    calls = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls += 1
+        future = super().submit(fn, *args, **kwargs)
+        future.result()
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return future
+
+
+def test_an_interrupted_count_leaves_no_output_and_resumes(
+    corpus_folder: Path, tmp_path: Path
+) -> None:
+    corpus = open_corpus(corpus_folder)
+    with pytest.raises(KeyboardInterrupt), Interrupts(1) as pool:
+        count_corpus(corpus, tmp_path / "counts", ONE, executor=pool)
+    assert not (tmp_path / "counts").exists()
+    report = count_corpus(corpus, tmp_path / "counts", ONE)
+    assert report.resumed == 2
+    assert WordCounts.load(tmp_path / "counts") == expected()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "counts"]
+
+
+def test_a_shard_that_changed_since_the_interruption_is_counted_again(
+    corpus_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts(1) as pool:
+        count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE, executor=pool)
+    (corpus_folder / "eng_Latn.txt").write_text("changed\n", encoding="utf-8")
+    count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+    counts = WordCounts.load(tmp_path / "counts").languages["eng_Latn"]
+    assert [*counts.train.words, *counts.held_out.words] == ["changed"]
+
+
+def test_an_error_names_the_file_and_leaves_no_output(corpus_folder: Path, tmp_path: Path) -> None:
+    path = corpus_folder / "yor_Latn" / "1.txt"
+    path.write_bytes(b"fine\nfine\ncaf\xe9\n")
+    for workers in (1, 2):
+        with pytest.raises(CorpusError, match=r"1\.txt:3"):
+            count_corpus(
+                open_corpus(corpus_folder), tmp_path / "counts", CountOptions(workers=workers)
+            )
+        assert not (tmp_path / "counts").exists()
+    path.unlink()
+    packed = corpus_folder / "yor_Latn" / "3.txt.gz"
+    packed.write_bytes(gzip.compress(b"a b c\n" * 1000)[:-20])
+    with pytest.raises(CorpusError, match=r"3\.txt\.gz"):
+        count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+
+
+def test_min_count_is_applied_to_the_sum_and_what_it_drops_is_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus" / "yor_Latn"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("rare common common once\n", encoding="utf-8")
+    (folder / "b.txt").write_text("rare common\n", encoding="utf-8")
+    options = CountOptions(held_out=0.0, min_count=2, workers=1)
+    report = count_corpus(open_corpus(tmp_path / "corpus"), tmp_path / "counts", options)
+    counts = WordCounts.load(tmp_path / "counts").languages["yor_Latn"]
+    assert dict(counts.train.rows()) == {("common", False): (3, 2), ("rare", False): (2, 2)}
+    assert report.rows[0].discarded == counts.totals.discarded == 1
+    assert counts.totals.words == 6
+    assert counts.characters["o"] == sum("rarecommoncommononcerarecommon".count(c) for c in "o")
+
+
+@pytest.mark.parametrize(
+    "options", [CountOptions(held_out=1.0), CountOptions(held_out=-0.1), CountOptions(min_count=0)]
+)
+def test_bad_options(corpus_folder: Path, tmp_path: Path, options: CountOptions) -> None:
+    with pytest.raises(CountsError, match="expected"):
+        count_corpus(open_corpus(corpus_folder), tmp_path / "counts", options)
+
+
+BIG = """
+import sys, resource
+from pathlib import Path
+from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.sources import open_corpus
+if __name__ == "__main__":
+    options = CountOptions(held_out=0.0, memory=int(sys.argv[3]), workers=1)
+    count_corpus(open_corpus(sys.argv[1]), Path(sys.argv[2]), options)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_corpus_with_more_distinct_words_than_memory_holds(tmp_path: Path) -> None:
+    """Two million distinct words, 400 MB in a dict, counted right under a 128 MB setting."""
+    root = tmp_path / "corpus"
+    root.mkdir()
+    with (root / "eng_Latn.txt").open("w", encoding="utf-8") as file:
+        for repeat in range(2):
+            for start in range(0, 2_000_000, 20):
+                file.write(" ".join(f"distinct-word-{i}" for i in range(start, start + 20)) + "\n")
+            assert repeat < 2
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    peaks = {}
+    for memory in (128 << 20, 4 << 30):
+        run = subprocess.run(
+            [sys.executable, "-c", BIG, str(root), str(tmp_path / str(memory)), str(memory)],
+            capture_output=True, text=True, check=True, env=environment,
+        )  # fmt: skip
+        peaks[memory] = int(run.stdout) * 1024
+    bounded, free = (
+        WordCounts.load(tmp_path / str(128 << 20)),
+        WordCounts.load(tmp_path / str(4 << 30)),
+    )
+    assert bounded.fingerprint == free.fingerprint
+    table = bounded.languages["eng_Latn"].train
+    assert len(table) == 2_000_000
+    assert set(table.count.tolist()) == {2}
+    assert peaks[128 << 20] < 0.6 * peaks[4 << 30]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0

@@ -1,0 +1,183 @@
+import string
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import unicodedata2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocabkit.core.errors import ConfigError, CountsError
+from vocabkit.core.scripts import script_of
+from vocabkit.corpus.normalization import (
+    RULES,
+    active_characters,
+    charsmap_for,
+    combining_sequences,
+    compile_charsmap,
+    decompile,
+    load_normalizer,
+)
+from vocabkit.corpus.span_cache import count_mismatches, derive_spans
+from vocabkit.corpus.spans import build_spans
+from vocabkit.corpus.white_space import DELIMITERS
+from vocabkit.corpus.word_counts import WordCounts
+
+ALPHABET = "abẹo\u0323\u0301\u200c\u200dｶﾞカー用字1२9,.▁ัำก \tﬁКи한ᄒ\u1161\u00a0´"
+
+
+def spans_of(text: str, rule: str = "nmt_nfkc", digits: str = "sentencepiece") -> Counter[str]:
+    words = WordCounts.from_texts({"x": [text]}).languages["x"].train
+    table, _ = build_spans(words, load_normalizer(rule), digits)
+    return Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
+
+
+def naive_spans(text: str, digits: str) -> Counter[str]:
+    """The rule as SentencePiece's piece check states it, one character at a time, over the whole line."""
+    processor = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc", escape_whitespaces=True)
+    found: Counter[str] = Counter()
+    span, script, run = "", "", 0
+
+    def digit(character: str) -> bool:
+        return unicodedata2.category(character) == "Nd"
+
+    for character in processor.normalize(text):
+        current = script_of(character)
+        if current in ("Hira", "Kana") or character == "ー":
+            current = "Hani"
+        if current == "Zinh":
+            current = script
+        cut = character == "▁" or bool(script and current and current != script)
+        if digits == "single":
+            cut = cut or digit(character) or (bool(span) and digit(span[-1]))
+        elif digits == "groups" and span not in ("", "▁"):
+            cut = cut or digit(character) != digit(span[-1]) or (digit(character) and run % 3 == 0)
+        if cut and span:
+            found[span] += 1
+            span, run = "", 0
+        span += character
+        script = "" if character == "▁" else current
+        run = run + 1 if digit(character) else 0
+    if span:
+        found[span] += 1
+    return found
+
+
+@given(
+    st.text(alphabet=ALPHABET, max_size=25), st.sampled_from(["sentencepiece", "single", "groups"])
+)
+def test_spans_of_words_equal_spans_of_the_line(text: str, digits: str) -> None:
+    assert spans_of(text, "nmt_nfkc", digits) == naive_spans(text, digits)
+
+
+def test_traps_of_the_field() -> None:
+    assert spans_of("iPhone用 3kg") == Counter(["▁iPhone", "用", "▁3", "kg"])
+    assert spans_of("می\u200cخواهم") == Counter(["▁می", "▁خواهم"])
+    assert spans_of("می\u200cخواهم", "nfc") == Counter(["▁می\u200cخواهم"])
+    assert list(spans_of("ทำ")) == ["▁ท\u0e4dา"]
+    assert list(spans_of("ทำ", "nfc")) == ["▁ทำ"]
+    assert spans_of("a\tb▁c") == Counter(["▁a", "▁b", "▁c"])
+    assert spans_of("a▁b", "identity") == Counter(["▁a", "▁b"])
+    assert spans_of("$25. 9", digits="single") == Counter(["▁$", "2", "5", ".", "▁", "9"])
+    assert spans_of("x12345 12345", digits="groups") == Counter(["▁x", "123", "45", "▁123", "45"])
+
+
+def test_yoruba_typed_two_ways_is_one_span_under_nfc_and_two_under_nmt_nfkc() -> None:
+    text = "o\u0323\u0301 o\u0301\u0323"
+    assert len(spans_of(text, "nfc")) == 1
+    assert len(spans_of(text, "nmt_nfkc")) == 2
+
+
+def test_span_tables_are_the_same_for_any_order_of_words() -> None:
+    words = ["用iPhone", "b", "a,b", "kg3", "iPhone用"]
+    tables = []
+    for order in (words, words[::-1]):
+        counts = WordCounts.from_texts({"x": [" ".join(order)]})
+        tables.append(build_spans(counts.languages["x"].train, load_normalizer("nfkc"))[0])
+    for name in ("text", "offsets", "count", "documents", "key"):
+        assert np.array_equal(getattr(tables[0], name), getattr(tables[1], name))
+    assert tables[0].characters() == Counter("▁用iPhone▁b▁a,b▁kg3▁iPhone用")
+
+
+def test_an_empty_table_and_words_that_normalise_to_nothing() -> None:
+    assert spans_of("") == Counter()
+    assert spans_of("\u0001 a") == Counter(["▁a"])
+
+
+def test_cut_runs_continue() -> None:
+    text = "字" * 1_000 + "用" * 10
+    assert spans_of(text) == Counter(["▁" + "字" * 1_000, "用" * 10])
+
+
+@given(st.text(alphabet=ALPHABET, max_size=12), st.sampled_from(RULES))
+def test_a_word_without_active_characters_is_its_own_normal_form(word: str, rule: str) -> None:
+    normalizer = load_normalizer(rule)
+    if not any(active_characters(normalizer)[ord(c)] for c in word):
+        assert normalizer.normalize(word) == word
+        assert normalizer.apply_charsmap([word]) == [word]
+
+
+def test_every_delimiter_is_a_space_under_every_rule() -> None:
+    for rule in RULES:
+        normalizer = load_normalizer(rule)
+        assert {normalizer.normalize(c) for c in DELIMITERS} == {" "}
+        assert set(normalizer.apply_charsmap(DELIMITERS)) == {" "}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_the_charsmap_is_the_normal_form_on_every_single_character(form: str) -> None:
+    normalizer = load_normalizer(form.lower())
+    characters = [
+        chr(c) for c in range(0x30000) if not 0xD800 <= c < 0xE000 and chr(c) not in DELIMITERS
+    ]
+    assert normalizer.apply_charsmap(characters) == [
+        unicodedata2.normalize(form, c) for c in characters
+    ]
+    decomposed = [unicodedata2.normalize("NFD", c) for c in characters]
+    assert normalizer.apply_charsmap(decomposed) == [
+        unicodedata2.normalize(form, d) for d in decomposed
+    ]
+
+
+def test_sequences_met_in_the_text_join_the_charsmap() -> None:
+    # a circumflex above, dot below twice, horn: more marks than any composed character has
+    words = ["a\u0302\u0323\u0331x", "o\u0301\u0328\u0323"]
+    counts = WordCounts.from_texts({"vie_Latn": [" ".join(words)]})
+    spans = derive_spans(counts, "nfc")
+    assert spans.normalizer.apply_charsmap(words) == [
+        unicodedata2.normalize("NFC", w) for w in words
+    ]
+    assert set(count_mismatches(spans).values()) <= {0}
+    assert list(combining_sequences("ae\u0301\u0323b")) == ["e\u0301\u0323"]
+    same, left = charsmap_for(load_normalizer("nfc"), [])
+    assert (same, left) == (load_normalizer("nfc"), 0)
+
+
+def test_charsmaps_compile_and_decompile() -> None:
+    rules = {"a": "b", "cd": "", "ｶﾞ": "ガ", "x": "x"}
+    assert decompile(compile_charsmap(rules)) == {"a": "b", "cd": "", "ｶﾞ": "ガ"}
+    assert compile_charsmap({"x": "x"}) == b""
+    with pytest.raises(ConfigError, match="expected one of nmt_nfkc"):
+        load_normalizer("nfd")
+
+
+def test_spans_are_cached_beside_the_counts_and_a_damaged_cache_is_made_again(
+    tmp_path: Path,
+) -> None:
+    counts = WordCounts.from_texts({"x": ["a b", "b c"], "y": [string.ascii_letters]})
+    counts.save(tmp_path)
+    loaded = WordCounts.load(tmp_path)
+    first = derive_spans(loaded)
+    files = sorted(tmp_path.glob("spans/*/*.npz"))
+    assert [f.name for f in files] == ["x.npz", "y.npz"]
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    second = derive_spans(loaded, workers=1)
+    for code in ("x", "y"):
+        assert second.languages[code].strings() == first.languages[code].strings()
+    assert loaded.fingerprint == counts.fingerprint
+    with pytest.raises(CountsError, match="zul_Latn: not in the counts"):
+        derive_spans(loaded, languages=["zul_Latn"])
+    with pytest.raises(ConfigError, match=r"vocabulary\.digits"):
+        derive_spans(loaded, digits="none")

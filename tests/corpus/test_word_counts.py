@@ -1,0 +1,149 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocabkit.core.errors import CountsError
+from vocabkit.corpus.merging import merge_counts
+from vocabkit.corpus.tally import Tally
+from vocabkit.corpus.word_counts import RUN_LIMIT, WordCounts
+
+TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
+DOCUMENTS = st.lists(TEXT, max_size=8)
+CORPORA = st.dictionaries(
+    st.sampled_from(["eng_Latn", "yor_Latn", "zho_Hans"]), DOCUMENTS, max_size=3
+)
+
+
+def naive(documents: list[str]) -> tuple[Counter[str], Counter[str]]:
+    """Count by the definition: runs between delimiters, each document once for frequency."""
+    delimiters = " \t\u00a0\u3000"
+    count: Counter[str] = Counter()
+    frequency: Counter[str] = Counter()
+    for text in documents:
+        word = ""
+        words = []
+        for character in text + " ":
+            if character in delimiters:
+                words += [word] if word else []
+                word = ""
+            else:
+                word += character
+        count.update(words)
+        frequency.update(set(words))
+    return count, frequency
+
+
+@given(DOCUMENTS)
+def test_counts_equal_the_definition(documents: list[str]) -> None:
+    counts = WordCounts.from_texts({"eng_Latn": documents}).languages["eng_Latn"]
+    count, frequency = naive(documents)
+    assert dict(counts.train.rows()) == {(w, False): (count[w], frequency[w]) for w in count}
+    assert list(counts.train.words) == sorted(counts.train.words)
+    characters = Counter[str]()
+    for word, n in count.items():
+        for character in word:
+            characters[character] += n
+    assert counts.characters == characters
+    assert counts.totals.documents == len(documents)
+    assert counts.totals.words == count.total()
+    assert counts.totals.characters == sum(map(len, documents))
+    assert counts.totals.bytes == sum(len(d.encode()) for d in documents)
+
+
+@given(CORPORA, CORPORA, CORPORA)
+def test_addition_is_associative_and_commutative(
+    a: dict[str, list[str]], b: dict[str, list[str]], c: dict[str, list[str]]
+) -> None:
+    x, y, z = (WordCounts.from_texts(t, held_out=0.3) for t in (a, b, c))
+    assert (x + y) + z == x + (y + z)
+    assert x + y == y + x
+    together = {code: a.get(code, []) + b.get(code, []) for code in sorted({*a, *b})}
+    assert x + y == WordCounts.from_texts(together, held_out=0.3)
+    assert (x + y).fingerprint == WordCounts.from_texts(together, held_out=0.3).fingerprint
+
+
+@settings(max_examples=12, deadline=None)
+@given(CORPORA, CORPORA)
+def test_folders_merge_as_memory_adds(
+    tmp_path_factory: pytest.TempPathFactory, a: dict[str, list[str]], b: dict[str, list[str]]
+) -> None:
+    root = tmp_path_factory.mktemp("merge")
+    x, y = (WordCounts.from_texts(t, held_out=0.3) for t in (a, b))
+    for name, counts in (("x", x), ("y", y)):
+        (root / name).mkdir()
+        counts.save(root / name)
+    merged = merge_counts([root / "x", root / "y"], root / "xy")
+    assert merged == x + y
+    assert merged.fingerprint == (x + y).fingerprint
+    assert merge_counts([root / "y", root / "x"], root / "yx").fingerprint == merged.fingerprint
+
+
+def test_saved_counts_load_equal(tmp_path: Path) -> None:
+    counts = WordCounts.from_texts(
+        {"eng_Latn": ["a b\x00 'q\"", "x" * 2500], "yor_Latn": []}, held_out=0.5
+    )
+    counts.save(tmp_path)
+    loaded = WordCounts.load(tmp_path)
+    assert loaded == counts
+    assert loaded.totals == counts.totals
+    assert loaded.fingerprint == counts.fingerprint
+
+
+def test_held_out_is_a_share_of_documents_decided_by_their_text() -> None:
+    documents = [f"document {i}" for i in range(5_000)]
+    tally = Tally(0.1)
+    tally.add(documents)
+    held = tally.totals[1].documents
+    # 5,000 draws at 0.1: five standard deviations are 106.
+    assert 394 < held < 606
+    other = Tally(0.1)
+    for document in reversed(documents):
+        other.add([document])
+    assert other.counts("eng_Latn") == tally.counts("eng_Latn")
+    doubled = WordCounts.from_texts({"x": [*documents, *documents]}, held_out=0.1).languages["x"]
+    assert doubled.held_out_totals.documents == 2 * held
+    assert (
+        WordCounts.from_texts({"x": documents}, held_out=0.0).languages["x"].held_out_totals.words
+        == 0
+    )
+
+
+def test_a_long_run_is_cut_and_its_parts_do_not_start_words() -> None:
+    run = "字" * (RUN_LIMIT + 5)
+    counts = WordCounts.from_texts({"zho_Hans": [f"a {run} b"]}).languages["zho_Hans"]
+    assert dict(counts.train.rows()) == {
+        ("a", False): (1, 1),
+        ("b", False): (1, 1),
+        (run[:RUN_LIMIT], False): (1, 1),
+        (run[RUN_LIMIT:], True): (1, 1),
+    }
+    assert counts.totals.cut_runs == 1
+    assert counts.totals.words == 3
+
+
+def test_controls_that_str_split_would_split_at_stay_inside_words() -> None:
+    counts = WordCounts.from_texts({"x": ["a\x0bb c\x85d e\u2028f"]}).languages["x"]
+    assert list(counts.train.words) == ["a\x0bb", "c\x85d", "e", "f"]
+
+
+def test_missing_and_damaged_folders(tmp_path: Path) -> None:
+    with pytest.raises(CountsError, match="no counts here"):
+        WordCounts.load(tmp_path)
+    WordCounts.from_texts({"x": ["a"]}).save(tmp_path)
+    (tmp_path / "x" / "train.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CountsError, match=r"train\.parquet"):
+        _ = WordCounts.load(tmp_path).languages["x"]
+    (tmp_path / "languages.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CountsError, match="damaged"):
+        WordCounts.load(tmp_path)
+
+
+def test_merging_a_folder_with_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    WordCounts.from_texts({"x": ["a"]}).save(tmp_path / "a")
+    with pytest.raises(CountsError, match="given twice"):
+        merge_counts([tmp_path / "a", tmp_path / "a"], tmp_path / "b")
+    assert not (tmp_path / "b").exists()

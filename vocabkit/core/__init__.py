@@ -1,0 +1,1 @@
+"""What every stage stands on: errors, languages, scripts, rendering, configuration, provenance."""

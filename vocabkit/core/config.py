@@ -1,0 +1,148 @@
+"""TOML → frozen models: presets, `--set` overrides, did-you-mean, and the resolved file written back.
+
+YAML is refused on purpose: it reads `[en, no, sv]` as `['en', False, 'sv']` and `3e-4` as text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vocabkit.core.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every configuration table: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+Model = TypeVar("Model", bound=Config)
+
+
+def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Read a TOML file, lay `a.b=value` overrides over it, and validate.
+
+    Each override is read as TOML (`vocabulary.size=64_000`, `languages.include=["yor_Latn"]`); a bare word
+    is taken as text. Raises `ConfigError` naming the file or override, the key and the value.
+    """
+    source = Path(path)
+    try:
+        data = tomllib.loads(source.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{source}: no such file", "vocabkit presets list") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}", "see docs/configs.md") from error
+    for override in overrides:
+        data = _merge(data, parse_override(override))
+    return validate(model, data, str(source))
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """Read one `key=value` as a TOML line; a value that is no TOML is taken as text. Raises `ConfigError`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"--set {text}: expected key=value", "for example: --set vocabulary.size=4_000"
+        )
+    try:
+        return tomllib.loads(f"{key.strip()} = {value.strip()}")
+    except tomllib.TOMLDecodeError as error:
+        try:
+            return tomllib.loads(f"{key.strip()} = {json.dumps(value.strip(), ensure_ascii=False)}")
+        except tomllib.TOMLDecodeError:
+            raise ConfigError(f"--set {text}: cannot be read as TOML: {error}") from error
+
+
+def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
+    """Build the model from plain data. Raises `ConfigError` naming the key, the value and near keys."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        lines = []
+        hint = None
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                known = _keys(model)
+                near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
+                if not near:
+                    leaf = {key.rsplit(".", 1)[-1]: key for key in known}
+                    match = difflib.get_close_matches(place.rsplit(".", 1)[-1], list(leaf), n=1)
+                    near = [leaf[match[0]]] if match else []
+                lines.append(
+                    f"unknown key {place}" + (f" (did you mean {near[0]}?)" if near else "")
+                )
+                hint = f"keys are: {', '.join(known)}" if not near else None
+            else:
+                message = problem["msg"].removeprefix("Value error, ")
+                lines.append(f"{place} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+        raise ConfigError(f"{source}: " + "; ".join(lines), hint) from error
+
+
+def dump_toml(config: Config, header: str = "") -> str:
+    """Return the resolved configuration as TOML that `load_config` reads back to an equal model.
+
+    A value of None is left out: TOML has no null, and absence already means it.
+    """
+    lines = [f"# {line}" for line in header.splitlines()]
+    _dump_table(config.model_dump(mode="json"), "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _dump_table(table: Mapping[str, Any], name: str, lines: list[str]) -> None:
+    scalars = {k: v for k, v in table.items() if not isinstance(v, Mapping) and v is not None}
+    if name:
+        lines += ["", f"[{name}]"]
+    lines += [f"{_key(key)} = {_toml(value)}" for key, value in scalars.items()]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _dump_table(value, f"{name}.{_key(key)}" if name else _key(key), lines)
+
+
+def _key(key: str) -> str:
+    return (
+        key
+        if key.replace("_", "").replace("-", "").isalnum() and key.isascii()
+        else json.dumps(key)
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, except that TOML also forbids a raw U+007F.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, float):
+        return repr(value)
+    return f"{value:_}" if isinstance(value, int) else json.dumps(value)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            keys += _keys(info.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys

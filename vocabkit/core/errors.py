@@ -1,0 +1,59 @@
+"""The exceptions a caller may see, and nothing else.
+
+    VocabkitError            anything the user can put right; carries a hint: the next command to type
+    ├── ConfigError          a preset, a TOML file or a --set value
+    ├── CorpusError          text that cannot be read as configured
+    ├── CountsError          a counts folder that is missing, damaged or does not fit the request
+    ├── FitError             a vocabulary that cannot be fitted as asked
+    ├── TokenizerError       a tokenizer file that cannot be read, or text it cannot encode
+    ├── OutputError          a folder that cannot be written, or must not be overwritten
+    └── MissingExtra         an optional dependency that is not installed
+
+Bugs are ordinary Python exceptions: the command line shows those with a traceback and exit code 101.
+"""
+
+from __future__ import annotations
+
+
+class VocabkitError(Exception):
+    """A mistake the user can put right. `message` holds what, where and the value; `hint` the next command."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[VocabkitError], tuple[str, str | None]]:
+        # Worker processes hand their errors back pickled; the default would lose the hint.
+        return type(self), (self.message, self.hint)
+
+
+class ConfigError(VocabkitError):
+    """A preset, a TOML file or a `--set` value is wrong."""
+
+
+class CorpusError(VocabkitError):
+    """Text cannot be read as configured."""
+
+
+class CountsError(VocabkitError):
+    """A counts folder is missing, damaged or does not fit the request."""
+
+
+class FitError(VocabkitError):
+    """A vocabulary cannot be fitted as asked."""
+
+
+class TokenizerError(VocabkitError):
+    """A tokenizer cannot be read, or cannot encode the text."""
+
+
+class OutputError(VocabkitError):
+    """An output folder cannot be written, or must not be overwritten."""
+
+
+class MissingExtra(VocabkitError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint or "pip install 'vocabkit[all]'")

@@ -1,0 +1,1 @@
+"""Text and what is derived from it once: sources, documents, word counts, spans, language weights."""

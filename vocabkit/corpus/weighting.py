@@ -1,0 +1,284 @@
+"""How much of each language a fit sees: natural, exponent, UniMax, uniform or explicit quotas.
+
+A weight multiplies a language's counts: target share ÷ natural share. Weights are clipped at a limit, and
+what a clipped language may not take is shared out among the others in proportion, so that target shares
+still sum to one. Nothing here reads text or counts; shares of documents while pretraining use the same rules.
+
+With N languages of mass c and natural share q = c ÷ Σc:
+
+    exponent   p ∝ q^α                                  (α = 1 natural, 0 uniform; arXiv 1911.02116, α = 0.3)
+    unimax     smallest language first: U = min(budget left ÷ languages left, max_epochs · c)
+                                                        (arXiv 2304.09151; the budget is the corpus's size)
+    uniform    p = 1 ÷ N
+    quota      p as given, normalised
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.word_counts import Totals, WordCounts
+
+Method = Literal["natural", "exponent", "unimax", "uniform", "quota"]
+Unit = Literal["characters", "bytes", "words"]
+
+OVERSAMPLING_LIMIT = 8.0
+"""A weight above this is clipped: repeating a small corpus further teaches its quirks, not its language."""
+OVERSAMPLING_WARNING = 4.0
+"""A weight above this is reported; four passes is also UniMax's usual bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mass:
+    """The size of one language's training text, in every unit a weighting can use."""
+
+    language: str
+    documents: int
+    words: int
+    characters: int
+    bytes: int
+
+    @classmethod
+    def of_totals(cls, language: str, totals: Totals) -> Mass:
+        """Return the mass that a language's totals state."""
+        return cls(language, totals.documents, totals.words, totals.characters, totals.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageWeight:
+    """One language's row.
+
+    `share` is its natural share of the mass, `target_share` what the fit sees, `weight` their ratio, and
+    `epochs` how often a draw as large as the corpus passes over the language (equal to the weight by
+    definition; kept as a column because it is the figure people compare). `clipped` says that the limit
+    lowered it.
+    """
+
+    language: str
+    mass: float
+    share: float
+    target_share: float
+    weight: float
+    epochs: float
+    clipped: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageWeights:
+    """The weights of all languages, sorted by code; target shares sum to one."""
+
+    rows: tuple[LanguageWeight, ...]
+    method: Method
+    limit: float
+    warn_above: float
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, language: str) -> LanguageWeight:
+        """Return the row of a language; KeyError when it has none."""
+        for row in self.rows:
+            if row.language == language:
+                return row
+        raise KeyError(language)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight by language code."""
+        return {row.language: row.weight for row in self.rows}
+
+    @property
+    def are_natural(self) -> bool:
+        """Whether every weight is exactly one, so that raw counts can be used as they are."""
+        return all(row.weight == 1.0 for row in self.rows)
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for each thing a reader of the result should know."""
+        found = list(self.notes)
+        clipped = [row for row in self.rows if row.clipped]
+        if clipped:
+            names = ", ".join(row.language for row in clipped)
+            found.append(
+                f"clipped at {self.limit:g}× their natural share: {names} "
+                f"(--allow-oversampling N raises the limit)"
+            )
+        high = [row for row in self.rows if row.weight > self.warn_above and not row.clipped]
+        if high:
+            names = ", ".join(f"{row.language} {row.weight:.1f}×" for row in high)
+            found.append(f"oversampled more than {self.warn_above:g}×: {names}")
+        return found
+
+
+def measure_masses(counts: WordCounts) -> dict[str, Mass]:
+    """Return the mass of every language's training split; reads no table."""
+    return {code: Mass.of_totals(code, totals) for code, totals in counts.totals.items()}
+
+
+def weigh_languages(
+    masses: Mapping[str, float],
+    method: Method,
+    *,
+    exponent: float = 0.3,
+    max_epochs: float = 4.0,
+    quota: Mapping[str, float] | None = None,
+    limit: float = OVERSAMPLING_LIMIT,
+    warn_above: float = OVERSAMPLING_WARNING,
+) -> LanguageWeights:
+    """Return target shares and weights for languages of the given masses (any unit, all positive).
+
+    `exponent` serves `exponent`, `max_epochs` serves `unimax`, `quota` (language → share, of any sum)
+    serves `quota`. Raises `ConfigError` for an empty language, an unknown method, a value out of range, or
+    quotas that name a language without text or leave one out.
+    """
+    _check_masses(masses, limit)
+    codes = sorted(masses)
+    total = math.fsum(masses.values())
+    natural = {code: masses[code] / total for code in codes}
+    notes: list[str] = []
+    if method == "natural" or (method == "exponent" and exponent == 1.0):
+        target = natural
+    elif method == "exponent":
+        target = _exponent_shares(natural, exponent)
+    elif method == "unimax":
+        target = _unimax_shares({code: masses[code] for code in codes}, max_epochs)
+    elif method == "uniform":
+        target = {code: 1.0 / len(codes) for code in codes}
+    elif method == "quota":
+        target, notes = _quota_shares(codes, quota)
+    else:
+        near = difflib.get_close_matches(str(method), get_args(Method), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(get_args(Method))}"
+        raise ConfigError(f"languages.weighting = {method!r}: no such method", hint)
+    shares, clipped = clip_shares(target, natural, limit)
+    rows = []
+    for code in codes:
+        # Exactly 1 and exactly the limit, where they are meant: division would leave 1 + 2⁻⁵².
+        weight = min(shares[code] / natural[code], limit)
+        if code in clipped:
+            weight = limit
+        elif shares[code] == natural[code]:
+            weight = 1.0
+        rows.append(
+            LanguageWeight(
+                code,
+                masses[code],
+                natural[code],
+                shares[code],
+                weight,
+                weight,
+                code in clipped,
+                f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else "",
+            )
+        )
+    return LanguageWeights(tuple(rows), method, limit, warn_above, tuple(notes))
+
+
+def clip_shares(
+    target: Mapping[str, float], natural: Mapping[str, float], limit: float
+) -> tuple[dict[str, float], frozenset[str]]:
+    """Return target shares with no ratio to the natural share above `limit`, and the languages clipped.
+
+    Water-filling: clipped languages stand at limit × natural share and the others are scaled up by one
+    factor to fill what is left; scaling may push another language over the limit, so it repeats. It ends
+    after at most as many rounds as there are languages, exactly: each round clips at least one more. A
+    language is only ever clipped when its final ratio would exceed the limit. `limit` must be at least 1.
+    """
+    clipped: set[str] = set()
+    factor = 1.0
+    while True:
+        over = {
+            code
+            for code, share in target.items()
+            if code not in clipped and share * factor > limit * natural[code]
+        }
+        if not over:
+            break
+        clipped |= over
+        free = math.fsum(share for code, share in target.items() if code not in clipped)
+        left = 1.0 - limit * math.fsum(natural[code] for code in clipped)
+        if free <= 0.0:
+            break
+        factor = left / free
+    if not clipped:
+        return dict(target), frozenset()
+    shares = {
+        code: limit * natural[code] if code in clipped else share * factor
+        for code, share in target.items()
+    }
+    return shares, frozenset(clipped)
+
+
+def _exponent_shares(natural: Mapping[str, float], exponent: float) -> dict[str, float]:
+    if not (math.isfinite(exponent) and 0.0 <= exponent <= 1.0):
+        raise ConfigError(
+            f"languages.exponent = {exponent}: must lie between 0 (uniform) and 1 (natural)",
+            "--set languages.exponent=0.3",
+        )
+    # Dividing by the largest share first keeps tiny shares away from underflow; the quotient is the same.
+    top = max(natural.values())
+    raised = {code: (share / top) ** exponent for code, share in natural.items()}
+    total = math.fsum(raised.values())
+    return {code: value / total for code, value in raised.items()}
+
+
+def _unimax_shares(masses: Mapping[str, float], max_epochs: float) -> dict[str, float]:
+    if not (math.isfinite(max_epochs) and max_epochs >= 1.0):
+        raise ConfigError(
+            f"languages.max_epochs = {max_epochs}: must be at least 1, or the budget cannot be spent",
+            "--set languages.max_epochs=4",
+        )
+    remaining = math.fsum(masses.values())
+    allotted: dict[str, float] = {}
+    order = sorted(masses, key=lambda code: (masses[code], code))
+    for done, code in enumerate(order):
+        allotted[code] = min(remaining / (len(order) - done), max_epochs * masses[code])
+        remaining -= allotted[code]
+    total = math.fsum(allotted.values())
+    return {code: allotted[code] / total for code in masses}
+
+
+def _quota_shares(
+    codes: list[str], quota: Mapping[str, float] | None
+) -> tuple[dict[str, float], list[str]]:
+    if not quota:
+        raise ConfigError(
+            "languages.quota is empty: weighting by quota needs a share for every language",
+            "--set 'languages.quota={eng_Latn=0.5, yor_Latn=0.5}'",
+        )
+    unknown = sorted(set(quota) - set(codes))
+    if unknown:
+        raise ConfigError(
+            f"languages.quota names languages that are not fitted: {', '.join(unknown)}",
+            f"fitted are: {', '.join(codes)}",
+        )
+    missing = [code for code in codes if code not in quota]
+    if missing:
+        raise ConfigError(
+            f"languages.quota has no share for: {', '.join(missing)}",
+            "give every fitted language a share, or narrow the fit with --languages",
+        )
+    for code, share in quota.items():
+        if not (math.isfinite(share) and share > 0.0):
+            raise ConfigError(f"languages.quota.{code} = {share}: a share must be positive")
+    total = math.fsum(quota.values())
+    notes = [] if abs(total - 1.0) < 1e-9 else [f"quotas sum to {total:g}; normalised to 1"]
+    return {code: quota[code] / total for code in codes}, notes
+
+
+def _check_masses(masses: Mapping[str, float], limit: float) -> None:
+    if not masses:
+        raise ConfigError("no language to fit", "vocabkit count CORPUS -o counts/")
+    for code, mass in masses.items():
+        if not (math.isfinite(mass) and mass > 0.0):
+            raise ConfigError(
+                f"{code} has no text to fit (mass {mass:g})", "leave it out with --languages"
+            )
+    if not (math.isfinite(limit) and limit >= 1.0):
+        raise ConfigError(
+            f"languages.allow_oversampling = {limit}: must be at least 1",
+            "--allow-oversampling 8",
+        )
