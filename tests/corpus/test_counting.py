@@ -191,6 +191,13 @@ def test_min_count_is_applied_to_the_sum_and_what_it_drops_is_reported(tmp_path:
     assert counts.characters["o"] == sum("rarecommoncommononcerarecommon".count(c) for c in "o")
 
 
+def test_a_language_without_a_document_is_an_error(corpus_folder: Path, tmp_path: Path) -> None:
+    (corpus_folder / "hau_Latn.txt.gz").write_bytes(gzip.compress(b"\n \n"))
+    with pytest.raises(CorpusError, match=r"hau_Latn: no document in .*hau_Latn\.txt\.gz"):
+        count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+    assert not (tmp_path / "counts").exists()
+
+
 @pytest.mark.parametrize(
     "options", [CountOptions(held_out=1.0), CountOptions(held_out=-0.1), CountOptions(min_count=0)]
 )

@@ -166,6 +166,15 @@ def test_every_truncation_is_noticed(tmp_path: Path, suffix: str) -> None:
             read(path)
 
 
+def test_truncated_checksum_of_the_last_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.zst"
+    whole = zstandard.ZstdCompressor(write_checksum=True).compress(b"one\ntwo\n" * 50)
+    for cut in range(1, 9):
+        path.write_bytes(whole + whole[:-cut])
+        with pytest.raises(CorpusError, match="truncated zstd data"):
+            read(path)
+
+
 def test_truncation_in_the_second_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.zst"
     path.write_bytes(zstandard.compress(b"one\ntwo\n") + zstandard.compress(b"three\n")[:-2])
@@ -199,7 +208,7 @@ def test_missing_file() -> None:
         list(read_documents(source, "line", "text", Repairs()))
 
 
-@pytest.mark.parametrize("suffix", [".txt", ".txt.zst"])
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".txt.zst"])
 def test_a_very_long_line_stays_within_bounds(tmp_path: Path, suffix: str) -> None:
     line = b"word " * 10_000_000  # 50 MB
     path = write(tmp_path / f"a{suffix}", b"first\n" + line + b"\nlast\n")
@@ -243,6 +252,17 @@ def test_pieces_end_at_white_space_or_a_character(tmp_path: Path) -> None:
         documents, repairs = read(path)
     assert documents == ["ab cd\u3000", "ef ", "éééé", "éééé", "é", "xy"]
     assert repairs == {"long_line": 1}
+
+
+@pytest.mark.parametrize("document", ["blank-line", "file"])
+def test_a_line_read_in_pieces_is_joined_again(tmp_path: Path, document: Mode) -> None:
+    text = "x\n\nabc defgh ijk" if document == "file" else "abc defgh ijk"
+    path = write(tmp_path / "a.txt", text.encode())
+    with sizes(block=4, piece=8):
+        documents, repairs = read(path, document)
+    assert "".join(documents) == text
+    assert all(len(piece) <= 8 for piece in documents)
+    assert repairs["long_document"] == 1
 
 
 TEXTS = st.lists(

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocabkit.core.errors import CountsError
+from vocabkit.core.errors import CorpusError, CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.provenance import check_output, publish_folder, read_manifest, write_manifest
 from vocabkit.corpus.counts_folder import index_entry, write_index
@@ -100,6 +100,7 @@ def count_corpus(
         pool = executor or open_executor(settings.workers, len(plans), stack)
         shards = run_shards(pool, plans, report)
         finished = time.perf_counter()
+        _check_text(shards)
         entries = _finish_languages(pool, shards, work / "counts", settings, before, report)
     write_index(work / "counts", entries)
     inputs = {_source_key(s.source, s.language): s.fingerprint for s in shards}
@@ -121,6 +122,17 @@ def count_corpus(
     publish_folder(work / "counts", target)
     shutil.rmtree(work, ignore_errors=True)
     return CountReport(rows, tuple(corpus.ignored), resumed, time.perf_counter() - start)
+
+
+def _check_text(shards: list[Shard]) -> None:
+    """Raise `CorpusError` for a language all of whose files turned out to hold no document."""
+    for code, group in _by_language(shards).items():
+        if not any(shard.train.documents + shard.held_out.documents for shard in group):
+            names = ", ".join(shard.source for shard in group)
+            raise CorpusError(
+                f"{code}: no document in {names}",
+                "add text of that language, or take its files out of the corpus",
+            )
 
 
 def _open_work(target: Path, corpus: Corpus, settings: CountOptions) -> Path:

@@ -31,8 +31,8 @@ heb_Hebr:he amh_Ethi:am hau_Latn:ha ind_Latn:id tgl_Latn:fil tam_Taml:ta khm_Khm
 TAGS: Mapping[str, str] = dict(pair.split(":") for pair in _TAGS.split())
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "gflanguages": (
-        "Universal Declaration of Human Rights (United Nations), passages",
-        "Apache-2.0 (package); the Declaration is in the public domain",
+        "passages of the Universal Declaration of Human Rights",
+        "Apache-2.0 (package); text of the Declaration: United Nations",
     ),
     "babel": ("Unicode CLDR display names", "BSD-3-Clause (package); Unicode-3.0 (CLDR data)"),
     "django": ("messages of the Django user interface", "BSD-3-Clause"),

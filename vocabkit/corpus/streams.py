@@ -103,12 +103,9 @@ def _inflate(raw: _CountedFile) -> Iterator[bytes]:
                 if member.eof:
                     data, member = member.unused_data, None
             data = data or raw.read(_INPUT_BYTES)
-        # The last input may be taken in before its text is out.
-        while member is not None and (block := member.decompress(b"", BLOCK_BYTES)):
-            yield block
     except zlib.error as error:
         raise DamagedStream(f"damaged gzip data ({error})") from error
-    if member is not None and not member.eof:
+    if member is not None:
         raise DamagedStream("truncated gzip data")
 
 

@@ -1,0 +1,1 @@
+"""Vocabularies: pieces with scores, the formats they are written to, and the tokenizers that read them."""
