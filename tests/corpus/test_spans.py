@@ -1,3 +1,4 @@
+import itertools
 import string
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,7 @@ from vocabkit.corpus.normalization import (
     load_normalizer,
 )
 from vocabkit.corpus.span_cache import count_mismatches, derive_spans
-from vocabkit.corpus.spans import build_spans
+from vocabkit.corpus.spans import build_spans, piece_ends, span_starts
 from vocabkit.corpus.white_space import DELIMITERS
 from vocabkit.corpus.word_counts import WordCounts
 
@@ -34,8 +35,13 @@ def spans_of(text: str, rule: str = "nmt_nfkc", digits: str = "sentencepiece") -
     return Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
 
 
+def script_for_pieces(character: str) -> str:
+    script = script_of(character)
+    return "Hani" if script in ("Hira", "Kana") or character == "ー" else script
+
+
 def naive_spans(text: str, digits: str) -> Counter[str]:
-    """The rule as SentencePiece's piece check states it, one character at a time, over the whole line."""
+    """The rules, one character at a time, over the whole normalised line."""
     processor = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc", escape_whitespaces=True)
     found: Counter[str] = Counter()
     span, script, run = "", "", 0
@@ -44,12 +50,11 @@ def naive_spans(text: str, digits: str) -> Counter[str]:
         return unicodedata2.category(character) == "Nd"
 
     for character in processor.normalize(text):
-        current = script_of(character)
-        if current in ("Hira", "Kana") or character == "ー":
-            current = "Hani"
+        current = script_for_pieces(character)
+        after_mark = bool(span) and script_of(span[-1]) == "Zinh"
         if current == "Zinh":
             current = script
-        cut = character == "▁" or bool(script and current and current != script)
+        cut = character == "▁" or bool(script and current != script and not after_mark)
         if digits == "single":
             cut = cut or digit(character) or (bool(span) and digit(span[-1]))
         elif digits == "groups" and span not in ("", "▁"):
@@ -63,6 +68,39 @@ def naive_spans(text: str, digits: str) -> Counter[str]:
     if span:
         found[span] += 1
     return found
+
+
+def is_allowed(piece: str) -> bool:
+    """SentencePiece's own check of a piece by itself: a leading mark goes with any script."""
+    before = ""
+    for character in piece.removeprefix("▁"):
+        script = script_for_pieces(character)
+        if script == "Zinh":
+            script = before
+        if before and script != before:
+            return False
+        before = script
+    return True
+
+
+@given(
+    st.lists(
+        st.text(alphabet="aя.\u0301\u064b\u0323用", min_size=1, max_size=9), min_size=1, max_size=4
+    )
+)
+def test_piece_ends_are_where_a_piece_stops_being_allowed(rows: list[str]) -> None:
+    rows = ["▁" + row if len(row) % 2 else row for row in rows]
+    flat = "".join(rows)
+    text = np.array([ord(c) for c in flat], dtype=np.uint32)
+    offsets = np.cumsum([0, *map(len, rows)])
+    # piece_ends is for rows that span_starts made: cut them first.
+    starts = [*np.flatnonzero(span_starts(text, offsets, "sentencepiece")).tolist(), len(flat)]
+    ends = piece_ends(text, np.array(starts, dtype=np.int64))
+    for row_start, row_end in itertools.pairwise(starts):
+        for place in range(row_start, row_end):
+            allowed = [e for e in range(place + 1, row_end + 1) if is_allowed(flat[place:e])]
+            assert ends[place] == max(allowed)
+            assert len(allowed) == ends[place] - place
 
 
 @given(
@@ -82,6 +120,11 @@ def test_traps_of_the_field() -> None:
     assert spans_of("a▁b", "identity") == Counter(["▁a", "▁b"])
     assert spans_of("$25. 9", digits="single") == Counter(["▁$", "2", "5", ".", "▁", "9"])
     assert spans_of("x12345 12345", digits="groups") == Counter(["▁x", "123", "45", "▁123", "45"])
+
+
+def test_a_mark_between_two_scripts_does_not_end_a_span() -> None:
+    assert list(spans_of("كتاباً.", "nfc")) == ["▁كتاباً."]
+    assert spans_of("كتاب.", "nfc") == Counter(["▁كتاب", "."])
 
 
 def test_yoruba_typed_two_ways_is_one_span_under_nfc_and_two_under_nmt_nfkc() -> None:

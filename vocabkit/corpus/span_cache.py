@@ -33,13 +33,14 @@ def derive_spans(
     *,
     languages: Sequence[str] | None = None,
     split: str = "train",
-    workers: int | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Spans:
     """Return the spans of the languages (default: all) under a normaliser and digit rule.
 
     From a folder, each language is derived once and cached in `spans/`; a folder that cannot be written is
-    used without a cache. Raises `CountsError` for a language that was not counted.
+    used without a cache. More than one of `workers` are spawned processes, so a script that asks for them
+    needs the usual `if __name__ == "__main__"`. Raises `CountsError` for a language that was not counted.
     """
     check_digits(digits)
     normalizer = load_normalizer(rule)
@@ -121,14 +122,14 @@ def _open_pool(
     counts: WordCounts,
     codes: Sequence[str],
     cache: Path | None,
-    workers: int | None,
+    workers: int,
     stack: ExitStack,
 ) -> Executor | None:
     if cache is None:
         return None
     missing = [code for code in codes if not (cache / f"{code}.npz").is_file()]
     size = sum(counts.totals_of(code)[0].bytes for code in missing)
-    wanted = min(workers or os.cpu_count() or 1, len(missing))
+    wanted = min(workers, len(missing))
     if wanted < 2 or size < _POOL_BYTES:
         return None
     pool = ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn"))

@@ -1,0 +1,202 @@
+"""Configurations (a) and (b) from counts to a folder, on a few kilobytes of real text in seven scripts."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
+from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.shared import Fitted, fit_shared, save_fitted, select_languages
+from vocabkit.core.config import load_config, validate
+from vocabkit.core.errors import ConfigError, CountsError, FitError
+from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
+
+TEXTS = {
+    "eng_Latn": inflected(1, 400),
+    "swh_Latn": inflected(3, 40),
+    "jpn_Jpan": [line for line in MULTISCRIPT if any("\u3040" <= c <= "\u30ff" for c in line)],
+    "tha_Thai": [line for line in MULTISCRIPT if any("\u0e01" <= c <= "\u0e5b" for c in line)],
+}
+COUNTS = WordCounts.from_texts(TEXTS)
+
+
+def configure(**tables: dict[str, Any]) -> FitConfig:
+    tables.setdefault("vocabulary", {})
+    tables["vocabulary"].setdefault("size", 600)
+    return validate(FitConfig, tables, "test")
+
+
+BALANCED = configure(
+    vocabulary={"byte_fallback": True, "reserved": 3},
+    # Saving compiles the charsmap into tokenizer.json, which is slow for nmt_nfkc's 225,276 rules.
+    normalization={"rule": "identity"},
+    coverage={"scope": "language", "character": 0.9999},
+    languages={"weighting": "exponent"},
+)
+
+
+@pytest.fixture(scope="module")
+def balanced() -> Fitted:
+    return fit_shared(COUNTS, BALANCED)
+
+
+@pytest.fixture(scope="module")
+def folder(balanced: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer")
+    save_fitted(balanced, path)
+    return path
+
+
+def test_ids_are_specials_reserved_bytes_pieces(balanced: Fitted) -> None:
+    vocabulary = balanced.vocabulary
+    assert vocabulary.size == 600
+    assert vocabulary.pieces[:8] == (
+        "<s>", "<pad>", "</s>", "<unk>", "<mask>", "<unused0>", "<unused1>", "<unused2>",
+    )  # fmt: skip
+    assert vocabulary.pieces[8] == "<0x00>"
+    assert vocabulary.kinds.count(Kind.BYTE) == 256
+    assert vocabulary.kinds.count(Kind.NORMAL) == 600 - 264 == balanced.totals.pieces
+
+
+def test_balancing_moves_pieces_to_the_small_languages(balanced: Fitted) -> None:
+    natural = fit_shared(COUNTS, configure(vocabulary={"byte_fallback": True, "reserved": 3}))
+    weights = balanced.weights.weights
+    assert weights["eng_Latn"] < 1.0 < weights["swh_Latn"] < weights["jpn_Jpan"]
+    assert natural.weights.are_natural
+    assert natural.totals.rounding == 0.0 < balanced.totals.rounding < 1e-3
+    japanese = [fitted.usage["jpn_Jpan"].sum() for fitted in (natural, balanced)]
+    english = [fitted.usage["eng_Latn"].sum() for fitted in (natural, balanced)]
+    assert japanese[1] < japanese[0]
+    assert english[1] > english[0]
+
+
+def test_warnings_name_the_clipped_language(balanced: Fitted) -> None:
+    assert any("clipped at 8×" in line and "tha_Thai" in line for line in balanced.warnings)
+    raised = configure(
+        vocabulary={"byte_fallback": True},
+        languages={"weighting": "exponent", "allow_oversampling": 99},
+    )
+    fitted = fit_shared(COUNTS, raised)
+    assert not any("clipped" in line for line in fitted.warnings)
+    assert any(
+        "oversampled more than 4×" in line and "tha_Thai" in line for line in fitted.warnings
+    )
+
+
+def test_coverage_scope(balanced: Fitted) -> None:
+    assert balanced.coverage.cut == ()
+    # A global coverage sees 1,800 characters of Japanese and Thai beside 30,000 of the rest.
+    cut = fit_shared(COUNTS, configure(coverage={"character": 0.98})).coverage
+    assert {row.language for row in cut.cut} == {"jpn_Jpan", "tha_Thai"}
+    assert cut.cut_share["eng_Latn"] == 0.0 < cut.cut_share["jpn_Jpan"]
+
+
+def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    shuffled = {code: list(reversed(lines)) for code, lines in reversed(TEXTS.items())}
+    again = fit_shared(WordCounts.from_texts(shuffled), BALANCED)
+    save_fitted(again, tmp_path)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [
+        "config.toml", "cut_characters.tsv", "languages.tsv", "tokenizer.json", "tokenizer.model",
+        "tokenizer_config.json", "vocabulary.parquet",
+    ]  # fmt: skip
+    for name in names:
+        if name != "vocabulary.parquet":
+            assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_the_folder_reads_back(balanced: Fitted, folder: Path) -> None:
+    assert Vocabulary.load(folder) == balanced.vocabulary
+    assert load_config(FitConfig, folder / "config.toml") == BALANCED
+    with (folder / "languages.tsv").open(encoding="utf-8") as file:
+        rows = {row["language"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert list(rows) == sorted(TEXTS)
+    assert rows["tha_Thai"]["clipped"] == "true"
+    assert float(rows["tha_Thai"]["weight"]) == 8.0
+    assert int(rows["eng_Latn"]["words"]) == 4800
+    assert sum(float(row["target_share"]) for row in rows.values()) == pytest.approx(1.0, abs=1e-4)
+    encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    for code, lines in TEXTS.items():
+        tokens = sum(map(len, encoder.encode(lines)))
+        assert int(rows[code]["tokens"]) == tokens
+        assert encoder.unk_id() not in {i for ids in encoder.encode(lines) for i in ids}
+
+
+def test_cut_characters_are_listed(tmp_path: Path) -> None:
+    config = configure(coverage={"character": 0.98}, normalization={"rule": "identity"})
+    save_fitted(fit_shared(COUNTS, config), tmp_path)
+    with (tmp_path / "cut_characters.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert rows
+    for row in rows:
+        assert row["code_point"] == f"U+{ord(row['character']):04X}"
+        assert "".join(TEXTS[row["language"]]).count(row["character"]) == int(row["count"])
+
+
+def test_bpe_counts_no_seeds() -> None:
+    fitted = fit_shared(COUNTS, configure(vocabulary={"model": "bpe"}))
+    assert fitted.totals.seeds == fitted.totals.seeds_found == 0
+    assert fitted.vocabulary.model == "bpe"
+    assert np.diff(fitted.vocabulary.scores[5:]).tolist() == [-1.0] * 594
+
+
+def test_every_counted_language_unless_narrowed() -> None:
+    assert select_languages(COUNTS, configure()) == tuple(sorted(TEXTS))
+    narrowed = configure(languages={"include": ["tha", "en", "eng_Latn"]})
+    assert select_languages(COUNTS, narrowed) == ("eng_Latn", "tha_Thai")
+    fitted = fit_shared(COUNTS, configure(vocabulary={"size": 150}, languages={"include": ["swh"]}))
+    assert [row.language for row in fitted.weights.rows] == ["swh_Latn"] == list(fitted.usage)
+    assert fitted.weights.rows[0].weight == 1.0
+
+
+def test_missing_languages_are_named(tmp_path: Path) -> None:
+    panel = tmp_path / "mine.toml"
+    entry = (
+        '[[languages]]\ncode = "{}"\nname = "x"\nfamily = "x"\nbranch = "x"\ngroup = "x"\n'
+        'scripts = ["Latn"]\nresource = "high"\ntail = false\n'
+    )
+    panel.write_text(entry.format("eng_Latn") + entry.format("lao_Laoo"), encoding="utf-8")
+    with pytest.raises(CountsError, match="lao_Laoo"):
+        fit_shared(COUNTS, configure(languages={"panel": str(panel)}))
+    both = configure(languages={"panel": str(panel), "include": ["eng"]})
+    assert select_languages(COUNTS, both) == ("eng_Latn",)
+    with pytest.raises(CountsError, match="yor_Latn"):
+        fit_shared(COUNTS, configure(languages={"include": ["eng_Latn", "yor_Latn"]}))
+    with pytest.raises(ConfigError, match="xx"):
+        fit_shared(COUNTS, configure(languages={"include": ["xx"]}))
+
+
+def test_quota_must_name_fitted_languages() -> None:
+    quota = {"eng_Latn": 0.5, "swh_Latn": 0.5}
+    with pytest.raises(ConfigError, match="jpn_Jpan, tha_Thai"):
+        fit_shared(COUNTS, configure(languages={"weighting": "quota", "quota": quota}))
+
+
+def test_sizes_that_cannot_be() -> None:
+    with pytest.raises(FitError, match="cannot hold the"):
+        fit_shared(COUNTS, configure(vocabulary={"size": 120}))
+    with pytest.raises(FitError, match="more than this text supports") as caught:
+        fit_shared(COUNTS, configure(vocabulary={"size": 40_000}))
+    assert "--set vocabulary.size=" in (caught.value.hint or "")
+
+
+def test_special_tokens_that_are_also_pieces() -> None:
+    with pytest.raises(FitError, match="ba is also an ordinary piece"):
+        fit_shared(COUNTS, configure(vocabulary={"special": ["<unk>", "ba"]}))
+
+
+def test_document_floor_keeps_one_document_from_buying_pieces() -> None:
+    texts = {"eng_Latn": [*inflected(5, 200), "kwyjibo " * 5_000]}
+    counts = WordCounts.from_texts(texts)
+    table = {"vocabulary": {"size": 300}}
+    free = fit_shared(counts, configure(**table))
+    held = fit_shared(counts, configure(**table, trainer={"min_documents": 3}))
+    assert "▁kwyjibo" in free.vocabulary.pieces
+    assert not [piece for piece in held.vocabulary.pieces if "wy" in piece]

@@ -1,0 +1,1 @@
+"""The ways vocabkit fits a tokenizer, each from word counts and one configuration table."""

@@ -1,0 +1,120 @@
+"""The tables of a fit's configuration: what may be set, its default, and what is refused.
+
+Presets under `configs/fit/` are files of this form; nothing here fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from vocabkit.core.config import Config
+
+DEFAULT_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+BYTES = 256
+
+
+class VocabularyTable(Config):
+    """What the vocabulary is: `size` counts every id, special, reserved and byte ids included."""
+
+    model: Literal["unigram", "bpe"] = "unigram"
+    size: int = Field(default=250_000, ge=16, le=8_000_000)
+    special: tuple[str, ...] = DEFAULT_SPECIAL
+    reserved: int = Field(default=0, ge=0)
+    byte_fallback: bool = False
+    max_piece_length: int = Field(default=16, ge=1, le=512)
+    digits: Literal["sentencepiece", "single", "groups"] = "sentencepiece"
+
+    @field_validator("special")
+    @classmethod
+    def _check_special(cls, special: tuple[str, ...]) -> tuple[str, ...]:
+        if "<unk>" not in special:
+            raise ValueError("must contain <unk>")
+        if len(set(special)) != len(special):
+            raise ValueError("names a token twice")
+        for token in special:
+            if not token or any(character.isspace() for character in token):
+                raise ValueError(f"{token!r} is empty or holds white space")
+        return special
+
+    @property
+    def other_ids(self) -> int:
+        """Ids that are not ordinary pieces."""
+        return len(self.special) + self.reserved + (BYTES if self.byte_fallback else 0)
+
+
+class NormalizationTable(Config):
+    """How raw words become the text that is fitted."""
+
+    rule: Literal["nmt_nfkc", "nfkc", "nfc", "identity"] = "nmt_nfkc"
+
+
+class CoverageTable(Config):
+    """Which characters the vocabulary must hold: a share of all text, or of each language's."""
+
+    scope: Literal["global", "language"] = "global"
+    character: float = Field(default=0.9995, gt=0.0, le=1.0)
+
+
+class LanguagesTable(Config):
+    """Which languages are fitted, and how much of each. An empty panel and include mean all counted ones."""
+
+    panel: str | None = None
+    include: tuple[str, ...] = ()
+    weighting: Literal["natural", "exponent", "unimax", "uniform", "quota"] = "natural"
+    exponent: float = Field(default=0.3, ge=0.0, le=1.0)
+    max_epochs: float = Field(default=4.0, ge=1.0)
+    unit: Literal["characters", "bytes", "words"] = "characters"
+    quota: Mapping[str, float] = Field(default_factory=dict)
+    allow_oversampling: float = Field(default=8.0, ge=1.0)
+
+    @model_validator(mode="after")
+    def _check_quota(self) -> Self:
+        if self.weighting == "quota" and not self.quota:
+            raise ValueError("weighting = 'quota' needs quota: a share for every language")
+        if self.quota and self.weighting != "quota":
+            raise ValueError(f"quota is set but weighting is {self.weighting!r}")
+        return self
+
+
+class TrainerTable(Config):
+    """How the vocabulary is found. `seeds` = 0 takes eight times the size, at least 100,000.
+
+    `threads` is pinned because SentencePiece's unigram pieces depend on it. `min_count` and `min_documents`
+    are floors on a seed's raw occurrences and document frequency (an upper bound of it); BPE has no seeds.
+    """
+
+    engine: Literal["sentencepiece"] = "sentencepiece"
+    threads: int = Field(default=8, ge=1, le=1024)
+    seeds: int = Field(default=0, ge=0)
+    min_count: int = Field(default=2, ge=1)
+    min_documents: int = Field(default=1, ge=1)
+
+
+class FitConfig(Config):
+    """The configuration of a shared vocabulary, (a) and (b), and of plain BPE."""
+
+    vocabulary: VocabularyTable = VocabularyTable()
+    normalization: NormalizationTable = NormalizationTable()
+    coverage: CoverageTable = CoverageTable()
+    languages: LanguagesTable = LanguagesTable()
+    trainer: TrainerTable = TrainerTable()
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        pieces = self.vocabulary.size - self.vocabulary.other_ids
+        if pieces < 1:
+            raise ValueError(
+                f"vocabulary.size = {self.vocabulary.size} leaves no piece beside "
+                f"{self.vocabulary.other_ids} special, reserved and byte ids"
+            )
+        if self.vocabulary.model == "bpe" and self.trainer.min_documents > 1:
+            raise ValueError("trainer.min_documents is a floor on unigram seeds; bpe has none")
+        return self
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds to start from."""
+        return self.trainer.seeds or max(8 * self.vocabulary.size, 100_000)

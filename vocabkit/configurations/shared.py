@@ -1,0 +1,306 @@
+"""Configurations (a) and (b): one vocabulary shared by all languages, natural or balanced.
+
+Word counts → spans → language weights → covered alphabet → pooled rows → pieces → Vocabulary, with the tables
+that say who got what. Reads no text, writes only in `save_fitted`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocabkit.configurations.settings import FitConfig
+from vocabkit.core.config import dump_toml
+from vocabkit.core.errors import ConfigError, CountsError, FitError
+from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.progress import Progress
+from vocabkit.corpus.span_cache import count_mismatches, derive_spans
+from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
+from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.fitting.coverage import Coverage, cover_characters
+from vocabkit.fitting.rows import Int64Array, pool_rows
+from vocabkit.fitting.seeds import find_seeds
+from vocabkit.fitting.sentencepiece_engine import Pieces, fit_bpe, fit_unigram
+from vocabkit.fitting.usage import count_usage
+from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
+
+__all__ = ["FitConfig", "Fitted", "FittedTotals", "fit_shared", "save_fitted", "select_languages"]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTotals:
+    """Figures of one fit.
+
+    `rows` and `characters` are distinct rows and their characters, `occurrences` their count; `rounding` is
+    the L1 distance of the integer weights from the exact ones; `mismatches` the distinct raw words that the
+    .model's charsmap normalises otherwise than the rule.
+    """
+
+    rows: int
+    characters: int
+    occurrences: int
+    seeds_found: int
+    seeds: int
+    pieces: int
+    rounding: float
+    mismatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A vocabulary and how it came about: enough to write the folder and to judge it.
+
+    `usage` maps a language to how often each id is used on its training text. `seconds` is by step.
+    """
+
+    vocabulary: Vocabulary
+    config: FitConfig
+    masses: Mapping[str, Mass]
+    weights: LanguageWeights
+    coverage: Coverage
+    usage: Mapping[str, Int64Array]
+    totals: FittedTotals
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    def language_rows(self) -> list[dict[str, object]]:
+        """Return one row per language: mass, weight, implied epochs, alphabet, what was cut, what it uses."""
+        rows = []
+        for weight in self.weights.rows:
+            mass, used = self.masses[weight.language], self.usage[weight.language]
+            rows.append(
+                {
+                    "language": weight.language,
+                    "documents": mass.documents,
+                    "words": mass.words,
+                    "characters": mass.characters,
+                    "bytes": mass.bytes,
+                    "share": weight.share,
+                    "target_share": weight.target_share,
+                    "weight": weight.weight,
+                    "epochs": weight.epochs,
+                    "clipped": weight.clipped,
+                    "alphabet": self.coverage.alphabets[weight.language],
+                    "cut_share": self.coverage.cut_share[weight.language],
+                    "pieces_used": int((used > 0).sum()),
+                    "tokens": int(used.sum()),
+                    "tokens_per_word": int(used.sum()) / mass.words if mass.words else None,
+                    "note": weight.note,
+                }
+            )
+        return rows
+
+
+def fit_shared(
+    counts: WordCounts,
+    config: FitConfig,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+) -> Fitted:
+    """Fit one vocabulary for all languages of the counts that the configuration selects.
+
+    `workers` processes derive spans that are not cached; above 1 they are spawned, so a script that asks for
+    them needs the usual `if __name__ == "__main__"`. It changes no result.
+
+    Raises `CountsError` for a selected language without counts, `ConfigError` for settings that do not fit
+    the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
+    """
+    seconds: dict[str, float] = {}
+    vocabulary, trainer = config.vocabulary, config.trainer
+    codes = select_languages(counts, config)
+    masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
+    weights = weigh_languages(
+        {code: getattr(mass, config.languages.unit) for code, mass in masses.items()},
+        config.languages.weighting,
+        exponent=config.languages.exponent,
+        max_epochs=config.languages.max_epochs,
+        quota=config.languages.quota,
+        limit=config.languages.allow_oversampling,
+    )
+    with _timed(seconds, "spans"):
+        spans = derive_spans(
+            counts,
+            config.normalization.rule,
+            vocabulary.digits,
+            languages=codes,
+            workers=workers,
+            progress=progress,
+        )
+    with _timed(seconds, "rows"):
+        coverage = cover_characters(
+            spans.languages,
+            weights.weights,
+            scope=config.coverage.scope,
+            character=config.coverage.character,
+        )
+        rows = pool_rows(spans.languages, weights.weights, coverage.covered)
+    size = vocabulary.size - vocabulary.other_ids
+    found = used = 0
+    if vocabulary.model == "unigram":
+        with _timed(seconds, "seeds"):
+            seeds = find_seeds(
+                rows,
+                config.seeds,
+                min_count=trainer.min_count,
+                min_documents=trainer.min_documents,
+                max_length=vocabulary.max_piece_length,
+                progress=progress,
+            )
+            found, used = seeds.found, len(seeds)
+    with _timed(seconds, "train"), _step(progress, "training with sentencepiece"):
+        options = {
+            "other_ids": vocabulary.other_ids,
+            "threads": trainer.threads,
+            "max_length": vocabulary.max_piece_length,
+        }
+        if vocabulary.model == "unigram":
+            fitted = fit_unigram(rows, seeds, size, **options)
+        else:
+            fitted = fit_bpe(rows, size, **options)
+    _check_special(fitted, vocabulary.special)
+    assembled = assemble_vocabulary(
+        fitted.pieces,
+        fitted.scores,
+        vocabulary.model,
+        spans.normalizer,
+        special=vocabulary.special,
+        reserved=vocabulary.reserved,
+        byte_fallback=vocabulary.byte_fallback,
+    )
+    with _timed(seconds, "usage"):
+        usage = count_usage(assembled, spans.languages, progress=progress)
+    mismatches = sum(count_mismatches(spans).values())
+    totals = FittedTotals(
+        rows=len(rows),
+        characters=len(rows.text),
+        occurrences=int(rows.count.sum()),
+        seeds_found=found,
+        seeds=used,
+        pieces=size,
+        rounding=rows.rounding,
+        mismatches=mismatches,
+    )
+    warnings = [*weights.warnings(), *_describe_cut(coverage)]
+    if mismatches:
+        rule = config.normalization.rule
+        warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
+    return Fitted(
+        assembled, config, masses, weights, coverage, usage, totals, tuple(warnings), seconds
+    )
+
+
+def select_languages(counts: WordCounts, config: FitConfig) -> tuple[str, ...]:
+    """Return the codes to fit, sorted: every counted language, unless a panel or `include` narrows it.
+
+    With both, `include` picks from the panel. Raises `CountsError` naming each language without counts.
+    """
+    counted = sorted(counts.languages)
+    codes = list(counted)
+    if config.languages.panel is not None:
+        codes = list(load_panel(config.languages.panel).codes)
+    if config.languages.include:
+        pool = codes if config.languages.panel is not None else None
+        codes = [_resolve(text, pool, counted) for text in config.languages.include]
+    missing = sorted(set(codes) - set(counted))
+    if missing:
+        raise CountsError(
+            f"{', '.join(missing)}: asked for, but not in the counts "
+            f"({counts.folder or 'in memory'}), which hold {', '.join(counted) or 'no language'}",
+            "count text of that language, or narrow the fit with --languages",
+        )
+    if not codes:
+        raise ConfigError("the counts hold no language", "vocabkit count CORPUS -o counts/")
+    return tuple(sorted(set(codes)))
+
+
+def save_fitted(fitted: Fitted, folder: Path) -> None:
+    """Write a tokenizer folder: the vocabulary's files, languages.tsv, cut_characters.tsv and config.toml.
+
+    `folder` exists and is empty; the manifest is the caller's, who knows the command.
+    """
+    fitted.vocabulary.save(folder, usage=fitted.usage)
+    rows = fitted.language_rows()
+    _write_tsv(folder / "languages.tsv", list(rows[0]), [list(row.values()) for row in rows])
+    _write_tsv(
+        folder / "cut_characters.tsv",
+        ["language", "code_point", "character", "count", "share"],
+        [
+            [
+                row.language,
+                f"U+{ord(row.character):04X}",
+                _printable(row.character),
+                row.count,
+                row.share,
+            ]
+            for row in fitted.coverage.cut
+        ],
+    )
+    (folder / "config.toml").write_text(dump_toml(fitted.config), encoding="utf-8", newline="\n")
+
+
+def _resolve(text: str, panel: list[str] | None, counted: list[str]) -> str:
+    # A full code that was not counted is reported with the other missing ones, not as unknown.
+    try:
+        return resolve_code(text, panel if panel is not None else counted)
+    except ConfigError:
+        if panel is None and "_" in text:
+            return text
+        raise
+
+
+def _check_special(fitted: Pieces, special: tuple[str, ...]) -> None:
+    both = sorted(set(fitted.pieces) & set(special))
+    if both:
+        raise FitError(
+            f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text",
+            "write special tokens as <name>: a piece never mixes letters with brackets",
+        )
+
+
+def _describe_cut(coverage: Coverage) -> Iterator[str]:
+    high = {code: share for code, share in coverage.cut_share.items() if share > 0.001}
+    if high:
+        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(high.items()))
+        yield f"more than 0.1 % of the characters are outside the vocabulary in: {names}"
+
+
+def _write_tsv(path: Path, header: list[str], rows: list[list[object]]) -> None:
+    lines = ["\t".join(header)]
+    lines += ["\t".join(_cell(value) for value in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() and not character.isspace() else ""
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+@contextmanager
+def _step(progress: Progress | None, label: str) -> Iterator[None]:
+    if progress:
+        progress.start(label, None)
+    try:
+        yield
+    finally:
+        if progress:
+            progress.finish()
