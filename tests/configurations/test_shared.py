@@ -12,7 +12,8 @@ import sentencepiece
 
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
 from vocabkit.configurations.settings import FitConfig
-from vocabkit.configurations.shared import Fitted, fit_shared, save_fitted, select_languages
+from vocabkit.configurations.shared import Fitted, fit_shared, select_languages
+from vocabkit.configurations.tokenizer_folder import save_fitted
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.corpus.word_counts import WordCounts

@@ -47,7 +47,7 @@ def naive_spans(text: str, digits: str) -> Counter[str]:
     span, script, run = "", "", 0
 
     def digit(character: str) -> bool:
-        return unicodedata2.category(character) == "Nd"
+        return str(unicodedata2.category(character)) == "Nd"
 
     for character in processor.normalize(text):
         current = script_for_pieces(character)

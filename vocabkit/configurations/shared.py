@@ -1,7 +1,7 @@
 """Configurations (a) and (b): one vocabulary shared by all languages, natural or balanced.
 
 Word counts → spans → language weights → covered alphabet → pooled rows → pieces → Vocabulary, with the tables
-that say who got what. Reads no text, writes only in `save_fitted`.
+that say who got what. Reads no text and writes nothing (see `tokenizer_folder`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from vocabkit.configurations.settings import FitConfig
-from vocabkit.core.config import dump_toml
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress
@@ -27,7 +25,7 @@ from vocabkit.fitting.sentencepiece_engine import Pieces, fit_bpe, fit_unigram
 from vocabkit.fitting.usage import count_usage
 from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
 
-__all__ = ["FitConfig", "Fitted", "FittedTotals", "fit_shared", "save_fitted", "select_languages"]
+__all__ = ["FitConfig", "Fitted", "FittedTotals", "fit_shared", "select_languages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,31 +215,6 @@ def select_languages(counts: WordCounts, config: FitConfig) -> tuple[str, ...]:
     return tuple(sorted(set(codes)))
 
 
-def save_fitted(fitted: Fitted, folder: Path) -> None:
-    """Write a tokenizer folder: the vocabulary's files, languages.tsv, cut_characters.tsv and config.toml.
-
-    `folder` exists and is empty; the manifest is the caller's, who knows the command.
-    """
-    fitted.vocabulary.save(folder, usage=fitted.usage)
-    rows = fitted.language_rows()
-    _write_tsv(folder / "languages.tsv", list(rows[0]), [list(row.values()) for row in rows])
-    _write_tsv(
-        folder / "cut_characters.tsv",
-        ["language", "code_point", "character", "count", "share"],
-        [
-            [
-                row.language,
-                f"U+{ord(row.character):04X}",
-                _printable(row.character),
-                row.count,
-                row.share,
-            ]
-            for row in fitted.coverage.cut
-        ],
-    )
-    (folder / "config.toml").write_text(dump_toml(fitted.config), encoding="utf-8", newline="\n")
-
-
 def _resolve(text: str, panel: list[str] | None, counted: list[str]) -> str:
     # A full code that was not counted is reported with the other missing ones, not as unknown.
     try:
@@ -266,26 +239,6 @@ def _describe_cut(coverage: Coverage) -> Iterator[str]:
     if high:
         names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(high.items()))
         yield f"more than 0.1 % of the characters are outside the vocabulary in: {names}"
-
-
-def _write_tsv(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    lines = ["\t".join(header)]
-    lines += ["\t".join(_cell(value) for value in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value)
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() and not character.isspace() else ""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ and `field`. Files are found and measured here, never opened: `reading` does tha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -104,6 +105,17 @@ def open_corpus(
     )
 
 
+def _find_inner(findings: Findings) -> Path | None:
+    """Return the folder that holds most files named by a language, the one nearest the root of several."""
+    folders = Counter(
+        Path(source.path).parent
+        for group in findings.by_name.values()
+        for source in group
+        if _names_language(source.path)
+    )
+    return min(folders, key=lambda f: (-folders[f], len(f.parts), f), default=None)
+
+
 def _group_by_code(findings: Findings, preferred: set[str], root: Path) -> dict[str, list[Source]]:
     grouped: dict[str, list[Source]] = {}
     for name, group in findings.by_name.items():
@@ -111,8 +123,8 @@ def _group_by_code(findings: Findings, preferred: set[str], root: Path) -> dict[
             code = _resolve_name(name, preferred)
         except ConfigError as error:
             # A folder of corpora, such as `sample` writes, given in place of one of them.
-            inner = sorted({Path(s.path).parent for s in group if _names_language(s.path)})
-            hint = f"did you mean {inner[-1]}?" if inner and root not in inner else error.hint
+            inner = _find_inner(findings)
+            hint = f"did you mean {inner}?" if inner not in (None, root) else error.hint
             raise CorpusError(f"{root}: {error.message}", hint) from error
         grouped.setdefault(code, []).extend(replace(source, language=code) for source in group)
     return grouped

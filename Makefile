@@ -1,0 +1,86 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: they build .venv and install into it.
+# Variables: PYTHON (which interpreter builds .venv), JOBS (test processes), PYTEST (extra pytest arguments).
+
+PYTHON ?= $(firstword $(foreach name,python3 python python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+JOBS ?= 2
+PYTEST ?=
+DEMO ?= demo-output
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+INSTALL_INPUTS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format check bench notebooks docs reference wheel-test clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+		while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+
+demo: $(VENV)/.runtime ## sample, count and fit on real text in 40 languages, offline; prints tokens per word
+	@$(BIN)/vocabkit demo --output $(DEMO) --force
+
+test: $(VENV)/.development ## the tests but the slow ones
+	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not slow and not network" $(PYTEST)
+
+test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation
+	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not network" $(PYTEST)
+
+lint: $(VENV)/.development ## ruff, mypy --strict and the import layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python tools/import_layers.py
+
+format: $(VENV)/.development ## rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+check: lint test ## lint and test: run before every commit
+
+bench: $(VENV)/.development ## the benchmarks; VOCABKIT_CORPORA names the folder of corpora
+	@set -e; for script in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
+		echo "# $$script"; $(BIN)/python "$$script"; done
+
+notebooks: $(VENV)/.development ## build every notebook from its source and execute it
+	rm -rf build/notebooks
+	mkdir -p build/notebooks
+	set -e; for source in notebooks/*.py; do \
+		$(BIN)/jupytext --quiet --to ipynb --output "build/notebooks/$$(basename "$$source" .py).ipynb" "$$source"; \
+	done
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -W default build/notebooks
+
+docs: $(VENV)/.development ## build the documentation into site/
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+reference: $(VENV)/.development ## rewrite what is generated from the commands: docs/cli-reference.md, tests/golden
+	$(BIN)/python tools/cli_reference.py
+
+wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere
+	$(BIN)/python tools/wheel_test.py
+
+clean: ## remove everything that the other targets make
+	rm -rf $(VENV) build dist site $(DEMO) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.made:
+	@python="$(PYTHON)"; \
+	test -n "$$python" || { \
+		echo "error: vocabkit needs Python 3.11 or newer, and none is on the PATH" >&2; \
+		echo "hint: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }; \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$python is not Python 3.11 or newer" >&2; exit 2; }; \
+	"$$python" -m venv --clear $(VENV)
+	@touch $@
+
+# Two stamps, so that `make demo` does not install what only developers need.
+$(VENV)/.runtime: $(VENV)/.made $(INSTALL_INPUTS)
+	@echo "installing vocabkit into $(VENV)"
+	@$(PIP) --editable '.[sample]'
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.made $(INSTALL_INPUTS)
+	@echo "installing vocabkit and its development tools into $(VENV)"
+	@$(PIP) --editable '.[sample,hf,notebooks,docs,dev]'
+	@touch $(VENV)/.runtime $@

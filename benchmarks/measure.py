@@ -1,0 +1,82 @@
+"""Running one command and measuring it: wall seconds, CPU seconds, peak memory of its whole process tree."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a command cost. `peak` is bytes: the largest sum of proportional set sizes seen, polled at 20 Hz."""
+
+    wall: float
+    cpu: float
+    peak: int
+    output: str
+
+    def row(self, name: str) -> str:
+        """Return a Markdown table row."""
+        return f"| {name} | {self.wall:.1f} | {self.cpu:.1f} | {self.peak / 1e9:.2f} |"
+
+
+HEADER = "| what | wall s | CPU s | peak GB |\n| --- | --- | --- | --- |"
+
+
+def measure(command: Sequence[str]) -> Measurement:
+    """Run a command to its end and measure it. Raises `SystemExit` with its error when it fails."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _tree_memory(process.pid))
+        time.sleep(0.05)
+    wall = time.perf_counter() - start
+    output, errors = process.communicate()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{errors}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measurement(wall, cpu, peak, output)
+
+
+def corpora() -> Path:
+    """Return the folder of real text that `VOCABKIT_CORPORA` names. Raises `SystemExit` when it is not set."""
+    folder = os.environ.get("VOCABKIT_CORPORA")
+    if not folder or not Path(folder).is_dir():
+        sys.exit(
+            "set VOCABKIT_CORPORA to a folder that holds mono/ and ntrex/ (see benchmarks/README.md)"
+        )
+    return Path(folder)
+
+
+def machine() -> str:
+    """Return one line that says where the figures were taken."""
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {load:.1f}"
+
+
+def _tree_memory(root: int) -> int:
+    total = 0
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        folder = Path("/proc") / str(pid)
+        try:
+            for line in (folder / "smaps_rollup").read_text(encoding="ascii").splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+            for task in (folder / "task").iterdir():
+                children = (task / "children").read_text(encoding="ascii")
+                waiting += [int(child) for child in children.split()]
+        except (OSError, ValueError):
+            continue
+    return total

@@ -1,0 +1,113 @@
+"""The one place where an exception becomes a message and an exit code.
+
+    0    done
+    1    the check you asked for failed
+    2    a mistake in the usage, a configuration or the input
+    101  a bug: traceback, and what to report
+    130  interrupted
+
+A user's mistake prints `error: what, where, value` and `hint: the next command`, never a traceback,
+unless `--debug` or VOCABKIT_DEBUG asks for it.
+"""
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+# Top-level module of an optional dependency → the extra that installs it.
+EXTRAS = {
+    "babel": "sample",
+    "django": "sample",
+    "gflanguages": "sample",
+    "torch": "torch",
+    "safetensors": "torch",
+    "transformers": "hf",
+    "matplotlib": "plots",
+}
+
+
+class Boundary(TyperGroup):
+    """The top-level command group: runs a command and turns what it raises into an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Accept `--debug` after the verb as well: Typer reads a group's options only before it."""
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:
+            args.remove("--debug")
+            args.insert(0, "--debug")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        _speak_utf8()
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except BrokenPipeError:
+            _stop_quietly()
+        except Exception as error:
+            raise typer.Exit(_report(error)) from error
+
+
+def is_debug() -> bool:
+    """Whether tracebacks were asked for."""
+    return os.environ.get("VOCABKIT_DEBUG", "") not in {"", "0"}
+
+
+def _report(error: Exception) -> int:
+    """Print what went wrong on stderr and return the exit code."""
+    from vocabkit.core.errors import VocabkitError
+
+    hint = None
+    if isinstance(error, VocabkitError):
+        message, hint = error.message, error.hint
+    elif isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)):
+        message, hint = f"this needs {error.name}", f"pip install 'vocabkit[{extra}]'"
+    elif isinstance(error, MemoryError):
+        message = "out of memory"
+        hint = "lower --memory, raise --min-count, or run with fewer --workers"
+    elif isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}{error.strerror or error}"
+    else:
+        traceback.print_exception(error)
+        print(f"error: this is a bug in vocabkit: {type(error).__name__}: {error}", file=sys.stderr)
+        print(
+            "hint: please report it with the lines above and `vocabkit --version`", file=sys.stderr
+        )
+        return 101
+    if is_debug():
+        traceback.print_exception(error)
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return 2
+
+
+def _extra_of(error: ModuleNotFoundError) -> str | None:
+    return EXTRAS.get((error.name or "").partition(".")[0])
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale; bytes of a shell argument that are no text are escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        # What is no UTF-8 is left for the command to refuse, with its place.
+        reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def _stop_quietly() -> None:
+    """The reader of our pipe has seen enough (`vocabkit diff a b | head`): that is no failure."""
+    # Python flushes stdout once more on exit; let that go nowhere instead of failing.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

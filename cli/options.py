@@ -1,0 +1,95 @@
+"""Options that several commands share, so that one name means one thing everywhere.
+
+Holds only declarations. What is changed on most days is an option; everything else is a key of the
+configuration, reached with `--set`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `2GB`, `500M` or `1_000_000`; units are powers of 1024.
+
+    Raises `typer.BadParameter` for anything else, and for nothing at all.
+    """
+    match = re.fullmatch(r"([\d_.]+)\s*([KMGT]?)(?:I?B)?", str(text).strip().upper())
+    try:
+        size = int(float(match[1]) * _UNITS[match[2]]) if match else None
+    except ValueError:
+        size = None
+    if size is None:
+        raise typer.BadParameter(f"{text!r} is no size such as 2GB or 500MB")
+    if size < 1:
+        raise typer.BadParameter(f"{text!r} leaves no memory at all")
+    return size
+
+
+OutputFormat = Literal["table", "json", "csv", "markdown"]
+
+Format = Annotated[
+    OutputFormat,
+    typer.Option("--format", "-f", help="How to print the result."),
+]
+OutputFolder = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace the output if it exists."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no warnings on stderr."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of everything random; the configuration's by default."),
+]
+Memory = Annotated[
+    int,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        parser=parse_size,
+        show_default="2GB",
+        help="Memory to stay within, as 2GB or 500MB.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes to use; one for each core by default."),
+]
+Languages = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        metavar="CODES",
+        help="Only these languages, with commas: yor,ibo or yor_Latn,ibo_Latn.",
+    ),
+]
+Panel = Annotated[
+    str | None,
+    typer.Option("--panel", metavar="NAME|FILE", help="Only the languages of this panel."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the configuration, as vocabulary.size=4_000; repeatable.",
+    ),
+]
+
+
+def split_codes(text: str | None) -> list[str] | None:
+    """Language codes from the text of `--languages`; None where the option was not given."""
+    if text is None:
+        return None
+    return [code for code in (part.strip() for part in text.split(",")) if code]

@@ -1,0 +1,113 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Count once, fit many
+#
+# The sample (real text in 40 languages, about 1 MB, from installed packages) is counted once; two vocabularies
+# of 4,000 pieces are fitted from the counts, and compared by tokens per word. The text is far too small to
+# judge a vocabulary by: this shows the path and the objects on it.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from vocabkit.audit.fertility import measure_fertility
+from vocabkit.configurations.shared import FitConfig, fit_shared
+from vocabkit.configurations.tokenizer_folder import save_fitted
+from vocabkit.core.config import load_config
+from vocabkit.core.presets import find_preset
+from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.sample import write_sample
+from vocabkit.corpus.sources import open_corpus
+from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.vocabulary.tokenizers import open_tokenizer
+
+work = Path(tempfile.mkdtemp())
+write_sample(work / "sample")
+
+# %% [markdown]
+# ## Counting
+#
+# A corpus is a folder with a file per language. Counting reads it once; everything below works on the counts.
+
+# %%
+report = count_corpus(
+    open_corpus(work / "sample" / "text"), work / "counts", CountOptions(workers=1)
+)
+pd.DataFrame(report.rows).set_index("language")[["documents", "words", "characters", "bytes"]]
+
+# %%
+counts = WordCounts.load(work / "counts")
+yoruba = counts.languages["yor_Latn"]
+words = pd.DataFrame(
+    {"count": yoruba.train.count, "documents": yoruba.train.documents},
+    index=list(yoruba.train.words),
+)
+words.sort_values("count", ascending=False).head(10)
+
+# %% [markdown]
+# Counts add up exactly, in any order, so shards can be counted apart and a new one added without the others.
+
+# %%
+again = counts + WordCounts.from_texts({"yor_Latn": ["Ẹ kú àárọ̀"]})
+assert again.totals["yor_Latn"].words == counts.totals["yor_Latn"].words + 3
+
+# %% [markdown]
+# ## Fitting
+#
+# `shared-250k` counts every language by the size of its text; `balanced-250k` raises shares to the power 0.3.
+# The weight is how often each sentence of a language is counted.
+
+# %%
+fitted = {}
+for name in ("shared-250k", "balanced-250k"):
+    config = load_config(FitConfig, find_preset(name, "fit"), ["vocabulary.size=4_000"])
+    fitted[name] = fit_shared(counts, config)
+    (work / name).mkdir()
+    save_fitted(fitted[name], work / name)
+table = pd.DataFrame(fitted["balanced-250k"].language_rows()).set_index("language")
+table[["characters", "share", "target_share", "weight", "alphabet"]].sort_values("weight")
+
+# %%
+print("\n".join(fitted["balanced-250k"].warnings))
+
+# %% [markdown]
+# ## Looking at the result
+
+# %%
+tokenizer = open_tokenizer(work / "balanced-250k")
+(ids,) = tokenizer.encode_batch(["Gbogbo ènìyàn ni a bí ní òmìnira"])
+[tokenizer.token_bytes(int(i)).decode(errors="replace") for i in ids]
+
+# %%
+fertility = pd.DataFrame(
+    {
+        name: {
+            row.language: row.tokens_per_word
+            for row in measure_fertility(open_tokenizer(work / name), counts)
+        }
+        for name in fitted
+    }
+).sort_values("shared-250k", ascending=False)
+fertility.head(10)
+
+# %% [markdown]
+# Balancing moves tokens from the languages with most text to those with least. The check below holds it to
+# that: of the ten languages with the fewest characters, most must need fewer tokens when balanced.
+
+# %%
+smallest = sorted(counts.totals, key=lambda code: counts.totals[code].characters)[:10]
+better = (fertility.loc[smallest, "balanced-250k"] < fertility.loc[smallest, "shared-250k"]).sum()
+assert better >= 6, fertility.loc[smallest]

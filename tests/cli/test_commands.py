@@ -1,0 +1,248 @@
+"""The verbs, one after the other, from folder to folder, as a user types them."""
+
+import csv
+import io
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli import app
+
+SYLLABLES = {
+    "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],
+    "yor_Latn": ["ẹ̀", "kọ́", "ilé", "àá", "rọ̀", "gbo", "ṣe", "wa"],
+    "arb_Arab": ["ال", "كت", "اب", "مد", "رس", "ة", "في", "بي"],
+}
+
+
+def vocabkit(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def rows_of(result: Result) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(result.stdout)["rows"]
+    return rows
+
+
+def write_corpus(folder: Path, seed: int = 0) -> Path:
+    """A corpus of three languages with words of one to three syllables: enough to fit hundreds."""
+    chance = random.Random(seed)
+    folder.mkdir()
+    for code, syllables in SYLLABLES.items():
+        lines = []
+        for _ in range(300):
+            words = ["".join(chance.choices(syllables, k=chance.randint(1, 3))) for _ in range(8)]
+            lines.append(" ".join(words))
+        (folder / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("cli") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def counts(corpus: Path) -> Path:
+    folder = corpus.parent / "counts"
+    vocabkit("count", corpus, "-o", folder, "--workers", 1)
+    return folder
+
+
+def fit(counts: Path, folder: Path, *words: object) -> Result:
+    size = "vocabulary.size=300"
+    return vocabkit("fit", "shared-250k", "--counts", counts, "-o", folder, "--set", size, *words)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(counts: Path) -> Path:
+    folder = counts.parent / "tok"
+    fit(counts, folder)
+    return folder
+
+
+def test_count_reports_what_is_in_the_files(corpus: Path, tmp_path: Path) -> None:
+    result = vocabkit(
+        "count", corpus, "-o", tmp_path / "counts", "--held-out", 0, "-f", "json", "--workers", 1
+    )
+    found = {str(row["language"]): row for row in rows_of(result)}
+    assert sorted(found) == sorted(SYLLABLES)
+    for code, row in found.items():
+        text = (corpus / f"{code}.txt").read_text(encoding="utf-8")
+        assert row["documents"] == 300
+        assert row["words"] == len(text.split())
+        assert row["held_out_documents"] == 0
+
+
+def test_count_refuses_to_replace_unless_forced(corpus: Path, counts: Path) -> None:
+    result = vocabkit("count", corpus, "-o", counts, code=2)
+    assert result.stderr.startswith("error: ")
+    assert "--force" in result.stderr
+    vocabkit("count", corpus, "-o", counts, "--force", "--workers", 1)
+
+
+def test_count_dry_run_reads_and_writes_nothing(corpus: Path, tmp_path: Path) -> None:
+    result = vocabkit("count", corpus, "-o", tmp_path / "counts", "--dry-run", "-f", "json")
+    assert [row["language"] for row in rows_of(result)] == sorted(SYLLABLES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_count_narrows_to_languages(corpus: Path, tmp_path: Path) -> None:
+    words = ("count", corpus, "-o", tmp_path / "c", "--languages", "yo,eng", "--dry-run")
+    result = vocabkit(*words, "-f", "json")
+    assert [row["language"] for row in rows_of(result)] == ["eng_Latn", "yor_Latn"]
+
+
+def test_count_stops_for_a_language_without_data(corpus: Path, tmp_path: Path) -> None:
+    result = vocabkit("count", corpus, "-o", tmp_path / "c", "--languages", "ibo_Latn", code=2)
+    assert "ibo_Latn" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--language", "yor"),
+        ("--from-frequencies", "list.tsv"),
+        ("corpus", "--language", "yor"),
+    ],
+)
+def test_count_says_what_belongs_together(words: tuple[str, ...], tmp_path: Path) -> None:
+    result = vocabkit("count", *words, "-o", tmp_path / "c", code=2)
+    assert "--from-frequencies" in result.stderr
+
+
+def test_a_frequency_list_becomes_counts(tmp_path: Path) -> None:
+    listed = tmp_path / "list.tsv"
+    listed.write_text("ilé\t40\nọjọ́\t25\n", encoding="utf-8")
+    words = ("--from-frequencies", listed, "--language", "yo", "--held-out", 0)
+    result = vocabkit("count", *words, "-o", tmp_path / "counts", "-f", "json")
+    (row,) = rows_of(result)
+    assert (row["language"], row["words"]) == ("yor_Latn", 65)
+
+
+def test_merge_adds_up(corpus: Path, counts: Path, tmp_path: Path) -> None:
+    other = write_corpus(tmp_path / "other", seed=1)
+    vocabkit("count", other, "-o", tmp_path / "counts", "--workers", 1)
+    merged = rows_of(
+        vocabkit("merge", counts, tmp_path / "counts", "-o", tmp_path / "both", "-f", "json")
+    )
+    apart: Counter[str] = Counter()
+    for folder in (counts, tmp_path / "counts"):
+        from vocabkit.corpus.word_counts import WordCounts
+
+        apart += Counter({c: t.words for c, t in WordCounts.load(folder).totals.items()})
+    assert {row["language"]: row["words"] for row in merged} == dict(apart)
+
+
+def test_fit_writes_a_folder_that_repeats_itself(
+    counts: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer.model", "tokenizer.json", "config.toml", "manifest.json"):
+        assert (tokenizer / name).is_file()
+    again = tmp_path / "again"
+    vocabkit("fit", tokenizer / "config.toml", "--counts", counts, "-o", again)
+    for name in ("tokenizer.model", "tokenizer.json", "config.toml"):
+        assert (again / name).read_bytes() == (tokenizer / name).read_bytes()
+
+
+def test_fit_prints_the_same_rows_in_every_format(counts: Path, tmp_path: Path) -> None:
+    as_json = rows_of(fit(counts, tmp_path / "a", "-f", "json"))
+    assert [row["language"] for row in as_json] == sorted(SYLLABLES)
+    as_csv = list(csv.DictReader(io.StringIO(fit(counts, tmp_path / "b", "-f", "csv").stdout)))
+    assert [row["language"] for row in as_csv] == sorted(SYLLABLES)
+    assert [float(row["weight"]) for row in as_csv] == [row["weight"] for row in as_json]
+    assert list(as_csv[0]) == list(as_json[0])
+
+
+def test_fit_options_stand_above_settings(counts: Path, tmp_path: Path) -> None:
+    include = 'languages.include=["eng_Latn"]'
+    result = fit(counts, tmp_path / "a", "--set", include, "--languages", "yor,arb", "-f", "json")
+    assert [row["language"] for row in rows_of(result)] == ["arb_Arab", "yor_Latn"]
+
+
+def test_a_misspelt_setting_is_named(counts: Path, tmp_path: Path) -> None:
+    words = ("--counts", counts, "-o", tmp_path / "a", "--set", "vocabulary.sise=300")
+    result = vocabkit("fit", "shared-250k", *words, code=2)
+    assert "vocabulary.sise" in result.stderr
+    assert "did you mean vocabulary.size" in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_misspelt_preset_is_named(counts: Path, tmp_path: Path) -> None:
+    result = vocabkit("fit", "shard-250k", "--counts", counts, "-o", tmp_path / "a", code=2)
+    assert "did you mean shared-250k" in result.stderr
+
+
+def test_yaml_is_refused(counts: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fit.yaml"
+    path.write_text("vocabulary:\n  size: 300\n", encoding="utf-8")
+    result = vocabkit("fit", path, "--counts", counts, "-o", tmp_path / "a", code=2)
+    assert "TOML" in result.stderr
+
+
+def test_show_gives_the_pieces_back(tokenizer: Path) -> None:
+    text = "the solution ẹ̀kọ́"
+    rows = rows_of(vocabkit("show", tokenizer, text, "-f", "json"))
+    joined = b"".join(bytes.fromhex(str(row["bytes"])) for row in rows)
+    assert joined.decode().strip() == text
+
+
+def test_show_reads_standard_input(tokenizer: Path) -> None:
+    given = rows_of(vocabkit("show", tokenizer, "the work", "-f", "json"))
+    result = CliRunner().invoke(app, ["show", str(tokenizer), "-", "-f", "json"], input="the work")
+    assert rows_of(result) == given
+
+
+def test_show_isolates_and_escapes(tokenizer: Path) -> None:
+    result = vocabkit("show", tokenizer, "الكتاب")
+    assert "\u2068" in result.stdout
+    for line in result.stdout.splitlines():
+        assert not any(character < " " for character in line)
+
+
+def test_diff_names_what_changed(counts: Path, tokenizer: Path, tmp_path: Path) -> None:
+    assert rows_of(vocabkit("diff", tokenizer, tokenizer, "-f", "json")) == []
+    other = tmp_path / "other"
+    fit(counts, other, "--set", "vocabulary.size=280")
+    rows = rows_of(vocabkit("diff", tokenizer, other, "--pieces", "-f", "json"))
+    change = Counter(str(row["change"]) for row in rows)
+    assert change["removed"] - change["added"] == 20
+    by_script = rows_of(vocabkit("diff", tokenizer, other, "-f", "json"))
+    for name in ("added", "removed", "moved"):
+        assert sum(int(str(row[name])) for row in by_script) == change[name]
+
+
+def test_diff_of_no_tokenizer_is_a_mistake(tmp_path: Path) -> None:
+    result = vocabkit("diff", tmp_path, tmp_path, code=2)
+    assert str(tmp_path) in result.stderr
+
+
+def test_presets_are_listed_shown_and_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [row["name"] for row in rows_of(vocabkit("presets", "list", "-f", "json"))]
+    assert "fit/shared-250k" in names
+    shown = vocabkit("presets", "show", "shared-250k").stdout
+    vocabkit("presets", "copy", "fit/shared-250k")
+    assert (tmp_path / "shared-250k.toml").read_text(encoding="utf-8") == shown
+    assert "--force" in vocabkit("presets", "copy", "shared-250k", code=2).stderr
+    vocabkit("presets", "copy", "shared-250k", "--force")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_and_says_what_it_is(tmp_path: Path) -> None:
+    result = vocabkit("demo", "-o", tmp_path / "demo", "-f", "json")
+    rows = rows_of(result)
+    assert len(rows) == 40
+    paid = [float(str(row["shared"])) for row in rows]
+    assert paid == sorted(paid, reverse=True)
+    assert "not the quality" in result.stderr
+    assert "--force" in vocabkit("demo", "-o", tmp_path / "demo", code=2).stderr

@@ -1,0 +1,33 @@
+"""Values of shared options: sizes and lists of codes."""
+
+import pytest
+import typer
+
+from cli.options import parse_size, split_codes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2GB", 2 << 30),
+        ("2gb", 2 << 30),
+        ("500 MB", 500 << 20),
+        ("1.5G", 3 << 29),
+        ("8GiB", 8 << 30),
+        ("1_000_000", 1_000_000),
+        (str(2 << 30), 2 << 30),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "two", "-1GB", "0", "1PB", "1.2.3G", "2GB!"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"size|memory"):
+        parse_size(text)
+
+
+def test_codes_are_split_and_stripped() -> None:
+    assert split_codes("yor, ibo_Latn,") == ["yor", "ibo_Latn"]
+    assert split_codes(None) is None
