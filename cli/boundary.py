@@ -50,6 +50,9 @@ class Boundary(TyperGroup):
             return result
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
+        except KeyboardInterrupt as error:
+            print("interrupted; `count` goes on where it stopped when run again", file=sys.stderr)
+            raise typer.Exit(130) from error
         except BrokenPipeError:
             _stop_quietly()
         except Exception as error:

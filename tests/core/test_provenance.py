@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,14 @@ def test_manifest(tmp_path: Path) -> None:
 
 def test_versions_of_what_is_not_installed_are_none() -> None:
     assert package_versions(["no-such-package-at-all"]) == {"no-such-package-at-all": None}
+
+
+def test_a_full_disk_is_an_error_that_names_the_output(tmp_path: Path) -> None:
+    def fill() -> None:
+        with output_folder(tmp_path / "out"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError, match=r"out: No space left on device") as caught:
+        fill()
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -133,10 +134,27 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
-        publish_folder(temporary, target)
+        with name_full_disk(target):
+            yield temporary
+            publish_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def name_full_disk(target: Path) -> Iterator[None]:
+    """Turn a full disk inside the block into an `OutputError` that names the output.
+
+    A failed write does not say which file it was; only the caller knows what was being made.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutputError(
+            f"{target}: {error.strerror}", "free some space, or choose another folder with -o"
+        ) from error
 
 
 def publish_folder(temporary: Path, target: Path) -> None:

@@ -20,7 +20,13 @@ from pathlib import Path
 
 from vocabkit.core.errors import CorpusError, CountsError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import check_output, publish_folder, read_manifest, write_manifest
+from vocabkit.core.provenance import (
+    check_output,
+    name_full_disk,
+    publish_folder,
+    read_manifest,
+    write_manifest,
+)
 from vocabkit.corpus.counts_folder import index_entry, write_index
 from vocabkit.corpus.merging import add_tables
 from vocabkit.corpus.scheduling import open_executor, run_shards
@@ -91,11 +97,22 @@ def count_corpus(
     before = _load_before(target, corpus, settings) if update else None
     if before is None:
         check_output(target, force=force)
+    with name_full_disk(target):
+        return _count(corpus, target, settings, before, executor, progress or Silent())
+
+
+def _count(
+    corpus: Corpus,
+    target: Path,
+    settings: CountOptions,
+    before: WordCounts | None,
+    executor: Executor | None,
+    report: Progress,
+) -> CountReport:
     start = time.perf_counter()
     work = _open_work(target, corpus, settings)
     plans = _plan_shards(corpus, settings, work, before)
     resumed = sum((plan.folder / "done.json").is_file() for plan in plans)
-    report = progress or Silent()
     with ExitStack() as stack:
         pool = executor or open_executor(settings.workers, len(plans), stack)
         shards = run_shards(pool, plans, report)

@@ -25,7 +25,7 @@ from vocabkit.corpus.counts_folder import (
     write_characters,
     write_index,
 )
-from vocabkit.corpus.tables import connect, quote, read_columns
+from vocabkit.corpus.tables import connect, full_disk_or, quote, read_columns
 from vocabkit.corpus.word_counts import SPLITS, Totals, WordCounts
 
 _CHUNK_ROWS = 200_000
@@ -85,7 +85,9 @@ def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut:
             return 0
         lost = database.execute(f"SELECT sum(count) FROM ({summed}) WHERE count < {cut}").fetchone()
     except duckdb.Error as error:
-        # DuckDB wraps a full disk and a damaged file alike; its first line names which.
+        found = full_disk_or(error)
+        if found is not error:
+            raise found from error
         raise CountsError(f"{path}: {str(error).splitlines()[0]}") from error
     return int(lost[0] or 0) if lost else 0
 

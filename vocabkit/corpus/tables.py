@@ -6,6 +6,8 @@ The only module that knows how NumPy columns become parquet and back. Text colum
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +61,17 @@ def write_columns(
             else f"COPY (SELECT {select} FROM (SELECT {casts} FROM columns_in)) TO {quote(path)} "
             "(FORMAT parquet, COMPRESSION zstd)"
         )
+    except duckdb.IOException as error:
+        raise full_disk_or(error) from error
     finally:
         database.unregister("columns_in")
+
+
+def full_disk_or(error: duckdb.Error) -> Exception:
+    """Return DuckDB's error about a full disk as the OSError it wraps; any other as it is."""
+    if "No space left" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return error
 
 
 def read_columns(
