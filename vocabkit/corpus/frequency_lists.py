@@ -7,13 +7,14 @@ document, and document frequency is unknown: the count stands in for it, as the 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from vocabkit.core.errors import CountsError
+from vocabkit.core.graphemes import cut_run
 from vocabkit.core.provenance import fingerprint_file, output_folder, write_manifest
-from vocabkit.corpus.tally import count_characters
 from vocabkit.corpus.white_space import split_words
 from vocabkit.corpus.word_counts import (
     RUN_LIMIT,
@@ -21,7 +22,6 @@ from vocabkit.corpus.word_counts import (
     Totals,
     WordCounts,
     WordTable,
-    cut_long_runs,
 )
 
 _LIMIT = 2**53
@@ -103,13 +103,17 @@ def thin_frequencies(
                 continue
             characters += len(word) * count
             size += len(word.encode()) * count
-            first, rest, runs = cut_long_runs([word]) if len(word) > RUN_LIMIT else ([word], [], 0)
-            cut += runs * count
-            for key in [(first[0], False), *((text, True) for text in rest)]:
+            parts = cut_run(word, RUN_LIMIT)
+            cut += count if len(parts) > 1 else 0
+            for key in [(text, index > 0) for index, text in enumerate(parts)]:
                 before = rows.get(key, (0, 0))
                 rows[key] = (before[0] + count, before[1] + count)
         tables.append(WordTable.from_rows(rows))
         totals.append(
             Totals(words=int(part.sum()), characters=characters, bytes=size, cut_runs=cut)
         )
-    return LanguageCounts(language, tables[0], tables[1], count_characters(tables), *totals)
+    found: Counter[str] = Counter()
+    for word, count in frequencies.items():
+        for character in word:
+            found[character] += count
+    return LanguageCounts(language, tables[0], tables[1], dict(sorted(found.items())), *totals)

@@ -13,22 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-import numpy as np
 
 from vocabkit.core.errors import CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.provenance import output_folder, write_manifest
 from vocabkit.corpus.counts_folder import (
-    TABLE,
-    TableDigest,
+    digest_parts,
     index_entry,
     write_characters,
     write_index,
 )
-from vocabkit.corpus.tables import connect, full_disk_or, quote, read_columns
+from vocabkit.corpus.tables import connect, is_full_disk, quote, read_columns
 from vocabkit.corpus.word_counts import SPLITS, Totals, WordCounts
-
-_CHUNK_ROWS = 200_000
 
 
 def add_tables(
@@ -47,7 +43,7 @@ def add_tables(
     """
     target.mkdir()
     spill = target / "spill"
-    digest = TableDigest()
+    parts_digest = []
     characters: Counter[str] = Counter()
     with connect(memory=memory, spill=spill) as database:
         for part in parts:
@@ -65,9 +61,11 @@ def add_tables(
             discarded = _add_split(database, files, path, cut)
             if split == "train":
                 totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
-            _digest_file(database, path, split, digest)
+            parts_digest.append(
+                digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})")
+            )
     shutil.rmtree(spill, ignore_errors=True)
-    return index_entry(*totals, digest.hexdigest())
+    return index_entry(*totals, "".join(parts_digest))
 
 
 def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int) -> int:
@@ -83,31 +81,12 @@ def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut:
         )
         if cut == 1:
             return 0
-        lost = database.execute(f"SELECT sum(count) FROM ({summed}) WHERE count < {cut}").fetchone()
+        lost = database.execute(f"SELECT sum(count) FROM ({summed}) WHERE count < {cut}").fetchall()
     except duckdb.Error as error:
-        found = full_disk_or(error)
-        if found is not error:
-            raise found from error
+        if is_full_disk(error):
+            raise
         raise CountsError(f"{path}: {str(error).splitlines()[0]}") from error
-    return int(lost[0] or 0) if lost else 0
-
-
-def _digest_file(
-    database: duckdb.DuckDBPyConnection, path: Path, split: str, digest: TableDigest
-) -> None:
-    names = ", ".join(TABLE)
-    rows = database.execute(f"SELECT {names} FROM read_parquet({quote(path)})")
-    while chunk := rows.fetchmany(_CHUNK_ROWS):
-        words, continuation, count, documents = zip(*chunk, strict=True)
-        digest.update(
-            split,
-            {
-                "word": np.array(words, dtype=object),
-                "continuation": np.array(continuation),
-                "count": np.array(count, dtype=np.int64),
-                "documents": np.array(documents, dtype=np.int64),
-            },
-        )
+    return int(lost[0][0] or 0)
 
 
 def merge_counts(

@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vocabkit.core.provenance import fingerprint_file
-from vocabkit.corpus.counts_folder import TableDigest, table_columns, write_characters
 from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.sources import Document, Source
-from vocabkit.corpus.tables import connect, write_columns
-from vocabkit.corpus.tally import Tally, count_characters
-from vocabkit.corpus.word_counts import SPLITS, Totals
+from vocabkit.corpus.tally import Tally
+from vocabkit.corpus.word_counts import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,9 @@ def count_shard(plan: ShardPlan) -> Shard:
     shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True)
     start = time.perf_counter()
-    tally = Tally(plan.held_out)
     repairs = Repairs()
     runs: list[Path] = []
-    digest: str | None = None
+    digests: list[str] = []
     consumed = plan.folder / "consumed"
     read = 0
 
@@ -71,26 +68,24 @@ def count_shard(plan: ShardPlan) -> Shard:
         nonlocal read
         read += amount
 
-    # A third of the worker's share: sorting and handing a run to DuckDB briefly holds it twice more.
-    limit = plan.memory // 3
-    for batch in read_documents(plan.source, plan.document, plan.field, repairs, on_bytes):
-        tally.add(batch)
-        consumed.write_text(str(read), encoding="ascii")
-        if tally.size > limit:
-            runs.append(plan.folder / f"run-{len(runs):05d}")
-            _write_run(tally, runs[-1])
-            tally.clear()
-    runs.append(plan.folder / f"run-{len(runs):05d}")
-    last = _write_run(tally, runs[-1])
-    if len(runs) == 1:
-        digest = last
+    def write_run() -> None:
+        runs.append(plan.folder / f"run-{len(runs):05d}")
+        digests.append(tally.write_run(runs[-1]))
+
+    with Tally(plan.held_out, memory=plan.memory, spill=plan.folder / "spill") as tally:
+        for batch in read_documents(plan.source, plan.document, plan.field, repairs, on_bytes):
+            tally.add(batch)
+            consumed.write_text(str(read), encoding="ascii")
+            if tally.is_full:
+                write_run()
+        write_run()
     shard = Shard(
         plan.source.language,
         plan.source.path,
         fingerprint_source(plan.source),
         tuple(runs),
         *tally.totals,
-        digest,
+        digests[0] if len(runs) == 1 else None,
         {name: count for name, count in sorted(repairs.items()) if count},
         time.perf_counter() - start,
     )
@@ -103,19 +98,6 @@ def fingerprint_source(source: Source) -> str:
     if "://" in source.path:
         return f"{source.path} {source.size}"
     return fingerprint_file(source.path)
-
-
-def _write_run(tally: Tally, folder: Path) -> str:
-    folder.mkdir()
-    digest = TableDigest()
-    tables = [tally.table(0), tally.table(1)]
-    with connect() as database:
-        for split, table in zip(SPLITS, tables, strict=True):
-            columns = table_columns(table)
-            write_columns(database, columns, folder / f"{split}.parquet")
-            digest.update(split, columns)
-        write_characters(database, count_characters(tables), folder / "characters.parquet")
-    return digest.hexdigest()
 
 
 def _save_shard(shard: Shard, folder: Path) -> None:

@@ -38,16 +38,13 @@ def connect(
         settings["temp_directory"] = str(spill)
     connection = duckdb.connect(":memory:", config=settings)
     try:
-        connection.execute("SET enable_progress_bar = false")
         yield connection
     finally:
         connection.close()
 
 
-def write_columns(
-    database: duckdb.DuckDBPyConnection, columns: Columns, path: Path, *, select: str = "*"
-) -> None:
-    """Write columns to a parquet file, rows as given. `select` may narrow or order them (`* ORDER BY word`)."""
+def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> None:
+    """Write columns to a parquet file, rows as given."""
     # DuckDB takes dicts of arrays; an empty object array has no type, so text is cast explicitly.
     casts = ", ".join(
         f'CAST("{name}" AS VARCHAR) AS "{name}"' if array.dtype == object else f'"{name}"'
@@ -55,23 +52,28 @@ def write_columns(
     )
     database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
     try:
-        database.execute(
-            f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            if select == "*"
-            else f"COPY (SELECT {select} FROM (SELECT {casts} FROM columns_in)) TO {quote(path)} "
-            "(FORMAT parquet, COMPRESSION zstd)"
-        )
-    except duckdb.IOException as error:
-        raise full_disk_or(error) from error
+        with full_disk():
+            database.execute(
+                f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
+            )
     finally:
         database.unregister("columns_in")
 
 
-def full_disk_or(error: duckdb.Error) -> Exception:
-    """Return DuckDB's error about a full disk as the OSError it wraps; any other as it is."""
-    if "No space left" in str(error):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return error
+def is_full_disk(error: duckdb.Error) -> bool:
+    """Whether DuckDB failed because the disk is full."""
+    return "No space left" in str(error)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Turn DuckDB's error about a full disk into the OSError it wraps."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def read_columns(

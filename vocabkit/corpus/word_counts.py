@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.graphemes import cut_run
-
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -177,9 +175,9 @@ class WordCounts:
 
         languages = {}
         for code in sorted(texts):
-            tally = Tally(held_out)
-            tally.add(list(texts[code]))
-            languages[code] = tally.counts(code)
+            with Tally(held_out) as tally:
+                tally.add(list(texts[code]))
+                languages[code] = tally.counts(code)
         return cls(languages)
 
     @classmethod
@@ -194,19 +192,3 @@ class WordCounts:
         from vocabkit.corpus.counts_folder import save_all
 
         save_all(self, folder)
-
-
-def cut_long_runs(words: Sequence[str]) -> tuple[list[str], list[str], int]:
-    """Return (words with long runs replaced by their first part, the continuation parts, runs cut)."""
-    kept: list[str] = []
-    rest: list[str] = []
-    cut = 0
-    for word in words:
-        if len(word) <= RUN_LIMIT:
-            kept.append(word)
-        else:
-            first, *others = cut_run(word, RUN_LIMIT)
-            kept.append(first)
-            rest += others
-            cut += 1
-    return kept, rest, cut
