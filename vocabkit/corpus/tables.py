@@ -37,6 +37,10 @@ def connect(
     if spill is not None:
         settings["temp_directory"] = str(spill)
     connection = duckdb.connect(":memory:", config=settings)
+    # DuckDB draws its own bar on stdout after two seconds. In a notebook without ipywidgets it cannot, and
+    # refuses the setting.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     try:
         yield connection
     finally:
