@@ -82,7 +82,12 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
                 hint = f"keys are: {', '.join(known)}" if not near else None
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                lines.append(f"{place} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+                # A whole table as "the value" says nothing: the message of such a check names its keys.
+                table = isinstance(problem["input"], Mapping)
+                value = "" if table else f" = {problem['input']!r}"
+                lines.append(
+                    f"{place or 'configuration'}{value}: {message[0].lower()}{message[1:]}"
+                )
         raise ConfigError(f"{source}: " + "; ".join(lines), hint) from error
 
 
