@@ -71,11 +71,59 @@ def test_balancing_moves_pieces_to_the_small_languages(balanced: Fitted) -> None
     weights = balanced.weights.weights
     assert weights["eng_Latn"] < 1.0 < weights["swh_Latn"] < weights["jpn_Jpan"]
     assert natural.weights.are_natural
-    assert natural.totals.rounding == 0.0 < balanced.totals.rounding < 1e-3
+    assert natural.totals.rounding == 0.0 == balanced.totals.rounding
     japanese = [fitted.usage["jpn_Jpan"].sum() for fitted in (natural, balanced)]
     english = [fitted.usage["eng_Latn"].sum() for fitted in (natural, balanced)]
     assert japanese[1] < japanese[0]
     assert english[1] > english[0]
+
+
+def test_the_engine_of_sentencepiece_rounds_weights_and_finds_much_the_same(
+    balanced: Fitted,
+) -> None:
+    table = BALANCED.model_dump()
+    table["trainer"]["engine"] = "sentencepiece"
+    other = fit_shared(COUNTS, validate(FitConfig, table, "test"))
+    assert 0.0 < other.totals.rounding < 1e-3
+    assert other.totals.replaced is None
+    assert balanced.totals.replaced is not None
+    shared = set(other.vocabulary.pieces) & set(balanced.vocabulary.pieces)
+    assert len(shared) > 0.85 * other.vocabulary.size
+    tokens = [sum(int(u.sum()) for u in fitted.usage.values()) for fitted in (balanced, other)]
+    assert tokens[0] < 1.03 * tokens[1]
+
+
+def test_substrings_are_found_once_per_counts(tmp_path: Path) -> None:
+    COUNTS.save(tmp_path)
+    counts = WordCounts.load(tmp_path)
+    first = fit_shared(counts, BALANCED)
+    (stored,) = (tmp_path / "seeds").glob("*.npz")
+    written = stored.stat().st_mtime_ns
+    size = stored.stat().st_size
+    other = BALANCED.model_dump()
+    other["languages"]["weighting"] = "uniform"
+    other["vocabulary"]["size"] = 580
+    fit_shared(counts, validate(FitConfig, other, "test"))
+    assert [p.name for p in (tmp_path / "seeds").iterdir()] == [stored.name]
+    assert stored.stat().st_mtime_ns >= written
+    again = fit_shared(counts, BALANCED)
+    assert again.vocabulary == first.vocabulary == fit_shared(COUNTS, BALANCED).vocabulary
+    stored.write_bytes(stored.read_bytes()[:1000])
+    assert fit_shared(counts, BALANCED).vocabulary == first.vocabulary
+    assert stored.stat().st_size == size
+
+
+def test_lists_of_pieces_to_keep_and_to_deny(balanced: Fitted) -> None:
+    denied = [p for p in balanced.vocabulary.pieces if len(p) > 2 and p.startswith("▁")][-3:]
+    table = BALANCED.model_dump()
+    letters = [p for p in balanced.vocabulary.pieces if len(p) == 1 and "a" <= p <= "z"]
+    kept = ["▁" + "".join(letters[-5:]), "".join(letters[-2:])]
+    table["vocabulary"] |= {"keep": kept, "deny": denied}
+    pieces = fit_shared(COUNTS, validate(FitConfig, table, "test")).vocabulary.pieces
+    assert set(kept) <= set(pieces)
+    assert not set(denied) & set(pieces)
+    with pytest.raises(FitError, match="cannot be kept"):
+        fit_shared(COUNTS, configure(vocabulary={"keep": ["a b"]}))
 
 
 def test_warnings_name_the_clipped_language(balanced: Fitted) -> None:

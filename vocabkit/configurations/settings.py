@@ -17,7 +17,10 @@ BYTES = 256
 
 
 class VocabularyTable(Config):
-    """What the vocabulary is: `size` counts every id, special, reserved and byte ids included."""
+    """What the vocabulary is: `size` counts every id, special, reserved and byte ids included.
+
+    `keep` are pieces that must be in (▁ marks a word start), `deny` pieces that must not.
+    """
 
     model: Literal["unigram", "bpe"] = "unigram"
     size: int = Field(default=250_000, ge=16, le=8_000_000)
@@ -26,6 +29,8 @@ class VocabularyTable(Config):
     byte_fallback: bool = False
     max_piece_length: int = Field(default=16, ge=1, le=512)
     digits: Literal["sentencepiece", "single", "groups"] = "sentencepiece"
+    keep: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
     @field_validator("special")
     @classmethod
@@ -43,6 +48,11 @@ class VocabularyTable(Config):
     def other_ids(self) -> int:
         """Ids that are not ordinary pieces."""
         return len(self.special) + self.reserved + (BYTES if self.byte_fallback else 0)
+
+    @property
+    def pieces(self) -> int:
+        """Ids that are ordinary pieces."""
+        return self.size - self.other_ids
 
 
 class NormalizationTable(Config):
@@ -82,15 +92,33 @@ class LanguagesTable(Config):
 class TrainerTable(Config):
     """How the vocabulary is found. `seeds` = 0 takes eight times the size, at least 100,000.
 
-    `threads` is pinned because SentencePiece's unigram pieces depend on it. `min_count` and `min_documents`
-    are floors on a seed's raw occurrences and document frequency (an upper bound of it); BPE has no seeds.
+    `threads` = 0 is every core for vocabkit's trainer, whose result does not depend on it, and 8 for
+    SentencePiece's, whose result does. `min_count` is the raw evidence a seed must have; it falls to
+    `least_count` where the size cannot be filled. `min_documents` is a floor on its document frequency (an
+    upper bound of it); BPE has no seeds. `memory` (bytes, 0 = no limit) bounds the lattice's arcs; each
+    pruning round keeps `shrink` of the pieces after `iterations` passes of EM, by occurrences times the
+    `power` of what each saves in log probability (docs/trainer.md).
     """
 
-    engine: Literal["sentencepiece"] = "sentencepiece"
-    threads: int = Field(default=8, ge=1, le=1024)
+    engine: Literal["vocabkit", "sentencepiece"] = "vocabkit"
+    threads: int = Field(default=0, ge=0, le=1024)
     seeds: int = Field(default=0, ge=0)
-    min_count: int = Field(default=2, ge=1)
+    min_count: int = Field(default=5, ge=2)
+    least_count: int = Field(default=2, ge=2)
     min_documents: int = Field(default=1, ge=1)
+    shrink: float = Field(default=0.75, ge=0.5, le=0.95)
+    iterations: int = Field(default=1, ge=1, le=10)
+    power: float = Field(default=0.35, ge=0.0, le=1.0)
+    memory: int = Field(default=0, ge=0)
+
+    @property
+    def floors(self) -> tuple[int, ...]:
+        """The evidence floors tried in turn."""
+        return tuple(
+            floor
+            for floor in sorted({self.min_count, 3, self.least_count}, reverse=True)
+            if min(self.least_count, self.min_count) <= floor <= self.min_count
+        )
 
 
 class FitConfig(Config):
@@ -104,14 +132,18 @@ class FitConfig(Config):
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
-        pieces = self.vocabulary.size - self.vocabulary.other_ids
-        if pieces < 1:
+        if self.vocabulary.pieces < 1:
             raise ValueError(
                 f"vocabulary.size = {self.vocabulary.size} leaves no piece beside "
                 f"{self.vocabulary.other_ids} special, reserved and byte ids"
             )
         if self.vocabulary.model == "bpe" and self.trainer.min_documents > 1:
             raise ValueError("trainer.min_documents is a floor on unigram seeds; bpe has none")
+        plain = self.vocabulary.model == "bpe" or self.trainer.engine == "sentencepiece"
+        if plain and (self.vocabulary.keep or self.vocabulary.deny):
+            raise ValueError(
+                "vocabulary.keep and deny need a unigram model and engine = 'vocabkit'"
+            )
         return self
 
     @property

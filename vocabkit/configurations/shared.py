@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from vocabkit.configurations.engines import FittedPieces, fit_pieces
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.core.languages import load_panel, resolve_code
@@ -19,9 +20,7 @@ from vocabkit.corpus.span_cache import count_mismatches, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.coverage import Coverage, cover_characters
-from vocabkit.fitting.rows import Int64Array, pool_rows
-from vocabkit.fitting.seeds import find_seeds
-from vocabkit.fitting.sentencepiece_engine import Pieces, fit_bpe, fit_unigram
+from vocabkit.fitting.rows import Int64Array
 from vocabkit.fitting.usage import count_usage
 from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
 
@@ -42,6 +41,8 @@ class FittedTotals:
     occurrences: int
     seeds_found: int
     seeds: int
+    floor: int | None
+    replaced: int | None
     pieces: int
     rounding: float
     mismatches: int
@@ -108,7 +109,7 @@ def fit_shared(
     the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
     """
     seconds: dict[str, float] = {}
-    vocabulary, trainer = config.vocabulary, config.trainer
+    vocabulary = config.vocabulary
     codes = select_languages(counts, config)
     masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
     weights = weigh_languages(
@@ -128,37 +129,18 @@ def fit_shared(
             workers=workers,
             progress=progress,
         )
-    with _timed(seconds, "rows"):
+    with _timed(seconds, "alphabet"):
         coverage = cover_characters(
             spans.languages,
             weights.weights,
             scope=config.coverage.scope,
             character=config.coverage.character,
         )
-        rows = pool_rows(spans.languages, weights.weights, coverage.covered)
-    size = vocabulary.size - vocabulary.other_ids
-    found = used = 0
-    if vocabulary.model == "unigram":
-        with _timed(seconds, "seeds"):
-            seeds = find_seeds(
-                rows,
-                config.seeds,
-                min_count=trainer.min_count,
-                min_documents=trainer.min_documents,
-                max_length=vocabulary.max_piece_length,
-                progress=progress,
-            )
-            found, used = seeds.found, len(seeds)
-    with _timed(seconds, "train"), _step(progress, "training with sentencepiece"):
-        options = {
-            "other_ids": vocabulary.other_ids,
-            "threads": trainer.threads,
-            "max_length": vocabulary.max_piece_length,
-        }
-        if vocabulary.model == "unigram":
-            fitted = fit_unigram(rows, seeds, size, **options)
-        else:
-            fitted = fit_bpe(rows, size, **options)
+    with _timed(seconds, "train"):
+        cache = counts.folder / "seeds" if counts.folder is not None else None
+        fitted = fit_pieces(
+            spans, weights.weights, coverage, config, cache=cache, progress=progress
+        )
     _check_special(fitted, vocabulary.special)
     assembled = assemble_vocabulary(
         fitted.pieces,
@@ -173,13 +155,15 @@ def fit_shared(
         usage = count_usage(assembled, spans.languages, progress=progress)
     mismatches = sum(count_mismatches(spans).values())
     totals = FittedTotals(
-        rows=len(rows),
-        characters=len(rows.text),
-        occurrences=int(rows.count.sum()),
-        seeds_found=found,
-        seeds=used,
-        pieces=size,
-        rounding=rows.rounding,
+        rows=fitted.rows,
+        characters=fitted.characters,
+        occurrences=fitted.occurrences,
+        seeds_found=fitted.seeds_found,
+        seeds=fitted.seeds,
+        floor=fitted.floor,
+        replaced=fitted.replaced,
+        pieces=vocabulary.pieces,
+        rounding=fitted.rounding,
         mismatches=mismatches,
     )
     warnings = [*weights.warnings(), *_describe_cut(coverage)]
@@ -225,7 +209,7 @@ def _resolve(text: str, panel: list[str] | None, counted: list[str]) -> str:
         raise
 
 
-def _check_special(fitted: Pieces, special: tuple[str, ...]) -> None:
+def _check_special(fitted: FittedPieces, special: tuple[str, ...]) -> None:
     both = sorted(set(fitted.pieces) & set(special))
     if both:
         raise FitError(
@@ -246,14 +230,3 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
-
-
-@contextmanager
-def _step(progress: Progress | None, label: str) -> Iterator[None]:
-    if progress:
-        progress.start(label, None)
-    try:
-        yield
-    finally:
-        if progress:
-            progress.finish()

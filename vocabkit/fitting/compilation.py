@@ -1,0 +1,91 @@
+"""How the trainer's inner loops are compiled: numba, without Python's lock, cached in the user's cache folder.
+
+No fastmath and no automatic parallel loops: results must be the same bytes for any number of threads, so the
+callers divide the work themselves and add the parts up in a fixed order. Compiling takes about half a minute
+the first time; `NUMBA_CACHE_DIR` moves the cache. Holds no kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compile(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` as a kernel, compiled when first called with each combination of types."""
+    folder = cache_folder()
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    kernel = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
+    return cast(Callable[P, R], kernel)
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels, or None where none can be written.
+
+    Its name holds a digest of this stage's sources: numba looks only at the file a kernel is written in,
+    and would keep a stale copy of one that calls a kernel of another file.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    here = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(here.glob("*.py")):
+        digest.update(path.read_bytes())
+    folder = (Path(given) if given else _user_cache() / "vocabkit" / "kernels") / digest.hexdigest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+
+
+class Workers:
+    """A pool of threads that hands results back in the order the work was given."""
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
+        self._pool = pool
+        self.threads = threads
+
+    def map(self, work: Callable[..., R], *arguments: Iterable[Any]) -> list[R]:
+        """Call `work` on each set of arguments, at most `threads` at once; return the results in order."""
+        return list(self._pool.map(work, *arguments))
+
+    def submit(self, work: Callable[..., R], *arguments: Any) -> Future[R]:
+        """Start one piece of work."""
+        return self._pool.submit(work, *arguments)
+
+
+@contextmanager
+def open_workers(threads: int | None = None) -> Iterator[Workers]:
+    """Open `threads` workers (default: one a core); results never depend on how many."""
+    wanted = threads or len(_cores())
+    with ThreadPoolExecutor(wanted) as pool:
+        yield Workers(pool, wanted)
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

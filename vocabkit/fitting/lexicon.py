@@ -1,0 +1,277 @@
+"""Lexicon: the distinct rows of all languages in code point order, ready for the trainer's loops.
+
+A row is a span, or a part of one between characters the vocabulary does not cover. Neighbouring rows share
+prefixes, and everything that depends on a prefix alone is computed once: on 90 languages that leaves about half
+the positions. Rows longer than `SHORT` share nothing: they are processed on a scale of their own.
+Rows are the same whatever the weights of the languages, and so is all that is derived from them; `weigh`
+gives the weights of the rows. Chooses no characters and finds no pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vocabkit.core.errors import FitError
+from vocabkit.corpus.spans import SpanTable
+from vocabkit.fitting.compilation import Workers, compile
+from vocabkit.fitting.sorting import EQUAL, Int32Array, Int64Array, UInt8Array, sort_positions
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+SHORT = 24
+"""Longest row that shares prefixes: its probability stays above 1e-300 (see `expectation`)."""
+CHUNK = 8_192
+"""Characters worked on at a time: two buffers of as many numbers stay in a core's own cache."""
+PARTITIONS = 64
+"""Parts of the work, the same for any number of threads: their results are added in order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lexicon:
+    """Rows of character codes. Code c is `alphabet[c - 1]`; 0 ends a row and stands before the first.
+
+    Row i is `text[offsets[i] : offsets[i + 1] - 1]`. Its first `shared[i]` characters are those of row i − 1.
+    `chunks` are row numbers at which nothing is shared, `partitions` numbers of chunks. `count` and
+    `documents` are raw sums over the languages; `pairs` maps a language to (row, count) arrays.
+    """
+
+    alphabet: npt.NDArray[np.uint32]
+    text: Int32Array
+    offsets: Int64Array
+    shared: UInt8Array
+    chunks: Int64Array
+    partitions: Int64Array
+    count: Int64Array
+    documents: Int64Array
+    pairs: Mapping[str, tuple[Int32Array, Int64Array]]
+
+    def __len__(self) -> int:
+        return len(self.shared)
+
+    @property
+    def characters(self) -> int:
+        """Characters of the distinct rows."""
+        return len(self.text) - 1 - len(self)
+
+    def weigh(self, weights: Mapping[str, float] | None = None) -> FloatArray:
+        """Return Σ weight · count of each row (weights default to 1), scaled to keep the total of the counts.
+
+        The scale matters (pieces expected less than half a time are dropped), so it is that of the text.
+        """
+        if weights is None or all(weights[code] == 1.0 for code in self.pairs):
+            return self.count.astype(np.float64)
+        total = np.zeros(len(self))
+        for code in sorted(self.pairs):
+            rows, count = self.pairs[code]
+            total += np.bincount(rows, weights[code] * count, minlength=len(self))
+        result: FloatArray = total * (float(self.count.sum()) / float(total.sum()))
+        return result
+
+    def strings(self) -> list[str]:
+        """Return the rows as text, in order."""
+        return decode_strings(self.alphabet, self.text[1:])
+
+
+def decode_strings(alphabet: npt.NDArray[np.uint32], codes: Int32Array) -> list[str]:
+    """Return the strings of codes that are each followed by a 0."""
+    points = np.concatenate((np.array([0], np.uint32), alphabet))[codes]
+    return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").split("\0")[:-1]
+
+
+def build_lexicon(
+    tables: Mapping[str, SpanTable],
+    covered: BoolArray,
+    workers: Workers,
+    *,
+    alphabet: npt.NDArray[np.uint32] | None = None,
+) -> Lexicon:
+    """Pool the languages' spans, cut at characters outside the vocabulary.
+
+    `covered` is indexed by code point. `alphabet` is that of another lexicon whose pieces are to be found in
+    this one; by default the covered characters that occur. Raises `FitError` when nothing is left.
+    """
+    if alphabet is None:
+        used = np.zeros(0x110000, np.bool_)
+        for table in tables.values():
+            used[table.text] = True
+        alphabet = np.flatnonzero(used & covered).astype(np.uint32)
+    coded = np.zeros(0x110000, np.int32)
+    coded[alphabet] = np.arange(1, len(alphabet) + 1, dtype=np.int32)
+    codes = sorted(tables)
+    parts = [_cut(tables[code].text, tables[code].offsets, coded) for code in codes]
+    if not len(alphabet) or not any(len(starts) for _, starts, _ in parts):
+        raise FitError(
+            "no text is left to fit", "look at coverage.character and the languages fitted"
+        )
+    shift = np.cumsum([0] + [len(text) for text, _, _ in parts])
+    if shift[-1] + 1 >= 2**31:
+        raise FitError(
+            f"{shift[-1]:_} characters of distinct spans: at most {2**31 - 2:_} fit in one vocabulary",
+            "raise the minimum count when merging counts, or fit fewer languages",
+        )
+    text = np.concatenate([np.zeros(1, np.int32)] + [text for text, _, _ in parts])
+    starts = np.concatenate([s + b + 1 for (_, s, _), b in zip(parts, shift, strict=False)]).astype(
+        np.int32
+    )
+    owner = [o for _, _, o in parts]
+    del parts
+    count = np.concatenate([tables[c].count[o] for c, o in zip(codes, owner, strict=True)])
+    documents = np.concatenate([tables[c].documents[o] for c, o in zip(codes, owner, strict=True)])
+    distinct, group, shared = _sort_rows(text, starts, len(alphabet), workers)
+    total = np.zeros(len(distinct), np.int64)
+    np.add.at(total, group, count)
+    seen = np.zeros(len(distinct), np.int64)
+    np.add.at(seen, group, documents)
+    bounds = np.cumsum([0] + [len(o) for o in owner])
+    pairs = {
+        code: (group[bounds[k] : bounds[k + 1]], count[bounds[k] : bounds[k + 1]])
+        for k, code in enumerate(codes)
+    }
+    return _lay_out(alphabet, text, distinct, shared, total, seen, pairs)
+
+
+def build_strings(
+    alphabet: npt.NDArray[np.uint32], text: Int32Array, workers: Workers
+) -> tuple[Lexicon, Int64Array]:
+    """Make a lexicon of strings, each followed by a 0 in `text`, which begins with a 0.
+
+    Returns it with the row of each string. Used for the pieces themselves.
+    """
+    ends = np.flatnonzero(text == 0)
+    starts = (ends[:-1] + 1).astype(np.int32)
+    distinct, group, shared = _sort_rows(text, starts, len(alphabet), workers)
+    ones = np.ones(len(distinct), np.int64)
+    return _lay_out(alphabet, text, distinct, shared, ones, ones, {}), group.astype(np.int64)
+
+
+def _lay_out(
+    alphabet: npt.NDArray[np.uint32],
+    text: Int32Array,
+    starts: Int32Array,
+    shared: UInt8Array,
+    count: Int64Array,
+    documents: Int64Array,
+    pairs: Mapping[str, tuple[Int32Array, Int64Array]],
+) -> Lexicon:
+    laid, offsets = _copy_rows(text, starts)
+    chunks = _cut_chunks(offsets, shared)
+    # Partitions hold about as many positions of their own each; boundaries fall between chunks.
+    own = np.concatenate(([0], np.cumsum(np.diff(offsets) - shared)))[chunks]
+    wanted = np.linspace(0, own[-1], PARTITIONS + 1)
+    partitions = np.searchsorted(own, wanted[:-1], side="left")
+    partitions = np.append(partitions, len(chunks) - 1).astype(np.int64)
+    return Lexicon(alphabet, laid, offsets, shared, chunks, partitions, count, documents, pairs)
+
+
+@compile
+def _cut(
+    points: npt.NDArray[np.uint32], offsets: Int64Array, coded: Int32Array
+) -> tuple[Int32Array, Int64Array, Int32Array]:
+    """Return the rows of one table: codes with a 0 after each span, row starts, and the span of each row."""
+    text = np.zeros(len(points) + len(offsets) - 1, np.int32)
+    rows = 0
+    at = 0
+    for span in range(len(offsets) - 1):
+        before = np.int32(0)
+        for i in range(offsets[span], offsets[span + 1]):
+            code = coded[points[i]]
+            text[at] = code
+            at += 1
+            if code != 0 and before == 0:
+                rows += 1
+            before = code
+        at += 1
+    starts = np.empty(rows, np.int64)
+    owner = np.empty(rows, np.int32)
+    at = 0
+    row = 0
+    for span in range(len(offsets) - 1):
+        before = np.int32(0)
+        for _ in range(offsets[span], offsets[span + 1]):
+            if text[at] != 0 and before == 0:
+                starts[row] = at
+                owner[row] = span
+                row += 1
+            before = text[at]
+            at += 1
+        at += 1
+    return text, starts, owner
+
+
+def _sort_rows(
+    text: Int32Array, starts: Int32Array, characters: int, workers: Workers
+) -> tuple[Int32Array, Int32Array, UInt8Array]:
+    """Return the starts of distinct rows in order (short ones first), each row's place, and shared prefixes."""
+    long = _are_long(text, starts)
+    distinct = []
+    shares = []
+    place_at = np.empty(len(text), np.int32)
+    before = 0
+    for chosen in (starts[~long], starts[long]):
+        shared, _ = sort_positions(text, chosen, characters, workers, step=1, depth=2**31 - 1)
+        new = shared != EQUAL
+        if len(new):
+            new[0] = True
+        place_at[chosen] = before + np.cumsum(new) - 1
+        distinct.append(chosen[new])
+        shares.append(
+            shared[new]
+            if before == 0 and len(distinct) == 1
+            else np.zeros(int(new.sum()), np.uint8)
+        )
+        before += int(new.sum())
+    return np.concatenate(distinct), place_at[starts], np.concatenate(shares)
+
+
+@compile
+def _are_long(text: Int32Array, starts: Int32Array) -> BoolArray:
+    long = np.zeros(len(starts), np.bool_)
+    for i in range(len(starts)):
+        length = 0
+        while length <= SHORT and text[starts[i] + length] != 0:
+            length += 1
+        long[i] = length > SHORT
+    return long
+
+
+@compile
+def _copy_rows(text: Int32Array, starts: Int32Array) -> tuple[Int32Array, Int64Array]:
+    size = 1
+    for i in range(len(starts)):
+        at = starts[i]
+        while text[at] != 0:
+            at += 1
+        size += at - starts[i] + 1
+    out = np.zeros(size, np.int32)
+    offsets = np.empty(len(starts) + 1, np.int64)
+    place = 1
+    for i in range(len(starts)):
+        offsets[i] = place
+        at = starts[i]
+        while text[at] != 0:
+            out[place] = text[at]
+            at += 1
+            place += 1
+        place += 1
+    offsets[len(starts)] = place
+    return out, offsets
+
+
+@compile
+def _cut_chunks(offsets: Int64Array, shared: UInt8Array) -> Int64Array:
+    """Cut rows into chunks of about `CHUNK` characters and clear `shared` at their first rows."""
+    chunks = [np.int64(0)]
+    begin = np.int64(1)
+    for row in range(len(shared)):
+        if row > chunks[-1] and offsets[row + 1] - begin > CHUNK:
+            chunks.append(np.int64(row))
+            begin = offsets[row]
+        if row == chunks[-1]:
+            shared[row] = 0
+    chunks.append(np.int64(len(shared)))
+    return np.array(chunks)
