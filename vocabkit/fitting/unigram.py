@@ -22,14 +22,6 @@ from vocabkit.fitting.substrings import Substrings, weigh_substrings
 from vocabkit.fitting.training import Clock, Training
 
 __all__ = ["Frozen", "PathPoint", "TooFewPieces", "UnigramFit", "UnigramOptions", "fit_unigram"]
-    "LONGEST",
-    "Frozen",
-    "PathPoint",
-    "TooFewPieces",
-    "UnigramFit",
-    "UnigramOptions",
-    "fit_unigram",
-]
 
 LONGEST = 18
 """Most characters of a piece: beyond, forward sums of one piece's stretch could leave the range of a double."""
