@@ -47,7 +47,10 @@ def main() -> None:
         print(f"\n{rows['ours'].output}\n{HEADER}")
     if given.only != "ours":
         _write_raw(folder / "raw.txt", codes)
-        for name, seeds in (("sentencepiece 1M", 1_000_000), ("sentencepiece 8V", 8 * given.size)):
+        peers = {"1M": 1_000_000, "8V": 8 * given.size}
+        for name, seeds in (
+            (f"sentencepiece {peer}", peers[peer]) for peer in given.peers.split(",")
+        ):
             step = [*again, "--step", "sentencepiece", "--seeds", str(seeds)]
             rows[name] = _show(name, measure(step))
     _compare(folder, codes)
@@ -195,6 +198,7 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--languages", default="")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", help="where counts and models are kept and found again")
+    parser.add_argument("--peers", default="1M,8V", help="sentencepiece with 1M seeds, 8V, or both")
     parser.add_argument("--only", choices=["ours", "sentencepiece"])
     parser.add_argument("--step", choices=["ours", "sentencepiece"], help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=0, help=argparse.SUPPRESS)
