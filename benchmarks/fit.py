@@ -76,7 +76,7 @@ def fit_ours(given: argparse.Namespace) -> None:
     folder = Path(given.folder)
     counts = WordCounts.load(folder / "counts")
     codes = given.languages.split(",")
-    spans = derive_spans(counts, "nmt_nfkc", languages=codes).languages
+    spans = derive_spans(counts, "nmt_nfkc", languages=codes, workers=given.threads).languages
     lap("spans")
     natural = dict.fromkeys(codes, 1.0)
     covered = cover_characters(spans, natural, scope="global", character=COVERAGE)
