@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from .options import Force, Format, Languages, OutputFolder, Overrides, Quiet, split_codes
+from .options import (
+    ArcMemory,
+    Force,
+    Format,
+    Languages,
+    OutputFolder,
+    Overrides,
+    Quiet,
+    split_codes,
+)
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
@@ -27,6 +36,7 @@ def run(
         float | None,
         typer.Option("--allow-oversampling", metavar="N", help="Clip weights at N, not at 8."),
     ] = None,
+    memory: ArcMemory = None,
     force: Force = False,
     output: Format = "table",
     quiet: Quiet = False,
@@ -40,7 +50,7 @@ def run(
     """
     from vocabkit.configurations.tokenizer_folder import fit_folder
 
-    settings = [*(overrides or []), *_as_overrides(languages, allow_oversampling)]
+    settings = [*(overrides or []), *_as_overrides(languages, allow_oversampling, memory)]
     with open_progress(quiet) as progress:
         fitted = fit_folder(
             preset, counts, folder, overrides=settings, force=force, progress=progress
@@ -52,10 +62,14 @@ def run(
     show_note(f"wrote {folder}: {fitted.vocabulary.size:,} tokens in {seconds:.1f} s", quiet)
 
 
-def _as_overrides(languages: str | None, oversampling: float | None) -> list[str]:
+def _as_overrides(
+    languages: str | None, oversampling: float | None, memory: int | None
+) -> list[str]:
     """The options that stand for a key of the configuration, after every `--set`."""
     codes = split_codes(languages)
-    found = [] if codes is None else [f"languages.include={json.dumps(codes)}"]
-    return found + (
-        [] if oversampling is None else [f"languages.allow_oversampling={oversampling}"]
-    )
+    given = {
+        "languages.include": None if codes is None else json.dumps(codes),
+        "languages.allow_oversampling": oversampling,
+        "trainer.memory": memory,
+    }
+    return [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -62,6 +62,15 @@ Memory = Annotated[
         help="Memory to stay within, as 2GB or 500MB.",
     ),
 ]
+ArcMemory = Annotated[
+    int | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        parser=parse_size,
+        help="Memory for the trainer's lattice, as 2GB; the rest is found again at every pass.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Processes to use; one for each core by default."),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.compilation import compile
+from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lexicon import BoolArray, FloatArray, Lexicon
 from vocabkit.fitting.scores import take_best
 from vocabkit.fitting.sorting import Int32Array, Int64Array, UInt8Array
@@ -22,6 +22,7 @@ from vocabkit.fitting.trie import build_trie, find_child
 
 RANKS = ("information", "length")
 WORD_MARK = "\u2581"
+_SLICE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,7 @@ def choose_candidates(
     mass: FloatArray,
     characters: FloatArray,
     limit: int,
+    workers: Workers,
     *,
     floor: int,
     min_documents: int = 1,
@@ -62,7 +64,7 @@ def choose_candidates(
     among_fixed = set(fixed)
     kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
     fixed_codes, kept_codes = _encode(lexicon, fixed), _encode(lexicon, kept)
-    value = _rank(lexicon, substrings, mass, characters, rank)
+    value = _rank(lexicon, substrings, mass, characters, rank, workers)
     value[(substrings.evidence < floor) | (substrings.documents < min_documents)] = -np.inf
     refused = np.concatenate((fixed_codes, kept_codes[1:], _encode(lexicon, sorted(deny))[1:]))
     if len(refused) > 1:
@@ -118,26 +120,44 @@ def _encode(lexicon: Lexicon, pieces: Collection[str]) -> Int32Array:
 
 
 def _rank(
-    lexicon: Lexicon, substrings: Substrings, mass: FloatArray, characters: FloatArray, rank: str
+    lexicon: Lexicon,
+    substrings: Substrings,
+    mass: FloatArray,
+    characters: FloatArray,
+    rank: str,
+    workers: Workers,
 ) -> FloatArray:
     cost = np.zeros(len(characters))
     cost[1:] = 1.0
     if rank == "information":
         cost[1:] = np.sqrt(-np.log(characters[1:] / characters.sum()))
-    return _spell(lexicon.text, substrings.last, substrings.length, mass, cost)
+    out = np.empty(len(substrings))
+
+    def spell(first: int) -> None:
+        stop = min(first + _SLICE, len(out))
+        last, length = substrings.last, substrings.length
+        _spell(lexicon.text, last, length, mass, cost, first, stop, out)
+
+    workers.map(spell, range(0, len(out), _SLICE))
+    return out
 
 
 @compile
 def _spell(
-    text: Int32Array, last: Int32Array, length: UInt8Array, mass: FloatArray, cost: FloatArray
-) -> FloatArray:
-    out = np.empty(len(last))
-    for i in range(len(last)):
+    text: Int32Array,
+    last: Int32Array,
+    length: UInt8Array,
+    mass: FloatArray,
+    cost: FloatArray,
+    first: int,
+    stop: int,
+    out: FloatArray,
+) -> None:
+    for i in range(first, stop):
         spelled = 0.0
         for back in range(length[i]):
             spelled += cost[text[last[i] - back]]
         out[i] = mass[i] * spelled
-    return out
 
 
 def _find_among(lexicon: Lexicon, substrings: Substrings, pieces: Int32Array) -> BoolArray:

@@ -68,7 +68,7 @@ class Lexicon:
         total = np.zeros(len(self))
         for code in sorted(self.pairs):
             rows, count = self.pairs[code]
-            total += np.bincount(rows, weights[code] * count, minlength=len(self))
+            np.add.at(total, rows, weights[code] * count)
         result: FloatArray = total * (float(self.count.sum()) / float(total.sum()))
         return result
 

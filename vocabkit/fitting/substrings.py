@@ -88,8 +88,10 @@ def weigh_substrings(
     lexicon: Lexicon, substrings: Substrings, row_weight: FloatArray, workers: Workers
 ) -> FloatArray:
     """Return the weighted occurrences of each substring under new weights of the rows."""
-    position = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, row_weight)
-    evidence = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, lexicon.count)
+    layout = (lexicon.text, lexicon.offsets, lexicon.shared)
+    waiting = workers.submit(_sum_positions, *layout, row_weight)
+    evidence = _sum_positions(*layout, lexicon.count)
+    position = waiting.result()
     return _sweep_all(
         lexicon,
         substrings.order,

@@ -80,6 +80,7 @@ class Training:
             mass,
             single,
             (options.seeds or max(8 * size, 1_000)) - letters,
+            workers,
             floor=floor,
             min_documents=options.min_documents,
             rank=options.rank,
