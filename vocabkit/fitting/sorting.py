@@ -8,6 +8,8 @@ gives how many characters neighbours share. Equal strings end up adjacent; nothi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +36,7 @@ def sort_positions(
     *,
     step: int,
     depth: int,
-    evidence: Int64Array | None = None,
+    evidence: npt.NDArray[Any] | None = None,
     floor: int = 0,
 ) -> tuple[UInt8Array, Int64Array]:
     """Sort `items` in place by the string read from each in direction `step`, up to `depth` characters.
@@ -49,7 +51,7 @@ def sort_positions(
     items[:] = grouped
     del grouped
     shared = np.zeros(len(items), np.uint8)
-    given = evidence if evidence is not None else np.zeros(0, np.int64)
+    given = evidence if evidence is not None else np.zeros(0, np.int32)
     bits = max(int(characters).bit_length(), 1)
     per_key = 63 // bits
 
@@ -110,7 +112,7 @@ def _refine(
     bits: int,
     depth: int,
     floor: int,
-    evidence: Int64Array,
+    evidence: npt.NDArray[Any],
 ) -> None:
     widest = 0
     for group in range(first, stop):
@@ -165,7 +167,7 @@ def _refine_run(
     bits: int,
     depth: int,
     floor: int,
-    evidence: Int64Array,
+    evidence: npt.NDArray[Any],
 ) -> bool:
     settled = done >= depth
     if not settled and hi - lo < floor:

@@ -13,7 +13,7 @@ independent of language weights; `documents` is the summed document frequency of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,8 @@ from vocabkit.fitting.sorting import (
 MAX_LENGTH = 16
 _BLOCK = 256
 
-Number = TypeVar("Number", np.int64, np.float64)
+Number = TypeVar("Number", np.int32, np.int64, np.float64)
+Counts = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +64,7 @@ def find_substrings(
     lexicon: Lexicon, workers: Workers, *, longest: int = MAX_LENGTH, floor: int = 2
 ) -> Substrings:
     """Find the closed substrings of at most `longest` characters and at least `floor` raw occurrences."""
-    evidence = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, lexicon.count)
+    evidence = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, _narrow(lexicon.count))
     order = _own_positions(lexicon.offsets, lexicon.shared)
     agreed, groups = sort_positions(
         lexicon.text,
@@ -75,7 +76,9 @@ def find_substrings(
         evidence=evidence,
         floor=floor,
     )
-    documents = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, lexicon.documents)
+    documents = _sum_positions(
+        lexicon.text, lexicon.offsets, lexicon.shared, _narrow(lexicon.documents)
+    )
 
     parts = _sweep_all(
         lexicon, order, agreed, groups, evidence, documents, np.zeros(0), longest, floor, workers
@@ -90,7 +93,7 @@ def weigh_substrings(
     """Return the weighted occurrences of each substring under new weights of the rows."""
     layout = (lexicon.text, lexicon.offsets, lexicon.shared)
     waiting = workers.submit(_sum_positions, *layout, row_weight)
-    evidence = _sum_positions(*layout, lexicon.count)
+    evidence = _sum_positions(*layout, _narrow(lexicon.count))
     position = waiting.result()
     return _sweep_all(
         lexicon,
@@ -98,7 +101,7 @@ def weigh_substrings(
         substrings.agreed,
         substrings.groups,
         evidence,
-        np.zeros(0, np.int64),
+        np.zeros(0, evidence.dtype),
         position,
         substrings.longest,
         substrings.floor,
@@ -111,8 +114,8 @@ def _sweep_all(
     order: Int32Array,
     agreed: UInt8Array,
     groups: Int64Array,
-    evidence: Int64Array,
-    documents: Int64Array,
+    evidence: Counts,
+    documents: Counts,
     weight: FloatArray,
     longest: int,
     floor: int,
@@ -147,6 +150,11 @@ def _sweep_all(
         np.concatenate([part[3] for part in parts]),
         np.concatenate([part[4] for part in parts]),
     )
+
+
+def _narrow(values: Int64Array) -> Counts:
+    """Return values as 32 bits where no sum of them can be larger: sums by position are most of the memory."""
+    return values.astype(np.int32) if int(values.sum()) < 2**31 else values
 
 
 @compile
@@ -250,8 +258,8 @@ def _gather(
     stop: int,
     text: Int32Array,
     depths: UInt8Array,
-    evidence: Int64Array,
-    documents: Int64Array,
+    evidence: Counts,
+    documents: Counts,
     position_weight: FloatArray,
     near: tuple[Int64Array, Int64Array, Int64Array, Int64Array, FloatArray],
 ) -> None:
@@ -281,8 +289,8 @@ def _sweep(
     groups: Int64Array,
     first: int,
     stop: int,
-    evidence: Int64Array,
-    documents: Int64Array,
+    evidence: Counts,
+    documents: Counts,
     position_weight: FloatArray,
     longest: int,
     floor: int,
