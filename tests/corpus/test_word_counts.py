@@ -131,6 +131,17 @@ def test_controls_that_str_split_would_split_at_stay_inside_words() -> None:
     assert list(counts.train.words) == ["a\x0bb", "c\x85d", "e", "f"]
 
 
+def test_asking_which_languages_there_are_reads_no_table(tmp_path: Path) -> None:
+    WordCounts.from_texts({"x": ["a"], "y": ["b"]}).save(tmp_path)
+    for path in tmp_path.glob("*/*.parquet"):
+        path.unlink()
+    counts = WordCounts.load(tmp_path)
+    assert "x" in counts.languages
+    assert "z" not in counts.languages
+    assert list(counts.languages) == ["x", "y"]
+    assert counts.totals["x"].words == 1
+
+
 def test_missing_and_damaged_folders(tmp_path: Path) -> None:
     with pytest.raises(CountsError, match="no counts here"):
         WordCounts.load(tmp_path)

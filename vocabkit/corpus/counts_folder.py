@@ -36,6 +36,10 @@ class _Folder(Mapping[str, LanguageCounts]):
             raise KeyError(code)
         return load_language(self.root, code)
 
+    def __contains__(self, code: object) -> bool:
+        # Mapping's own would load the language to see whether it is there.
+        return code in self.codes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.codes)
 
