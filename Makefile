@@ -40,9 +40,13 @@ format: $(VENV)/.development ## rewrite the sources as ruff wants them
 
 check: lint test ## lint and test: run before every commit
 
-bench: $(VENV)/.development ## the benchmarks; VOCABKIT_CORPORA names the folder of corpora
-	@set -e; for script in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
-		echo "# $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORPORA names the folder of corpora
+	mkdir -p build/bench
+	$(BIN)/python benchmarks/count.py build/bench/counts
+	$(BIN)/vocabkit fit shared-250k --counts build/bench/counts --output build/bench/tok --force --quiet >/dev/null
+	$(BIN)/python benchmarks/export.py build/bench/tok
+	$(BIN)/python benchmarks/fit.py --peers 1M
+	$(BIN)/python benchmarks/large.py build/bench/counts
 
 notebooks: $(VENV)/.development ## build every notebook from its source and execute it
 	rm -rf build/notebooks
