@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,10 @@ def test_sizes_that_cannot_be() -> None:
         fit_shared(COUNTS, configure(vocabulary={"size": 120}))
     with pytest.raises(FitError, match="more than this text supports") as caught:
         fit_shared(COUNTS, configure(vocabulary={"size": 40_000}))
-    assert "--set vocabulary.size=" in (caught.value.hint or "")
+    suggested = re.search(r"--set vocabulary\.size=([\d_]+)", caught.value.hint or "")
+    assert suggested
+    size = int(suggested[1])
+    assert fit_shared(COUNTS, configure(vocabulary={"size": size})).vocabulary.size == size
 
 
 def test_special_tokens_that_are_also_pieces() -> None:
