@@ -7,7 +7,6 @@ import pytest
 
 from vocabkit.core.errors import OutputError
 from vocabkit.core.provenance import (
-    fingerprint_folder,
     output_folder,
     package_versions,
     write_manifest,
@@ -64,16 +63,21 @@ def test_force_does_not_replace_the_working_folder(
 
 
 def test_manifest(tmp_path: Path) -> None:
+    def outputs() -> dict[str, str]:
+        write_manifest(tmp_path, config={"x": 1}, inputs={"i": "f"}, seed=3)
+        data = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+        assert data["seed"] == 3
+        assert data["inputs"] == {"i": "f"}
+        assert data["versions"]["numpy"]
+        found: dict[str, str] = data["outputs"]
+        return found
+
     (tmp_path / "a").write_text("1", encoding="utf-8")
-    before = fingerprint_folder(tmp_path)
-    write_manifest(tmp_path, config={"x": 1}, inputs={"i": "f"}, seed=3)
-    assert fingerprint_folder(tmp_path) == before
-    data = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
-    assert data["outputs"].keys() == {"a"}
-    assert data["seed"] == 3
-    assert data["versions"]["numpy"]
+    before = outputs()
+    assert before.keys() == {"a"}
+    assert outputs() == before
     (tmp_path / "a").write_text("2", encoding="utf-8")
-    assert fingerprint_folder(tmp_path) != before
+    assert outputs() != before
 
 
 def test_versions_of_what_is_not_installed_are_none() -> None:

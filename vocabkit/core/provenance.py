@@ -48,15 +48,6 @@ def fingerprint_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_folder(folder: str | Path) -> str:
-    """Return one digest over the names and bytes of a folder's files, the manifest excepted."""
-    root = Path(folder)
-    digest = hashlib.blake2b(digest_size=20)
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "manifest.json"):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{fingerprint_file(path)}\n".encode())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """How an output folder came to be. Written as `manifest.json` beside the data."""

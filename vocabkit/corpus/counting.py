@@ -94,7 +94,7 @@ def count_corpus(
     if settings.min_count < 1:
         raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
     target = Path(output)
-    before = _load_before(target, corpus, settings) if update else None
+    before = _load_before(target, settings) if update else None
     if before is None:
         check_output(target, force=force)
     with name_full_disk(target):
@@ -262,7 +262,7 @@ def _finish_languages(
     return entries
 
 
-def _load_before(target: Path, corpus: Corpus, settings: CountOptions) -> WordCounts:
+def _load_before(target: Path, settings: CountOptions) -> WordCounts:
     before = WordCounts.load(target)
     recorded = read_manifest(target).get("config", {})
     for name in ("held_out", "min_count"):

@@ -1,7 +1,8 @@
 """Tally: the running counts of one shard, kept in DuckDB in bounded memory.
 
-Documents are buffered to a chunk, then split, counted and added up in SQL: about 0.04 CPU-s per MB of text,
-where Python's `Counter` took 0.1 (mono, 90 languages). Characters are counted on the chunk's code points.
+Documents are buffered to a chunk, then split, counted and added up in SQL: a whole count takes 0.06 CPU-s
+per MB of text, where it took 0.12 with Python's `Counter` (90 languages, 569 MB). Characters are counted on
+the chunk's code points.
 """
 
 from __future__ import annotations

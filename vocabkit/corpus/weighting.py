@@ -25,7 +25,6 @@ from vocabkit.core.errors import ConfigError
 from vocabkit.corpus.word_counts import Totals, WordCounts
 
 Method = Literal["natural", "exponent", "unimax", "uniform", "quota"]
-Unit = Literal["characters", "bytes", "words"]
 
 OVERSAMPLING_LIMIT = 8.0
 """A weight above this is clipped: repeating a small corpus further teaches its quirks, not its language."""

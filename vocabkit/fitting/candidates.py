@@ -20,7 +20,6 @@ from vocabkit.fitting.sorting import Int32Array, Int64Array, UInt8Array
 from vocabkit.fitting.substrings import Substrings
 from vocabkit.fitting.trie import build_trie, find_child
 
-RANKS = ("information", "length")
 WORD_MARK = "\u2581"
 _SLICE = 1 << 18
 

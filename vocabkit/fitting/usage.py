@@ -56,8 +56,3 @@ def count_usage(
     if progress:
         progress.finish()
     return usage
-
-
-def count_tokens(usage: Mapping[str, Int64Array]) -> dict[str, int]:
-    """Return the number of tokens each language's text takes."""
-    return {code: int(counts.sum()) for code, counts in usage.items()}
