@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from measure import machine
 
 from vocabkit.corpus.span_cache import derive_spans
-from vocabkit.corpus.spans import SpanTable, hash_spans
+from vocabkit.corpus.spans import SpanTable
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.coverage import cover_characters
@@ -37,7 +38,27 @@ def add_noise(table: SpanTable, copy: int) -> SpanTable:
     text[body] = table.text
     letters = table.text[table.text != 0x2581]
     text[~body] = draw.choice(letters, NOISE * len(table))
-    return SpanTable(text, offsets, table.count, table.documents, hash_spans(text, offsets))
+    # The key is that of the table without noise: a lexicon does not look at it.
+    return SpanTable(text, offsets, table.count, table.documents, table.key)
+
+
+class Noisy(Mapping[str, SpanTable]):
+    """The tables and their noisy copies, made when asked for."""
+
+    def __init__(self, tables: Mapping[str, SpanTable]) -> None:
+        self._tables = tables
+
+    def __getitem__(self, code: str) -> SpanTable:
+        name, _, copy = code.partition("-")
+        table = self._tables[name]
+        return add_noise(table, int(copy)) if copy else table
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._tables
+        yield from (f"{code}-{copy}" for copy in range(1, COPIES) for code in self._tables)
+
+    def __len__(self) -> int:
+        return COPIES * len(self._tables)
 
 
 def main() -> None:
@@ -53,12 +74,9 @@ def main() -> None:
     covered = cover_characters(
         spans, dict.fromkeys(spans, 1.0), scope="global", character=0.9995
     ).covered
-    tables = dict(spans)
-    for copy in range(1, COPIES):
-        tables |= {f"{code}-{copy}": add_noise(table, copy) for code, table in spans.items()}
+    tables = Noisy(spans)
     with open_workers() as workers:
         lexicon = build_lexicon(tables, covered, workers)
-        del tables, spans
         _report("lexicon", start)
         print(f"{len(lexicon):,} rows, {lexicon.characters:,} characters")
         substrings = find_substrings(lexicon, workers)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from vocabkit.corpus.spans import SpanTable, hash_spans
+from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.rows import Rows, pool_rows
+from vocabkit.fitting.seeds import Seeds, find_seeds
 
 EVERYTHING = np.ones(0x110000, np.bool_)
 
@@ -30,20 +33,23 @@ def span_table(spans: Mapping[str, int], documents: Mapping[str, int] | None = N
     )
 
 
+def pool(
+    tables: Mapping[str, SpanTable],
+    weights: Mapping[str, float] | None = None,
+    covered: npt.NDArray[np.bool_] = EVERYTHING,
+    **options: int,
+) -> Rows:
+    """Return the rows of tables, with natural weights by default."""
+    with open_workers(2) as workers:
+        return pool_rows(tables, weights or dict.fromkeys(tables, 1.0), covered, workers, **options)
+
+
 def make_rows(spans: Mapping[str, int], documents: Mapping[str, int] | None = None) -> Rows:
     """Return rows with everything covered and natural weights."""
-    return pool_rows({"x": span_table(spans, documents)}, {"x": 1.0}, EVERYTHING)
+    return pool({"x": span_table(spans, documents)})
 
 
-def reorder_rows(rows: Rows, order: Sequence[int]) -> Rows:
-    """Return the same rows in another order."""
-    listed = list(rows.strings())
-    index = np.array(order, np.int64)
-    return Rows(
-        np.array([ord(c) for i in order for c in listed[i]], np.uint32),
-        np.append(0, np.cumsum([len(listed[i]) for i in order])).astype(np.int64),
-        rows.count[index],
-        rows.documents[index],
-        rows.weight[index],
-        rows.rounding,
-    )
+def seed(rows: Rows, size: int, **options: int) -> Seeds:
+    """Return the seeds of rows."""
+    with open_workers(2) as workers:
+        return find_seeds(rows, size, workers, **options)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie
+from vocabkit.fitting.candidates import copy_strings
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lattice import Lattice
 from vocabkit.fitting.lexicon import Lexicon
-from vocabkit.fitting.trie import find_child
+from vocabkit.fitting.runs import build_runs
+from vocabkit.fitting.substrings import find_substrings
+from vocabkit.fitting.trie import build_trie, find_child
 
 Arc = tuple[int, int, int]
 
@@ -96,3 +99,27 @@ def test_a_trie_tells_apart_nodes_and_codes() -> None:
     assert trie.piece[node] == 4
     assert trie.piece[find_child(trie.table, node, 3)] == 5
     assert find_child(trie.table, 0, 1) == -1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_arcs_from_runs_are_those_from_the_trie(threads: int) -> None:
+    lexicon = make_lexicon(draw_rows(7, 3_000))
+    with open_workers(threads) as workers:
+        found = find_substrings(lexicon, workers)
+        chosen = np.flatnonzero(np.random.default_rng(0).random(len(found)) < 0.4)
+        begin, stop, length = found.begin[chosen], found.stop[chosen], found.length[chosen]
+        text = copy_strings(lexicon.text, found.last[chosen], length)
+        ends = np.flatnonzero(text == 0)
+        first = len(lexicon.alphabet) + 1
+        trie = build_trie(text, ends[1:] - 1, np.diff(ends) - 1, first)
+        runs = build_runs(found.order, begin, stop, length, first)
+        assert len(runs.tasks) > 2
+        by_trie = Lattice(lexicon, trie, found.longest, workers)
+        for memory in (None, by_trie.bytes, by_trie.bytes - 1):
+            by_runs = Lattice(lexicon, trie, found.longest, workers, memory, runs)
+            for k in range(len(by_trie)):
+                a, b = by_trie.arcs(k), by_runs.arcs(k)
+                assert np.array_equal(a.count, b.count)
+                assert np.array_equal(a.piece, b.piece)
+                assert np.array_equal(a.length, b.length)
+            assert by_runs.bytes <= (memory or by_trie.bytes)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fitting.tables import EVERYTHING, span_table
+from tests.fitting.tables import EVERYTHING, pool, span_table
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.rows import Rows, pool_rows, scale_counts
+from vocabkit.fitting.rows import Rows, scale_counts
 
 spans = st.dictionaries(
     st.builds(
@@ -26,28 +26,28 @@ spans = st.dictionaries(
 
 
 def counts(rows: Rows) -> dict[str, int]:
-    return dict(zip(rows.strings(), rows.count.tolist(), strict=True))
+    return dict(zip(rows.strings(), rows.lexicon.count.tolist(), strict=True))
 
 
 def test_equal_spans_of_two_languages_are_one_row() -> None:
     tables = {"a": span_table({"▁la": 3, "la": 1}), "b": span_table({"▁la": 4, "▁el": 2})}
-    rows = pool_rows(tables, {"a": 1.0, "b": 1.0}, EVERYTHING)
+    rows = pool(tables, {"a": 1.0, "b": 1.0}, EVERYTHING)
     assert counts(rows) == {"▁la": 7, "la": 1, "▁el": 2}
-    assert rows.weight is rows.count
+    assert rows.weight is rows.lexicon.count
     assert rows.rounding == 0.0
-    assert dict(zip(rows.strings(), rows.documents.tolist(), strict=True))["▁la"] == 2
+    assert dict(zip(rows.strings(), rows.lexicon.documents.tolist(), strict=True))["▁la"] == 2
 
 
 def test_uncovered_characters_end_a_row() -> None:
     covered = EVERYTHING.copy()
     covered[ord("x")] = False
-    rows = pool_rows({"a": span_table({"▁axxb": 2, "xb": 3, "x": 5, "▁x": 7})}, {"a": 1.0}, covered)
+    rows = pool({"a": span_table({"▁axxb": 2, "xb": 3, "x": 5, "▁x": 7})}, {"a": 1.0}, covered)
     assert counts(rows) == {"▁a": 2, "b": 5, "▁": 7}
 
 
 def test_nothing_left() -> None:
     with pytest.raises(FitError, match="no text"):
-        pool_rows({"a": span_table({"x": 1})}, {"a": 1.0}, np.zeros(0x110000, np.bool_))
+        pool({"a": span_table({"x": 1})}, {"a": 1.0}, np.zeros(0x110000, np.bool_))
 
 
 @given(st.dictionaries(st.sampled_from("lmn"), spans, min_size=1), st.sets(st.sampled_from("abcé")))
@@ -63,12 +63,12 @@ def test_equals_a_dictionary(languages: Mapping[str, Mapping[str, int]], lost: s
     if not expected:
         return
     tables = {code: span_table(table) for code, table in languages.items()}
-    rows = pool_rows(tables, dict.fromkeys(tables, 1.0), covered)
+    rows = pool(tables, dict.fromkeys(tables, 1.0), covered)
     assert counts(rows) == expected
     assert len(rows) == len(expected)
     weights = {code: 1.0 + i for i, code in enumerate(tables)}
     other = dict(reversed(tables.items()))
-    a, b = (pool_rows(t, weights, covered, total=10**6) for t in (tables, other))
+    a, b = (pool(t, weights, covered, total=10**6) for t in (tables, other))
     assert list(a.strings()) == list(b.strings())
     assert a.weight.tolist() == b.weight.tolist()
 
@@ -76,7 +76,7 @@ def test_equals_a_dictionary(languages: Mapping[str, Mapping[str, int]], lost: s
 def test_weights_by_hand() -> None:
     # 1 · 2 + 3 · 1 = 5 for ▁x, 1 for y: of 12, 10 and 2.
     tables = {"a": span_table({"▁x": 2, "y": 1}), "b": span_table({"▁x": 1})}
-    rows = pool_rows(tables, {"a": 1.0, "b": 3.0}, EVERYTHING, total=12)
+    rows = pool(tables, {"a": 1.0, "b": 3.0}, EVERYTHING, total=12)
     assert dict(zip(rows.strings(), rows.weight.tolist(), strict=True)) == {"▁x": 10, "y": 2}
     assert rows.rounding == pytest.approx(0.0, abs=1e-12)
 

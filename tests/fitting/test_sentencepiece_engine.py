@@ -13,13 +13,12 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-from tests.fitting.tables import make_rows, reorder_rows
+from tests.fitting.tables import make_rows, pool, seed
 from vocabkit.core.errors import FitError
 from vocabkit.corpus.span_cache import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.coverage import cover_characters
-from vocabkit.fitting.rows import Rows, pool_rows
-from vocabkit.fitting.seeds import find_seeds
+from vocabkit.fitting.rows import Rows
 from vocabkit.fitting.sentencepiece_engine import Pieces, fit_bpe, fit_unigram
 
 # Real sentences in several scripts and everything that has broken a conversion before: script changes
@@ -72,7 +71,7 @@ def count_rows(lines: Sequence[str], coverage: float, rule: str = "nmt_nfkc") ->
     tables = derive_spans(counts, rule).languages
     weights = dict.fromkeys(tables, 1.0)
     covered = cover_characters(tables, weights, scope="global", character=coverage).covered
-    return pool_rows(tables, weights, covered)
+    return pool(tables, weights, covered)
 
 
 @pytest.mark.parametrize("coverage", [1.0, 0.995])
@@ -91,7 +90,7 @@ def test_bpe_does_not_depend_on_how_often_the_text_is_repeated_or_split_into_lan
 
 def unigram(lines: Sequence[str], size: int, threads: int = 2) -> Pieces:
     rows = count_rows(lines, 0.9995)
-    return fit_unigram(rows, find_seeds(rows, 100_000), size, threads=threads)
+    return fit_unigram(rows, seed(rows, 100_000), size, threads=threads)
 
 
 def test_unigram_is_reproducible() -> None:
@@ -99,15 +98,6 @@ def test_unigram_is_reproducible() -> None:
     assert a.pieces == b.pieces
     assert a.scores.tobytes() == b.scores.tobytes()
     assert len(a.pieces) == len(set(a.pieces)) == 300
-
-
-def test_unigram_does_not_depend_on_the_order_of_rows() -> None:
-    rows = count_rows(MULTISCRIPT, 0.9995)
-    seeds = find_seeds(rows, 100_000)
-    other = reorder_rows(rows, np.random.default_rng(0).permutation(len(rows)).tolist())
-    a, b = fit_unigram(rows, seeds, 300), fit_unigram(other, seeds, 300)
-    assert a.pieces == b.pieces
-    assert a.scores.tobytes() == b.scores.tobytes()
 
 
 def inflected(seed: int, lines: int) -> list[str]:
@@ -146,7 +136,7 @@ def test_unigram_is_no_worse_than_from_text() -> None:
 def test_rare_characters_survive_beside_a_huge_count() -> None:
     # SentencePiece alone drops these: their share of 10⁹ rounds to nothing in 32 bits.
     rows = make_rows({"▁hello": 10**9, "▁quiz": 1, "用": 1, 'a,"b\\=': 1})
-    for fitted in (fit_bpe(rows, 30), fit_unigram(rows, find_seeds(rows, 100, min_count=1), 17)):
+    for fitted in (fit_bpe(rows, 30), fit_unigram(rows, seed(rows, 100, min_count=1), 17)):
         assert set('quiz用,"\\=') <= set(fitted.pieces)
 
 
@@ -171,7 +161,7 @@ def test_too_large_says_how_large_it_can_be(model: str) -> None:
     def fit(size: int) -> Pieces:
         if model == "bpe":
             return fit_bpe(rows, size, other_ids=7)
-        return fit_unigram(rows, find_seeds(rows, 100_000), size, other_ids=7)
+        return fit_unigram(rows, seed(rows, 100_000), size, other_ids=7)
 
     with pytest.raises(FitError, match="more than this text supports") as caught:
         fit(50_000)

@@ -88,7 +88,7 @@ def test_same_for_any_threads_and_row_order() -> None:
 def test_documents_are_an_upper_bound_of_the_rows() -> None:
     lexicon = make_lexicon({"ab": 5, "abc": 2})
     with open_workers(1) as workers:
-        found = find_substrings(lexicon, workers)
+        found = find_substrings(lexicon, workers, documents=True)
     assert dict(
         zip([p for p, _ in listed(lexicon, found)], found.documents.tolist(), strict=True)
     ) == {

@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import sentencepiece
 
+from tests.fitting.tables import seed
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, count_rows
 from vocabkit.corpus.normalization import load_normalizer
 from vocabkit.corpus.span_cache import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.seeds import find_seeds
 from vocabkit.fitting.sentencepiece_engine import fit_unigram
 from vocabkit.fitting.usage import count_usage
 from vocabkit.vocabulary.sentencepiece_format import write_model
@@ -22,7 +22,7 @@ HALVES = {"fra_Latn": MULTISCRIPT[::2], "yor_Latn": MULTISCRIPT[1::2]}
 
 def test_equals_encoding_the_text() -> None:
     rows = count_rows(MULTISCRIPT, 1.0)
-    fitted = fit_unigram(rows, find_seeds(rows, 1000), 300)
+    fitted = fit_unigram(rows, seed(rows, 1000), 300)
     vocabulary = assemble_vocabulary(
         fitted.pieces, fitted.scores, "unigram", load_normalizer("nmt_nfkc"), byte_fallback=True
     )

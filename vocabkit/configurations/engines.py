@@ -18,7 +18,7 @@ from vocabkit.configurations.settings import FitConfig
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import Spans
-from vocabkit.fitting.compilation import open_workers
+from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.coverage import Coverage
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon
 from vocabkit.fitting.rows import Rows, pool_rows
@@ -92,7 +92,11 @@ def _fit_ourselves(
             report.start("finding closed substrings")
             lexicon = build_lexicon(spans.languages, coverage.covered, workers)
             found = find_substrings(
-                lexicon, workers, longest=vocabulary.max_piece_length, floor=trainer.floors[-1]
+                lexicon,
+                workers,
+                longest=vocabulary.max_piece_length,
+                floor=trainer.floors[-1],
+                documents=trainer.min_documents > 1,
             )
             report.finish()
             return lexicon, found
@@ -154,7 +158,9 @@ def _cache_key(spans: Spans, coverage: Coverage, config: FitConfig) -> str:
         digest.update(table.count.tobytes())
         digest.update(table.documents.tobytes())
     digest.update(np.packbits(coverage.covered).tobytes())
-    digest.update(f"{config.vocabulary.max_piece_length} {config.trainer.floors[-1]}".encode())
+    trainer = config.trainer
+    limits = (config.vocabulary.max_piece_length, trainer.floors[-1], trainer.min_documents > 1)
+    digest.update(repr(limits).encode())
     return digest.hexdigest()
 
 
@@ -166,12 +172,16 @@ def _fit_by_sentencepiece(
     report: Progress,
 ) -> FittedPieces:
     vocabulary, trainer = config.vocabulary, config.trainer
-    rows = pool_rows(spans.languages, weights, coverage.covered)
     threads = trainer.threads or SENTENCEPIECE_THREADS
     seeds: Seeds | None = None
     floor: int | None = None
-    if vocabulary.model == "unigram":
-        seeds, floor = _find_seeds(rows, config, report)
+    with open_workers(trainer.threads or None) as workers:
+        warm_kernels(workers, report)
+        report.start("pooling spans")
+        rows = pool_rows(spans.languages, weights, coverage.covered, workers)
+        report.finish()
+        if vocabulary.model == "unigram":
+            seeds, floor = _find_seeds(rows, config, workers, report)
     report.start("training with sentencepiece")
     if seeds is not None:
         fitted = fit_by_sentencepiece(
@@ -195,8 +205,8 @@ def _fit_by_sentencepiece(
         fitted.pieces,
         np.asarray(fitted.scores, dtype=np.float32),
         rows=len(rows),
-        characters=len(rows.text),
-        occurrences=int(rows.count.sum()),
+        characters=rows.lexicon.characters,
+        occurrences=int(rows.lexicon.count.sum()),
         seeds_found=seeds.found if seeds else 0,
         seeds=len(seeds) if seeds else 0,
         floor=floor,
@@ -204,17 +214,21 @@ def _fit_by_sentencepiece(
     )
 
 
-def _find_seeds(rows: Rows, config: FitConfig, report: Progress) -> tuple[Seeds, int]:
+def _find_seeds(
+    rows: Rows, config: FitConfig, workers: Workers, report: Progress
+) -> tuple[Seeds, int]:
     """Find seeds at the first floor that leaves twice the size of them, or else at the last."""
+    report.start("finding closed substrings")
     for floor in config.trainer.floors:
         seeds = find_seeds(
             rows,
             config.seeds,
+            workers,
             min_count=floor,
             min_documents=config.trainer.min_documents,
             max_length=config.vocabulary.max_piece_length,
-            progress=report,
         )
         if seeds.found >= 2 * config.vocabulary.size:
             break
+    report.finish()
     return seeds, floor

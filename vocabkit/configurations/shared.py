@@ -20,7 +20,7 @@ from vocabkit.corpus.span_cache import count_mismatches, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.coverage import Coverage, cover_characters
-from vocabkit.fitting.rows import Int64Array
+from vocabkit.fitting.sorting import Int64Array
 from vocabkit.fitting.usage import count_usage
 from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
 

@@ -1,4 +1,7 @@
-"""Spans of a whole counts folder, derived once per normaliser and digit rule and kept beside the counts."""
+"""Spans of a whole counts folder, derived once per normaliser and digit rule and kept beside the counts.
+
+A kept table is read when it is asked for and not held, so that memory holds one language whatever the corpus.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -38,9 +41,10 @@ def derive_spans(
 ) -> Spans:
     """Return the spans of the languages (default: all) under a normaliser and digit rule.
 
-    From a folder, each language is derived once and cached in `spans/`; a folder that cannot be written is
-    used without a cache. More than one of `workers` are spawned processes, so a script that asks for them
-    needs the usual `if __name__ == "__main__"`. Raises `CountsError` for a language that was not counted.
+    From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
+    a folder that cannot be written is used without a cache, with all tables in memory. More than one of
+    `workers` are spawned processes, so a script that asks for them needs the usual
+    `if __name__ == "__main__"`. Raises `CountsError` for a language that was not counted.
     """
     check_digits(digits)
     normalizer = load_normalizer(rule)
@@ -54,7 +58,8 @@ def derive_spans(
             )
     report = progress or Silent()
     report.start("deriving spans", len(codes), "languages")
-    found: dict[str, tuple[SpanTable, list[str]]] = {}
+    held: dict[str, SpanTable] = {}
+    mismatches: dict[str, tuple[str, ...]] = {}
     with ExitStack() as stack:
         cache = _cache_folder(counts, rule, digits, split)
         pool = _open_pool(counts, codes, cache, workers, stack)
@@ -68,20 +73,57 @@ def derive_spans(
                 report.advance(1)
         for code in codes:
             path = cache / f"{code}.npz" if cache is not None else None
-            loaded = _load(path) if path is not None else None
-            if loaded is None:
-                loaded = build_spans(counts.languages[code].split(split), normalizer, digits)
-                if path is not None:
-                    _save(path, *loaded)
-            found[code] = loaded
+            words = _load_mismatches(path) if path is not None else None
+            if words is None:
+                table, words = build_spans(counts.languages[code].split(split), normalizer, digits)
+                if path is None or not _save(path, table, words):
+                    held[code] = table
+            if words:
+                mismatches[code] = tuple(words)
             if pool is None:
                 report.advance(1)
     report.finish()
-    mismatches = {code: tuple(words) for code, (_, words) in found.items() if words}
     grown, _ = charsmap_for(
         normalizer, [word for code in sorted(mismatches) for word in mismatches[code]]
     )
-    return Spans(grown, digits, {code: table for code, (table, _) in found.items()}, mismatches)
+
+    def derive(code: str) -> SpanTable:
+        return build_spans(counts.languages[code].split(split), normalizer, digits)[0]
+
+    return Spans(grown, digits, _Tables(codes, cache, held, derive), mismatches)
+
+
+class _Tables(Mapping[str, SpanTable]):
+    """The span tables of languages: held ones from memory, others from their files, or derived again."""
+
+    def __init__(
+        self,
+        codes: tuple[str, ...],
+        folder: Path | None,
+        held: Mapping[str, SpanTable],
+        derive: Callable[[str], SpanTable],
+    ) -> None:
+        self._codes = codes
+        self._folder = folder
+        self._held = held
+        self._derive = derive
+
+    def __getitem__(self, code: str) -> SpanTable:
+        if code not in self._codes:
+            raise KeyError(code)
+        if code in self._held:
+            return self._held[code]
+        loaded = _load(self._folder / f"{code}.npz") if self._folder is not None else None
+        return loaded if loaded is not None else self._derive(code)
+
+    def __contains__(self, code: object) -> bool:
+        return code in self._codes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
 
 def count_mismatches(spans: Spans) -> dict[str, int]:
@@ -98,7 +140,7 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
 
 def _derive_into(folder: Path, code: str, rule: str, digits: str, split: str, cache: Path) -> None:
     path = cache / f"{code}.npz"
-    if _load(path) is None:
+    if _load_mismatches(path) is None:
         table = load_language(folder, code).split(split)
         _save(path, *build_spans(table, load_normalizer(rule), digits))
 
@@ -137,7 +179,7 @@ def _open_pool(
     return pool
 
 
-def _save(path: Path, table: SpanTable, mismatches: Sequence[str]) -> None:
+def _save(path: Path, table: SpanTable, mismatches: Sequence[str]) -> bool:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
     try:
@@ -150,17 +192,28 @@ def _save(path: Path, table: SpanTable, mismatches: Sequence[str]) -> None:
     except OSError:
         # A cache that does not fit on the disk is no reason to stop.
         temporary.unlink(missing_ok=True)
+        return False
+    return True
 
 
-def _load(path: Path) -> tuple[SpanTable, list[str]] | None:
-    if not path.is_file():
-        return None
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What reading a damaged file may raise: it is derived again and overwritten."""
+
+
+def _load(path: Path) -> SpanTable | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            table = SpanTable(
+            return SpanTable(
                 data["text"], data["offsets"], data["count"], data["documents"], data["key"]
             )
-            words = data["mismatches"].tobytes().decode()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # damaged: derived again and overwritten
-    return table, words.split("\n") if words else []
+    except _DAMAGED:
+        return None
+
+
+def _load_mismatches(path: Path) -> list[str] | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            words: str = data["mismatches"].tobytes().decode()
+    except _DAMAGED:
+        return None
+    return words.split("\n") if words else []

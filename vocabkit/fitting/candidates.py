@@ -15,6 +15,7 @@ import numpy as np
 from vocabkit.core.errors import FitError
 from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lexicon import BoolArray, FloatArray, Lexicon
+from vocabkit.fitting.runs import Runs, build_runs
 from vocabkit.fitting.scores import take_best
 from vocabkit.fitting.sorting import Int32Array, Int64Array, UInt8Array
 from vocabkit.fitting.substrings import Substrings
@@ -29,7 +30,8 @@ class Candidates:
     """Pieces longer than one character, in order of their ids.
 
     `text` holds their codes, each followed by a 0, after a leading 0; `mass` the weighted occurrences. The
-    first `seeds` come from the substrings; then come `fixed` pieces of a base and `kept` ones.
+    first `seeds` come from the substrings; then come `fixed` pieces of a base and `kept` ones. `runs` are the
+    seeds' places, None where there are other pieces too.
     """
 
     text: Int32Array
@@ -38,6 +40,7 @@ class Candidates:
     seeds: int
     fixed: int
     kept: int
+    runs: Runs | None
 
 
 def choose_candidates(
@@ -64,14 +67,18 @@ def choose_candidates(
     kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
     fixed_codes, kept_codes = _encode(lexicon, fixed), _encode(lexicon, kept)
     value = _rank(lexicon, substrings, mass, characters, rank, workers)
-    value[(substrings.evidence < floor) | (substrings.documents < min_documents)] = -np.inf
+    value[substrings.evidence < floor] = -np.inf
+    if min_documents > 1:
+        value[substrings.documents < min_documents] = -np.inf
     refused = np.concatenate((fixed_codes, kept_codes[1:], _encode(lexicon, sorted(deny))[1:]))
     if len(refused) > 1:
         value[_find_among(lexicon, substrings, refused)] = -np.inf
     chosen = np.flatnonzero(take_best(value, limit) & (value > -np.inf))
-    text = _copy_strings(lexicon.text, substrings.last[chosen], substrings.length[chosen])
+    text = copy_strings(lexicon.text, substrings.last[chosen], substrings.length[chosen])
     text = np.concatenate((text, fixed_codes[1:], kept_codes[1:]))
     added = len(fixed) + len(kept)
+    first_id = len(lexicon.alphabet) + 1
+    found = (substrings.begin[chosen], substrings.stop[chosen], substrings.length[chosen])
     return Candidates(
         text,
         (np.diff(np.flatnonzero(text == 0)) - 1).astype(np.uint8),
@@ -79,6 +86,7 @@ def choose_candidates(
         len(chosen),
         len(fixed),
         len(kept),
+        None if added else build_runs(substrings.order, *found, first_id),
     )
 
 
@@ -182,7 +190,8 @@ def _match(
 
 
 @compile
-def _copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
     size = 1
     for i in range(len(last)):
         size += length[i] + 1

@@ -2,17 +2,22 @@
 
 Piece ids 1 … A are the characters in order of the alphabet: the text itself is their arc, so only longer pieces
 are stored, five bytes an arc. Positions shared with the row before are not repeated. Removing pieces
-compacts the arrays. What exceeds a memory limit is found again at every pass. Computes no probabilities.
+compacts the arrays. Seeds are runs of sorted positions, and their arcs are laid out from these at once; other
+pieces are looked up in a trie. What exceeds a memory limit is found again at every pass. Computes no
+probabilities.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lexicon import Lexicon
+from vocabkit.fitting.runs import Runs, count_runs, place_runs
 from vocabkit.fitting.sorting import Int32Array, Int64Array, UInt8Array
 from vocabkit.fitting.trie import Trie, find_child
 
@@ -43,12 +48,16 @@ class Lattice:
         longest: int,
         workers: Workers,
         memory: int | None = None,
+        runs: Runs | None = None,
     ) -> None:
+        """Find the arcs of the pieces of `trie`; `runs`, if given, must be the same pieces."""
         self.lexicon = lexicon
         self.trie = trie
         self.longest = longest
         self._memory = memory
         self._parts: list[Arcs | None] = [None] * (len(lexicon.partitions) - 1)
+        if runs is not None:
+            self._lay_out(runs, workers)
         self._store(workers)
 
     def __len__(self) -> int:
@@ -78,6 +87,42 @@ class Lattice:
         if any(part is None for part in self._parts):
             self._store(workers)
 
+    def _lay_out(self, runs: Runs, workers: Workers) -> None:
+        """Store all arcs from runs, if the limit allows; else none."""
+        lexicon = self.lexicon
+        ending = count_runs(runs, len(lexicon.text), workers)
+        rows = lexicon.chunks[lexicon.partitions].tolist()
+        offsets, shared = lexicon.offsets, lexicon.shared
+        sizes = workers.map(
+            lambda first, stop: _sum_counts(offsets, shared, ending, first, stop),
+            rows[:-1],
+            rows[1:],
+        )
+        arcs = sum(size for _, size in sizes)
+        positions = sum(size for size, _ in sizes)
+        if self._memory is not None and positions + _ARC_BYTES * arcs > self._memory:
+            return
+        piece, length = np.empty(arcs, np.int32), np.empty(arcs, np.uint8)
+        start = np.empty(len(lexicon.text), np.uint32 if arcs < 2**32 else np.int64)
+        first = 0
+        counts = []
+        for size, inside in sizes:
+            counts.append((np.empty(size, np.uint8), first, inside))
+            first += inside
+        workers.map(
+            lambda first, stop, to: _start_arcs(
+                offsets, shared, ending, first, stop, to[1], to[0], start
+            ),
+            rows[:-1],
+            rows[1:],
+            counts,
+        )
+        place_runs(runs, start, piece, length, workers)
+        self._parts = [
+            Arcs(count, piece[at : at + inside], length[at : at + inside])
+            for count, at, inside in counts
+        ]
+
     def _store(self, workers: Workers) -> None:
         held = sum(part.bytes for part in self._parts if part is not None)
         missing = [k for k, part in enumerate(self._parts) if part is None]
@@ -105,6 +150,40 @@ class Lattice:
             self.longest,
         )
         return Arcs(count, piece, length)
+
+
+@compile
+def _sum_counts(
+    offsets: Int64Array, shared: UInt8Array, ending: UInt8Array, first: int, stop: int
+) -> tuple[int, int]:
+    """Return the positions of their own of rows `first` … `stop` - 1, and the arcs that end there."""
+    size = 0
+    arcs = 0
+    for row in range(first, stop):
+        for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
+            size += 1
+            arcs += ending[at]
+    return size, arcs
+
+
+@compile
+def _start_arcs(
+    offsets: Int64Array,
+    shared: UInt8Array,
+    ending: UInt8Array,
+    first: int,
+    stop: int,
+    arc: int,
+    count: UInt8Array,
+    start: npt.NDArray[Any],
+) -> None:
+    place = 0
+    for row in range(first, stop):
+        for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
+            count[place] = ending[at]
+            start[at] = arc
+            arc += ending[at]
+            place += 1
 
 
 @compile

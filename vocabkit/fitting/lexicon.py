@@ -9,7 +9,7 @@ gives the weights of the rows. Chooses no characters and finds no pieces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,44 +95,69 @@ def build_lexicon(
     `covered` is indexed by code point. `alphabet` is that of another lexicon whose pieces are to be found in
     this one; by default the covered characters that occur. Raises `FitError` when nothing is left.
     """
-    if alphabet is None:
-        used = np.zeros(0x110000, np.bool_)
-        for table in tables.values():
-            used[table.text] = True
-        alphabet = np.flatnonzero(used & covered).astype(np.uint32)
-    coded = np.zeros(0x110000, np.int32)
-    coded[alphabet] = np.arange(1, len(alphabet) + 1, dtype=np.int32)
     codes = sorted(tables)
-    parts = [_cut(tables[code].text, tables[code].offsets, coded) for code in codes]
-    if not len(alphabet) or not any(len(starts) for _, starts, _ in parts):
+    size, used = 1, np.zeros(0x110000, np.bool_)
+    for code in codes:
+        table = tables[code]
+        size += len(table.text) + len(table)
+        used[table.text] = True
+    if size >= 2**31:
+        raise FitError(
+            f"{size - 1:_} characters of distinct spans: at most {2**31 - 2:_} fit in one vocabulary",
+            "raise the minimum count when merging counts, or fit fewer languages",
+        )
+    if alphabet is None:
+        alphabet = np.flatnonzero(used & covered).astype(np.uint32)
+    text, starts, bounds, count, documents = _pool(tables, codes, alphabet, size)
+    if not len(starts):
         raise FitError(
             "no text is left to fit", "look at coverage.character and the languages fitted"
         )
-    shift = np.cumsum([0] + [len(text) for text, _, _ in parts])
-    if shift[-1] + 1 >= 2**31:
-        raise FitError(
-            f"{shift[-1]:_} characters of distinct spans: at most {2**31 - 2:_} fit in one vocabulary",
-            "raise the minimum count when merging counts, or fit fewer languages",
-        )
-    text = np.concatenate([np.zeros(1, np.int32)] + [text for text, _, _ in parts])
-    starts = np.concatenate([s + b + 1 for (_, s, _), b in zip(parts, shift, strict=False)]).astype(
-        np.int32
-    )
-    owner = [o for _, _, o in parts]
-    del parts
-    count = np.concatenate([tables[c].count[o] for c, o in zip(codes, owner, strict=True)])
-    documents = np.concatenate([tables[c].documents[o] for c, o in zip(codes, owner, strict=True)])
-    distinct, group, shared = _sort_rows(text, starts, len(alphabet), workers)
-    total = np.zeros(len(distinct), np.int64)
+    group, shared, laid = _sort_rows(text, starts, len(alphabet), workers)
+    del text, starts
+    total = np.zeros(len(shared), np.int64)
     np.add.at(total, group, count)
-    seen = np.zeros(len(distinct), np.int64)
+    seen = np.zeros(len(shared), np.int64)
     np.add.at(seen, group, documents)
-    bounds = np.cumsum([0] + [len(o) for o in owner])
     pairs = {
         code: (group[bounds[k] : bounds[k + 1]], count[bounds[k] : bounds[k + 1]])
         for k, code in enumerate(codes)
     }
-    return _lay_out(alphabet, text, distinct, shared, total, seen, pairs)
+    return _lay_out(alphabet, laid, shared, total, seen, pairs)
+
+
+def _pool(
+    tables: Mapping[str, SpanTable],
+    codes: Sequence[str],
+    alphabet: npt.NDArray[np.uint32],
+    size: int,
+) -> tuple[Int32Array, Int32Array, list[int], Int64Array, Int64Array]:
+    """Return all rows' codes in one array, their starts, each language's share of them, counts and documents.
+
+    One language's table is held at a time.
+    """
+    coded = np.zeros(0x110000, np.int32)
+    coded[alphabet] = np.arange(1, len(alphabet) + 1, dtype=np.int32)
+    text = np.zeros(size, np.int32)
+    starts, counts, seen = [], [], []
+    bounds = [0]
+    at = 1
+    for code in codes:
+        table = tables[code]
+        found, owner = _cut(table.text, table.offsets, coded, text, at)
+        at += len(table.text) + len(table)
+        starts.append(found)
+        counts.append(table.count[owner])
+        seen.append(table.documents[owner])
+        bounds.append(bounds[-1] + len(owner))
+    empty = np.zeros(0, np.int64)
+    return (
+        text,
+        np.concatenate([np.zeros(0, np.int32), *starts]),
+        bounds,
+        np.concatenate([empty, *counts]),
+        np.concatenate([empty, *seen]),
+    )
 
 
 def build_strings(
@@ -144,38 +169,40 @@ def build_strings(
     """
     ends = np.flatnonzero(text == 0)
     starts = (ends[:-1] + 1).astype(np.int32)
-    distinct, group, shared = _sort_rows(text, starts, len(alphabet), workers)
-    ones = np.ones(len(distinct), np.int64)
-    return _lay_out(alphabet, text, distinct, shared, ones, ones, {}), group.astype(np.int64)
+    group, shared, laid = _sort_rows(text.copy(), starts, len(alphabet), workers)
+    ones = np.ones(len(shared), np.int64)
+    return _lay_out(alphabet, laid, shared, ones, ones, {}), group.astype(np.int64)
 
 
 def _lay_out(
     alphabet: npt.NDArray[np.uint32],
-    text: Int32Array,
-    starts: Int32Array,
+    laid: tuple[Int32Array, Int64Array],
     shared: UInt8Array,
     count: Int64Array,
     documents: Int64Array,
     pairs: Mapping[str, tuple[Int32Array, Int64Array]],
 ) -> Lexicon:
-    laid, offsets = _copy_rows(text, starts)
+    text, offsets = laid
     chunks = _cut_chunks(offsets, shared)
     # Partitions hold about as many positions of their own each; boundaries fall between chunks.
     own = np.concatenate(([0], np.cumsum(np.diff(offsets) - shared)))[chunks]
     wanted = np.linspace(0, own[-1], PARTITIONS + 1)
     partitions = np.searchsorted(own, wanted[:-1], side="left")
     partitions = np.append(partitions, len(chunks) - 1).astype(np.int64)
-    return Lexicon(alphabet, laid, offsets, shared, chunks, partitions, count, documents, pairs)
+    return Lexicon(alphabet, text, offsets, shared, chunks, partitions, count, documents, pairs)
 
 
 @compile
 def _cut(
-    points: npt.NDArray[np.uint32], offsets: Int64Array, coded: Int32Array
-) -> tuple[Int32Array, Int64Array, Int32Array]:
-    """Return the rows of one table: codes with a 0 after each span, row starts, and the span of each row."""
-    text = np.zeros(len(points) + len(offsets) - 1, np.int32)
+    points: npt.NDArray[np.uint32],
+    offsets: Int64Array,
+    coded: Int32Array,
+    text: Int32Array,
+    first: int,
+) -> tuple[Int32Array, Int32Array]:
+    """Write one table's codes into `text` from `first`, a 0 after each span; return row starts and owners."""
     rows = 0
-    at = 0
+    at = first
     for span in range(len(offsets) - 1):
         before = np.int32(0)
         for i in range(offsets[span], offsets[span + 1]):
@@ -186,9 +213,9 @@ def _cut(
                 rows += 1
             before = code
         at += 1
-    starts = np.empty(rows, np.int64)
+    starts = np.empty(rows, np.int32)
     owner = np.empty(rows, np.int32)
-    at = 0
+    at = first
     row = 0
     for span in range(len(offsets) - 1):
         before = np.int32(0)
@@ -200,32 +227,34 @@ def _cut(
             before = text[at]
             at += 1
         at += 1
-    return text, starts, owner
+    return starts, owner
 
 
 def _sort_rows(
     text: Int32Array, starts: Int32Array, characters: int, workers: Workers
-) -> tuple[Int32Array, Int32Array, UInt8Array]:
-    """Return the starts of distinct rows in order (short ones first), each row's place, and shared prefixes."""
+) -> tuple[Int32Array, UInt8Array, tuple[Int32Array, Int64Array]]:
+    """Sort rows, the short ones first, and lay the distinct ones out; `text` is destroyed.
+
+    Returns the place of each row among the distinct ones, how much each of these shares with the one before
+    it, and their text with its offsets.
+    """
     long = _are_long(text, starts)
-    distinct = []
-    shares = []
-    place_at = np.empty(len(text), np.int32)
-    before = 0
-    for chosen in (starts[~long], starts[long]):
-        shared, _ = sort_positions(text, chosen, characters, workers, step=1, depth=2**31 - 1)
-        new = shared != EQUAL
-        if len(new):
-            new[0] = True
-        place_at[chosen] = before + np.cumsum(new) - 1
-        distinct.append(chosen[new])
-        shares.append(
-            shared[new]
-            if before == 0 and len(distinct) == 1
-            else np.zeros(int(new.sum()), np.uint8)
-        )
-        before += int(new.sum())
-    return np.concatenate(distinct), place_at[starts], np.concatenate(shares)
+    chosen = [starts[~long], starts[long]]
+    # `agreed` is of the sorted rows, equal ones included.
+    agreed = [
+        sort_positions(text, rows, characters, workers, step=1, depth=2**31 - 1)[0]
+        for rows in chosen
+    ]
+    new = [shared != EQUAL for shared in agreed]
+    for first in new:
+        first[:1] = True
+    distinct = np.concatenate([rows[kept] for rows, kept in zip(chosen, new, strict=True)])
+    shared = np.concatenate((agreed[0][new[0]], np.zeros(int(new[1].sum()), np.uint8)))
+    shared[:1] = 0
+    laid = _copy_rows(text, distinct)
+    # The text has been copied: a row's place can be written over its first character.
+    text[np.concatenate(chosen)] = np.cumsum(np.concatenate(new), dtype=np.int32) - np.int32(1)
+    return text[starts], shared, laid
 
 
 @compile

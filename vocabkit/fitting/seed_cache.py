@@ -18,9 +18,9 @@ from vocabkit.fitting.substrings import Substrings
 
 KEPT = 2
 """How many are kept: one with a global alphabet and one with an alphabet per language."""
-_FORMAT = 1
+_FORMAT = 2
 _LEXICON = ("alphabet", "text", "offsets", "shared", "chunks", "partitions", "count", "documents")
-_SUBSTRINGS = ("last", "length", "evidence", "documents", "order", "agreed", "groups")
+_SUBSTRINGS = ("order", "begin", "stop", "length", "evidence", "documents")
 
 
 def load_or_build(

@@ -27,7 +27,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from vocabkit.core.errors import FitError
 from vocabkit.fitting.rows import Rows
-from vocabkit.fitting.seeds import MAX_LENGTH, Seeds
+from vocabkit.fitting.seeds import Seeds
+from vocabkit.fitting.substrings import MAX_LENGTH
 
 THREADS = 8
 """Pinned rather than taken from the machine: SentencePiece's unigram pieces depend on it."""
@@ -97,15 +98,10 @@ def fit_bpe(
 
 def _alphabet(rows: Rows) -> list[str]:
     """Return the characters of the rows, the most frequent first."""
-    counts = np.zeros(0x110000)
-    block = 1 << 18
-    for start in range(0, len(rows), block):
-        bounds = rows.offsets[start : start + block + 1]
-        occurrences = np.repeat(rows.weight[start : start + block], np.diff(bounds))
-        part = np.bincount(rows.text[bounds[0] : bounds[-1]], weights=occurrences)
-        counts[: len(part)] += part
-    points = np.flatnonzero(counts)
-    return [chr(p) for p in points[np.lexsort((points, -counts[points]))].tolist()]
+    lexicon = rows.lexicon
+    occurrences = np.repeat(rows.weight, np.diff(lexicon.offsets))
+    counts = np.bincount(lexicon.text[1:], weights=occurrences)[1:]
+    return [chr(int(point)) for point in lexicon.alphabet[np.argsort(-counts, kind="stable")]]
 
 
 def _train(

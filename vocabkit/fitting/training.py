@@ -14,14 +14,14 @@ import numpy as np
 
 from vocabkit.core.progress import Progress
 from vocabkit.fitting.candidates import choose_candidates
-from vocabkit.fitting.compilation import Workers
+from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.expectation import count_best, expect_counts
 from vocabkit.fitting.lattice import Lattice
 from vocabkit.fitting.lexicon import BoolArray, FloatArray, Lexicon, decode_strings
 from vocabkit.fitting.pruning import build_pieces, split_pieces
 from vocabkit.fitting.results import Frozen, PathPoint, UnigramFit, UnigramOptions
 from vocabkit.fitting.scores import LEAST, TOLERANCE, round_scores, score_counts, take_best
-from vocabkit.fitting.sorting import Int32Array
+from vocabkit.fitting.sorting import Int32Array, Int64Array
 from vocabkit.fitting.substrings import Substrings
 from vocabkit.fitting.trie import build_trie
 
@@ -70,7 +70,7 @@ class Training:
         self.path: list[PathPoint] = []
         self.reached = 0
         letters = len(lexicon.alphabet)
-        single = _count_characters(lexicon, row_weight)
+        single = _count_characters(lexicon, row_weight, workers)
         alphabet = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
         base = dict(zip(frozen.pieces, frozen.scores, strict=True)) if frozen else {}
         fixed = [p for p in base if len(p) > 1 and all(c in alphabet for c in p)]
@@ -105,7 +105,7 @@ class Training:
         longest = max(substrings.longest, int(self.width.max()))
         trie = build_trie(self.text, ends[1:] - 1, np.diff(ends) - 1, self.first)
         clock.lap("trie")
-        self.lattice = Lattice(lexicon, trie, longest, workers, options.memory)
+        self.lattice = Lattice(lexicon, trie, longest, workers, options.memory, chosen.runs)
         clock.lap("arcs")
         self.pieces, self.row_of = build_pieces(lexicon.alphabet, self.text, trie, longest, workers)
         clock.lap("arcs of pieces")
@@ -312,9 +312,33 @@ def _characters(lexicon: Lexicon, row_weight: FloatArray) -> float:
     return float((row_weight * (np.diff(lexicon.offsets) - 1)).sum())
 
 
-def _count_characters(lexicon: Lexicon, row_weight: FloatArray) -> FloatArray:
+def _count_characters(lexicon: Lexicon, row_weight: FloatArray, workers: Workers) -> FloatArray:
     """Return weighted occurrences by code, 0 for code 0."""
-    weight = np.repeat(row_weight, np.diff(lexicon.offsets))
-    total = np.bincount(lexicon.text[1:], weight, len(lexicon.alphabet) + 1).astype(np.float64)
-    total[0] = 0.0
+    size = len(lexicon.alphabet) + 1
+    rows = lexicon.chunks[lexicon.partitions].tolist()
+    text, offsets = lexicon.text, lexicon.offsets
+    parts = workers.map(
+        lambda first, stop: _tally(text, offsets, row_weight, first, stop, size),
+        rows[:-1],
+        rows[1:],
+    )
+    total = np.zeros(size)
+    for part in parts:
+        total += part
     return total
+
+
+@compile
+def _tally(
+    text: Int32Array,
+    offsets: Int64Array,
+    row_weight: FloatArray,
+    first: int,
+    stop: int,
+    size: int,
+) -> FloatArray:
+    out = np.zeros(size)
+    for row in range(first, stop):
+        for at in range(offsets[row], offsets[row + 1] - 1):
+            out[text[at]] += row_weight[row]
+    return out

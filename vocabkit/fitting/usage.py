@@ -16,7 +16,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from vocabkit.core.progress import Progress
 from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.rows import Int64Array, decode_rows
+from vocabkit.fitting.rows import decode_rows
+from vocabkit.fitting.sorting import Int64Array
 from vocabkit.vocabulary.sentencepiece_format import write_model
 from vocabkit.vocabulary.vocabulary import Vocabulary
 

@@ -34,14 +34,11 @@ def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
     table = SpanTable(text, offsets, count, count, hash_spans(text, offsets))
     lexicon = build_lexicon({"a": table, "b": table}, np.ones(0x110000, np.bool_), workers)
     substrings = find_substrings(lexicon, workers)
-    fit_unigram(
-        lexicon,
-        substrings,
-        9,
-        workers,
-        weights={"a": 1.0, "b": 2.0},
-        options=UnigramOptions(floors=(2,), overshoot=1.0),
-        keep=["ab"],
-        deny=["bca"],
-    )
+    options = UnigramOptions(floors=(2,), overshoot=1.0)
+    weights = {"a": 1.0, "b": 2.0}
+    # Kept pieces go through the trie, and seeds alone are laid out by their runs.
+    for keep, deny in ((["ab"], ["bca"]), ([], [])):
+        fit_unigram(
+            lexicon, substrings, 9, workers, weights=weights, options=options, keep=keep, deny=deny
+        )
     report.finish()
