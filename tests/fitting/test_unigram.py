@@ -177,6 +177,26 @@ class TestSizes:
         assert fit(rows, 40, options=floors).floor == 5
         assert fit(rows, 500, options=floors).floor < 5
 
+    def test_ranks_are_the_order_of_the_path(self) -> None:
+        rows = draw_rows(5, 400)
+        fitted = fit(rows, 150, path_to=10)
+        assert fitted.rank is not None
+        worth = dict(zip(fitted.pieces, fitted.rank.tolist(), strict=True))
+        letters = {c for row in rows for c in row}
+        assert {worth[c] for c in letters} == set(range(len(letters)))
+        assert {p.size for p in fitted.path} >= {150, 112, 84}
+        # What a fit of the size on the path keeps is nearly what ranks before it.
+        best = {piece for piece, rank in worth.items() if rank < 84}
+        assert len(best & set(fit(rows, 84).pieces)) > 60
+
+    def test_fewer_pieces_than_asked_for_where_allowed(self) -> None:
+        rows = draw_rows(6, 60)
+        with pytest.raises(FitError) as caught:
+            fit(rows, 5_000)
+        fitted = fit(rows, 5_000, allow_fewer=True)
+        assert len(fitted.pieces) == len(set(fitted.pieces)) == len(fitted.scores)
+        assert 0.9 * caught.value.reached < len(fitted.pieces) <= caught.value.reached  # type: ignore[attr-defined]
+
     def test_held_out_path_goes_on_below_the_size(self) -> None:
         rows = draw_rows(8, 900)
         with open_workers(2) as workers:
@@ -199,6 +219,9 @@ class TestSizes:
         final = next(p for p in fitted.path if p.size == 200)
         assert final.held_out == pytest.approx(likelihood / characters, rel=1e-6)
         assert None not in [p.held_out for p in fitted.path]
+        assert None not in [p.tokens for p in fitted.path]
+        assert fitted.rank is not None
+        assert sorted(fitted.rank.tolist()) == list(range(200))
 
 
 def test_weights_change_what_is_fitted_and_one_gives_the_counts() -> None:

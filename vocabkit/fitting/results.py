@@ -50,11 +50,15 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class PathPoint:
-    """One size on the way down: log likelihood per character in nats, of training and of held-out rows."""
+    """One size on the way down: log likelihood per character in nats, of training and of held-out rows.
+
+    `tokens` are per held-out character, in the best segmentation.
+    """
 
     size: int
     training: float
     held_out: float | None
+    tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +67,9 @@ class UnigramFit:
 
     `total` is the scale of the scores: with it they can be frozen in another fit. `replaced` unreachable
     pieces were dropped at the end; `unreachable` lists characters and kept pieces whose best split scores
-    higher. `floor` is the evidence the `seeds` had. `seconds` is wall time by step.
+    higher. `floor` is the evidence the `seeds` had. `seconds` is wall time by step. `rank`, where the path was
+    followed below the size, is each piece's place in the order of worth: the vocabulary of n pieces on the path
+    is those of rank below n.
     """
 
     pieces: tuple[str, ...]
@@ -76,3 +82,4 @@ class UnigramFit:
     floor: int
     seeds: int
     seconds: Mapping[str, float]
+    rank: npt.NDArray[np.int64] | None = None

@@ -69,6 +69,8 @@ class Training:
         self.workers, self.clock, self.floor, self.frozen = workers, clock, floor, frozen
         self.path: list[PathPoint] = []
         self.reached = 0
+        # Candidates that were dropped, by number, the least worth first.
+        self.dropped: list[Int64Array] = []
         letters = len(lexicon.alphabet)
         single = _count_characters(lexicon, row_weight, workers)
         alphabet = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
@@ -128,7 +130,9 @@ class Training:
         out: BoolArray = (self.score > -np.inf) & ~self.is_frozen
         return out
 
-    def run(self, size: int, path_to: int | None, report: Progress) -> UnigramFit | None:
+    def run(
+        self, size: int, path_to: int | None, report: Progress, *, allow_fewer: bool = False
+    ) -> UnigramFit | None:
         """Go from the seeds to `size` pieces; None when too few are left (`reached`)."""
         options = self.options
         goal = max(size, int(size * options.overshoot))
@@ -143,13 +147,16 @@ class Training:
             if self.reached < size or self.reached <= goal:
                 break
             self.prune(max(goal, int(self.reached * options.shrink)))
-        result = self.finish(size, report) if self.reached >= size else None
+        result = None
+        if self.reached >= size or allow_fewer:
+            result = self.finish(min(size, self.reached), report, allow_fewer=allow_fewer)
         if result is None:
             report.finish()
             return None
-        self._descend(path_to, report)
+        rank = self._descend(path_to, report) if path_to is not None else None
         report.finish()
-        return replace(result, path=tuple(self.path), seconds=dict(self.clock.seconds))
+        seconds = dict(self.clock.seconds)
+        return replace(result, path=tuple(self.path), seconds=seconds, rank=rank)
 
     def step(self, report: Progress, *, dropping: bool) -> float:
         """Make one pass of EM; return the log likelihood under the scores before it."""
@@ -163,6 +170,7 @@ class Training:
             total = self.frozen.total
         else:
             total = float(np.maximum(found.count[active], LEAST).sum())
+        self._forget(self.active & ~active, found.count)
         score = np.where(self.is_frozen, self.score, -np.inf)
         score[active] = score_counts(found.count[active], total, sparse=self.options.sparse)
         self.score = score
@@ -175,11 +183,13 @@ class Training:
     def prune(self, size: int) -> None:
         """Keep the `size` pieces whose loss is greatest, characters and kept pieces first."""
         active = self.active
-        keep = take_best(self._losses(), size) & active
+        loss = self._losses()
+        keep = take_best(loss, size) & active
+        self._forget(active & ~keep, loss)
         self._shrink(keep | self.is_frozen)
         self.clock.lap("compaction")
 
-    def finish(self, size: int, report: Progress) -> UnigramFit | None:
+    def finish(self, size: int, report: Progress, *, allow_fewer: bool) -> UnigramFit | None:
         """Cut to the exact size, re-estimate, and replace pieces that cannot be reached."""
         eligible = self.active
         loss = self._losses()
@@ -203,7 +213,7 @@ class Training:
             active &= ~lost
             replaced += wanted
             fill, reserve = reserve[:wanted], reserve[wanted:]
-            if len(fill) < wanted:
+            if len(fill) < wanted and not allow_fewer:
                 self.reached = int(active.sum()) + len(fill)
                 return None
             active[fill] = True
@@ -212,6 +222,7 @@ class Training:
         ids = np.flatnonzero(active)
         ids = ids[np.lexsort((ids, -rounded[ids].astype(np.float64)))]
         names = self._strings()
+        self._ids = ids
         total = float(np.maximum(self.count[active], LEAST).sum())
         self.clock.lap("finish")
         return UnigramFit(
@@ -227,15 +238,38 @@ class Training:
             {},
         )
 
-    def _descend(self, path_to: int | None, report: Progress) -> None:
-        """Go on pruning below the size for the sake of the path."""
+    def _descend(self, path_to: int, report: Progress) -> Int64Array:
+        """Go on pruning below the size for the sake of the path; return the rank of the finished pieces."""
+        ids = self._ids
+        origin = np.full(len(ids), -1, np.int64)
+        origin[ids >= self.first] = self.origin[ids[ids >= self.first] - self.first]
+        self.dropped = []
         least = int((self.active & self.is_kept).sum())
-        while path_to is not None and self.active.sum() > max(path_to, least):
+        while self.active.sum() > max(path_to, least):
             alive = int(self.active.sum())
             self.prune(max(path_to, least, int(alive * self.options.shrink)))
             for _ in range(self.options.iterations):
                 likelihood = self.step(report, dropping=True)
             self._note(likelihood)
+        left = np.flatnonzero(self.active)
+        left = left[left >= self.first]
+        left = left[np.lexsort((left, -self.score[left].astype(np.float32)))]
+        longer = [self.origin[left - self.first], *(part[::-1] for part in reversed(self.dropped))]
+        order = np.concatenate(longer)
+        place = np.full(len(self.row_of), -1, np.int64)
+        characters = int((origin < 0).sum())
+        place[order] = characters + np.arange(len(order))
+        rank = np.empty(len(ids), np.int64)
+        rank[origin >= 0] = place[origin[origin >= 0]]
+        rank[origin < 0] = np.arange(characters)
+        return rank
+
+    def _forget(self, dropped: BoolArray, worth: FloatArray) -> None:
+        """Note which candidates go, the least worth first."""
+        ids = np.flatnonzero(dropped)
+        ids = ids[ids >= self.first]
+        ids = ids[np.lexsort((-ids, worth[ids].astype(np.float32)))]
+        self.dropped.append(self.origin[ids - self.first])
 
     def _losses(self) -> FloatArray:
         """Return what the text loses with each piece: inf where it must stay, -inf where it is out."""
@@ -296,16 +330,18 @@ class Training:
         return ["", *singles, *(longer[k] for k in self.origin.tolist())]
 
     def _note(self, likelihood: float) -> None:
-        value = None
+        value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
             found = expect_counts(self.held_out, weight, self.score, self.width, self.workers)
-            value = found.log_likelihood / _characters(self.held_out.lexicon, weight)
+            letters = _characters(self.held_out.lexicon, weight)
+            value = found.log_likelihood / letters
+            best = count_best(self.held_out, weight, self.score, self.workers)
+            tokens = float(best.sum()) / letters
             self.clock.lap("held out")
         size = int(self.active.sum())
-        self.path.append(
-            PathPoint(size, likelihood / _characters(self.lexicon, self.row_weight), value)
-        )
+        training = likelihood / _characters(self.lexicon, self.row_weight)
+        self.path.append(PathPoint(size, training, value, tokens))
 
 
 def _characters(lexicon: Lexicon, row_weight: FloatArray) -> float:

@@ -51,13 +51,15 @@ def fit_unigram(
     deny: Collection[str] = (),
     held_out: Lexicon | None = None,
     path_to: int | None = None,
+    allow_fewer: bool = False,
     progress: Progress | None = None,
 ) -> UnigramFit:
     """Fit `size` normal pieces, the lexicon's characters among them; with `frozen`, `size` new ones.
 
     `weights` multiply the languages' counts. `keep` are pieces never pruned, `deny` pieces never taken.
     `path_to` continues the path below `size`, down to that many pieces, without changing the result;
-    `held_out` is a lexicon with the same alphabet. Raises `FitError` when the size cannot hold the
+    `held_out` is a lexicon with the same alphabet. `allow_fewer` takes what the last floor supports where that
+    is less than the size. Raises `FitError` when the size cannot hold the
     characters or the text cannot fill it, or a list asks for what cannot be.
     """
     chosen = options or UnigramOptions()
@@ -83,9 +85,8 @@ def fit_unigram(
         mass = weigh_substrings(lexicon, substrings, row_weight, workers)
     clock.lap("weights")
     reached = 0
-    for floor in chosen.floors:
-        if floor < substrings.floor:
-            continue
+    floors = [floor for floor in chosen.floors if floor >= substrings.floor]
+    for floor in floors:
         training = Training(
             lexicon,
             substrings,
@@ -101,7 +102,8 @@ def fit_unigram(
             held_out=held_out,
             clock=clock,
         )
-        result = training.run(size, path_to, progress or Silent())
+        fewer = allow_fewer and floor == floors[-1]
+        result = training.run(size, path_to, progress or Silent(), allow_fewer=fewer)
         if result is not None:
             return result
         reached = max(reached, training.reached)
