@@ -81,10 +81,10 @@ $(VENV)/.made:
 # Two stamps, so that `make demo` does not install what only developers need.
 $(VENV)/.runtime: $(VENV)/.made $(INSTALL_INPUTS)
 	@echo "installing vocabkit into $(VENV)"
-	@$(PIP) --editable '.[sample]'
+	@$(PIP) --editable '.[sample,plots]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.made $(INSTALL_INPUTS)
 	@echo "installing vocabkit and its development tools into $(VENV)"
-	@$(PIP) --editable '.[sample,hf,notebooks,docs,dev]'
+	@$(PIP) --editable '.[sample,hf,plots,notebooks,docs,dev]'
 	@touch $(VENV)/.runtime $@

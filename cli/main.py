@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import count, demo, diff, fit, merge, presets, sample, show
+from . import audit, compare, count, demo, diff, fit, merge, presets, sample, show
 from .boundary import Boundary
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("merge")(merge.run)
 app.command("fit")(fit.run)
 app.command("show")(show.run)
 app.command("diff")(diff.run)
+app.command("audit")(audit.run)
+app.command("compare")(compare.run)
 app.add_typer(presets.app, name="presets")
 app.command("demo")(demo.run)
 

@@ -17,10 +17,10 @@ def submodules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["vocabkit", *submodules()])
-def test_names_listed_are_sorted_and_exist(name: str) -> None:
+def test_names_listed_exist_once(name: str) -> None:
     module = importlib.import_module(name)
     listed = list(getattr(module, "__all__", []))
-    assert listed == sorted(set(listed))
+    assert len(listed) == len(set(listed))  # ruff sees to their order
     for item in listed:
         assert hasattr(module, item)
 

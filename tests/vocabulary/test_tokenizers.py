@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabkit.core.errors import TokenizerError
 from vocabkit.vocabulary.tokenizers import UNKNOWN_BYTES, open_tokenizer
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
+from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, assemble_vocabulary
 
 Build = Callable[..., Vocabulary]
 
@@ -129,3 +130,186 @@ def test_wordpiece(tmp_path: Path) -> None:
     (ids,) = tokenizer.encode_batch(["a playing"])
     assert tokenizer.decode_bytes(ids) == b"a playing"
     assert tokenizer.kinds[0] is Kind.UNKNOWN
+
+
+def save_wordpiece(path: Path) -> None:
+    vocab = {"[UNK]": 0, "play": 1, "##ing": 2, "a": 3, "cafe": 4}
+    backend = Backend(models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.save(str(path))
+
+
+def train_bpe(lines: list[str], **options: Any) -> Backend:
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(**options)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(lines, trainer)
+    return backend
+
+
+def test_flat_ids_are_the_batch_in_a_row(folder: Path, lines: list[str]) -> None:
+    for name in ("tokenizer.model", "tokenizer.json"):
+        tokenizer = open_tokenizer(folder / name)
+        for texts in ([], [""], ["", *lines, ""]):
+            ids, lengths = tokenizer.encode_flat(texts)
+            batch = tokenizer.encode_batch(texts)
+            assert ids.dtype == np.int32
+            assert lengths.dtype == np.int64
+            assert lengths.tolist() == [len(part) for part in batch]
+            assert ids.tolist() == [index for part in batch for index in part.tolist()]
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_characters_lost_in_unknown_pieces(
+    built: Build, tmp_path: Path, name: str, model: str
+) -> None:
+    built(model, False).save(tmp_path)
+    tokenizer = open_tokenizer(tmp_path / name)
+    # One fused token each: a rate of tokens would say 1 of 3, however long the text that is lost.
+    texts = ["a b", "", "a ♥♥♥ b", "♥a ♥♥", "①♥ 💜💜💜💜", "\u3000♥"]
+    assert tokenizer.unknown_characters(texts) == [0, 0, 3, 3, 5, 1]
+    ids = tokenizer.encode_batch(texts)
+    unknown = tokenizer.kinds.index(Kind.UNKNOWN)
+    assert [int((part == unknown).sum()) for part in ids] == [0, 0, 1, 2, 2, 1]
+
+
+def test_white_space_is_not_counted_as_lost(built: Build, tmp_path: Path) -> None:
+    normalizer = built("unigram", False).normalizer
+    assemble_vocabulary(["a"], [-1.0], "unigram", normalizer).save(tmp_path)
+    assert open_tokenizer(tmp_path).unknown_characters(["♥ ♥", "a a"]) == [2, 0]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_bytes_lose_nothing(folder: Path, name: str) -> None:
+    assert open_tokenizer(folder / name).unknown_characters(["a ♥♥ 💜", "x"]) == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_normalizing(folder: Path, built: Build, lines: list[str], name: str) -> None:
+    tokenizer = open_tokenizer(folder / name)
+    assert tokenizer.normalize("a b") is None
+    assert tokenizer.normalize("") is None
+    assert tokenizer.normalize("①  ｶﾞ\t ") == "1 ガ"
+    for text in lines:
+        found = tokenizer.normalize(text)
+        (ids,) = tokenizer.encode_batch([text])
+        assert tokenizer.decode_bytes(ids).decode() == (text if found is None else found)
+
+
+def test_no_normalizer_changes_nothing(built: Build, tmp_path: Path, lines: list[str]) -> None:
+    train_bpe(lines, add_prefix_space=False).save(str(tmp_path / "tokenizer.json"))
+    assert open_tokenizer(tmp_path).normalize(" ①  e\u0301 ") is None
+
+
+def test_words_one_by_one(folder: Path, built: Build, tmp_path: Path, lines: list[str]) -> None:
+    for name in ("tokenizer.model", "tokenizer.json"):
+        tokenizer = open_tokenizer(folder / name)
+        assert tokenizer.style == "sentencepiece"
+        assert tokenizer.word_prefix == ""
+        assert tokenizer.exact_on_words is None
+        for line in lines:
+            whole = tokenizer.encode_batch([line])[0].tolist()
+            words = [tokenizer.word_prefix + word for word in line.split()]
+            assert tokenizer.encode_flat(words)[0].tolist() == whole
+
+
+def test_a_piece_across_a_space_is_not_exact(built: Build, tmp_path: Path) -> None:
+    vocabulary = built("unigram", True)
+    crossing = assemble_vocabulary(
+        [*vocabulary.pieces[264:], "▁the▁zzz"],
+        [*vocabulary.scores[264:], -9.0],
+        "unigram",
+        vocabulary.normalizer,
+    )
+    crossing.save(tmp_path)
+    for name in ("tokenizer.model", "tokenizer.json"):
+        reason = open_tokenizer(tmp_path / name).exact_on_words
+        assert reason is not None
+        assert "' the zzz'" in reason
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [(False, " "), (True, "")])
+def test_byte_level_words(tmp_path: Path, lines: list[str], prefix: bool, expected: str) -> None:
+    train_bpe(lines, add_prefix_space=prefix).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.style == "byte-level"
+    assert tokenizer.word_prefix == expected
+    assert tokenizer.exact_on_words is not None
+    (middle,) = tokenizer.encode_batch(["x people"])
+    (alone,) = tokenizer.encode_batch([f"{tokenizer.word_prefix}people"])
+    assert middle.tolist()[-len(alone) :] == alone.tolist()
+
+
+def test_byte_level_without_some_bytes(tmp_path: Path) -> None:
+    # The letters for the bytes of é (C3 A9), and no others: what else is typed vanishes.
+    names = [*pre_tokenizers.ByteLevel.alphabet()]
+    kept = sorted({char for char in names if char.isascii()} | {"Ã", "©"})
+    backend = Backend(models.BPE({token: index for index, token in enumerate(kept)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.unknown_characters(["aé", "aéñ♥♥", ""]) == [0, 3, 0]
+
+
+def test_characters_dropped_without_a_trace(tmp_path: Path) -> None:
+    # Neither an unknown token nor bytes: what has no token is left out of the ids.
+    backend = Backend(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    texts = ["ab ba", "♥ab é", "e\u0301", ""]
+    assert [len(ids) for ids in tokenizer.encode_batch(texts)] == [3, 1, 0, 0]
+    assert tokenizer.unknown_characters(texts) == [0, 2, 1, 0]
+
+
+def test_wordpiece_words(tmp_path: Path) -> None:
+    save_wordpiece(tmp_path / "tokenizer.json")
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.style == "wordpiece"
+    assert tokenizer.word_prefix == ""
+    assert tokenizer.exact_on_words is None
+    assert tokenizer.normalize("A CAFÉ") == "a cafe"
+    assert tokenizer.unknown_characters(["Café plaything zz a", "a"]) == [11, 0]
+
+
+def test_what_a_file_holds_decides(folder: Path, tmp_path: Path, lines: list[str]) -> None:
+    model, text = tmp_path / "a.json", tmp_path / "b.model"
+    model.write_bytes((folder / "tokenizer.json").read_bytes())
+    text.write_bytes(b"\xef\xbb\xbf\n" + (folder / "tokenizer.json").read_bytes())
+    expected = open_tokenizer(folder / "tokenizer.model").encode_flat(lines)[0].tolist()
+    assert open_tokenizer(model).encode_flat(lines)[0].tolist() == expected
+    assert open_tokenizer(text).encode_flat(lines)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")])
+def test_tokens_and_merges_in_two_files(
+    tmp_path: Path, lines: list[str], names: tuple[str, str]
+) -> None:
+    backend = train_bpe(lines, add_prefix_space=False)
+    backend.save(str(tmp_path / "whole.json"))
+    for name, written in zip(names, backend.model.save(str(tmp_path)), strict=True):
+        Path(written).rename(tmp_path / name)
+    expected = [ids.tolist() for ids in open_tokenizer(tmp_path / "whole.json").encode_batch(lines)]
+    for path in (tmp_path, tmp_path / names[0]):
+        assert [ids.tolist() for ids in open_tokenizer(path).encode_batch(lines)] == expected
+    (tmp_path / names[1]).write_text("#version: 0.2\na b c\n")
+    with pytest.raises(TokenizerError, match=r"merge 1 is no pair: 'a b c'"):
+        open_tokenizer(tmp_path)
+    (tmp_path / names[0]).write_text('{"a": "b"}')
+    with pytest.raises(TokenizerError, match="not a table of tokens"):
+        open_tokenizer(tmp_path)
+
+
+def test_a_folder_with_one_or_two_files(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "any.model").write_bytes((folder / "tokenizer.model").read_bytes())
+    assert open_tokenizer(other).size == open_tokenizer(folder).size
+    (other / "second.gguf").write_bytes(b"")
+    with pytest.raises(TokenizerError, match="2 files like a tokenizer"):
+        open_tokenizer(other)

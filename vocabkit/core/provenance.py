@@ -22,7 +22,7 @@ from vocabkit.core.errors import OutputError
 
 BACKENDS = (
     "vocabkit", "numpy", "duckdb", "sentencepiece", "tokenizers", "numba", "regex", "unicodedata2",
-    "fonttools", "pandas", "pydantic", "typer", "rich", "zstandard", "fsspec",
+    "fonttools", "icu4py", "jinja2", "tiktoken", "pandas", "pydantic", "typer", "rich", "zstandard", "fsspec",
     "gflanguages", "babel", "django", "torch", "transformers",
 )  # fmt: skip
 MANIFEST_SCHEMA = 1

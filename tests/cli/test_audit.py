@@ -1,0 +1,315 @@
+"""`audit` and `compare` as a user types them: what they print, what they write, and when they fail."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import typer
+from typer.testing import CliRunner, Result
+
+from cli import app
+from cli.compare import parse_percent
+from vocabkit.audit.figures import Audit
+
+WORDS = {
+    "eng_Latn": ("the", "river", "runs", "past", "old", "stone", "houses", "and", "fields"),
+    "yor_Latn": ("ọmọ", "náà", "ń", "ka", "ìwé", "nínú", "ilé", "wọn", "lónìí"),
+    "rus_Cyrl": ("река", "течёт", "мимо", "старых", "каменных", "домов", "и", "полей"),
+}
+LINES = 120
+
+
+def vocabkit(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def rows_of(result: Result) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(result.stdout)["rows"]
+    return rows
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Text measured by another run must not be found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chance = random.Random(0)
+    folder = tmp_path_factory.mktemp("audit") / "corpus"
+    folder.mkdir()
+    sizes = [chance.randint(2, 12) for _ in range(LINES)]
+    for code, words in WORDS.items():
+        lines = [" ".join(chance.choices(words, k=size)) for size in sizes]
+        (folder / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def train(corpus: Path, folder: Path, codes: list[str], size: int) -> Path:
+    """A .model that has seen these languages only; the others are spelled in bytes."""
+    texts = [str(corpus / f"{code}.txt") for code in codes]
+    sentencepiece.SentencePieceTrainer.train(
+        input=texts, model_prefix=str(folder / "-".join(codes)), vocab_size=size, minloglevel=2,
+        byte_fallback=True, hard_vocab_limit=False, num_threads=1,
+    )  # fmt: skip
+    return folder / f"{'-'.join(codes)}.model"
+
+
+@pytest.fixture(scope="module")
+def english(corpus: Path) -> Path:
+    return train(corpus, corpus.parent, ["eng_Latn"], 300)
+
+
+@pytest.fixture(scope="module")
+def everyone(corpus: Path) -> Path:
+    return train(corpus, corpus.parent, sorted(WORDS), 340)
+
+
+OPTIONS = ("--workers", 1, "--resamples", 50, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def audited(corpus: Path, english: Path, everyone: Path) -> tuple[Path, Result]:
+    folder = corpus.parent / "report"
+    arguments = (english, everyone, "--corpus", corpus, "-o", folder, "-f", "json")
+    return folder, vocabkit("audit", *arguments, *OPTIONS)
+
+
+def test_the_worst_language_comes_first_and_the_mean_last(audited: tuple[Path, Result]) -> None:
+    rows = rows_of(audited[1])
+    names = list(rows[0])[2:]
+    assert [row["metric"] for row in rows] == ["premium"] * 3 + [
+        "premium.mean",
+        "premium.bottom_decile",
+    ]
+    by_language = {str(row["language"]): row for row in rows[:3]}
+    assert set(by_language) == set(WORDS)
+    worst = [max(float(str(row[name])) for name in names) for row in rows[:3]]
+    assert worst == sorted(worst, reverse=True)
+    # Spelled in bytes, a Cyrillic letter is two tokens; a vocabulary that knows the words needs few.
+    assert float(str(by_language["rus_Cyrl"][names[0]])) > 5
+    assert float(str(by_language["rus_Cyrl"][names[1]])) < 2
+    assert by_language["eng_Latn"][names[0]] == 1.0
+    mean = sum(float(str(row[names[0]])) for row in rows[:3]) / 3
+    assert float(str(rows[3][names[0]])) == pytest.approx(mean)
+
+
+def test_the_folder_holds_the_audit_its_report_and_how_it_was_made(
+    audited: tuple[Path, Result],
+) -> None:
+    folder, result = audited
+    found = {path.name for path in folder.iterdir()}
+    assert found == {"audit.json", "audit.parquet", "manifest.json", "report.html"}
+    audit = Audit.load(folder)
+    premium = {f.name: f.value for f in audit.select(metric="premium", scope="language")}
+    assert set(premium) == set(WORDS)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(code in page for code in WORDS)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["config"]["resamples"] == 50
+    assert set(manifest["inputs"]) == {"text", *(item.name for item in audit.tokenizers)}
+    assert rows_of(result)[0]["language"] in premium
+
+
+def test_a_requirement_that_does_not_hold_is_named(corpus: Path, english: Path) -> None:
+    folder = corpus.parent / "required"
+    limits = ("--require", "premium[rus_Cyrl]<2", "--require", "premium[eng_Latn]<=1")
+    arguments = (english, "--corpus", corpus, "-o", folder, "--no-integrity", *limits, *OPTIONS)
+    result = vocabkit("audit", *arguments, code=1)
+    assert "premium[rus_Cyrl]<2" in result.stderr
+    assert "premium[eng_Latn]" not in result.stderr
+    # The report that says why is there all the same.
+    assert (folder / "report.html").is_file()
+    held = ("--force", "--require", "premium[eng_Latn]<=1")
+    vocabkit("audit", *arguments[:6], *held, *OPTIONS)
+
+
+def test_a_requirement_that_cannot_be_read_stops_before_any_work(
+    corpus: Path, english: Path, tmp_path: Path
+) -> None:
+    arguments = (english, "--corpus", corpus, "-o", tmp_path / "out", "--require", "premium is low")
+    result = vocabkit("audit", *arguments, code=2)
+    assert "premium is low" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_metric_is_an_error_with_a_likely_one(
+    corpus: Path, english: Path, tmp_path: Path
+) -> None:
+    limit = ("--require", "premum.bottom_decile<2", "--no-integrity")
+    arguments = (english, "--corpus", corpus, "-o", tmp_path / "out", *limit)
+    result = vocabkit("audit", *arguments, *OPTIONS, code=2)
+    assert "premium.bottom_decile" in result.stderr
+
+
+def test_text_of_some_kind_is_needed(english: Path, tmp_path: Path) -> None:
+    result = vocabkit("audit", english, "-o", tmp_path / "out", code=2)
+    assert "--corpus" in result.stderr
+
+
+def test_counts_stand_for_text_where_that_is_exact(
+    corpus: Path, everyone: Path, tmp_path: Path
+) -> None:
+    vocabkit("count", corpus, "-o", tmp_path / "counts", "--held-out", 0, "--workers", 1, "-q")
+    arguments = (everyone, "-o", tmp_path / "out", "--no-integrity", "-f", "json", *OPTIONS)
+    counted = rows_of(vocabkit("audit", *arguments, "--counts", tmp_path / "counts"))
+    read = rows_of(vocabkit("audit", *arguments, "--force", "--corpus", corpus, "--aligned", "no"))
+    assert [row["metric"] for row in counted] == [row["metric"] for row in read]
+    assert {row["metric"] for row in read[:3]} == {"fertility"}
+    for ours, theirs in zip(counted, read, strict=True):
+        name = list(ours)[2]
+        assert ours[name] == pytest.approx(theirs[name])
+    asked = ("--counts", tmp_path / "counts", "--languages", "yor", "--force")
+    (row, *_) = rows_of(vocabkit("audit", *arguments, *asked))
+    assert row["language"] == "yor_Latn"
+
+
+def test_lines_of_counts_cannot_be_limited(english: Path, corpus: Path, tmp_path: Path) -> None:
+    vocabkit("count", corpus, "-o", tmp_path / "counts", "--workers", 1, "-q")
+    arguments = (english, "--counts", tmp_path / "counts", "-o", tmp_path / "out", "--limit", 5)
+    assert "--corpus" in vocabkit("audit", *arguments, code=2).stderr
+
+
+def test_what_sharing_costs_needs_counts(corpus: Path, everyone: Path, tmp_path: Path) -> None:
+    arguments = (everyone, "--corpus", corpus, "-o", tmp_path / "out", "--sharing")
+    assert "--counts" in vocabkit("audit", *arguments, code=2).stderr
+
+
+@pytest.mark.slow
+def test_what_sharing_costs_is_told_by_language(
+    corpus: Path, everyone: Path, tmp_path: Path
+) -> None:
+    vocabkit("count", corpus, "-o", tmp_path / "counts", "--workers", 1, "-q")
+    text = ("--corpus", corpus, "--counts", tmp_path / "counts")
+    options = ("--no-integrity", "--sharing", *OPTIONS)
+    vocabkit("audit", everyone, *text, "-o", tmp_path / "out", *options)
+    found = list(Audit.load(tmp_path / "out").select(metric="cost_of_sharing"))
+    assert {figure.name for figure in found} == set(WORDS)
+
+
+def test_the_reference_may_be_another_language_of_the_text(
+    corpus: Path, english: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        english,
+        "--corpus",
+        corpus,
+        "-o",
+        tmp_path / "out",
+        "--no-integrity",
+        "-f",
+        "json",
+    )
+    found = rows_of(vocabkit("audit", *arguments, "--reference", "yo", *OPTIONS))
+    (row,) = [row for row in found if row["language"] == "yor_Latn"]
+    assert list(row.values())[2] == 1.0
+    result = vocabkit("audit", *arguments, "--force", "--reference", "kat", *OPTIONS, code=2)
+    assert "yor_Latn" in result.stderr
+
+
+def test_a_panel_narrows_the_text_and_names_what_is_missing(
+    corpus: Path, english: Path, tmp_path: Path
+) -> None:
+    languages = "".join(
+        f'[[languages]]\ncode = "{code}"\nname = "{code}"\nfamily = "f"\nbranch = "b"\ngroup = "g"\n'
+        'scripts = ["Latn"]\nresource = "low"\ntail = true\n'
+        for code in ("eng_Latn", "yor_Latn", "hau_Latn")
+    )
+    (tmp_path / "panel.toml").write_text(f'name = "p"\n{languages}', encoding="utf-8")
+    arguments = (
+        english,
+        "--corpus",
+        corpus,
+        "-o",
+        tmp_path / "out",
+        "--no-integrity",
+        "-f",
+        "json",
+    )
+    options = ("--panel", tmp_path / "panel.toml", "--workers", 1, "--resamples", 20)
+    result = vocabkit("audit", *arguments, *options)
+    assert {row["language"] for row in rows_of(result)} == {"eng_Latn", "yor_Latn", "all"}
+    assert "warning: hau_Latn was not measured: no data" in result.stderr
+    tail = list(Audit.load(tmp_path / "out").select(metric="premium.mean", scope="tail"))
+    assert [(figure.name, figure.n) for figure in tail] == [("tail", 2)]
+
+
+def test_one_broken_language_does_not_stop_the_others(
+    corpus: Path, english: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "corpus"
+    mixed.mkdir()
+    for code in ("eng_Latn", "rus_Cyrl"):
+        (mixed / f"{code}.txt").write_bytes((corpus / f"{code}.txt").read_bytes())
+    (mixed / "yor_Latn.txt.gz").write_bytes(b"no gzip at all")
+    (mixed / "hau_Latn.txt").write_bytes(b"")
+    arguments = (english, "--corpus", mixed, "-o", tmp_path / "out", "--no-integrity", "-f", "json")
+    result = vocabkit("audit", *arguments, "--workers", 1, "--resamples", 20)
+    assert {row["language"] for row in rows_of(result)} == {"eng_Latn", "rus_Cyrl", "all"}
+    assert "warning: yor_Latn was not measured" in result.stderr
+    assert "warning: hau_Latn was not measured: no data" in result.stderr
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "yor_Latn" in page
+    assert "hau_Latn" in page
+    # What is asked for by name must be there.
+    asked = (*arguments, "--force", "--languages", "eng,hau")
+    assert "hau_Latn" in vocabkit("audit", *asked, code=2).stderr
+
+
+def test_a_broken_tokenizer_is_an_error_and_leaves_nothing(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.model").write_bytes(b"\x00\x01 no model")
+    arguments = (tmp_path / "broken.model", "--corpus", corpus, "-o", tmp_path / "out")
+    result = vocabkit("audit", *arguments, code=2)
+    assert result.stderr.startswith("error: ")
+    assert "broken.model" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_names_what_got_worse_and_fails(
+    corpus: Path, english: Path, everyone: Path
+) -> None:
+    result = vocabkit(
+        "compare", everyone, english, "--corpus", corpus, "-f", "json", *OPTIONS, code=1
+    )
+    rows = rows_of(result)
+    assert [row["language"] for row in rows][-1] == "eng_Latn"
+    assert rows[0]["verdict"] == "worse"
+    assert (
+        float(str(rows[0]["low"])) <= float(str(rows[0]["change"])) <= float(str(rows[0]["high"]))
+    )
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert {line.split(":")[1].strip() for line in failed} == {"rus_Cyrl", "yor_Latn"}
+    assert "95 %" in failed[0]
+
+
+def test_compare_passes_where_nothing_gets_worse(corpus: Path, everyone: Path) -> None:
+    result = vocabkit("compare", everyone, everyone, "--corpus", corpus, "-f", "json", *OPTIONS)
+    assert all(row["change"] == 0.0 for row in rows_of(result))
+    assert all(row["verdict"] is None for row in rows_of(result))
+
+
+def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone: Path) -> None:
+    vocabkit(
+        "compare", everyone, english, "--corpus", corpus, "--max-regression", "5000%", *OPTIONS
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("150%", 1.5)]
+)
+def test_percents(text: str, share: float) -> None:
+    assert parse_percent(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "two", "-1%", "nan", "inf"])
+def test_what_is_no_percent(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="share"):
+        parse_percent(text)
