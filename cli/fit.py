@@ -19,7 +19,8 @@ from .options import (
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
-COLUMNS = ("language", "characters", "weight", "epochs", "clipped", "tokens_per_word", "note")
+# Left out of the printed table; languages.tsv and the other formats have them.
+HIDDEN = {"documents", "words", "bytes", "share", "target_share", "cut_share", "pieces_used"}
 
 
 def run(
@@ -36,6 +37,24 @@ def run(
         float | None,
         typer.Option("--allow-oversampling", metavar="N", help="Clip weights at N, not at 8."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="TOKENIZER",
+            help="What two-stage and continued-bpe add to: a folder, .model or tokenizer.json.",
+        ),
+    ] = None,
+    routed: Annotated[
+        str | None,
+        typer.Option(
+            "--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."
+        ),
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option("--dev", metavar="DIR", help="Aligned lines that parity is sought on."),
+    ] = None,
     memory: ArcMemory = None,
     force: Force = False,
     output: Format = "table",
@@ -50,16 +69,27 @@ def run(
     """
     from vocabkit.configurations.tokenizer_folder import fit_folder
 
-    settings = [*(overrides or []), *_as_overrides(languages, allow_oversampling, memory)]
+    given = _as_overrides(languages, allow_oversampling, memory)
+    given += [f"base={json.dumps(base)}"] if base is not None else []
+    given += [f"parity.development={json.dumps(str(dev))}"] if dev is not None else []
+    settings = [*(overrides or []), *given]
     with open_progress(quiet) as progress:
         fitted = fit_folder(
-            preset, counts, folder, overrides=settings, force=force, progress=progress
+            preset,
+            counts,
+            folder,
+            overrides=settings,
+            routed=split_codes(routed) or (),
+            force=force,
+            progress=progress,
         )
-    rows = [{name: row[name] for name in COLUMNS} for row in fitted.language_rows()]
+    rows = fitted.language_rows()
+    if output == "table":
+        rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in rows]
     show_rows(rows, output, "fit")
     show_warnings(fitted.warnings, quiet)
     seconds = sum(fitted.seconds.values())
-    show_note(f"wrote {folder}: {fitted.vocabulary.size:,} tokens in {seconds:.1f} s", quiet)
+    show_note(f"wrote {folder}: {fitted.size:,} tokens in {seconds:.1f} s", quiet)
 
 
 def _as_overrides(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, compare, count, demo, diff, fit, merge, presets, sample, show
+from . import allocate, audit, compare, count, demo, diff, fit, merge, presets, sample, show
 from .boundary import Boundary
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("show")(show.run)
 app.command("diff")(diff.run)
 app.command("audit")(audit.run)
 app.command("compare")(compare.run)
+app.command("allocate")(allocate.run)
 app.add_typer(presets.app, name="presets")
 app.command("demo")(demo.run)
 

@@ -25,7 +25,6 @@ import pandas as pd
 
 from vocabkit.audit.fertility import measure_fertility
 from vocabkit.configurations.shared import FitConfig, fit_shared
-from vocabkit.configurations.tokenizer_folder import save_fitted
 from vocabkit.core.config import load_config
 from vocabkit.core.presets import find_preset
 from vocabkit.corpus.counting import CountOptions, count_corpus
@@ -76,7 +75,7 @@ for name in ("shared-250k", "balanced-250k"):
     config = load_config(FitConfig, find_preset(name, "fit"), ["vocabulary.size=4_000"])
     fitted[name] = fit_shared(counts, config)
     (work / name).mkdir()
-    save_fitted(fitted[name], work / name)
+    fitted[name].save(work / name)
 table = pd.DataFrame(fitted["balanced-250k"].language_rows()).set_index("language")
 table[["characters", "share", "target_share", "weight", "alphabet"]].sort_values("weight")
 

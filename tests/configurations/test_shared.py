@@ -14,7 +14,6 @@ import sentencepiece
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.configurations.shared import Fitted, fit_shared, select_languages
-from vocabkit.configurations.tokenizer_folder import save_fitted
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.corpus.word_counts import WordCounts
@@ -52,7 +51,7 @@ def balanced() -> Fitted:
 @pytest.fixture(scope="module")
 def folder(balanced: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer")
-    save_fitted(balanced, path)
+    balanced.save(path)
     return path
 
 
@@ -151,7 +150,7 @@ def test_coverage_scope(balanced: Fitted) -> None:
 def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     shuffled = {code: list(reversed(lines)) for code, lines in reversed(TEXTS.items())}
     again = fit_shared(WordCounts.from_texts(shuffled), BALANCED)
-    save_fitted(again, tmp_path)
+    again.save(tmp_path)
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
         "config.toml", "cut_characters.tsv", "languages.tsv", "tokenizer.json", "tokenizer.model",
@@ -181,7 +180,7 @@ def test_the_folder_reads_back(balanced: Fitted, folder: Path) -> None:
 
 def test_cut_characters_are_listed(tmp_path: Path) -> None:
     config = configure(coverage={"character": 0.98}, normalization={"rule": "identity"})
-    save_fitted(fit_shared(COUNTS, config), tmp_path)
+    fit_shared(COUNTS, config).save(tmp_path)
     with (tmp_path / "cut_characters.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert rows

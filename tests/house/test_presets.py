@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.settings import FitConfig
-from vocabkit.core.config import load_config
+from vocabkit.configurations.tokenizer_folder import read_configuration
 from vocabkit.core.languages import load_panel
 from vocabkit.core.presets import Preset, list_presets, presets_folder
 
@@ -27,7 +26,7 @@ def test_a_preset_validates(preset: Preset) -> None:
     if kind == "panels":
         assert load_panel(preset.path).languages
     elif kind == "fit":
-        load_config(FitConfig, preset.path)
+        read_configuration(preset.path)
     else:
         pytest.fail(f"no model for presets of kind {kind}: add it here")
 

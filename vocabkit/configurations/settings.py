@@ -121,8 +121,8 @@ class TrainerTable(Config):
         )
 
 
-class FitConfig(Config):
-    """The configuration of a shared vocabulary, (a) and (b), and of plain BPE."""
+class VocabularyTables(Config):
+    """The tables that every configuration of a SentencePiece-like vocabulary has."""
 
     vocabulary: VocabularyTable = VocabularyTable()
     normalization: NormalizationTable = NormalizationTable()
@@ -150,3 +150,98 @@ class FitConfig(Config):
     def seeds(self) -> int:
         """The number of seeds to start from."""
         return self.trainer.seeds or max(8 * self.vocabulary.size, 100_000)
+
+
+class FitConfig(VocabularyTables):
+    """The configuration of a shared vocabulary, (a) and (b), and of plain BPE."""
+
+    configuration: Literal["shared"] = "shared"
+
+
+class TailTable(Config):
+    """The blocks of configuration (d). Empty `languages` are the panel's tail, in panel order.
+
+    `size` is the new pieces of each language. A piece needs `min_count` occurrences in the language's own raw
+    counts; `tiers` are the evidence floors filled one after the other, those below `min_count` left out.
+    `allow_fewer` lets a block stay smaller where the text stops supporting pieces.
+    """
+
+    languages: tuple[str, ...] = ()
+    size: int = Field(default=50_000, ge=1, le=1_000_000)
+    min_count: int = Field(default=2, ge=2)
+    tiers: tuple[int, ...] = (5, 3, 2)
+    allow_fewer: bool = False
+
+    @property
+    def floors(self) -> tuple[int, ...]:
+        """The evidence floors, from the highest down, `min_count` the last."""
+        kept = {floor for floor in self.tiers if floor > self.min_count}
+        return (*sorted(kept, reverse=True), self.min_count)
+
+
+class TwoStageConfig(VocabularyTables):
+    """Configuration (d): a shared vocabulary, fitted first or given as `base`, and a block a tail language.
+
+    `base` is a tokenizer folder or a unigram .model; then `vocabulary`, `normalization` and `coverage` say
+    nothing: they are the base's.
+    """
+
+    configuration: Literal["two-stage"] = "two-stage"
+    base: str = ""
+    tail: TailTable = TailTable()
+
+    @model_validator(mode="after")
+    def _check_unigram(self) -> Self:
+        if self.vocabulary.model != "unigram" or self.trainer.engine != "vocabkit":
+            raise ValueError("two-stage needs a unigram model and engine = 'vocabkit'")
+        return self
+
+    @property
+    def shared(self) -> FitConfig:
+        """The configuration of the shared stage."""
+        return FitConfig(
+            vocabulary=self.vocabulary,
+            normalization=self.normalization,
+            coverage=self.coverage,
+            languages=self.languages,
+            trainer=self.trainer,
+        )
+
+
+class ParityTable(Config):
+    """How language weights are sought. `development` is a corpus folder of aligned lines, never a test set.
+
+    `lines` takes the first so many (0 = all). Each of `rounds` fits raises a language's share by (its cost ÷
+    the mean cost) to the power `step`. No language may cost more than 1 + `max_loss` times what it does in the
+    exponent-balanced fit at the start.
+    """
+
+    development: str = ""
+    lines: int = Field(default=0, ge=0)
+    rounds: int = Field(default=6, ge=1, le=50)
+    step: float = Field(default=1.0, gt=0.0, le=5.0)
+    max_loss: float = Field(default=0.05, ge=0.0)
+
+
+class ParityConfig(VocabularyTables):
+    """A shared vocabulary whose language weights make the costliest languages cheapest."""
+
+    configuration: Literal["parity"] = "parity"
+    parity: ParityTable = ParityTable()
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if self.languages.weighting != "exponent":
+            raise ValueError("parity starts from languages.weighting = 'exponent'")
+        return self
+
+    @property
+    def shared(self) -> FitConfig:
+        """The configuration of one fit of the search."""
+        return FitConfig(
+            vocabulary=self.vocabulary,
+            normalization=self.normalization,
+            coverage=self.coverage,
+            languages=self.languages,
+            trainer=self.trainer,
+        )

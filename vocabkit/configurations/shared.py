@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from vocabkit.configurations.engines import FittedPieces, fit_pieces
+from vocabkit.configurations.fitted_files import save_vocabulary
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress
 from vocabkit.corpus.span_cache import count_mismatches, derive_spans
+from vocabkit.corpus.spans import Spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.coverage import Coverage, cover_characters
@@ -65,6 +68,16 @@ class Fitted:
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
 
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return self.vocabulary.size
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer folder's files but the manifest into an empty folder."""
+        rows = self.language_rows()
+        save_vocabulary(folder, self.vocabulary, self.usage, rows, self.coverage, self.config)
+
     def language_rows(self) -> list[dict[str, object]]:
         """Return one row per language: mass, weight, implied epochs, alphabet, what was cut, what it uses."""
         rows = []
@@ -109,7 +122,38 @@ def fit_shared(
     the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
     """
     seconds: dict[str, float] = {}
-    vocabulary = config.vocabulary
+    ready = prepare_fit(counts, config, seconds, workers=workers, progress=progress)
+    with _timed(seconds, "train"):
+        vocabulary, fitted = fit_weighted(ready, ready.weights, progress)
+    return complete_fit(ready, ready.weights, vocabulary, fitted, seconds, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All of a fit that comes before its weights are used; `cache` is where closed substrings are kept."""
+
+    config: FitConfig
+    masses: Mapping[str, Mass]
+    weights: LanguageWeights
+    spans: Spans
+    coverage: Coverage
+    cache: Path | None
+
+    def masses_by_unit(self) -> dict[str, float]:
+        """Return each language's mass in the unit its weight is of."""
+        unit = self.config.languages.unit
+        return {code: float(getattr(mass, unit)) for code, mass in self.masses.items()}
+
+
+def prepare_fit(
+    counts: WordCounts,
+    config: FitConfig,
+    seconds: dict[str, float],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Ready:
+    """Select languages, weigh them, and derive spans and alphabet. Raises as `fit_shared`."""
     codes = select_languages(counts, config)
     masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
     weights = weigh_languages(
@@ -124,7 +168,7 @@ def fit_shared(
         spans = derive_spans(
             counts,
             config.normalization.rule,
-            vocabulary.digits,
+            config.vocabulary.digits,
             languages=codes,
             workers=workers,
             progress=progress,
@@ -136,23 +180,48 @@ def fit_shared(
             scope=config.coverage.scope,
             character=config.coverage.character,
         )
-    with _timed(seconds, "train"):
-        cache = counts.folder / "seeds" if counts.folder is not None else None
-        fitted = fit_pieces(
-            spans, weights.weights, coverage, config, cache=cache, progress=progress
-        )
+    cache = counts.folder / "seeds" if counts.folder is not None else None
+    return Ready(config, masses, weights, spans, coverage, cache)
+
+
+def fit_weighted(
+    ready: Ready, weights: LanguageWeights, progress: Progress | None = None
+) -> tuple[Vocabulary, FittedPieces]:
+    """Fit one vocabulary under the weights given, which may be others than the configuration's."""
+    vocabulary = ready.config.vocabulary
+    fitted = fit_pieces(
+        ready.spans,
+        weights.weights,
+        ready.coverage,
+        ready.config,
+        cache=ready.cache,
+        progress=progress,
+    )
     _check_special(fitted, vocabulary.special)
     assembled = assemble_vocabulary(
         fitted.pieces,
         fitted.scores,
         vocabulary.model,
-        spans.normalizer,
+        ready.spans.normalizer,
         special=vocabulary.special,
         reserved=vocabulary.reserved,
         byte_fallback=vocabulary.byte_fallback,
     )
+    return assembled, fitted
+
+
+def complete_fit(
+    ready: Ready,
+    weights: LanguageWeights,
+    vocabulary: Vocabulary,
+    fitted: FittedPieces,
+    seconds: dict[str, float],
+    progress: Progress | None = None,
+) -> Fitted:
+    """Count who uses which piece, and gather what a reader of the fit should know."""
+    config, spans, coverage = ready.config, ready.spans, ready.coverage
     with _timed(seconds, "usage"):
-        usage = count_usage(assembled, spans.languages, progress=progress)
+        usage = count_usage(vocabulary, spans.languages, progress=progress)
     mismatches = sum(count_mismatches(spans).values())
     totals = FittedTotals(
         rows=fitted.rows,
@@ -162,7 +231,7 @@ def fit_shared(
         seeds=fitted.seeds,
         floor=fitted.floor,
         replaced=fitted.replaced,
-        pieces=vocabulary.pieces,
+        pieces=config.vocabulary.pieces,
         rounding=fitted.rounding,
         mismatches=mismatches,
     )
@@ -171,7 +240,15 @@ def fit_shared(
         rule = config.normalization.rule
         warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
     return Fitted(
-        assembled, config, masses, weights, coverage, usage, totals, tuple(warnings), seconds
+        vocabulary,
+        config,
+        ready.masses,
+        weights,
+        coverage,
+        usage,
+        totals,
+        tuple(warnings),
+        seconds,
     )
 
 

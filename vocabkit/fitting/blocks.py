@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.progress import Progress
+from vocabkit.fitting.candidates import encode_pieces
 from vocabkit.fitting.compilation import Workers
+from vocabkit.fitting.lattice import Lattice
 from vocabkit.fitting.lexicon import FloatArray, Lexicon
 from vocabkit.fitting.results import Frozen, UnigramOptions
 from vocabkit.fitting.substrings import Substrings
+from vocabkit.fitting.trie import build_trie
 from vocabkit.fitting.unigram import LONGEST, fit_unigram
 
 WORD_MARK = "\u2581"
@@ -56,6 +59,27 @@ def usable_pieces(frozen: Frozen) -> Frozen:
     return Frozen([piece for piece, _ in kept], [score for _, score in kept], frozen.total)
 
 
+def find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Frozen:
+    """Return the frozen pieces that occur in the lexicon at all: the only ones that can compete in it.
+
+    Of 250,000 pieces of 40 languages a tail language's text holds a tenth.
+    """
+    code = {chr(int(point)) for point in lexicon.alphabet}
+    able = [k for k, piece in enumerate(frozen.pieces) if code.issuperset(piece)]
+    longer = [k for k in able if len(frozen.pieces[k]) > 1]
+    text = encode_pieces(lexicon, [frozen.pieces[k] for k in longer])
+    ends = np.flatnonzero(text == 0)
+    trie = build_trie(text, ends[1:] - 1, np.diff(ends) - 1, 0)
+    longest = max((len(frozen.pieces[k]) for k in longer), default=1)
+    lattice = Lattice(lexicon, trie, longest, workers, memory=0)
+    found = np.zeros(len(longer), np.bool_)
+    for partition in range(len(lattice)):
+        found[lattice.arcs(partition).piece] = True
+    kept = [k for k in able if len(frozen.pieces[k]) == 1]
+    kept += [k for k, here in zip(longer, found.tolist(), strict=True) if here]
+    return Frozen([frozen.pieces[k] for k in kept], [frozen.scores[k] for k in kept], frozen.total)
+
+
 def fit_block(
     lexicon: Lexicon,
     substrings: Substrings,
@@ -74,7 +98,8 @@ def fit_block(
     frozen scores divided by the language's weight in that fit, so that raw counts fall on their scale. A
     piece needs an expected count of at least a half. `deny` are pieces never taken.
     """
-    chosen = options or UnigramOptions(sparse=False)
+    chosen = options or UnigramOptions(sparse=False, first_iterations=1)
+    frozen = find_occurring(lexicon, frozen, workers)
     pieces: list[str] = []
     scores: list[float] = []
     counts: list[FloatArray] = []

@@ -65,12 +65,14 @@ def choose_candidates(
     """
     among_fixed = set(fixed)
     kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
-    fixed_codes, kept_codes = _encode(lexicon, fixed), _encode(lexicon, kept)
+    fixed_codes, kept_codes = encode_pieces(lexicon, fixed), encode_pieces(lexicon, kept)
     value = _rank(lexicon, substrings, mass, characters, rank, workers)
     value[substrings.evidence < floor] = -np.inf
     if min_documents > 1:
         value[substrings.documents < min_documents] = -np.inf
-    refused = np.concatenate((fixed_codes, kept_codes[1:], _encode(lexicon, sorted(deny))[1:]))
+    refused = np.concatenate(
+        (fixed_codes, kept_codes[1:], encode_pieces(lexicon, sorted(deny))[1:])
+    )
     if len(refused) > 1:
         value[_find_among(lexicon, substrings, refused)] = -np.inf
     chosen = np.flatnonzero(take_best(value, limit) & (value > -np.inf))
@@ -115,7 +117,7 @@ def check_lists(
             )
 
 
-def _encode(lexicon: Lexicon, pieces: Collection[str]) -> Int32Array:
+def encode_pieces(lexicon: Lexicon, pieces: Collection[str]) -> Int32Array:
     """Return the codes of the pieces that the lexicon can write, each followed by a 0, after a leading 0."""
     code = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
     out = [0]

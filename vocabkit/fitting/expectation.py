@@ -76,7 +76,9 @@ def expect_counts(
             out,
         )
 
-    total, likelihood, dropped = sum_partitions(work, len(lattice), len(probability), workers)
+    total, likelihood, dropped = sum_partitions(
+        work, len(lattice), len(probability), workers, positions=len(lexicon.text)
+    )
     if dropped:
         raise RuntimeError(
             f"rows of total weight {dropped} have no probability; please report this"
@@ -111,7 +113,8 @@ def count_best(
         )
         return 0.0, 0.0
 
-    return sum_partitions(work, len(lattice), len(log_probability), workers)[0]
+    size, positions = len(log_probability), len(lexicon.text)
+    return sum_partitions(work, len(lattice), size, workers, positions=positions)[0]
 
 
 def sum_partitions(
@@ -119,13 +122,20 @@ def sum_partitions(
     partitions: int,
     size: int,
     workers: Workers,
+    *,
+    positions: int | None = None,
 ) -> tuple[FloatArray, float, float]:
     """Run `work` on each partition and add up the arrays it fills and the two numbers it returns.
 
-    Neighbouring partitions share an array where arrays are large. How many depends on `size` alone and the
-    arrays are added in order, so the sums are the same for any number of threads.
+    Neighbouring partitions share an array where arrays are large, or long beside the text's `positions`:
+    clearing and adding them up would take longer than the work. How many depends on these two numbers
+    alone and the arrays are added in order, so the sums are the same for any number of threads.
     """
     together = 4 if size > 1_000_000 else 2 if size > 300_000 else 1
+    if positions is not None:
+        # At least eight arrays, for as many threads.
+        wanted = -(-partitions * size // (8 * max(positions, 1)))
+        together = max(together, min(wanted, max(partitions // 8, 1)))
     groups = [range(k, min(k + together, partitions)) for k in range(0, partitions, together)]
     free = [np.zeros(size) for _ in range(workers.threads + 1)]
 

@@ -111,9 +111,10 @@ class Training:
         clock.lap("arcs")
         self.pieces, self.row_of = build_pieces(lexicon.alphabet, self.text, trie, longest, workers)
         clock.lap("arcs of pieces")
-        # What is held out is small: its arcs are found when they are asked for.
         self.held_out = (
-            Lattice(held_out, trie, longest, workers, 0) if held_out is not None else None
+            Lattice(held_out, trie, longest, workers, options.memory)
+            if held_out is not None
+            else None
         )
 
         self.count = np.concatenate((single, chosen.mass)) * self.width

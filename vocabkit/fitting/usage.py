@@ -32,12 +32,7 @@ def count_usage(
     progress: Progress | None = None,
 ) -> dict[str, Int64Array]:
     """Return, by language, how often each id is used on the language's spans."""
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(write_model(vocabulary))
-    proto.normalizer_spec.Clear()
-    proto.normalizer_spec.add_dummy_prefix = False
-    proto.normalizer_spec.remove_extra_whitespaces = False
-    encoder = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    encoder = _open_encoder(vocabulary)
     if progress:
         progress.start("usage", sum(len(t.count) for t in tables.values()), "spans")
     usage = {}
@@ -57,3 +52,24 @@ def count_usage(
     if progress:
         progress.finish()
     return usage
+
+
+def count_span_tokens(vocabulary: Vocabulary, table: SpanTable, *, threads: int = 2) -> Int64Array:
+    """Return how many tokens each span of a table takes, in table order; occurrences play no part."""
+    encoder = _open_encoder(vocabulary)
+    found = np.empty(len(table), np.int64)
+    spans = decode_rows(table.text, table.offsets)
+    for start in range(0, len(table), _BATCH):
+        ids = encoder.encode(list(itertools.islice(spans, _BATCH)), num_threads=threads)
+        found[start : start + len(ids)] = np.fromiter(map(len, ids), np.int64, len(ids))
+    return found
+
+
+def _open_encoder(vocabulary: Vocabulary) -> sentencepiece.SentencePieceProcessor:
+    """Return SentencePiece with the vocabulary, taking its input as it stands."""
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(write_model(vocabulary))
+    proto.normalizer_spec.Clear()
+    proto.normalizer_spec.add_dummy_prefix = False
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())

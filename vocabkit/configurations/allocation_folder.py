@@ -1,0 +1,237 @@
+"""The folder `vocabkit allocate` writes: sizes, curves, pieces with their owners, and a plot.
+
+`config.toml` is that of configuration (c): `vocabkit fit ALLOCATION/ --counts …` fits what was allocated.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vocabkit.allocation.objectives import find_costs, price_pieces
+from vocabkit.allocation.settings import AllocationTable
+from vocabkit.allocation.union import Allocation, allocate
+from vocabkit.configurations.proportional import (
+    ProportionalConfig,
+    Shared,
+    price_languages,
+    trace_languages,
+    warn_of_curves,
+)
+from vocabkit.core.config import dump_toml, load_config
+from vocabkit.core.errors import MissingExtra
+from vocabkit.core.presets import find_preset
+from vocabkit.core.progress import Progress
+from vocabkit.core.provenance import output_folder, write_manifest
+from vocabkit.corpus.weighting import weigh_languages
+from vocabkit.corpus.word_counts import WordCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Allotted:
+    """An allocation with a row per language, and what there is to say of it.
+
+    `baseline` names the method of the column `before`: in proportion to characters, or even where that is the
+    method itself.
+    """
+
+    config: ProportionalConfig
+    made_from: Shared
+    allocation: Allocation
+    baseline: str
+    rows: tuple[Mapping[str, object], ...]
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def allocate_folder(
+    preset: str | Path,
+    counts: str | Path,
+    output: str | Path,
+    *,
+    budget: int | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Allotted:
+    """Allocate `budget` pieces (default: those of the preset) and write the folder.
+
+    Raises `ConfigError`, `CountsError`, `CorpusError`, `FitError` and `OutputError`: then nothing is left.
+    """
+    path = find_preset(preset, "fit")
+    config = load_config(ProportionalConfig, path, overrides)
+    if budget is not None:
+        size = f"vocabulary.size={budget + config.vocabulary.other_ids}"
+        config = load_config(ProportionalConfig, path, [*overrides, size])
+    words = WordCounts.load(counts)
+    with output_folder(output, force=force) as work:
+        allotted = allot(words, config, progress, workers=workers or os.cpu_count() or 1)
+        notes = save_allotted(allotted, work)
+        development = allotted.made_from.development
+        write_manifest(
+            work,
+            config=config.model_dump(mode="json"),
+            inputs={
+                "counts": words.fingerprint,
+                **({"development": development.fingerprint} if development else {}),
+            },
+            seconds=allotted.seconds,
+            details={
+                "budget": allotted.allocation.budget,
+                "lexicons": int(allotted.allocation.lexicon.sum()),
+                "baseline": allotted.baseline,
+                "warnings": [*allotted.warnings, *notes],
+            },
+        )
+    return Allotted(
+        config,
+        allotted.made_from,
+        allotted.allocation,
+        allotted.baseline,
+        allotted.rows,
+        (*allotted.warnings, *notes),
+        allotted.seconds,
+    )
+
+
+def allot(
+    counts: WordCounts,
+    config: ProportionalConfig,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+) -> Allotted:
+    """Allocate the configuration's pieces among the languages it selects; fits no union."""
+    start = time.perf_counter()
+    made = trace_languages(counts, config, progress, workers=workers)
+    traced = time.perf_counter()
+    budget = config.vocabulary.pieces
+    weights = made.weights.weights
+    found = allocate(made.curves, price_languages(made, config), budget, weights=weights)
+    name, table = _choose_baseline(config.allocation)
+    shares = weigh_languages(
+        {code: float(mass.characters) for code, mass in made.masses.items()},
+        "exponent",
+        exponent=table.power,
+        limit=1e12,
+    )
+    prices = price_pieces(
+        made.curves, {row.language: row.target_share for row in shares.rows}, table
+    )
+    before = allocate(made.curves, prices, budget, weights=weights)
+    rows = tuple(_describe(made, config, found, before))
+    seconds = {"curves": traced - start, "allocation": time.perf_counter() - traced}
+    return Allotted(config, made, found, name, rows, tuple(warn_of_curves(made, found)), seconds)
+
+
+def save_allotted(allotted: Allotted, folder: Path) -> list[str]:
+    """Write everything but the manifest; return what was left out, and why."""
+    _write_csv(folder / "allocation.csv", allotted.rows)
+    _write_csv(folder / "curves.csv", _list_points(allotted.made_from))
+    found = allotted.allocation
+    _write_csv(
+        folder / "pieces.csv",
+        (
+            {"piece": piece, "language": found.languages[owner], "count": count}
+            for piece, owner, count in zip(
+                found.pieces, found.owner.tolist(), found.count.tolist(), strict=True
+            )
+        ),
+    )
+    text = dump_toml(allotted.config)
+    (folder / "config.toml").write_text(text, encoding="utf-8", newline="\n")
+    try:
+        from vocabkit.allocation.plots import plot_curves
+
+        sizes = dict(zip(found.languages, found.lexicon.tolist(), strict=True))
+        plot_curves(allotted.made_from.curves, sizes, folder / "curves.svg")
+    except MissingExtra as error:
+        return [f"no plot: {error.message} ({error.hint})"]
+    return []
+
+
+def _choose_baseline(settings: AllocationTable) -> tuple[str, AllocationTable]:
+    floor, ceiling = settings.floor, settings.ceiling
+    if settings.method == "proportional" and settings.unit == "characters":
+        return "even", AllocationTable(
+            method="exponent", exponent=0.0, floor=floor, ceiling=ceiling
+        )
+    return "proportional to characters", AllocationTable(floor=floor, ceiling=ceiling)
+
+
+def _describe(
+    made: Shared, config: ProportionalConfig, found: Allocation, before: Allocation
+) -> Iterable[dict[str, object]]:
+    """One row per language; costs are those of its own lexicon alone, on the concave curve."""
+    lines = None if made.development is None else made.development.lines
+    for k, code in enumerate(found.languages):
+        curve, mass = made.curves[code], made.masses[code]
+        sizes = np.array([before.lexicon[k], found.lexicon[k]], np.float64)
+        alone = -curve.saving.value_at(sizes)
+        costs = alone if lines is None else find_costs(curve, sizes, lines[code])
+        size = int(found.lexicon[k])
+        yield {
+            "language": code,
+            "characters": mass.characters,
+            "share": made.shares.get(code),
+            "alphabet": curve.alphabet,
+            "supported": len(curve),
+            "before": int(before.lexicon[k]),
+            "lexicon": size,
+            "attributed": int(found.attributed[k]),
+            "alone": int(found.alone[k]),
+            "unit": "tokens per character" if lines is None else "tokens per line",
+            "cost_before": float(costs[0]),
+            "cost": float(costs[1]),
+            "change": float(costs[1] / costs[0] - 1.0),
+            "log_likelihood": curve.likelihood_at(size),
+            "measured": curve.measured,
+            "limited_by": _find_limit(size, curve.data_limited, len(curve), config),
+            "note": curve.note,
+        }
+
+
+def _find_limit(size: int, dry: bool, most: int, config: ProportionalConfig) -> str | None:
+    if size >= most:
+        return "text" if dry else "cap"
+    return "ceiling" if config.allocation.ceiling and size >= config.allocation.ceiling else None
+
+
+def _list_points(made: Shared) -> Iterable[dict[str, object]]:
+    for code, curve in made.curves.items():
+        smooth = curve.worth.value.tolist(), (-curve.saving.value).tolist()
+        columns = zip(
+            curve.size.tolist(),
+            curve.likelihood.tolist(),
+            curve.tokens.tolist(),
+            *smooth,
+            strict=True,
+        )
+        for size, likelihood, tokens, concave, convex in columns:
+            yield {
+                "language": code,
+                "measured": curve.measured,
+                "size": size,
+                "log_likelihood": likelihood,
+                "tokens": tokens,
+                "log_likelihood_concave": concave,
+                "tokens_convex": convex,
+            }
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for k, row in enumerate(rows):
+            if not k:
+                writer.writerow(row)
+            writer.writerow(
+                f"{value:.6g}" if isinstance(value, float) else value for value in row.values()
+            )

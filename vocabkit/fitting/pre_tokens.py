@@ -1,0 +1,193 @@
+"""Pre-tokens: what a byte-level tokenizer's pattern makes of the counted words, with counts per language.
+
+Words are split in batches, a space before each that follows white space, as in a line: patterns look at
+what follows a space, never across a word. White space itself is not in WordCounts and so not counted: runs
+of spaces, tabs, line ends, and which word began a line. A first word is counted like any other, after
+a space; a tab or a no-break space counts as one.
+
+(White space that SentencePiece deletes, U+0085 and vertical tab, may stand in a word; several patterns
+applied in turn can take it together with the next word's space.)
+
+Splitting is done by `regex`, whose reading of these patterns is that of tokenizers' Oniguruma; spawned
+processes take a language each, and the outcome does not depend on how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import regex
+
+from vocabkit.core.errors import ConfigError
+from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.counts_folder import load_language
+from vocabkit.corpus.scheduling import open_executor
+from vocabkit.corpus.word_counts import LanguageCounts, WordCounts, WordTable
+from vocabkit.vocabulary.split_patterns import GGUF_NAMES, PATTERNS
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+UInt8Array = npt.NDArray[np.uint8]
+
+WHITESPACE = (r" ?\S+|\s+(?!\S)|\s+",)
+"""Nothing but words, as SentencePiece splits: digits and punctuation join the letters beside them."""
+_BATCH = 20_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LanguagePreTokens:
+    """One language's pre-tokens: rows of the table, how often each occurs in train and in held-out text."""
+
+    rows: Int32Array
+    train: Int64Array
+    held_out: Int64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreTokens:
+    """Distinct pre-tokens of all languages: row r is the UTF-8 `text[offsets[r]:offsets[r + 1]]`."""
+
+    patterns: tuple[str, ...]
+    text: UInt8Array
+    offsets: Int64Array
+    languages: Mapping[str, LanguagePreTokens]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, index: int) -> bytes:
+        """The bytes of one row."""
+        return self.text[self.offsets[index] : self.offsets[index + 1]].tobytes()
+
+
+def find_patterns(name: str) -> tuple[str, ...]:
+    """The patterns a name stands for, applied one after another. Raises ConfigError listing the names."""
+    if name == "whitespace":
+        return WHITESPACE
+    found = PATTERNS.get(GGUF_NAMES.get(name, name))
+    if found is None:
+        names = ", ".join(sorted({"whitespace", *PATTERNS, *GGUF_NAMES}))
+        raise ConfigError(f"pre_tokens.pattern = {name!r}: no such pattern", f"one of: {names}")
+    return found
+
+
+def count_pre_tokens(
+    counts: WordCounts,
+    patterns: Sequence[str],
+    languages: Sequence[str],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> PreTokens:
+    """Split the words of both splits of the languages, in this order, into pre-tokens.
+
+    More than one of `workers` are spawned processes, so a script that asks for them needs the usual
+    `if __name__ == "__main__"`; they serve counts in a folder only.
+    """
+    report = progress or Silent()
+    report.start("splitting words", len(languages), "languages")
+    table: dict[bytes, int] = {}
+    found: dict[str, LanguagePreTokens] = {}
+    with ExitStack() as stack:
+        tasks = len(languages) if counts.folder is not None else 1
+        pool = open_executor(workers, tasks, stack)
+        if counts.folder is not None and workers > 1 and tasks > 1:
+            # The largest first, so that none is left to run alone at the end.
+            order = sorted(languages, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
+            jobs = {
+                code: pool.submit(_split_folder, counts.folder, code, tuple(patterns))
+                for code in order
+            }
+            parts: Iterator[tuple[str, _Part]] = ((code, jobs.pop(code).result()) for code in order)
+        else:
+            parts = ((c, split_language(counts.languages[c], patterns)) for c in languages)
+        for code, (joined, train, held_out) in parts:
+            pieces = joined.split(b"\n") if joined else []
+            enter = table.setdefault
+            rows = np.fromiter((enter(p, len(table)) for p in pieces), np.int32, len(pieces))
+            found[code] = LanguagePreTokens(rows, train, held_out)
+            report.advance(1)
+    report.finish()
+    offsets = np.zeros(len(table) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, table), np.int64, len(table)), out=offsets[1:])
+    text = np.frombuffer(b"".join(table), np.uint8)
+    return PreTokens(tuple(patterns), text, offsets, {code: found[code] for code in languages})
+
+
+_Part = tuple[bytes, Int64Array, Int64Array]
+
+
+def _split_folder(folder: Path, code: str, patterns: tuple[str, ...]) -> _Part:
+    return split_language(load_language(folder, code), patterns)
+
+
+def split_language(counts: LanguageCounts, patterns: Sequence[str]) -> _Part:
+    """The distinct pre-tokens of one language, joined by line feeds, with their counts in each split."""
+    compiled = [regex.compile(pattern) for pattern in patterns]
+    table: dict[str, int] = {}
+    parts = []
+    for words in (counts.train, counts.held_out):
+        rows: list[Int32Array] = []
+        amounts: list[Int64Array] = []
+        for text, starts, count in _join_words(words):
+            pieces = _split(text, compiled)
+            enter = table.setdefault
+            rows.append(np.fromiter((enter(p, len(table)) for p in pieces), np.int32, len(pieces)))
+            ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
+            # A piece belongs to the word its last character is in: only the first may be the space before.
+            amounts.append(count[np.searchsorted(starts, ends - 1, side="right") - 1])
+        parts.append((rows, amounts))
+    sums = []
+    for rows, amounts in parts:
+        total = np.zeros(len(table), np.int64)
+        for places, amount in zip(rows, amounts, strict=True):
+            np.add.at(total, places, amount)
+        sums.append(total)
+    return "\n".join(table).encode(), sums[0], sums[1]
+
+
+def _join_words(words: WordTable) -> Iterator[tuple[str, Int64Array, Int64Array]]:
+    """Words joined as in a line, where each begins, and its count; continuations each alone."""
+    for first in range(0, len(words), _BATCH):
+        stop = min(first + _BATCH, len(words))
+        listed = list(islice(words.words, first, stop))
+        count, inside = words.count[first:stop], words.continuation[first:stop]
+        if inside.any():
+            for place in np.flatnonzero(inside):
+                yield listed[place], np.zeros(1, np.int64), count[place : place + 1]
+            listed = [word for word, cut in zip(listed, inside, strict=True) if not cut]
+            count = count[~inside]
+        if listed:
+            lengths = np.fromiter(map(len, listed), np.int64, len(listed)) + 1
+            yield " " + " ".join(listed), np.cumsum(lengths) - lengths, count
+
+
+def _split(text: str, compiled: Iterable[regex.Pattern[str]]) -> list[str]:
+    """Split a text by each pattern in turn; what a pattern does not match is a piece too."""
+    pieces = [text]
+    for pattern in compiled:
+        pieces = [part for piece in pieces for part in _split_once(piece, pattern)]
+    return pieces
+
+
+def _split_once(text: str, pattern: regex.Pattern[str]) -> list[str]:
+    found: list[str] = pattern.findall(text)
+    if sum(map(len, found)) == len(text):
+        return [part for part in found if part]
+    parts = []
+    done = 0
+    for match in pattern.finditer(text):
+        start, stop = match.span()
+        if start > done:
+            parts.append(text[done:start])
+        if stop > start:
+            parts.append(text[start:stop])
+        done = stop
+    return [*parts, text[done:]] if done < len(text) else parts
