@@ -51,7 +51,19 @@ TABLE = [
     Model("a 250k", "shared-250k", (*OPEN,)),
     Model("b 250k", "balanced-250k", (*WIDE,)),
     Model("parity 250k", "parity-250k", (*WIDE, "--dev", "{dev}")),
-    Model("byte-bpe parity 250k", "byte-bpe", (*sized(250_000), "--set", "merging.method=parity")),
+    Model(
+        "byte-bpe parity 250k",
+        "byte-bpe",
+        (
+            *sized(250_000),
+            "--set",
+            "merging.method=parity",
+            "--set",
+            "merging.unit=lines",
+            "--set",
+            "merging.development={dev-counts}",
+        ),
+    ),
     Model("a 500k", "shared-250k", (*OPEN, *sized(500_000))),
     Model("b 500k", "balanced-250k", (*WIDE, *sized(500_000))),
     Model("c 500k", "proportional-500k", (*WIDE,)),
@@ -87,6 +99,9 @@ def main() -> None:
         ]
         _show("count", command)
     _write_development(folder / "dev", codes)
+    if not (folder / "dev-counts").exists():
+        command = ["count", str(folder / "dev"), "-o", str(folder / "dev-counts")]
+        _show("count development lines", [*command, "--held-out", "0"])
     if given.only != "table":
         together = sum(_fit(model, folder / "timed", folder, counts) for model in TIMED)
         print(f"| (a)–(d) together | {together:.1f} | | |", flush=True)
@@ -204,8 +219,9 @@ def _fit(model: Model, target: Path, folder: Path, counts: Path) -> float:
 
 
 def _fill(word: str, target: Path, folder: Path) -> str:
-    if word == "{dev}":
-        return str(folder / "dev")
+    for name in ("dev", "dev-counts"):
+        if word.endswith("{" + name + "}"):
+            return word.replace("{" + name + "}", str(folder / name))
     if "{size of " in word:
         head, _, rest = word.partition("{size of ")
         path = target / rest.removesuffix("}") / "blocks.tsv"

@@ -199,6 +199,13 @@ def test_a_language_without_a_block_sees_the_shared_pieces(base: Base, fitted: T
         block_languages(base.vocabulary)
 
 
+def test_the_scale_is_of_all_languages_whichever_are_fitted(base: Base, fitted: TwoStage) -> None:
+    fewer = configure(languages={"include": ["eng"]}, tail={"languages": ["amh"]})
+    other = fit_two_stage(COUNTS, base, ("amh_Ethi",), fewer)
+    assert other.blocks[0].total == fitted.blocks[2].total
+    assert set(other.usage) == {"amh_Ethi", "eng_Latn"}
+
+
 class TestOtherBases:
     def test_any_unigram_model_serves(self, base: Base, fitted: TwoStage, tmp_path: Path) -> None:
         path = tmp_path / "their.model"

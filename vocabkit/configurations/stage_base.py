@@ -18,7 +18,7 @@ from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.provenance import read_manifest
 from vocabkit.corpus.normalization import RULES
 from vocabkit.fitting.sorting import Int64Array
-from vocabkit.vocabulary.sentencepiece_format import read_model
+from vocabkit.vocabulary.tokenizers import SentencePieceTokenizer, open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 
 _ENOUGH = 5
@@ -74,15 +74,20 @@ def estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
 
 
 def read_base(path: str | Path) -> Base:
-    """Read a base from a tokenizer folder or a .model file. Raises `ConfigError` and `TokenizerError`."""
+    """Read a base from a folder, a .model or a GGUF. Raises `ConfigError` and `TokenizerError`."""
     source = Path(path)
     if source.is_dir():
         vocabulary = Vocabulary.load(source)
         counts = _read_counts(source)
         weights = _read_weights(source / "languages.tsv") if counts else {}
     elif source.is_file():
-        vocabulary = read_model(source.read_bytes(), source=str(source))
-        weights, counts = {}, ""
+        opened = open_tokenizer(source)
+        if not isinstance(opened, SentencePieceTokenizer):
+            raise TokenizerError(
+                f"{source}: {opened.style} BPE or WordPiece cannot be the base of unigram blocks",
+                "extend BPE with `vocabkit fit continued-bpe --base tokenizer.json`",
+            )
+        vocabulary, weights, counts = opened.vocabulary, {}, ""
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return describe_base(vocabulary, str(source), weights, counts)

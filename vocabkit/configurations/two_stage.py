@@ -138,8 +138,15 @@ def fit_two_stage(
     start = time.perf_counter()
     rule, digits = base.rule, config.vocabulary.digits
     codes = sorted({*select_languages(counts, config.shared), *tail})
+    # The base's total is of all the languages that it was fitted on.
+    known = base.weights if base.counts == counts.fingerprint else {}
     tables = derive_spans(
-        counts, rule, digits, languages=codes, workers=workers, progress=progress
+        counts,
+        rule,
+        digits,
+        languages=sorted({*codes, *known}),
+        workers=workers,
+        progress=progress,
     ).languages
     before = count_usage(base.vocabulary, tables, progress=progress)
     totals = base.find_totals(before, tail, counts.fingerprint)
@@ -173,7 +180,7 @@ def fit_two_stage(
     _check_sizes(rows, config)
     start = time.perf_counter()
     vocabulary = _assemble(base.vocabulary, growing)
-    after = count_usage(vocabulary, tables, progress=progress)
+    after = count_usage(vocabulary, {code: tables[code] for code in codes}, progress=progress)
     interference = measure_interference(counts, codes, base.vocabulary, vocabulary, tail)
     seconds["report"] = time.perf_counter() - start
     warnings = [*base.warnings, *_warn(rows, interference, tail)]

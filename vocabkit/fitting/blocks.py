@@ -106,7 +106,11 @@ def fit_block(
     tiers = []
     letters = {chr(int(point)) for point in lexicon.alphabet}
     refused = {piece for piece in deny if len(piece) > 1 and piece not in letters}
-    for floor in floors:
+    # A tier may end short of what is wanted when pieces that cannot be reached outnumber their reserves: the
+    # last floor is gone over until the block is full or nothing new is found.
+    waiting = list(floors)
+    while waiting:
+        floor = waiting.pop(0)
         held = Frozen([*frozen.pieces, *pieces], [*frozen.scores, *scores], frozen.total)
         wanted = size - len(pieces)
         if wanted < 1:
@@ -126,9 +130,12 @@ def fit_block(
         scores += fitted.scores.tolist()
         counts.append(fitted.count)
         tiers.append(Tier(floor, len(fitted.pieces)))
+        if not waiting and fitted.pieces:
+            waiting = [floors[-1]]
+    filled = {floor: sum(tier.pieces for tier in tiers if tier.floor == floor) for floor in floors}
     return FittedBlock(
         tuple(pieces),
         np.array(scores, np.float32),
         np.concatenate([np.zeros(0), *counts]),
-        tuple(tiers),
+        tuple(Tier(floor, number) for floor, number in filled.items() if number),
     )
