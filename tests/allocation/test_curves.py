@@ -11,6 +11,7 @@ from tests.fitting.lexica import COVERED, draw_rows, make_table
 from vocabkit.allocation.curve_cache import KEPT
 from vocabkit.allocation.curves import Curve, CurveOptions, trace_curve
 from vocabkit.allocation.tracing import trace_curves
+from vocabkit.core.errors import FitError
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
@@ -140,3 +141,14 @@ def test_cached_curves_are_the_same_and_few(tmp_path: Path) -> None:
     for cap in range(80, 80 + KEPT + 1):
         trace_curves(train, measured, covered, CurveOptions(cap=cap), cache=tmp_path)
     assert len(list(tmp_path.glob("aaa_Latn-*.npz"))) == KEPT
+
+
+def test_a_language_without_a_covered_character_is_named() -> None:
+    nothing = np.zeros(len(COVERED), np.bool_)
+    with pytest.raises(FitError, match="bbb_Latn: no text is left"):
+        trace_curves(
+            {"aaa_Latn": TRAIN, "bbb_Latn": HELD_OUT},
+            {},
+            {"aaa_Latn": COVERED, "bbb_Latn": nothing},
+            CurveOptions(cap=50),
+        )

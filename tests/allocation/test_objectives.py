@@ -145,5 +145,7 @@ def test_settings_that_contradict_themselves() -> None:
 
 def test_the_cap_follows_the_budget() -> None:
     assert settings().choose_cap(500_000, 40) == 100_000
-    assert settings().choose_cap(20_000, 40) == 20_000
+    assert settings().choose_cap(300_000, 40) == settings().choose_cap(400_000, 40) == 100_000
+    assert settings().choose_cap(20_000, 40) == 25_000
+    assert settings().choose_cap(3_000, 2) == 6_250
     assert settings(cap=7_000).choose_cap(500_000, 2) == 7_000

@@ -156,7 +156,7 @@ def trace_curve(
     count = np.concatenate(guess)
     if len(tiers) > 1:
         # The tiers were fitted one after the other: the later ones have taken from the counts of the first.
-        count = estimate_scores(lexicon, pieces, workers, start=count, iterations=2).count
+        count = estimate_scores(lexicon, pieces, workers, start=count, iterations=1).count
     size = np.array(sorted(points), np.int64)
     letters = _count_letters(judge)
     outside = 0.0

@@ -51,5 +51,14 @@ class AllocationTable(Config):
         return EXPONENTS.get(self.method, 1.0) if self.exponent is None else self.exponent
 
     def choose_cap(self, budget: int, languages: int) -> int:
-        """Return the largest size to trace: eight even shares and at least 60,000, never above the budget."""
-        return self.cap or min(budget, max(60_000, 8 * budget // max(languages, 1)))
+        """Return the largest size to trace: eight even shares, at least 60,000, but no more than the budget.
+
+        Rounded up to 6,250 · 2^k, so that most other budgets find the curves of this one.
+        """
+        if self.cap:
+            return self.cap
+        wanted = min(budget, max(60_000, 8 * budget // max(languages, 1)))
+        cap = 6_250
+        while cap < wanted:
+            cap *= 2
+        return cap

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vocabkit.allocation.curve_cache import curve_key, load_curve, save_curve
 from vocabkit.allocation.curves import Curve, CurveOptions, trace_curve
+from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import open_workers
@@ -30,6 +31,7 @@ def trace_curves(
 
     `measured` holds the text each is measured on, `covered` its characters by code point. Languages are
     traced side by side, one thread each: results do not depend on it. `cache` is a folder beside the counts.
+    Raises `FitError` naming a language without a covered character.
     """
     report = progress or Silent()
     codes = sorted(train)
@@ -55,9 +57,18 @@ def trace_curves(
 
     def trace(code: str) -> Curve:
         with open_workers(1 if side > 1 else threads) as workers:
-            curve = trace_curve(
-                code, train[code], measured.get(code), covered[code], workers, options, kind=kind
-            )
+            try:
+                curve = trace_curve(
+                    code,
+                    train[code],
+                    measured.get(code),
+                    covered[code],
+                    workers,
+                    options,
+                    kind=kind,
+                )
+            except FitError as error:
+                raise FitError(f"{code}: {error.message}", error.hint) from error
         save_curve(cache, keys[code], curve)
         report.advance(1)
         return curve

@@ -17,9 +17,9 @@ import numpy as np
 from vocabkit.allocation.objectives import find_costs, price_pieces
 from vocabkit.allocation.settings import AllocationTable
 from vocabkit.allocation.union import Allocation, allocate
-from vocabkit.configurations.proportional import (
-    ProportionalConfig,
-    Shared,
+from vocabkit.configurations.allocation_settings import ProportionalConfig
+from vocabkit.configurations.language_curves import (
+    TracedLanguages,
     price_languages,
     trace_languages,
     warn_of_curves,
@@ -42,7 +42,7 @@ class Allotted:
     """
 
     config: ProportionalConfig
-    made_from: Shared
+    made_from: TracedLanguages
     allocation: Allocation
     baseline: str
     rows: tuple[Mapping[str, object], ...]
@@ -167,7 +167,7 @@ def _choose_baseline(settings: AllocationTable) -> tuple[str, AllocationTable]:
 
 
 def _describe(
-    made: Shared, config: ProportionalConfig, found: Allocation, before: Allocation
+    made: TracedLanguages, config: ProportionalConfig, found: Allocation, before: Allocation
 ) -> Iterable[dict[str, object]]:
     """One row per language; costs are those of its own lexicon alone, on the concave curve."""
     lines = None if made.development is None else made.development.lines
@@ -204,7 +204,7 @@ def _find_limit(size: int, dry: bool, most: int, config: ProportionalConfig) -> 
     return "ceiling" if config.allocation.ceiling and size >= config.allocation.ceiling else None
 
 
-def _list_points(made: Shared) -> Iterable[dict[str, object]]:
+def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
     for code, curve in made.curves.items():
         smooth = curve.worth.value.tolist(), (-curve.saving.value).tolist()
         columns = zip(

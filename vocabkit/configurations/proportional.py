@@ -10,90 +10,34 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from vocabkit.allocation.curves import Curve, CurveOptions
-from vocabkit.allocation.development import Development, read_development
-from vocabkit.allocation.objectives import find_shares, price_pieces
-from vocabkit.allocation.settings import AllocationTable
-from vocabkit.allocation.tracing import trace_curves
 from vocabkit.allocation.union import Allocation, allocate
+from vocabkit.configurations.allocation_settings import ProportionalConfig
 from vocabkit.configurations.fitted_files import save_vocabulary
-from vocabkit.configurations.settings import FitConfig, VocabularyTables
-from vocabkit.configurations.shared import select_languages
+from vocabkit.configurations.language_curves import (
+    TracedLanguages,
+    price_languages,
+    trace_languages,
+    warn_of_curves,
+)
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.span_cache import derive_spans
-from vocabkit.corpus.spans import Spans
-from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.coverage import (
-    Coverage,
-    count_characters,
-    cover_characters,
-    select_characters,
-)
-from vocabkit.fitting.lexicon import BoolArray, FloatArray, build_lexicon
+from vocabkit.fitting.coverage import Coverage
+from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.rescoring import Rescored, estimate_scores
 from vocabkit.fitting.sorting import Int64Array
 from vocabkit.fitting.usage import count_usage
 from vocabkit.fitting.warming import warm_kernels
 from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
 
+__all__ = ["Proportional", "ProportionalConfig", "fit_proportional"]
+
 _ROUNDS = 3
 """How often pieces that cannot be reached are replaced; what is left then is reported."""
-
-
-_THIN = 1_000
-"""Characters of held-out text below which a curve is doubtful: some two hundred words."""
-
-
-class ProportionalConfig(VocabularyTables):
-    """Configuration (c): what is allocated how, beside the tables of every SentencePiece-like vocabulary.
-
-    `languages` weighs the counts where pieces are attributed and scores estimated; the sizes are
-    `allocation`'s. `iterations` are the passes of EM that put the union on one scale.
-    """
-
-    configuration: Literal["proportional"] = "proportional"
-    allocation: AllocationTable = AllocationTable()
-    iterations: int = Field(default=3, ge=1, le=20)
-
-    @model_validator(mode="after")
-    def _check_unigram(self) -> Self:
-        if self.vocabulary.model != "unigram" or self.trainer.engine != "vocabkit":
-            raise ValueError("proportional needs a unigram model and engine = 'vocabkit'")
-        if self.vocabulary.keep or self.vocabulary.deny:
-            raise ValueError("vocabulary.keep and deny are not known to proportional")
-        return self
-
-    @property
-    def shared(self) -> FitConfig:
-        """The tables it has in common with (a) and (b)."""
-        return FitConfig(
-            vocabulary=self.vocabulary,
-            normalization=self.normalization,
-            coverage=self.coverage,
-            languages=self.languages,
-            trainer=self.trainer,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What an allocation is made from. `shares` is empty where the method compares costs, not sizes."""
-
-    masses: Mapping[str, Mass]
-    weights: LanguageWeights
-    coverage: Coverage
-    spans: Spans
-    shares: Mapping[str, float]
-    curves: Mapping[str, Curve]
-    development: Development | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +50,7 @@ class Proportional:
 
     vocabulary: Vocabulary
     config: ProportionalConfig
-    made_from: Shared
+    made_from: TracedLanguages
     allocation: Allocation
     usage: Mapping[str, Int64Array]
     replaced: int
@@ -233,117 +177,8 @@ def fit_proportional(
     )
 
 
-def trace_languages(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
-) -> Shared:
-    """Return the curves of the selected languages, with the text and shares that go with them."""
-    codes = select_languages(counts, config.shared)
-    rule, digits = config.normalization.rule, config.vocabulary.digits
-    settings = config.allocation
-    masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
-    weights = weigh_languages(
-        {code: getattr(mass, config.languages.unit) for code, mass in masses.items()},
-        config.languages.weighting,
-        exponent=config.languages.exponent,
-        max_epochs=config.languages.max_epochs,
-        quota=config.languages.quota,
-        limit=config.languages.allow_oversampling,
-    )
-    spans = derive_spans(counts, rule, digits, languages=codes, workers=workers, progress=progress)
-    coverage = cover_characters(
-        spans.languages,
-        weights.weights,
-        scope=config.coverage.scope,
-        character=config.coverage.character,
-    )
-    development = None
-    if settings.dev and settings.method in ("parity", "maxmin"):
-        development = read_development(
-            settings.dev, codes, rule, digits, limit=settings.dev_lines or None, progress=progress
-        )
-        measured = development.tables
-    else:
-        measured = derive_spans(
-            counts, rule, digits, languages=codes, split="held_out", progress=progress
-        ).languages
-    trainer = config.trainer
-    options = CurveOptions(
-        cap=settings.choose_cap(config.vocabulary.pieces, len(codes)),
-        longest=config.vocabulary.max_piece_length,
-        floors=trainer.floors,
-        min_documents=trainer.min_documents,
-        shrink=trainer.shrink,
-        iterations=trainer.iterations,
-        power=trainer.power,
-        memory=trainer.memory or None,
-    )
-    curves = trace_curves(
-        spans.languages,
-        measured,
-        _cover_languages(spans, coverage),
-        options,
-        kind="held_out" if development is None else "development",
-        cache=counts.folder / "curves" if counts.folder is not None else None,
-        threads=trainer.threads or None,
-        progress=progress,
-    )
-    return Shared(
-        masses, weights, coverage, spans, find_shares(masses, settings), curves, development
-    )
-
-
-def price_languages(made: Shared, config: ProportionalConfig) -> dict[str, FloatArray]:
-    """Return the prices of the configured method."""
-    lines = None if made.development is None else made.development.lines
-    return price_pieces(made.curves, made.shares, config.allocation, lines)
-
-
-def warn_of_curves(made: Shared, allocation: Allocation) -> list[str]:
-    """Return what a reader of an allocation should know: who was held back by what."""
-    found = []
-    sizes = dict(zip(allocation.languages, allocation.lexicon.tolist(), strict=True))
-    full = [code for code, curve in made.curves.items() if sizes[code] >= len(curve)]
-    dry = [code for code in full if made.curves[code].data_limited]
-    capped = [code for code in full if not made.curves[code].data_limited]
-    if dry:
-        found.append(f"got all pieces that their text supports: {', '.join(dry)}")
-    if capped:
-        found.append(
-            f"held back by allocation.cap, which more would have passed: {', '.join(capped)}"
-        )
-    blind = [code for code, curve in made.curves.items() if curve.measured == "train"]
-    if blind:
-        found.append(f"no held-out text, measured on their training text: {', '.join(blind)}")
-    thin = [
-        f"{code} {curve.characters:_.0f}"
-        for code, curve in made.curves.items()
-        if curve.measured != "train" and curve.characters < _THIN
-    ]
-    if thin:
-        found.append(f"curves measured on fewer than {_THIN:_} characters: {', '.join(thin)}")
-    cut = {code: share for code, share in made.coverage.cut_share.items() if share > 0.001}
-    if cut:
-        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(cut.items()))
-        found.append(f"more than 0.1 % of the characters are outside the vocabulary in: {names}")
-    return found
-
-
-def _cover_languages(spans: Spans, coverage: Coverage) -> dict[str, BoolArray]:
-    """Return each language's own covered characters: what its floor must hold."""
-    if coverage.scope == "global":
-        return dict.fromkeys(spans.languages, coverage.covered)
-    return {
-        code: select_characters(count_characters(spans.languages[code]), coverage.character)
-        for code in spans.languages
-    }
-
-
 def _assemble(
-    made: Shared, allocation: Allocation, rescored: Rescored, config: ProportionalConfig
+    made: TracedLanguages, allocation: Allocation, rescored: Rescored, config: ProportionalConfig
 ) -> Vocabulary:
     table = config.vocabulary
     both = sorted(set(allocation.pieces) & set(table.special))

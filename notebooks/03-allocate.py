@@ -1,0 +1,104 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Who gets which token
+#
+# A budget of pieces is shared out among languages in different ways, and a shared vocabulary gets blocks of new
+# tokens for tail languages. Everything comes from one counts folder; the sample (real text in 40 languages,
+# about 1 MB, from installed packages) is far too small to judge a vocabulary by: this shows the path.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from vocabkit.configurations.allocation_folder import allocate_folder
+from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.sample import write_sample
+from vocabkit.corpus.sources import open_corpus
+from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.vocabulary.vocabulary import Vocabulary
+
+work = Path(tempfile.mkdtemp())
+write_sample(work / "sample")
+corpus = open_corpus(work / "sample" / "text")
+count_corpus(corpus, work / "counts", CountOptions(workers=1))
+chosen = ["eng_Latn", "deu_Latn", "rus_Cyrl", "tam_Taml", "amh_Ethi", "yor_Latn"]
+languages = f"languages.include={chosen!r}".replace("'", '"')
+
+# %% [markdown]
+# ## Sizes before anything is fitted for good
+#
+# One run of the trainer a language gives its vocabulary at every size. A method puts a price on each next
+# piece; the union of what it buys is the budget exactly. `lexicon` is a language's own vocabulary, `attributed`
+# the pieces of the union that it uses most.
+
+# %%
+tables = {}
+for method in ("proportional", "exponent", "maxmin"):
+    allotted = allocate_folder(
+        "proportional-500k",
+        work / "counts",
+        work / f"allocation-{method}",
+        overrides=[languages, "vocabulary.size=3_000", f"allocation.method={method}"],
+        workers=1,
+    )
+    tables[method] = pd.DataFrame(allotted.rows).set_index("language")
+pd.concat({name: table[["lexicon", "attributed"]] for name, table in tables.items()}, axis=1)
+
+# %%
+for table in tables.values():
+    assert table["attributed"].sum() == tables["proportional"]["attributed"].sum()
+
+# %% [markdown]
+# ## Blocks for tail languages
+#
+# The shared pieces keep their ids and scores; each tail language gets pieces that the shared vocabulary lacks.
+
+# %%
+small = ["vocabulary.size=4_000", "tail.size=100", "tail.allow_fewer=true"]
+tail = 'tail.languages=["amh_Ethi", "tam_Taml", "yor_Latn"]'
+blocks = fit_folder(
+    "two-stage-250k-12x50k",
+    work / "counts",
+    work / "blocks",
+    overrides=[*small, tail],
+    routed=["yor_Latn"],
+    workers=1,
+)
+rows = pd.DataFrame(blocks.language_rows()).set_index("language")
+rows.loc[
+    ["eng_Latn", "amh_Ethi", "tam_Taml", "yor_Latn"],
+    ["new_pieces", "base_tokens", "union_tokens", "change"],
+]
+
+# %%
+vocabulary = Vocabulary.load(work / "blocks")
+pd.DataFrame(
+    [(b.name, b.start, b.stop) for b in vocabulary.blocks], columns=["block", "start", "stop"]
+)
+
+# %% [markdown]
+# A routed view has the same ids, and uses the shared pieces and one block only.
+
+# %%
+union, routed = (
+    open_tokenizer(path) for path in (work / "blocks", work / "blocks/routed/yor_Latn")
+)
+line = (work / "sample/text/yor_Latn.txt").read_text(encoding="utf-8").splitlines()[5]
+yoruba = next(b for b in vocabulary.blocks if b.name == "yor_Latn")
+ids = routed.encode_batch([line])[0]
+assert all(i < 4_000 or yoruba.start <= i < yoruba.stop for i in ids.tolist())
+print(line, len(union.encode_batch([line])[0]), len(ids))
