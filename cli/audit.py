@@ -1,5 +1,6 @@
 """`vocabkit audit`: what tokenizers cost each language, and what is wrong with them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,10 +13,21 @@ from .audit_options import (
     Resamples,
     Seed,
     list_doubts,
+    list_unpatterned,
     load_groups,
     read_corpus,
 )
-from .options import Force, Format, Languages, OutputFolder, Panel, Quiet, Workers, split_codes
+from .options import (
+    Force,
+    Format,
+    Languages,
+    OutputFolder,
+    Panel,
+    Quiet,
+    Route,
+    Workers,
+    split_codes,
+)
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
@@ -73,6 +85,7 @@ def run(
         int, typer.Option("--width", min=1, metavar="N", help="Width of an embedding row.")
     ] = 768,
     pattern: Pattern = None,
+    route: Route = None,
     no_integrity: Annotated[
         bool,
         typer.Option("--no-integrity", help="Leave out round trips and unreachable pieces."),
@@ -107,9 +120,8 @@ def run(
     import time
 
     from vocabkit.audit.auditing import audit_tokenizers
-    from vocabkit.audit.report import write_report
     from vocabkit.audit.requirements import parse_requirement
-    from vocabkit.core.provenance import check_output, output_folder, write_manifest
+    from vocabkit.core.provenance import check_output
 
     if sharing and counts is None:
         raise typer.BadParameter("--sharing fits vocabularies: give it --counts DIR")
@@ -123,6 +135,7 @@ def run(
             "reference": _resolve_reference(reference, text),
             "fixed": fixed,
             "pattern": pattern,
+            "route": route,
             "integrity": not no_integrity,
             "sharing": sharing,
             "resamples": resamples,
@@ -138,22 +151,39 @@ def run(
             progress=progress,
             **settings,
         )
+    config = settings | {"aligned": aligned, "limit": limit, "panel": chosen.name}
+    write_audit(found, text, folder, config, time.perf_counter() - start, force=force)
+    show_rows(list_costs(found), output, "audit")
+    show_warnings([*list_unpatterned(tokenizers, pattern), *list_doubts(found)], quiet)
+    show_note(f"wrote {folder}: open {folder / 'report.html'}", quiet)
+    _fail_unless_met(found, wanted)
+
+
+def write_audit(
+    found: "Audit",
+    text: "AuditText",
+    folder: Path,
+    config: Mapping[str, Any],
+    seconds: float,
+    *,
+    force: bool,
+) -> None:
+    """Write the folder of an audit: figures, findings, the report, and how they came to be."""
+    from vocabkit.audit.report import write_report
+    from vocabkit.core.provenance import output_folder, write_manifest
+
     with output_folder(folder, force=force) as work:
         found.save(work)
         write_report(found, work)
         inputs = {item.name: item.fingerprint for item in found.tokenizers}
         write_manifest(
             work,
-            config=settings | {"aligned": aligned, "limit": limit, "panel": chosen.name},
+            config=config,
             inputs={"text": text.fingerprint, **inputs},
-            seconds={"total": time.perf_counter() - start},
+            seconds={"total": seconds},
             details={"alignment": text.alignment.note},
-            seed=seed,
+            seed=config["seed"],
         )
-    show_rows(list_costs(found), output, "audit")
-    show_warnings(list_doubts(found), quiet)
-    show_note(f"wrote {folder}: open {folder / 'report.html'}", quiet)
-    _fail_unless_met(found, wanted)
 
 
 def _read(

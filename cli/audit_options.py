@@ -89,6 +89,16 @@ def list_doubts(audit: "Audit") -> list[str]:
     return [*failed, *missing, *doubts]
 
 
+def list_unpatterned(paths: Sequence[str], pattern: str | None) -> list[str]:
+    """The tokenizers that a pattern is given for in vain, in a line each: their files say how text is split."""
+    from vocabkit.vocabulary.tokenizers import takes_pattern
+
+    if pattern is None:
+        return []
+    said = "its file says how text is split"
+    return [f"{path}: --pattern does nothing: {said}" for path in paths if not takes_pattern(path)]
+
+
 def _shorten(names: Sequence[str], most: int = 6) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

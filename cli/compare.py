@@ -13,6 +13,7 @@ from .audit_options import (
     Resamples,
     Seed,
     list_doubts,
+    list_unpatterned,
     load_groups,
     read_corpus,
 )
@@ -79,7 +80,7 @@ def run(
     before, after = (item.name for item in audit.tokenizers)
     found = compare_tokenizers(audit, before, after, max_regression=limit_share)
     show_rows([_row(change) for change in found.changes], output, "compare")
-    show_warnings(list_doubts(audit), quiet)
+    show_warnings([*list_unpatterned([first, second], pattern), *list_doubts(audit)], quiet)
     for change in found.regressions:
         show_note(f"failed: {_describe(change, found)}")
     if found.regressions:

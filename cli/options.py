@@ -87,6 +87,14 @@ Panel = Annotated[
     str | None,
     typer.Option("--panel", metavar="NAME|FILE", help="Only the languages of this panel."),
 ]
+Route = Annotated[
+    str | None,
+    typer.Option(
+        "--route",
+        metavar="CODE",
+        help="Encode as this language, by its block of a vocabulary and the shared one.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Format, Quiet
+from .options import Format, Quiet, Route
 from .output import show_note, show_rows
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def run(
         Path, typer.Argument(metavar="TOK", help="A tokenizer folder, .model or tokenizer.json.")
     ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Text, or - to read it from stdin.")],
+    route: Route = None,
     output: Format = "table",
     quiet: Quiet = False,
 ) -> None:
@@ -27,9 +28,9 @@ def run(
 
     Example: vocabkit show tok/ "Ẹ kú àárọ̀"
     """
-    from vocabkit.vocabulary.tokenizers import open_tokenizer
+    from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 
-    opened = open_tokenizer(tokenizer)
+    opened = open_tokenizer(tokenizer) if route is None else open_route(tokenizer, route)
     # The newline that ends a line of a shell's echo is not part of the text.
     given = sys.stdin.read().removesuffix("\n") if text == "-" else text
     (ids,) = opened.encode_batch([given])

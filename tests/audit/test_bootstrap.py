@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.audit.bootstrap import GROUPS, bound, divide, draw_resampling
+from vocabkit.audit.bootstrap import COVERAGE, GROUPS, bound, divide, draw_resampling
 
 
 def test_sums_are_those_of_drawn_rows() -> None:
@@ -86,6 +86,12 @@ def test_bounds_lie_within_the_samples(values: list[float]) -> None:
     assert low is not None
     assert high is not None
     assert min(values) <= low <= high <= max(values)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60))
+def test_bounds_are_numpy_s_quantiles(values: list[float]) -> None:
+    tail = (1.0 - COVERAGE) / 2.0
+    assert bound(np.array(values)) == tuple(np.quantile(values, [tail, 1.0 - tail]))
 
 
 def test_no_interval_where_a_resample_has_no_value() -> None:

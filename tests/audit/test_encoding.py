@@ -15,7 +15,8 @@ import sentencepiece
 import tokenizers
 
 from vocabkit.audit.encoding import encode_texts, is_unspaced
-from vocabkit.audit.language_encoding import Encoded, Opening
+from vocabkit.audit.language_encoding import Encoded
+from vocabkit.audit.opened_tokenizers import Opening
 from vocabkit.audit.parallel_text import AuditText, text_from_counts, text_from_lines
 from vocabkit.audit.text_statistics import TextStatistics, measure_text
 from vocabkit.core.errors import TokenizerError

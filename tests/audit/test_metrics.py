@@ -9,7 +9,7 @@ import pytest
 from vocabkit.audit.bootstrap import draw_resampling
 from vocabkit.audit.figures import Figure
 from vocabkit.audit.language_encoding import Encoded
-from vocabkit.audit.metrics import measure_language
+from vocabkit.audit.metrics import list_ratios, measure_language, resample_ratios
 from vocabkit.audit.text_statistics import TextStatistics
 
 Arrays = dict[str, list[int]]
@@ -72,8 +72,11 @@ def measure(
     statistics: TextStatistics, encoded: Encoded, resamples: int = 200
 ) -> dict[str, Figure]:
     resampling = draw_resampling(LINES, resamples, 1)
+    samples = None
+    if resampling is not None and statistics.weights is None:
+        samples = resample_ratios({"a": list_ratios(statistics, encoded)}, resampling)["a"]
     measured = measure_language(
-        "t", statistics, encoded, resampling,
+        "t", statistics, encoded, samples,
         exemplars={"a", "ẹ", "ŋ", "gb"}, resamples=resamples, seed=1,
     )  # fmt: skip
     return {figure.metric: figure for figure in measured.figures}
@@ -177,7 +180,8 @@ def test_what_is_not_there_is_none() -> None:
 
 def test_one_line_has_a_value_and_no_interval() -> None:
     statistics, encoded, _ = make()
-    measured = measure_language("t", statistics, encoded, draw_resampling(1, 200, 0))
+    assert draw_resampling(1, 200, 0) is None
+    measured = measure_language("t", statistics, encoded, None)
     assert measured.fertility is not None
     assert measured.fertility_samples is None
     assert all(f.low is None for f in measured.figures if f.metric in DEFINITIONS)

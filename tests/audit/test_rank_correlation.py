@@ -30,6 +30,12 @@ def test_is_pearson_of_mean_ranks(pairs: list[tuple[int, int]]) -> None:
         )
 
 
+@given(st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=1, max_size=8))
+def test_rows_are_ranked_each_by_itself(rows: list[list[int]]) -> None:
+    ranked = rank_values(np.array(rows, dtype=float))
+    assert ranked.tolist() == [slow_ranks(row) for row in rows]
+
+
 def test_few_languages_have_no_correlation() -> None:
     four = np.arange(4.0)
     assert correlate_ranks(four, four) is None

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,3 +79,14 @@ def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert parts[0].tolist() == whole[0].tolist() == [2, 0, 1, 3] * 5
     assert parts[1] == whole[1]
     assert parts[2].tolist() == whole[2].tolist()
+
+
+def test_the_first_text_of_a_process_is_cut_as_later_ones_are() -> None:
+    """ICU by itself cuts this text otherwise before it has met Japanese."""
+    program = (
+        "from vocabkit.audit.segmentation import list_words\n"
+        "line = ['aーあ']\n"
+        "first, _, later = (list(list_words(part, 'hin_Deva')) for part in (line, ['あ漢'], line))\n"
+        "assert first == later, (first, later)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

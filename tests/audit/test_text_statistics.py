@@ -171,6 +171,10 @@ def test_the_cache_forgets_what_was_longest_unused(tmp_path: Path) -> None:
         os.utime(path, (1000 - age, 1000 - age))
     trim_folder(tmp_path, 250)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "1.npz"]
+    (tmp_path / "old.json").write_bytes(b"x" * 40)
+    os.utime(tmp_path / "old.json", (1, 1))
+    trim_folder(tmp_path, 220)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "1.npz"]
 
 
 def test_the_same_for_any_number_of_workers(

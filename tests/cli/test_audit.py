@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 from cli import app
 from cli.compare import parse_percent
 from vocabkit.audit.figures import Audit
+from vocabkit.vocabulary.sentencepiece_format import read_model
+from vocabkit.vocabulary.vocabulary import Block, replace_blocks
 
 WORDS = {
     "eng_Latn": ("the", "river", "runs", "past", "old", "stone", "houses", "and", "fields"),
@@ -270,6 +272,67 @@ def test_a_broken_tokenizer_is_an_error_and_leaves_nothing(corpus: Path, tmp_pat
     result = vocabkit("audit", *arguments, code=2)
     assert result.stderr.startswith("error: ")
     assert "broken.model" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_given_in_vain_is_said(corpus: Path, english: Path, tmp_path: Path) -> None:
+    arguments = (english, "--corpus", corpus, "-o", tmp_path / "out", "--no-integrity")
+    options = ("--workers", 1, "--resamples", 20)
+    said = f"warning: {english}: --pattern does nothing"
+    assert said in vocabkit("audit", *arguments, *options, "--pattern", "gpt2").stderr
+    assert "--pattern" not in vocabkit("audit", *arguments, *options, "--force").stderr
+    both = (english, english, "--corpus", corpus, "--pattern", "gpt2")
+    assert said in vocabkit("compare", *both, *options).stderr
+
+
+@pytest.fixture(scope="module")
+def blocks(everyone: Path) -> Path:
+    """A vocabulary with a block for Yoruba: its last pieces, whatever they are."""
+    whole = read_model(everyone.read_bytes(), source=str(everyone))
+    listed = [Block("shared", 0, 300), Block("yor_Latn", 300, whole.size)]
+    replace_blocks(whole, listed).save(everyone.parent / "blocks")
+    return everyone.parent / "blocks"
+
+
+def test_a_route_is_audited_as_its_language_sees_it(
+    corpus: Path, blocks: Path, tmp_path: Path
+) -> None:
+    tokens = {}
+    for route in ("yor", "shared"):
+        folder = tmp_path / route
+        options = ("--no-integrity", "--route", route, *OPTIONS)
+        vocabkit("audit", blocks, "--corpus", corpus, "-o", folder, *options)
+        audit = Audit.load(folder)
+        tokens[route] = {f.name: f.value for f in audit.select(metric="tokens", scope="language")}
+        assert route in audit.method["route"]
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["config"]["route"] == route
+    # Fewer pieces can only make for more tokens.
+    assert all((tokens["yor"][code] or 0) <= (tokens["shared"][code] or 0) for code in WORDS)
+    assert tokens["yor"] != tokens["shared"]
+
+
+def test_show_takes_a_route(corpus: Path, blocks: Path, everyone: Path) -> None:
+    line = (corpus / "eng_Latn.txt").read_text(encoding="utf-8").split("\n")[0]
+    ids = {}
+    for route in ("yor_Latn", "shared"):
+        rows = rows_of(vocabkit("show", blocks, line, "--route", route, "-f", "json"))
+        ids[route] = [int(str(row["id"])) for row in rows]
+    assert max(ids["shared"]) < 300
+    whole = rows_of(vocabkit("show", blocks, line, "-f", "json"))
+    assert [row["id"] for row in whole] == ids["yor_Latn"]
+    assert "no route for 'rus'" in vocabkit("show", blocks, line, "--route", "rus", code=2).stderr
+    assert (
+        "not a tokenizer folder" in vocabkit("show", everyone, "a", "--route", "yor", code=2).stderr
+    )
+
+
+def test_an_audit_by_a_route_that_is_not_there_is_an_error(
+    corpus: Path, english: Path, blocks: Path, tmp_path: Path
+) -> None:
+    for tokenizer, route in ((blocks, "rus_Cyrl"), (english, "yor_Latn")):
+        arguments = (tokenizer, "--corpus", corpus, "-o", tmp_path / "out", "--route", route)
+        assert vocabkit("audit", *arguments, *OPTIONS, code=2).stderr.startswith("error: ")
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
+from vocabkit.audit.figures import Audit
+from vocabkit.core.user_cache import find_user_cache
 
 SYLLABLES = {
     "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],
@@ -238,11 +241,23 @@ def test_presets_are_listed_shown_and_copied(
 
 
 @pytest.mark.slow
-def test_the_demo_runs_and_says_what_it_is(tmp_path: Path) -> None:
+def test_the_demo_runs_and_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A cache of its own, but for the trainer's kernels, which take half a minute to compile.
+    kernels = os.environ.get("NUMBA_CACHE_DIR") or str(find_user_cache("kernels"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", kernels)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     result = vocabkit("demo", "-o", tmp_path / "demo", "-f", "json")
     rows = rows_of(result)
     assert len(rows) == 40
     paid = [float(str(row["shared"])) for row in rows]
     assert paid == sorted(paid, reverse=True)
     assert "not the quality" in result.stderr
+    audit = Audit.load(tmp_path / "demo" / "audit")
+    premiums = {f.name: f.value for f in audit.select(metric="premium", tokenizer="balanced")}
+    assert {str(row["language"]): row["balanced premium"] for row in rows} == premiums
+    assert premiums["eng_Latn"] == 1.0
+    worst = max((cost, code) for code, cost in premiums.items() if cost is not None)[1]
+    assert f"balanced: {worst}" in result.stderr
+    assert "report.html" in result.stderr
+    assert (tmp_path / "demo" / "audit" / "report.html").is_file()
     assert "--force" in vocabkit("demo", "-o", tmp_path / "demo", code=2).stderr

@@ -107,6 +107,10 @@ def test_any_text_survives(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode_bytes(ids) == text.encode()
     assert tokenizer.normalize(text) is None
     assert tokenizer.unknown_characters([text]) == [0]
+    assert tokenizer.count_tokens([text, ""]).tolist() == [
+        len(tokenizer.encode_batch([text])[0]),
+        0,
+    ]
 
 
 @pytest.mark.parametrize("pattern", [name for name, steps in PATTERNS.items() if len(steps) == 1])

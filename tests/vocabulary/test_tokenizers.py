@@ -12,8 +12,14 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.tokenizers import UNKNOWN_BYTES, open_tokenizer
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, assemble_vocabulary
+from vocabkit.vocabulary.tokenizers import UNKNOWN_BYTES, open_route, open_tokenizer, takes_pattern
+from vocabkit.vocabulary.vocabulary import (
+    Block,
+    Kind,
+    Vocabulary,
+    assemble_vocabulary,
+    replace_blocks,
+)
 
 Build = Callable[..., Vocabulary]
 
@@ -132,6 +138,56 @@ def test_wordpiece(tmp_path: Path) -> None:
     assert tokenizer.kinds[0] is Kind.UNKNOWN
 
 
+@pytest.fixture
+def blocks(built: Build, tmp_path: Path) -> Path:
+    """A vocabulary whose last ten pieces are Yoruba's block, and the ten before it Hindi's."""
+    whole = built("unigram", True)
+    ends = (whole.size - 20, whole.size - 10, whole.size)
+    starts = (0, *ends)
+    names = ("shared", "hin_Deva", "yor_Latn")
+    listed = [Block(name, starts[i], ends[i]) for i, name in enumerate(names)]
+    replace_blocks(whole, listed).save(tmp_path / "blocks")
+    return tmp_path / "blocks"
+
+
+def test_a_route_encodes_with_the_shared_block_and_its_own(blocks: Path, lines: list[str]) -> None:
+    whole = open_tokenizer(blocks)
+    own = {"yor_Latn": range(whole.size - 10, whole.size), "shared": range(0)}
+    for code, name in (("yor_Latn", "yor_Latn"), ("yo", "yor_Latn"), ("shared", "shared")):
+        routed = open_route(blocks, code)
+        assert routed.size == whole.size
+        used = set(np.concatenate(routed.encode_batch(lines)).tolist())
+        unused = [i for i, kind in enumerate(routed.kinds) if kind is Kind.UNUSED]
+        expected = set(range(whole.size - 20, whole.size)).difference(own[name])
+        assert expected <= set(unused)
+        assert used.isdisjoint(expected)
+    anywhere = np.concatenate(whole.encode_batch(lines)).tolist()
+    assert set(anywhere) & set(range(whole.size - 20, whole.size))
+
+
+def test_a_route_needs_blocks_and_one_of_that_language(blocks: Path, folder: Path) -> None:
+    with pytest.raises(
+        TokenizerError, match=r"blocks: no route for 'xho_Latn'.*yor_Latn"
+    ) as caught:
+        open_route(blocks, "xho_Latn")
+    assert "shared" in (caught.value.hint or "")
+    with pytest.raises(TokenizerError, match=r"tok: no route .*no language blocks"):
+        open_route(folder, "yor_Latn")
+    with pytest.raises(TokenizerError, match="not a tokenizer folder"):
+        open_route(folder / "tokenizer.json", "yor_Latn")
+
+
+def test_only_some_formats_take_a_pattern(folder: Path, tmp_path: Path) -> None:
+    assert not takes_pattern(folder)
+    assert not takes_pattern(folder / "tokenizer.json")
+    (tmp_path / "ranks.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    assert takes_pattern(tmp_path / "ranks.model")
+    (tmp_path / "vocab.json").write_text("{}", encoding="utf-8")
+    assert not takes_pattern(tmp_path / "vocab.json")
+    (tmp_path / "merges.txt").write_text("", encoding="utf-8")
+    assert takes_pattern(tmp_path / "vocab.json")
+
+
 def save_wordpiece(path: Path) -> None:
     vocab = {"[UNK]": 0, "play": 1, "##ing": 2, "a": 3, "cafe": 4}
     backend = Backend(models.WordPiece(vocab, unk_token="[UNK]"))
@@ -160,6 +216,9 @@ def test_flat_ids_are_the_batch_in_a_row(folder: Path, lines: list[str]) -> None
             assert lengths.dtype == np.int64
             assert lengths.tolist() == [len(part) for part in batch]
             assert ids.tolist() == [index for part in batch for index in part.tolist()]
+            counted = tokenizer.count_tokens(texts)
+            assert counted.dtype == np.int64
+            assert counted.tolist() == lengths.tolist()
 
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
@@ -172,6 +231,8 @@ def test_characters_lost_in_unknown_pieces(
     # One fused token each: a rate of tokens would say 1 of 3, however long the text that is lost.
     texts = ["a b", "", "a ♥♥♥ b", "♥a ♥♥", "①♥ 💜💜💜💜", "\u3000♥"]
     assert tokenizer.unknown_characters(texts) == [0, 0, 3, 3, 5, 1]
+    encoded = tokenizer.encode_flat(texts)
+    assert tokenizer.unknown_characters(texts, encoded) == [0, 0, 3, 3, 5, 1]
     ids = tokenizer.encode_batch(texts)
     unknown = tokenizer.kinds.index(Kind.UNKNOWN)
     assert [int((part == unknown).sum()) for part in ids] == [0, 0, 1, 2, 2, 1]

@@ -7,22 +7,21 @@ Reads no corpus and writes nothing: see `parallel_text` and `Audit.save`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from vocabkit.audit.composition import Composition, describe_vocabulary
 from vocabkit.audit.encoding import INLINE, finish_encoding, start_encoding
-from vocabkit.audit.exemplars import aligned_halves, load_exemplars
 from vocabkit.audit.figures import Audit, Audited, Figure, Finding
-from vocabkit.audit.language_encoding import Encoded, Opening, Switched, reuse_tokenizer
+from vocabkit.audit.language_encoding import Encoded
 from vocabkit.audit.metrics import LOST
+from vocabkit.audit.opened_tokenizers import Opening, reuse_tokenizer
 from vocabkit.audit.parallel_text import AuditText
 from vocabkit.audit.segmentation import name_segmenter
 from vocabkit.audit.soundness import check_pieces, check_round_trips
-from vocabkit.audit.text_quality import warn_of_text
-from vocabkit.audit.text_statistics import measure_text
+from vocabkit.audit.text_facts import FactsSearch
+from vocabkit.audit.text_statistics import load_statistics, measure_text
 from vocabkit.audit.tokenizer_figures import (
     Base,
     Ground,
@@ -38,8 +37,6 @@ from vocabkit.core.provenance import fingerprint_file, package_versions
 from vocabkit.corpus.scheduling import open_executor
 from vocabkit.corpus.word_counts import WordCounts
 
-SWITCHED = 60
-"""Code-switched lines of a language: their cost over their halves' is then known to about half a per cent."""
 _Checks = list[tuple[str, Future[tuple[list[Finding], list[Figure]]]]]
 
 
@@ -52,23 +49,27 @@ def audit_tokenizers(
     reference: str = "eng_Latn",
     fixed: str | None = None,
     pattern: str | None = None,
+    route: str | None = None,
     integrity: bool = True,
     sharing: bool = False,
     resamples: int = 1_000,
     seed: int = 0,
     width: int = 768,
     workers: int | None = None,
+    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Audit tokenizers on a text and return everything found.
 
     `reference` is the language premiums are against, `fixed` the name or path of the tokenizer whose cost of it
-    `premium_fixed` uses (default: the first). `pattern` is for tiktoken files that name none; `counts` tell how
-    much text each language has elsewhere, and with `sharing` a vocabulary of its own is fitted for each
-    language and tokenizer, to tell what sharing costs. `width` is of an embedding row. `workers` (default: one
-    a core) are spawned processes; the result does not depend on them. A language that a tokenizer fails on is
-    in `failures`, the others are measured. Raises TokenizerError when a tokenizer cannot be opened, or not be
-    audited exactly on counted words; ConfigError for bad arguments.
+    `premium_fixed` uses (default: the first). `pattern` is for tiktoken files that name none; `route` is the
+    language whose view of vocabularies with blocks encodes all text. `counts` tell how much text each language
+    has elsewhere, and with `sharing` a vocabulary of its own is fitted for each language and tokenizer, to tell
+    what sharing costs. `width` is of an embedding row. `workers` (default: one a core) are spawned processes;
+    the result does not depend on them. What depends on the text alone is kept in `cache` (default: the user's
+    cache folder). A language that a tokenizer fails on is in `failures`, the others are measured. Raises
+    TokenizerError when a tokenizer cannot be opened, or not be audited exactly on counted words; ConfigError
+    for bad arguments.
     """
     if not paths:
         raise ConfigError(
@@ -76,44 +77,49 @@ def audit_tokenizers(
         )
     report = progress or Silent()
     settings = Settings(reference, resamples, seed, width)
-    openings = [Opening(str(path), pattern) for path in paths]
+    openings = [Opening.of(path, pattern, route) for path in paths]
     names = name_tokenizers(paths)
     held_to = find_fixed(fixed, names, paths)
-    audited = [_open(opening, name, text) for opening, name in zip(openings, names, strict=True)]
-    openings = [Opening(item.path, pattern, item.fingerprint) for item in audited]
-    statistics = measure_text(text, workers=workers, progress=report)
-    characters = sum(int(item.characters.sum()) for item in statistics.values())
+    characters = sum(sum(map(len, lines)) for lines in text.languages.values())
     wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
-    # The thread works while this process would wait for the others.
-    with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
+    with ExitStack() as stack:
         pool = open_executor(wanted, len(text.languages) * len(paths), stack)
-        warned = thread.submit(warn_of_text, text, statistics, panel)
-        listed = pool.submit(_list_exemplars, tuple(text.languages))
-        switched = _switch(pool, text, reference, seed)
-        exemplars = listed.result()
-        letters = {code: found for code, found in exemplars.items() if found}
+        # Processes start, and open tokenizers, while this one reads what is kept of the text.
+        words = text.weights is not None
+        opened = [
+            pool.submit(_open, opening, name, words=words)
+            for opening, name in zip(openings, names, strict=True)
+        ]
+        described = [pool.submit(_describe, opening) for opening in openings]
+        kept = load_statistics(text, cache=cache)
+        # A broken tokenizer is known before any text is measured.
+        audited = [job.result() for job in opened]
+        statistics = measure_text(text, workers=workers, cache=cache, kept=kept, progress=report)
+        search = FactsSearch(
+            text, panel=panel, reference=reference, seed=seed, pool=pool, cache=cache
+        )
+        facts = search.finish(statistics)
+        letters = {code: found for code, found in facts.exemplars.items() if found}
         checks: _Checks = []
-        described, started = [], []
+        started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
         for opening, name in zip(openings, names, strict=True):
             if integrity:
                 checks += _start_checks(pool, opening, name, text, seed)
-            described.append(pool.submit(_describe, opening))
             started.append(
                 start_encoding(
-                    opening, text, statistics, exemplars=letters, switched=switched, pool=pool
+                    opening, text, statistics, exemplars=letters, switched=facts.switched, pool=pool
                 )
             )
         encoded = finish_encoding(started, statistics, report)
         findings, measured = _finish_checks(checks, report)
         compositions = [job.result() for job in described]
-        warnings = warned.result()
     ground = Ground(
         text,
         statistics,
         tuple(code for code in text.aligned_languages if code in statistics),
         draw_resamplings(text, statistics, resamples, seed),
-        exemplars,
+        facts.exemplars,
         panel,
         counts,
         settings,
@@ -128,21 +134,21 @@ def audit_tokenizers(
     if sharing and counts is not None:
         for opening, name in zip(openings, names, strict=True):
             figures += _measure_sharing(name, opening, text, counts, workers, report)
-    method = _tell_method(text, settings, names[held_to], integrity)
+    method = _tell_method(text, settings, names[held_to], route, integrity)
     return Audit(
         tuple(figures),
         tuple(audited),
         tuple(finding for name in names for finding in findings.get(name, [])),
-        tuple(warnings),
+        facts.warnings,
         method,
         _list_failures(text, names, encoded),
     )
 
 
-def _open(opening: Opening, name: str, text: AuditText) -> Audited:
-    """Open a tokenizer once, so that a broken one is known before any text is measured."""
-    tokenizer = opening.open()
-    if text.weights is not None and tokenizer.exact_on_words is not None:
+def _open(opening: Opening, name: str, *, words: bool) -> Audited:
+    """Open a tokenizer and say what it is. Raises TokenizerError where counted `words` do not do for it."""
+    tokenizer = reuse_tokenizer(opening).tokenizer
+    if words and tokenizer.exact_on_words is not None:
         raise TokenizerError(
             f"{opening.path}: counted words do not tell what it costs: {tokenizer.exact_on_words}",
             "audit it on text: --corpus DIR",
@@ -173,23 +179,6 @@ def _measure_sharing(
 
 def _describe(opening: Opening) -> Composition:
     return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
-
-
-def _list_exemplars(codes: Sequence[str]) -> dict[str, frozenset[str] | None]:
-    return {code: load_exemplars(code) for code in codes}
-
-
-def _switch(pool: Executor, text: AuditText, reference: str, seed: int) -> dict[str, Switched]:
-    """Code-switched lines of the reference and every other aligned language."""
-    if reference not in text.aligned_languages:
-        return {}
-    jobs = {}
-    for code in text.aligned_languages:
-        if code != reference:
-            pair = {name: text.languages[name] for name in (reference, code)}
-            part = replace(text, languages=pair, failures={}, repairs={})
-            jobs[code] = pool.submit(aligned_halves, part, reference, code, seed, limit=SWITCHED)
-    return {code: job.result() for code, job in jobs.items()}
 
 
 def _start_checks(
@@ -228,15 +217,17 @@ def _list_failures(
 
 
 def _tell_method(
-    text: AuditText, settings: Settings, fixed: str, integrity: bool
+    text: AuditText, settings: Settings, fixed: str, route: str | None, integrity: bool
 ) -> dict[str, str]:
     versions = package_versions(
         ("vocabkit", "sentencepiece", "tokenizers", "tiktoken", "fonttools")
     )
     reference = settings.reference
+    routed = {} if route is None else {"route": f"all text is encoded as {route} sees a vocabulary"}
     return {
         "text": f"{text.name}, {len(text.languages)} languages, digest {text.fingerprint}",
         "alignment": text.alignment.note,
+        **routed,
         "words": name_segmenter(),
         "reference": f"{reference}; premium_fixed against {fixed}'s {reference}",
         "aggregation": "ratios of sums over lines; in means over languages every language weighs the same",

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 
-from vocabkit.audit.language_encoding import Encoded, Job, Opening, Switched, encode_language
+from vocabkit.audit.language_encoding import Encoded, Job, Switched, encode_language
+from vocabkit.audit.opened_tokenizers import Opening
 from vocabkit.audit.parallel_text import AuditText
+from vocabkit.audit.segmentation import join_types
 from vocabkit.audit.text_statistics import TextStatistics
 from vocabkit.core.progress import Progress, Silent
 
@@ -100,7 +102,7 @@ def _make_job(
         code,
         text.languages[code],
         None if text.weights is None else text.weights[code],
-        statistics.word_types,
+        join_types(statistics.word_types),
         is_unspaced(statistics),
         tuple(sorted(character for character in wanted if not character.isspace())),
         switched.get(code, ()),

@@ -28,6 +28,7 @@ _SYLLABLES = frozenset({"bod", "dzo"})
 _UNSUPPORTED_SCRIPTS = frozenset({"Lana"})
 _LOW_CONFIDENCE = {"shn": "ICU reads Shan with its Burmese dictionary: low confidence"}
 _BLOCK = 1 << 18
+_OF_EVERY_DICTIONARY = "中あア한กກកက"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,16 @@ def count_types(
     return words, tuple(order), counts[chosen] if len(order) else np.zeros(0, np.int64)
 
 
+def join_types(words: Sequence[str]) -> str:
+    """Return words as one text, a line each: ICU's words hold no line feed."""
+    return "\n".join(words)
+
+
+def split_types(joined: str) -> list[str]:
+    """Return the words that `join_types` joined."""
+    return joined.split("\n") if joined else []
+
+
 def is_word(segment: str) -> bool:
     """Return whether a segment holds a letter or a number, by Unicode 18's categories."""
     return segment.isalpha() or any(map(_is_letter_or_number, segment))
@@ -162,4 +173,9 @@ def _load():  # type: ignore[no-untyped-def]
         raise MissingExtra(
             "word boundaries need icu4py, which is not installed", "pip install icu4py"
         ) from error
+    from icu4py.breakers import WordBreaker
+
+    # ICU opens a dictionary when its script first comes up, and until then cuts the long vowel mark, which is
+    # of no script, by other rules: a text would be cut otherwise after another. So all are opened at once.
+    list(WordBreaker(_OF_EVERY_DICTIONARY, "en"))
     return icu4py

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vocabkit.audit.figures import Figure, Finding
 from vocabkit.audit.integrity import check_integrity
-from vocabkit.audit.language_encoding import Opening, reuse_tokenizer
+from vocabkit.audit.opened_tokenizers import Opening, reuse_tokenizer
 from vocabkit.audit.reachability import check_reachability
 
 

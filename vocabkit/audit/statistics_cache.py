@@ -1,4 +1,4 @@
-"""Arrays of measured text kept in the user's cache folder, named by what they were measured from.
+"""What was measured of a text, kept in the user's cache folder and named by what it was measured from.
 
 A cache that cannot be read or written is no reason to stop: the text is measured again. Knows nothing of what
 it keeps.
@@ -6,10 +6,10 @@ it keeps.
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vocabkit.core.user_cache import find_user_cache
+
 LIMIT_BYTES = 1 << 30
 """What the cache may hold; the files longest unused go first."""
 
 
-def default_folder() -> Path:
-    """Return where statistics are kept unless told otherwise: the user's cache folder on this system."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "vocabkit" / "statistics"
+def find_cache(given: Path | None = None) -> Path:
+    """Return the folder given, or else where measurements are kept on this system."""
+    return given or find_user_cache("statistics")
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
@@ -46,10 +41,30 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays under a temporary name and rename; does nothing where the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    _write(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+
+
+def load_values(path: Path) -> object:
+    """Return what a JSON file holds, or None where it is absent or damaged."""
+    try:
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+        os.utime(path)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found
+
+
+def save_values(path: Path, values: object) -> None:
+    """Write JSON as `save_arrays` writes arrays."""
+    written = json.dumps(values, ensure_ascii=False)
+    _write(path, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, allow_pickle=False, **arrays)
+        write(temporary)
         temporary.replace(path)
     except OSError:
         with suppress(OSError):
@@ -59,7 +74,12 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 def trim_folder(folder: Path, limit: int = LIMIT_BYTES) -> None:
     """Remove the files longest unused until no more than `limit` bytes are left."""
     try:
-        files = [(path.stat(), path) for path in folder.glob("[!.]*.npz")]
+        files = [
+            (path.stat(), path)
+            for pattern in ("*.npz", "*.json")
+            for path in folder.glob(pattern)
+            if not path.name.startswith(".")
+        ]
     except OSError:
         return
     left = sum(status.st_size for status, _ in files)

@@ -31,8 +31,14 @@ from vocabkit.audit.line_characters import (
     main_scripts,
 )
 from vocabkit.audit.parallel_text import AuditText, fingerprint_lines
-from vocabkit.audit.segmentation import count_types, find_support, name_segmenter
-from vocabkit.audit.statistics_cache import default_folder, load_arrays, save_arrays, trim_folder
+from vocabkit.audit.segmentation import (
+    count_types,
+    find_support,
+    join_types,
+    name_segmenter,
+    split_types,
+)
+from vocabkit.audit.statistics_cache import find_cache, load_arrays, save_arrays, trim_folder
 from vocabkit.core.errors import CorpusError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.scripts import script_names
@@ -41,7 +47,7 @@ from vocabkit.corpus.scheduling import open_executor
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
-_FORMAT = 1
+_FORMAT = 3
 _TABLES = ("unicodedata2", "fonttools", "regex", "icu4py")
 _PER_LINE = ("bytes", "characters", "graphemes", "white_space_words", "digits")
 _POOL_CHARACTERS = 12_000_000
@@ -91,25 +97,22 @@ def measure_text(
     *,
     workers: int | None = None,
     cache: Path | None = None,
+    kept: Mapping[str, TextStatistics] | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, TextStatistics]:
     """Return the statistics of every language of a text, in its order.
 
     Each language is kept in `cache` (default: the user's cache folder) by its content and the versions of
-    the Unicode tables. More than one of `workers` (default: one a core) are spawned processes, so a script
-    needs the usual `if __name__ == "__main__"`. The result is the same for any number of them. Raises
-    `CorpusError` for a lone surrogate, naming language and line; `MissingExtra` where icu4py is absent.
+    the Unicode tables; `kept` is what `load_statistics` found there. More than one of `workers` (default: one
+    a core) are spawned processes, so a script needs the usual `if __name__ == "__main__"`. The result is the
+    same for any number of them. Raises `CorpusError` for a lone surrogate, naming language and line;
+    `MissingExtra` where icu4py is absent.
     """
-    folder = cache if cache is not None else default_folder()
+    folder = find_cache(cache)
+    found = dict(load_statistics(text, cache=cache) if kept is None else kept)
     report = progress or Silent()
     report.start("measuring text", len(text.languages), "languages")
-    paths = {code: folder / f"{_key(text, code)}.npz" for code in text.languages}
-    found: dict[str, TextStatistics] = {}
-    for code, path in paths.items():
-        arrays = load_arrays(path)
-        if arrays is not None:
-            found[code] = _unpack(code, arrays, _weights(text, code))
-            report.advance(1)
+    report.advance(len(found))
     sizes = {
         code: sum(map(len, lines)) for code, lines in text.languages.items() if code not in found
     }
@@ -126,11 +129,22 @@ def measure_text(
             }
             for code, job in jobs.items():
                 found[code] = job.result()
-                save_arrays(paths[code], _pack(found[code]))
+                save_arrays(_path(folder, text, code), _pack(found[code]))
                 report.advance(1)
         trim_folder(folder)
     report.finish()
     return {code: found[code] for code in text.languages}
+
+
+def load_statistics(text: AuditText, *, cache: Path | None = None) -> dict[str, TextStatistics]:
+    """Return the statistics of those languages of a text that are in `cache` (default: the user's)."""
+    folder = find_cache(cache)
+    found = {}
+    for code in text.languages:
+        arrays = load_arrays(_path(folder, text, code))
+        if arrays is not None:
+            found[code] = _unpack(code, arrays, _weights(text, code))
+    return found
 
 
 def measure_language(
@@ -200,12 +214,12 @@ def _weights(text: AuditText, code: str) -> Int64Array | None:
     return None if text.weights is None else text.weights[code]
 
 
-def _key(text: AuditText, code: str) -> str:
-    """Return what a language's statistics depend on, as a digest: its rows, the tables and this format."""
+def _path(folder: Path, text: AuditText, code: str) -> Path:
+    """Return a language's file, named by what its statistics depend on: its rows, the tables, this format."""
     weights = None if text.weights is None else {code: text.weights[code]}
     content = fingerprint_lines({code: text.languages[code]}, weights)
     stamp = f"{_FORMAT} {code} {content} {_name_tables()}"
-    return hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
+    return folder / f"{hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()}.npz"
 
 
 @cache
@@ -218,11 +232,7 @@ def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
     if found.words is not None:
         arrays["words"] = found.words
     arrays["word_type_counts"] = found.word_type_counts
-    # Words hold no NUL (reading removes it) unless given in memory: lengths cut them apart whatever they hold.
-    arrays["word_types"] = _bytes("".join(found.word_types))
-    arrays["word_type_lengths"] = np.fromiter(
-        map(len, found.word_types), np.int32, len(found.word_types)
-    )
+    arrays["word_types"] = _bytes(join_types(found.word_types))
     arrays["points"] = np.fromiter(map(ord, found.characters_seen), np.uint32)
     arrays["point_counts"] = np.fromiter(found.characters_seen.values(), np.int64)
     arrays["nfc_changed"] = np.array([found.nfc_changed], np.int64)
@@ -236,9 +246,7 @@ def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
 def _unpack(
     language: str, arrays: Mapping[str, npt.NDArray[Any]], weights: Int64Array | None
 ) -> TextStatistics:
-    joined = arrays["word_types"].tobytes().decode()
-    ends = np.cumsum(arrays["word_type_lengths"], dtype=np.int64).tolist()
-    types = tuple(joined[a:b] for a, b in zip([0, *ends], ends, strict=False))
+    types = tuple(split_types(arrays["word_types"].tobytes().decode()))
     per_line: dict[str, Int32Array] = {name: arrays[name] for name in _PER_LINE}
     return TextStatistics(
         language,

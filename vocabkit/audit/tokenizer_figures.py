@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vocabkit.audit.aggregation import Spread, aggregate_spread, count_lost, group_languages
-from vocabkit.audit.bootstrap import Resampling, draw_resampling
+from vocabkit.audit.bootstrap import FloatArray, Resampling, draw_resampling
 from vocabkit.audit.comparison import measure_changes
 from vocabkit.audit.composition import (
     Composition,
@@ -22,7 +22,14 @@ from vocabkit.audit.composition import (
 )
 from vocabkit.audit.figures import Figure
 from vocabkit.audit.language_encoding import Encoded
-from vocabkit.audit.metrics import explain_loss, measure_language, share_lost
+from vocabkit.audit.metrics import (
+    Ratio,
+    explain_loss,
+    list_ratios,
+    measure_language,
+    resample_ratios,
+    share_lost,
+)
 from vocabkit.audit.parallel_text import AuditText
 from vocabkit.audit.premiums import (
     Costs,
@@ -152,11 +159,12 @@ def _measure_languages(
     codes = tuple(encoded)
     values = np.full(len(codes), np.nan)
     samples = None
+    resampled = _resample_languages(ground, encoded)
     for place, (code, found) in enumerate(encoded.items()):
         if found.failure is not None:
             continue
         measured = measure_language(
-            name, ground.statistics[code], found, ground.resamplings[code],
+            name, ground.statistics[code], found, resampled.get(code),
             exemplars=ground.exemplars.get(code),
             resamples=ground.settings.resamples, seed=ground.settings.seed,
         )  # fmt: skip
@@ -168,6 +176,22 @@ def _measure_languages(
                 samples = np.full((len(measured.fertility_samples), len(codes)), np.nan)
             samples[:, place] = measured.fertility_samples
     return figures, [Spread("fertility", "tokens a word", codes, values, samples)]
+
+
+def _resample_languages(
+    ground: Ground, encoded: Mapping[str, Encoded]
+) -> dict[str, dict[str, FloatArray]]:
+    """The ratios of every language in every resample, the languages that share resamples together."""
+    shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
+    for code, found in encoded.items():
+        resampling = ground.resamplings[code]
+        if resampling is not None and found.failure is None:
+            _, languages = shared.setdefault(id(resampling), (resampling, {}))
+            languages[code] = list_ratios(ground.statistics[code], found)
+    resampled: dict[str, dict[str, FloatArray]] = {}
+    for resampling, languages in shared.values():
+        resampled |= resample_ratios(languages, resampling)
+    return resampled
 
 
 def _measure_premiums(

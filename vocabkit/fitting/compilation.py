@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+
+from vocabkit.core.user_cache import find_user_cache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,21 +45,12 @@ def cache_folder() -> Path | None:
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(here.glob("*.py")):
         digest.update(path.read_bytes())
-    folder = (Path(given) if given else _user_cache() / "vocabkit" / "kernels") / digest.hexdigest()
+    folder = (Path(given) if given else find_user_cache("kernels")) / digest.hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
-
-
-def _user_cache() -> Path:
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
 
 
 class Workers:

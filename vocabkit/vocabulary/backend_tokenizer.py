@@ -16,6 +16,7 @@ from vocabkit.vocabulary.byte_alphabet import BYTE_ALPHABET, BYTE_LETTERS
 from vocabkit.vocabulary.reserved_text import is_unused_name
 from vocabkit.vocabulary.tokenizer_protocol import (
     HINT,
+    Flat,
     Int32Array,
     Int64Array,
     Style,
@@ -143,17 +144,24 @@ class BackendTokenizer:
             found = found.removeprefix(" ") if prepends else found
         return None if found == text else found
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
-        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+    def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         listed = list(texts)
-        found = encode_checked(
+        found: list[tokenizers.Encoding] = encode_checked(
             listed, lambda: self._backend.encode_batch_fast(listed, add_special_tokens=False)
         )
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+        return found
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in self._encode(texts)]
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
         """The ids of all texts in a row, and how many each has."""
-        return flatten(self.encode_batch(texts))
+        return flatten([encoding.ids for encoding in self._encode(texts)])
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has."""
+        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
 
     @cached_property
     def _unknown(self) -> int | None:
@@ -185,15 +193,16 @@ class BackendTokenizer:
             bare.normalizer = tokenizers.normalizers.Sequence([])
         return bare
 
-    def unknown_characters(self, texts: Sequence[str]) -> list[int]:
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
         """The characters under unknown tokens, or without a token; only texts with such are encoded twice."""
         if self._drops:
             return [self._count_dropped(text) for text in texts]
         counts = [0] * len(texts)
         if self._unknown is None:
             return counts
-        parts = self.encode_batch(texts)
-        places = [place for place, ids in enumerate(parts) if (ids == self._unknown).any()]
+        ids, lengths = encoded or self.encode_flat(texts)
+        owners = np.repeat(np.arange(len(texts)), lengths)
+        places = np.unique(owners[ids == self._unknown]).tolist()
         normalizer = self._backend.normalizer
         normalized = [
             texts[place] if normalizer is None else normalizer.normalize_str(texts[place])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from vocabkit.core.errors import TokenizerError
 from vocabkit.vocabulary.split_patterns import PATTERNS, find_pattern
 from vocabkit.vocabulary.tokenizer_protocol import (
     HINT,
+    Flat,
     Int32Array,
     Int64Array,
     Style,
@@ -29,6 +30,7 @@ from vocabkit.vocabulary.tokenizer_protocol import (
     check_surrogates,
     find_inexactness,
     first_line,
+    flatten,
     join_bytes,
 )
 from vocabkit.vocabulary.vocabulary import Kind
@@ -88,34 +90,34 @@ class TiktokenTokenizer:
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
         """The ids of all texts in a row, and how many each has."""
-        found = self._encode(texts)
-        lengths = np.fromiter(map(len, found), np.int64, len(found))
-        ids = np.fromiter(chain.from_iterable(found), np.int32, int(lengths.sum()))
+        ids, lengths = flatten(list(self._encode(texts)))
         return ids + np.int32(self._specials), lengths
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has."""
+        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """The ranks of each text, one after the other: a list held makes the next ones slower to come."""
         listed = list(texts)
         # tiktoken would write U+FFFD for a lone surrogate without a word.
         try:
             "".join(listed).encode()
         except UnicodeEncodeError:
             check_surrogates(listed)
-        encode = self._encoding.encode_ordinary
-        found: list[list[int]] = []
+        left = iter(listed)
         try:
-            for text in listed:
-                found.append(encode(text))
+            yield from map(self._encoding.encode_ordinary, left)
         except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            place = len(found)
+            place = len(listed) - length_hint(left) - 1
             raise TokenizerError(
                 f"text {place} ({len(listed[place]):,} characters): {first_line(error)}",
                 hint="break the text into lines",
             ) from error
-        return found
 
-    def unknown_characters(self, texts: Sequence[str]) -> list[int]:
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
         """Zeros: every byte has a token."""
         return [0] * len(texts)
 

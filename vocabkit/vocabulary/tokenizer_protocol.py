@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from vocabkit.vocabulary.vocabulary import Kind
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
+Flat = tuple[Int32Array, Int64Array]
 Style = Literal["sentencepiece", "byte-level", "wordpiece"]
 # What an id that stands for no known text decodes to.
 UNKNOWN_BYTES = "\ufffd".encode()
@@ -67,10 +69,14 @@ class Tokenizer(Protocol):
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
         """The ids of all texts in a row, int32, and how many each text has, int64[texts]."""
 
-    def unknown_characters(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has, int64[texts], without keeping them. Raises as `encode_batch` does."""
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
         """How many characters of each text, as normalised, are lost in unknown tokens or dropped.
 
-        White space is not counted: it is lost only with what stands beside it.
+        `encoded` is what `encode_flat` says of the texts, where that is at hand. White space is not counted:
+        it is lost only with what stands beside it.
         """
 
     def count_chunks(self, text: str) -> int:
@@ -110,10 +116,10 @@ def check_surrogates(texts: Sequence[str], cause: BaseException | None = None) -
             ) from cause
 
 
-def flatten(parts: Sequence[Int32Array]) -> tuple[Int32Array, Int64Array]:
-    """Arrays of ids as one, with their lengths."""
+def flatten(parts: Sequence[Sequence[int]]) -> tuple[Int32Array, Int64Array]:
+    """Lists of ids as one array, with their lengths."""
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    return np.concatenate([np.zeros(0, np.int32), *parts]), lengths
+    return np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum())), lengths
 
 
 def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix: bool) -> bytes:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vocabkit.core.errors import TokenizerError
+from vocabkit.core.errors import TokenizerError, VocabkitError
+from vocabkit.core.languages import resolve_code
 from vocabkit.vocabulary.backend_tokenizer import BackendTokenizer
 from vocabkit.vocabulary.byte_level_format import PAIRS, read_pair
 from vocabkit.vocabulary.gguf_fields import MAGIC
 from vocabkit.vocabulary.gguf_format import read_gguf
+from vocabkit.vocabulary.routing import SHARED, block_languages, route_vocabulary
+from vocabkit.vocabulary.sentencepiece_format import write_model
 from vocabkit.vocabulary.sentencepiece_tokenizer import SentencePieceTokenizer
 from vocabkit.vocabulary.tiktoken_ranks import (
     TiktokenTokenizer,
@@ -31,6 +34,7 @@ from vocabkit.vocabulary.tokenizer_protocol import (
     Style,
     Tokenizer,
 )
+from vocabkit.vocabulary.vocabulary import Vocabulary
 
 __all__ = [
     "UNKNOWN_BYTES",
@@ -41,7 +45,10 @@ __all__ = [
     "Style",
     "TiktokenTokenizer",
     "Tokenizer",
+    "find_file",
+    "open_route",
     "open_tokenizer",
+    "takes_pattern",
 ]
 
 # The names looked for in a folder, in this order, before a sole file of one of the suffixes.
@@ -56,9 +63,7 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     the vocabulary in a GGUF file. `pattern` names how text is split (see `split_patterns`) where the file
     does not say. Raises TokenizerError naming the file.
     """
-    target = Path(path)
-    if target.is_dir():
-        return open_tokenizer(_find_file(target), pattern)
+    target = find_file(path)
     if not target.is_file():
         raise TokenizerError(f"{target}: no such file or folder", HINT)
     with target.open("rb") as file:
@@ -72,7 +77,39 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     return SentencePieceTokenizer.read(target)
 
 
-def _find_file(folder: Path) -> Path:
+def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
+    """Read a folder that `vocabkit fit` wrote as a language sees it: with the shared block and its own.
+
+    `code` may be short, or `shared` for the languages without a block. Raises TokenizerError where there are
+    no blocks, or none of that language.
+    """
+    vocabulary = Vocabulary.load(path)
+    try:
+        names = block_languages(vocabulary)
+        block = SHARED if code == SHARED else resolve_code(code, names)
+    except VocabkitError as error:
+        hint = f"a language without a block is encoded as {SHARED!r}"
+        if isinstance(error, TokenizerError):
+            hint = error.hint or hint
+        raise TokenizerError(f"{path}: no route for {code!r}: {error.message}", hint) from error
+    routed = route_vocabulary(vocabulary, block)
+    return SentencePieceTokenizer(str(find_file(path)), routed, write_model(routed))
+
+
+def takes_pattern(path: str | Path) -> bool:
+    """Whether how text is split can be named for a tokenizer: ranks, GPT-2's two files, and GGUF."""
+    target = find_file(path)
+    with target.open("rb") as file:
+        head = file.read(4096)
+    paired = any(target.name == one and target.with_name(two).is_file() for one, two in PAIRS)
+    return paired or head.startswith(MAGIC) or is_ranks(head)
+
+
+def find_file(path: str | Path) -> Path:
+    """The file to read: the path itself, or a folder's tokenizer. Raises TokenizerError when it has none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
     for name in _NAMES:
         if (folder / name).is_file():
             return folder / name
