@@ -19,7 +19,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.runtime ## sample, count and fit on real text in 40 languages, offline; prints tokens per word
+demo: $(VENV)/.runtime ## sample, count, fit four vocabularies and audit them on real text in 40 languages, offline
 	@$(BIN)/vocabkit demo --output $(DEMO) --force
 
 test: $(VENV)/.development ## the tests but the slow ones
@@ -46,6 +46,10 @@ bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORP
 	$(BIN)/vocabkit fit shared-250k --counts build/bench/counts --output build/bench/tok --force --quiet >/dev/null
 	$(BIN)/python benchmarks/export.py build/bench/tok
 	$(BIN)/python benchmarks/fit.py --peers 1M
+	$(BIN)/python benchmarks/audit.py build/bench/tok/tokenizer.model
+	$(BIN)/python benchmarks/bpe.py
+	$(BIN)/python benchmarks/allocation.py build/bench/allocation
+	$(BIN)/python benchmarks/blocks.py build/bench/blocks
 	$(BIN)/python benchmarks/large.py build/bench/counts
 
 notebooks: $(VENV)/.development ## build every notebook from its source and execute it
