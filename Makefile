@@ -50,6 +50,7 @@ bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORP
 	$(BIN)/python benchmarks/bpe.py
 	$(BIN)/python benchmarks/allocation.py build/bench/allocation
 	$(BIN)/python benchmarks/blocks.py build/bench/blocks
+	$(BIN)/python benchmarks/extend.py build/bench/extend
 	$(BIN)/python benchmarks/large.py build/bench/counts
 
 notebooks: $(VENV)/.development ## build every notebook from its source and execute it
@@ -90,5 +91,5 @@ $(VENV)/.runtime: $(VENV)/.made $(INSTALL_INPUTS)
 
 $(VENV)/.development: $(VENV)/.made $(INSTALL_INPUTS)
 	@echo "installing vocabkit and its development tools into $(VENV)"
-	@$(PIP) --editable '.[sample,hf,plots,notebooks,docs,dev]'
+	@$(PIP) --editable '.[sample,torch,hf,plots,notebooks,docs,dev]'
 	@touch $(VENV)/.runtime $@

@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from . import allocate, audit, compare, count, demo, diff, fit, merge, presets, sample, show
+from . import (
+    allocate,
+    audit,
+    compare,
+    compare_init,
+    count,
+    demo,
+    diff,
+    extend,
+    fit,
+    merge,
+    presets,
+    sample,
+    show,
+    undo,
+    verify,
+)
 from .boundary import Boundary
 
 app = typer.Typer(
@@ -27,6 +43,10 @@ app.command("diff")(diff.run)
 app.command("audit")(audit.run)
 app.command("compare")(compare.run)
 app.command("allocate")(allocate.run)
+app.command("extend")(extend.run)
+app.command("compare-init")(compare_init.run)
+app.command("verify")(verify.run)
+app.command("undo")(undo.run)
 app.add_typer(presets.app, name="presets")
 app.command("demo")(demo.run)
 

@@ -34,15 +34,15 @@ STRANGERS = {("extension", "pretraining"), ("pretraining", "extension")}
 HOMES = {
     "torch": (
         "extension/torch_checkpoint.py",
-        "extension/initializers.py",
-        "extension/compare_init.py",
+        "extension/distill.py",
+        "extension/language_model.py",
+        "extension/line_scores.py",
         "extension/verify.py",
         "pretraining/",
     ),
     "transformers": (
         "extension/verify.py",
-        "extension/compare_init.py",
-        "extension/initializers.py",
+        "extension/language_model.py",
     ),
     "numba": ("fitting/",),
     "matplotlib": ("allocation/",),

@@ -1,0 +1,50 @@
+"""`vocabkit verify`: proof that an extended checkpoint is right."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Format, Quiet
+from .output import show_note, show_rows
+
+
+def run(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")
+    ],
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", metavar="FILE", help="Old text to compare logits on; 8 lines."),
+    ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option("--original", metavar="DIR", help="The model extended; else it is undone."),
+    ] = None,
+    reload: Annotated[
+        bool | None,
+        typer.Option(
+            "--reload/--no-reload", help="Load both models; where transformers is, by default."
+        ),
+    ] = None,
+    output: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Check that an extended checkpoint is right.
+
+    Looks at files, tensors, ids and rows, and whether logits of old tokens are as they were. Exits
+    with 1 when a check fails.
+
+    Example: vocabkit verify xlmr-ext/
+    """
+    from vocabkit.extension.row_making import read_lines
+    from vocabkit.extension.verify import verify_extension
+
+    checks = verify_extension(folder, reload=reload, lines=read_lines(text), original=original)
+    show_rows(checks, output, "verify")
+    failed = [check for check in checks if check.state == "failed"]
+    for check in failed:
+        show_note(f"failed: {check.name}: {check.detail}")
+    if failed:
+        raise typer.Exit(1)
+    show_note(f"{folder}: nothing failed in {len(checks)} checks", quiet)

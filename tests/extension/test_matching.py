@@ -1,0 +1,123 @@
+"""Tokens of two vocabularies matched by surface, across spellings of a space, and special ones by role."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tests.extension.tiny_models import OLD, write_tokenizer
+from vocabkit.core.errors import TokenizerError
+from vocabkit.extension.matching import match_tokenizers, new_ids
+from vocabkit.extension.plan_types import RowPlan
+from vocabkit.extension.tokenizer_source import TokenizerSource, open_source
+from vocabkit.vocabulary.byte_alphabet import BYTE_LETTERS
+
+
+def write_byte_level(folder: Path, words: list[str]) -> TokenizerSource:
+    """A byte-level BPE whose tokens are the bytes and some words, `Ġ` for a space."""
+    folder.mkdir()
+    letters = [BYTE_LETTERS[byte] for byte in range(256)]
+    names = ["<|end|>", *letters, *words]
+    merges: list[tuple[str, str]] = []
+    backend = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|end|>"])
+    backend.save(str(folder / "tokenizer.json"))
+    return open_source(folder)
+
+
+def write_word_pieces(folder: Path) -> TokenizerSource:
+    folder.mkdir()
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "[unused1]",
+        "the",
+        "cat",
+        "##s",
+        "##ing",
+    ]
+    backend = Tokenizer(models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens(names[:5])
+    backend.save(str(folder / "tokenizer.json"))
+    roles = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    settings = {f"{role}_token": text for role, text in roles.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return open_source(folder)
+
+
+def test_three_spellings_of_a_space_are_one(tmp_path: Path) -> None:
+    pieces = write_tokenizer(tmp_path / "t")
+    new = open_source(pieces)
+    levels = write_byte_level(tmp_path / "b", ["Ġthe", "ing", "the"])
+    mode, plan, _ = match_tokenizers(levels, new, levels.size)
+    assert mode == "replace"
+    kept = {OLD[place]: old for place, old in enumerate(plan.kept.tolist())}
+    assert kept["▁the"] == 257
+    assert kept["ing"] == 258
+    assert kept["a"] == 1 + ord("a")
+    words = write_word_pieces(tmp_path / "w")
+    _, plan, _ = match_tokenizers(words, new, words.size)
+    kept = {OLD[place]: old for place, old in enumerate(plan.kept.tolist())}
+    assert kept["▁the"] == 6
+    assert kept["▁cat"] == 7
+    assert kept["ing"] == 9
+    assert kept["s"] == 8
+
+
+def test_special_tokens_are_matched_by_role_and_kept_out_of_statistics(tmp_path: Path) -> None:
+    new = open_source(write_tokenizer(tmp_path / "t"))
+    words = write_word_pieces(tmp_path / "w")
+    _, plan, _ = match_tokenizers(words, new, 12)
+    kept = {OLD[place]: old for place, old in enumerate(plan.kept.tolist())}
+    assert [kept[name] for name in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")] == [2, 0, 3, 1, 4]
+    assert plan.special[:5].all()
+    assert not plan.old_used[:6].any()  # specials, [unused1]
+    assert plan.old_used[6:10].all()
+    assert plan.padding.tolist() == [False] * 10 + [True] * 2
+
+
+def test_the_same_tokenizer_changes_nothing(tmp_path: Path) -> None:
+    source = open_source(write_tokenizer(tmp_path / "t"))
+    mode, plan, coverage = match_tokenizers(source, source, source.size)
+    assert mode == "extend"
+    np.testing.assert_array_equal(plan.kept, np.arange(source.size))
+    assert coverage.dropped == coverage.approximated == coverage.remapped == 0
+
+
+@given(kept=st.lists(st.integers(-1, 9), max_size=20))
+def test_new_ids_point_back_to_the_same_row(kept: list[int]) -> None:
+    rows = np.array(kept, np.int64)
+    size = len(kept)
+    none = np.zeros(size, np.bool_)
+    old = np.zeros(10, np.bool_)
+    found = new_ids(RowPlan(10, size, rows, (None,) * size, none, old, old))
+    for index, place in enumerate(found.tolist()):
+        assert place == -1 if index not in kept else kept[place] == index
+        if index < size and kept[index] == index:
+            assert place == index
+
+
+def test_a_lone_model_that_counts_otherwise_is_refused(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    text = ["the cat sat on the mat", "a dog ran over the hill"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text), model_prefix=str(tmp_path / "spiece"), vocab_size=40,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "spiece.vocab").unlink()
+    with pytest.raises(TokenizerError, match="numbers its pieces differently"):
+        open_source(tmp_path, "xlm-roberta")
+    assert open_source(tmp_path, "llama").size > 20

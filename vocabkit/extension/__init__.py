@@ -1,0 +1,1 @@
+"""A checkpoint given another vocabulary: rows kept, moved, made and written, and all of it undone."""

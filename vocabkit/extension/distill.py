@@ -1,0 +1,239 @@
+"""A few steps of training for new rows alone: the model keeps every other parameter, to the bit.
+
+The model reads a line as the old tokenizer cuts it; with the new rows it should come to the same states where
+both cuts meet, and predict a new token where its first letters begin. Nothing else is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vocabkit.core.errors import ConfigError
+from vocabkit.extension.context import Context, list_new
+from vocabkit.extension.language_model import LanguageModel, load_model
+from vocabkit.extension.plan_types import FloatArray, Int64Array, RowPlan
+from vocabkit.extension.segmentation_overlap import cut_lines
+
+# Against the states' loss, which is a share of their length and below 1, a nat is worth this much.
+_NAT = 0.1
+_POSITIONS = 4_096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """A line in both cuts, and where they meet: state `old_at[i]` should be state `new_at[i]`.
+
+    `fed` are the old ids to feed for the new cut, `places` which row to be made stands there instead, or -1.
+    `targets` are (position of the state before, place of the new token).
+    """
+
+    old_ids: Int64Array
+    fed: Int64Array
+    places: Int64Array
+    old_at: Int64Array
+    new_at: Int64Array
+    targets: Int64Array
+
+
+def distill_rows(
+    plan: RowPlan, rows: FloatArray, start: FloatArray, context: Context
+) -> tuple[FloatArray, str]:
+    """Train the rows for `steps` (32) batches of `batch` (8) lines of at most `length` (32) old tokens.
+
+    Input rows minimise mean ‖h' − h‖² ÷ ‖h‖² over the positions where both cuts end a token and a new one
+    came before, h and h' being last-layer states (token distillation, Dobler et al. 2025); output rows the
+    cross-entropy of new and old tokens after the old cut's states; tied rows both, the latter times 0.1. Adam
+    moves by `rate` (0.1) of the old rows' standard deviation, falling to 0. Returns the rows and a note.
+    """
+    if context.model is None or context.new_tokenizer is None:
+        raise ConfigError("distill needs the model's folder and the new tokenizer")
+    opened = load_model(context.model)
+    if context.role != "input" and opened.head is None:
+        raise ConfigError(f"{context.model}: has no head to distill output rows for")
+    steps, batch = context.whole("steps", 32), context.whole("batch", 8)
+    pairs = _collect(plan, context, opened, context.whole("length", 32, 4))
+    if not pairs:
+        return start.copy(), "no line of the text has a new token: rows are as they started"
+    order = context.generator().permutation(len(pairs))
+    chosen = [pairs[order[i % len(pairs)]] for i in range(steps * batch)]
+    batches = [chosen[i : i + batch] for i in range(0, len(chosen), batch)]
+    spread = float(np.std(rows[plan.old_used[: len(rows)]])) or 1.0
+    trainer = _Trainer(opened, rows, start, context, spread)
+    found, first, last = trainer.train(batches)
+    if not np.isfinite(found).all():
+        raise ConfigError("distill: the rows diverged", "a smaller rate, as distill:rate=0.02")
+    touched = len({int(p) for one in chosen for p in one.places if p >= 0})
+    seen = len(set(map(id, chosen)))
+    note = f"{touched:_} of {len(start):_} rows in {seen:_} lines; loss {first:.3g} to {last:.3g}"
+    return found, note
+
+
+class _Trainer:
+    """The rows in training, and the model that stays as it is."""
+
+    def __init__(
+        self,
+        opened: LanguageModel,
+        rows: FloatArray,
+        start: FloatArray,
+        context: Context,
+        spread: float,
+    ) -> None:
+        import torch
+
+        self.torch = torch
+        self.model, self.role, self.progress = opened.model, context.role, context.progress
+        self.rows = torch.nn.Parameter(torch.from_numpy(start.copy()))
+        self.rate = context.option("rate", 0.1) * spread
+        self.base = getattr(self.model, self.model.base_model_prefix, self.model)
+        self.is_causal = opened.kind == "causal"
+        self.head = torch.from_numpy(np.array(rows)) if context.role != "input" else None
+        bias = opened.output_bias
+        self.bias = 0.0 if bias is None else float(bias.mean())
+        self.old_bias = 0.0 if bias is None else torch.from_numpy(bias.copy())
+        self.places: Any = None
+        embedding = self.model.get_input_embeddings()
+        is_scaled = "Scaled" in type(embedding).__name__
+        self.scale = getattr(embedding, "embed_scale", 1.0) if is_scaled else 1.0
+        embedding.register_forward_hook(self._put_rows)
+
+    def train(self, batches: Sequence[Sequence[_Pair]]) -> tuple[FloatArray, float, float]:
+        """Return the rows, and the mean loss over the first and the last eighth of the steps."""
+        torch = self.torch
+        optimizer = torch.optim.Adam([self.rows], lr=self.rate)
+        losses: list[float] = []
+        self.progress.start("Distilling", len(batches), "steps")
+        for step, batch in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * (1 - step / len(batches))
+            loss = self._measure(batch)
+            if loss.requires_grad:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            losses.append(float(loss.detach()))
+            self.progress.advance(1)
+        self.progress.finish()
+        few = max(len(losses) // 8, 1)
+        found = self.rows.detach().numpy().copy()
+        return found, float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
+
+    def _measure(self, batch: Sequence[_Pair]) -> Any:
+        torch = self.torch
+        with torch.no_grad():
+            old = self._run([pair.old_ids for pair in batch])
+        loss = torch.zeros(())
+        if self.role != "output":
+            states = self._run([pair.fed for pair in batch], [pair.places for pair in batch])
+            teacher = torch.cat([old[i, p.old_at] for i, p in enumerate(batch)])
+            student = torch.cat([states[i, p.new_at] for i, p in enumerate(batch)])
+            if len(teacher):
+                size = teacher.square().sum(1).mean().clamp_min(1e-12)
+                loss = loss + (student - teacher).square().sum(1).mean() / size
+        if self.role != "input":
+            spent = self._predict(old, batch)
+            loss = loss + (spent if self.role == "output" else _NAT * spent)
+        return loss
+
+    def _predict(self, old: Any, batch: Sequence[_Pair]) -> Any:
+        """Mean −log p of what follows in the new cut, and of old tokens, which new rows must not displace."""
+        torch = self.torch
+        states, wanted, rivals = [], [], []
+        for i, pair in enumerate(batch):
+            states.append(old[i, pair.targets[:, 0]])
+            wanted.append(torch.from_numpy(pair.targets[:, 1]))
+            rivals.append(torch.from_numpy(pair.targets[:, 2]))
+        if self.head is None or not sum(map(len, wanted)):
+            return torch.zeros(())
+        state, place, rival = torch.cat(states), torch.cat(wanted), torch.cat(rivals)
+        state, place, rival = state[:_POSITIONS], place[:_POSITIONS], rival[:_POSITIONS]
+        with torch.no_grad():
+            logits = state @ self.head.T + self.old_bias
+            total, own = logits.logsumexp(1), logits.gather(1, rival.clamp_min(0)[:, None])[:, 0]
+        fresh = state @ self.rows.T + self.bias
+        norm = torch.logaddexp(total, fresh.logsumexp(1))
+        told = fresh.gather(1, place.clamp_min(0)[:, None])[:, 0]
+        return (norm - torch.where(place >= 0, told, own)).mean()
+
+    def _run(self, ids: Sequence[Int64Array], places: Sequence[Int64Array] | None = None) -> Any:
+        """The last layer's states. `places` are put over the ids by the hook on the embedding."""
+        torch = self.torch
+        width = max(map(len, ids))
+        fed, seen = np.zeros((len(ids), width), np.int64), np.zeros((len(ids), width), np.int64)
+        put = np.full((len(ids), width), -1, np.int64)
+        for row, line in enumerate(ids):
+            fed[row, : len(line)], seen[row, : len(line)] = line, 1
+            if places is not None:
+                put[row, : len(line)] = places[row]
+        self.places = torch.from_numpy(put) if places is not None else None
+        found = self.base(input_ids=torch.from_numpy(fed), attention_mask=torch.from_numpy(seen))
+        self.places = None
+        return found[0]
+
+    def _put_rows(self, module: Any, given: Any, output: Any) -> Any:
+        if self.places is None:
+            return output
+        rows = self.rows[self.places.clamp_min(0)] * self.scale
+        return self.torch.where((self.places >= 0)[:, :, None], rows, output)
+
+
+def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int) -> list[_Pair]:
+    """The lines of the context's text that have a token to be made, cut where both cuts meet."""
+    assert context.new_tokenizer is not None
+    place = np.full(plan.new_size, -1, np.int64)
+    place[list_new(plan)] = np.arange(len(list_new(plan)))
+    begin = opened.model.config.bos_token_id if opened.kind == "causal" else None
+    head = np.array([begin] if isinstance(begin, int) else [], np.int64)
+    found: list[_Pair] = []
+    for cuts in cut_lines(
+        context.lines, context.old_tokenizer, context.new_tokenizer, plan.old_size, plan.new_size
+    ):
+        limit = cuts.old_stops[min(length, len(cuts.old_stops)) - 1] if len(cuts.old_stops) else 0
+        meet, old_at, new_at = np.intersect1d(
+            cuts.old_stops, cuts.new_stops, assume_unique=False, return_indices=True
+        )
+        inside = meet <= limit
+        meet, old_at, new_at = meet[inside], old_at[inside], new_at[inside]
+        if not len(meet):
+            continue
+        old_ids, new_ids = cuts.old_ids[: old_at[-1] + 1], cuts.new_ids[: new_at[-1] + 1]
+        places = place[new_ids]
+        if (places < 0).all():
+            continue
+        first = int(np.flatnonzero(places >= 0)[0])
+        after = new_at >= first if opened.kind == "causal" else np.ones(len(meet), bool)
+        shift = len(head)
+        found.append(
+            _Pair(
+                np.concatenate([head, old_ids]),
+                np.concatenate([head, np.maximum(plan.kept[new_ids], 0)]),
+                np.concatenate([np.full(shift, -1, np.int64), places]),
+                old_at[after] + shift,
+                new_at[after] + shift,
+                _list_targets(plan, new_ids, places, new_at, old_at, shift),
+            )
+        )
+    return found
+
+
+def _list_targets(
+    plan: RowPlan,
+    new_ids: Int64Array,
+    places: Int64Array,
+    new_at: Int64Array,
+    old_at: Int64Array,
+    shift: int,
+) -> Int64Array:
+    """(Old position of the state before, place of a new token or -1, id of an old token or -1)."""
+    state_before = np.full(len(new_ids) + 1, -1, np.int64)
+    state_before[new_at + 1] = old_at + shift
+    if shift:
+        state_before[0] = shift - 1
+    told = state_before[: len(new_ids)]
+    kept = np.where(places >= 0, -1, plan.kept[new_ids])
+    sound = (told >= 0) & ((places >= 0) | (kept >= 0))
+    return np.stack([told[sound], places[sound], kept[sound]], axis=1)

@@ -1,0 +1,341 @@
+"""What an extension will do, worked out before anything is made: tensors, rows, files, sizes.
+
+It reads headers, tokenizers and configurations, and the vocabulary matrices only to see which are tied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vocabkit.core.errors import VocabkitError
+from vocabkit.extension.checkpoint import Checkpoint, open_checkpoint, read_json
+from vocabkit.extension.errors import CheckpointError
+from vocabkit.extension.id_files import (
+    IdMap,
+    change_configuration,
+    list_tokenizer_files,
+    make_tokenizer_files,
+)
+from vocabkit.extension.initializers import choose_methods
+from vocabkit.extension.matching import Coverage, Mode, match_tokenizers, new_ids
+from vocabkit.extension.number_formats import SIZES
+from vocabkit.extension.plan_types import RowPlan
+from vocabkit.extension.receipt import RECEIPT
+from vocabkit.extension.tokenizer_source import TokenizerSource, dump_json, open_source
+from vocabkit.extension.vocabulary_tensors import (
+    VocabularyTensor,
+    VocabularyTensors,
+    find_vocabulary_tensors,
+    new_head,
+)
+
+__all__ = ["ExtensionPlan", "Group", "Options", "new_shape", "plan_extension"]
+
+# Other forms of the same weights or optimiser state: right for the old vocabulary alone.
+_STALE = (
+    "*.onnx", "*.onnx_data", "*.gguf", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel", "openvino_*",
+    "optimizer.pt", "optimizer.bin", "consolidated.*.pth",
+)  # fmt: skip
+# In the model's own folder only: sentence-transformers keeps further layers in folders below.
+_STALE_WEIGHTS = ("*.bin", "*.bin.index.json", "*.safetensors", "*.safetensors.index.json")
+_SKIPPED = (RECEIPT, ".git", ".cache", "manifest.json", ".gitattributes")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller chooses. Methods are names of `initializers.METHODS`; None means the default."""
+
+    init_input: str | None = None
+    init_output: str | None = None
+    init_bias: str = "mean"
+    untie: bool = False
+    donor: Path | None = None
+    text: Path | None = None
+    multiple: int | None = None
+    link: bool = False
+    seed: int = 0
+    old_tokenizer: Path | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tensors that get equal rows, what they are for, and how their new rows are made."""
+
+    role: str
+    method: str
+    tensors: tuple[VocabularyTensor, ...]
+
+    @property
+    def first(self) -> VocabularyTensor:
+        """The tensor whose old rows are read."""
+        return self.tensors[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtensionPlan:
+    """All that `extend_checkpoint` will do.
+
+    `head` names the output matrix that untying adds. `written` are small files by name with their new
+    bytes, `shards` the files of weights that are rewritten; `copied` stay as they are, `removed` (stale
+    tokenizer files) and `left_out` (other forms of the weights) are not taken along.
+    """
+
+    checkpoint: Checkpoint
+    found: VocabularyTensors
+    old: TokenizerSource
+    new: TokenizerSource
+    options: Options
+    mode: Mode
+    rows: RowPlan
+    coverage: Coverage
+    groups: tuple[Group, ...]
+    head: str | None
+    shards: tuple[str, ...]
+    written: Mapping[str, bytes]
+    copied: tuple[str, ...]
+    removed: tuple[str, ...]
+    left_out: tuple[str, ...]
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def tensor_size(self) -> int:
+        """Bytes of all tensors after the extension."""
+        grown = sum(
+            _new_size(item, self.rows.new_size) - item.tensor.size for item in self.found.found
+        )
+        return self.checkpoint.total_size + grown + self._head_size
+
+    @property
+    def new_parameters(self) -> int:
+        """Elements of all tensors after the extension."""
+        grown = sum(item.width * (self.rows.new_size - item.rows) for item in self.found.found)
+        head = self.found.input.width * self.rows.new_size if self.head else 0
+        return self.checkpoint.parameters + grown + head
+
+    @property
+    def _head_size(self) -> int:
+        return _new_size(self.found.input, self.rows.new_size) if self.head else 0
+
+    @property
+    def written_size(self) -> int:
+        """Bytes of the files of weights that are rewritten."""
+        size = sum(
+            item.size for item in self.checkpoint.tensors.values() if item.shard in self.shards
+        )
+        return size + self.tensor_size - self.checkpoint.total_size
+
+    @property
+    def disk_size(self) -> int:
+        """Bytes the output needs on disk, at most."""
+        kept = (
+            0
+            if self.options.link
+            else sum(_file_size(self.checkpoint.root / n) for n in self.copied)
+        )
+        dropped = sum(
+            item.tensor.size // item.rows * self.coverage.dropped for item in self.found.found
+        )
+        return self.written_size + kept + dropped + sum(map(len, self.written.values())) * 2
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes beyond the imports, about: new rows of every group, the largest old matrix as float32."""
+        made = self.coverage.approximated + self.coverage.unwritten
+        rows = sum(group.first.width * made * 4 for group in self.groups)
+        largest = max(group.first.width * group.first.rows * 4 for group in self.groups)
+        return rows + largest + (64 << 20)
+
+
+def plan_extension(
+    model: str | Path, tokenizer: str | Path, options: Options | None = None
+) -> ExtensionPlan:
+    """Work out what giving `model` the vocabulary of `tokenizer` means.
+
+    Raises CheckpointError and TokenizerError for what cannot be done, or not without being told more.
+    """
+    chosen = options or Options()
+    checkpoint = open_checkpoint(model)
+    old = _open_old(checkpoint, chosen)
+    new = open_source(tokenizer)
+    found = find_vocabulary_tensors(checkpoint, old.size, chosen.tensors)
+    mode, rows, coverage = match_tokenizers(old, new, found.rows, chosen.multiple)
+    head = new_head(checkpoint) if chosen.untie and found.tied == "alias" else None
+    if chosen.untie and found.tied == "untied":
+        raise CheckpointError(f"{checkpoint.root}: is untied already", "leave --untie out")
+    groups = _make_groups(checkpoint, found, chosen, head)
+    warnings = list(found.warnings)
+    back = new_ids(rows).tolist()
+    moves = IdMap(
+        {index: None if place < 0 else place for index, place in enumerate(back)},
+        rows.old_size,
+        rows.new_size,
+    )
+    written = _change_configurations(checkpoint, moves, untie=chosen.untie)
+    if not checkpoint.plain or new.has_content:
+        files, notes = make_tokenizer_files(old, new, moves.ids)
+        written |= files
+        moves.changes += notes
+    shards = _find_shards(checkpoint, found, head)
+    copied, removed, left_out = _sort_files(checkpoint, shards, written, Path(model).is_file())
+    warnings += moves.losses
+    if left_out:
+        warnings.append(
+            f"left out, being right for the old vocabulary alone: {', '.join(left_out)}"
+        )
+    if (checkpoint.root / RECEIPT).is_dir() and not checkpoint.plain:
+        warnings.append("the receipt of an earlier extension is not carried over")
+    warnings += [
+        f"{file.path.name} holds optimiser state of the old vocabulary's shapes"
+        for file in checkpoint.torch_files.values()
+        if file.has_optimizer
+    ]
+    plan = ExtensionPlan(
+        checkpoint, found, old, new, chosen, mode, rows, coverage, groups, head, shards, {},
+        copied, removed, left_out, tuple(moves.changes), tuple(warnings),
+    )  # fmt: skip
+    written |= _change_index(plan)
+    return replace(plan, written=dict(sorted(written.items())))
+
+
+def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
+    if options.old_tokenizer is not None:
+        return open_source(options.old_tokenizer)
+    if checkpoint.config is None:
+        raise CheckpointError(
+            f"{checkpoint.root}: a plain file says nothing of its tokenizer",
+            "name it: --old-tokenizer PATH",
+        )
+    try:
+        return open_source(checkpoint.root, checkpoint.model_type)
+    except VocabkitError as error:
+        raise CheckpointError(
+            f"{checkpoint.root}: the model's own tokenizer cannot be read: {error.message}",
+            "name it: --old-tokenizer PATH; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) "
+            "writes a tokenizer.json",
+        ) from error
+
+
+def _make_groups(
+    checkpoint: Checkpoint, found: VocabularyTensors, options: Options, head: str | None
+) -> tuple[Group, ...]:
+    tied = found.tied != "untied" and not options.untie
+    names = choose_methods(tied=tied, has_donor=options.donor is not None)
+    inputs = options.init_input or names[0]
+    outputs = options.init_output or (inputs if tied else names[1])
+    said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
+    if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
+        raise CheckpointError(
+            f"{checkpoint.root}: input and output are one matrix: --init-output {outputs} would differ "
+            f"from --init-input {inputs}",
+            "--untie gives the output a matrix of its own",
+        )
+    groups: list[Group] = []
+    for items in found.groups().values():
+        roles = {item.role for item in items}
+        ins = tuple(item for item in items if item.role != "output")
+        outs = tuple(item for item in items if item.role == "output")
+        if roles == {"bias"}:
+            groups.append(Group("bias", options.init_bias, ins))
+        elif ins and outs and outputs == inputs and not options.untie:
+            groups.append(Group("tied", inputs, tuple(items)))
+        else:
+            role = "tied" if tied and found.tied == "alias" and "input" in roles else "input"
+            groups += [Group(role, inputs, ins)] if ins else []
+            groups += [Group("output", outputs, outs)] if outs else []
+    if head is not None:
+        groups.append(Group("output", outputs, (found.input,)))
+    return tuple(groups)
+
+
+def _change_configurations(
+    checkpoint: Checkpoint, moves: IdMap, *, untie: bool
+) -> dict[str, bytes]:
+    written: dict[str, bytes] = {}
+    if checkpoint.plain:
+        return written
+    for name in ("config.json", "generation_config.json"):
+        if (checkpoint.root / name).is_file():
+            content = read_json(checkpoint.root / name)
+            changed = change_configuration(
+                content, moves, name, untie=untie and name == "config.json"
+            )
+            if changed != content:
+                written[name] = dump_json(changed)
+    return written
+
+
+def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:
+    checkpoint = plan.checkpoint
+    if checkpoint.index is None:
+        return {}
+    content: dict[str, Any] = read_json(checkpoint.root / checkpoint.index)
+    metadata = dict(content.get("metadata") or {})
+    metadata["total_size"] = plan.tensor_size
+    if "total_parameters" in metadata:
+        metadata["total_parameters"] = plan.new_parameters
+    content["metadata"] = metadata
+    if plan.head is not None:
+        content["weight_map"] = dict(
+            sorted((content["weight_map"] | {plan.head: plan.found.input.tensor.shard}).items())
+        )
+    return {checkpoint.index: dump_json(content)}
+
+
+def _find_shards(
+    checkpoint: Checkpoint, found: VocabularyTensors, head: str | None
+) -> tuple[str, ...]:
+    holding = {item.tensor.shard for item in found.found}
+    if head is not None:
+        holding.add(found.input.tensor.shard)
+    return tuple(shard for shard in checkpoint.shards if shard in holding)
+
+
+def _sort_files(
+    checkpoint: Checkpoint, shards: Sequence[str], written: Mapping[str, bytes], lone: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Every other file of the folder: those that stay, stale tokenizer files, and other forms of weights."""
+    if lone:
+        return (), (), ()
+    root = checkpoint.root
+    copied, left_out = [], []
+    tokenizer = {*list_tokenizer_files(root)}
+    for folder, folders, names in os.walk(root, followlinks=False):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+        for name in sorted(names):
+            path = Path(folder) / name
+            relative = path.relative_to(root).as_posix()
+            if name in _SKIPPED or relative in written or relative in tokenizer:
+                continue
+            if relative in checkpoint.shards:
+                copied += [relative] if relative not in shards else []
+            elif relative == checkpoint.index:
+                continue
+            elif any(map(path.match, _STALE)) or (
+                path.parent == root and any(map(path.match, _STALE_WEIGHTS))
+            ):
+                left_out.append(relative)
+            else:
+                copied.append(relative)
+    removed = sorted(tokenizer - written.keys())
+    return tuple(copied), tuple(removed), tuple(left_out)
+
+
+def new_shape(item: VocabularyTensor, size: int) -> tuple[int, ...]:
+    """The shape of a vocabulary tensor with `size` rows."""
+    shape = list(item.tensor.shape)
+    shape[item.axis] = size
+    return tuple(shape)
+
+
+def _new_size(item: VocabularyTensor, size: int) -> int:
+    return item.width * size * SIZES[item.tensor.number]
+
+
+def _file_size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

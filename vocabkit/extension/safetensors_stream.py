@@ -1,0 +1,314 @@
+"""Safetensors files read by their header and rewritten by streaming: only tensors that change are made.
+
+A file is an unsigned 64-bit header length, a JSON header and the tensors' bytes, which must cover the
+rest without holes or overlap. So a tensor cannot grow in place: the new file gets a new header, and
+every other tensor's bytes are copied by the kernel (`copy_file_range`, a reflink where the file system
+has it) without passing through this process. Tensor order and metadata stay as they are.
+"""
+
+import errno
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vocabkit.extension.errors import CheckpointError
+from vocabkit.extension.number_formats import SIZES
+
+__all__ = [
+    "Copied",
+    "Header",
+    "Part",
+    "Replacement",
+    "StoredTensor",
+    "build_header",
+    "copy_range",
+    "read_header",
+    "rewrite_file",
+    "write_file",
+]
+
+_LONGEST = 100_000_000
+_BLOCK = 1 << 24
+_HINT = "download or copy the file again"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in its file: `start` and `stop` count bytes from the file's beginning."""
+
+    name: str
+    number: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a safetensors file: tensors in the order of their bytes, metadata, and itself raw."""
+
+    tensors: Mapping[str, StoredTensor]
+    metadata: Mapping[str, str] | None
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A range of bytes of the source file that the new tensor repeats."""
+
+    start: int
+    stop: int
+
+
+# A part of a new tensor: bytes made here, or a range of the old file that the kernel copies.
+Part = bytes | memoryview | Copied
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A tensor that takes the place of one in a file, or is added to it: its parts in order."""
+
+    number: str
+    shape: tuple[int, ...]
+    parts: Callable[[], Iterator[Part]]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return prod(self.shape) * SIZES[self.number]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a file, whose tensors are not read.
+
+    Raises CheckpointError for a file cut short, bytes beyond the last tensor, ranges that overlap or
+    leave a hole, a range that does not fit its shape, and anything that is no header.
+    """
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(8)
+        if len(first) < 8:
+            raise CheckpointError(
+                f"{path}: {total} bytes are too few for a safetensors file", _HINT
+            )
+        (length,) = struct.unpack("<Q", first)
+        if length > min(_LONGEST, total - 8):
+            raise CheckpointError(
+                f"{path}: the header is said to take {length:,} bytes of a file of {total:,}", _HINT
+            )
+        raw = file.read(length)
+    try:
+        content = json.loads(raw)
+        metadata = content.pop("__metadata__", None)
+        tensors = [_read_entry(name, entry, 8 + length) for name, entry in content.items()]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a safetensors header: {error}", _HINT) from error
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.stop))
+    _check_ranges(path, tensors, 8 + length, total)
+    return Header({tensor.name: tensor for tensor in tensors}, metadata, raw)
+
+
+def _read_entry(name: str, entry: Mapping[str, Any], base: int) -> StoredTensor:
+    start, stop = entry["data_offsets"]
+    shape = tuple(int(size) for size in entry["shape"])
+    return StoredTensor(name, str(entry["dtype"]), shape, base + int(start), base + int(stop))
+
+
+def _check_ranges(path: Path, tensors: list[StoredTensor], base: int, total: int) -> None:
+    place, before = base, "the header"
+    for tensor in tensors:
+        if tensor.start < place:
+            raise CheckpointError(
+                f"{path}: {tensor.name} overlaps {before}: it starts {place - tensor.start:,} bytes "
+                "too early",
+                _HINT,
+            )
+        if tensor.start > place:
+            raise CheckpointError(
+                f"{path}: {tensor.start - place:,} bytes between {before} and {tensor.name} "
+                "belong to no tensor",
+                _HINT,
+            )
+        if tensor.number in SIZES:
+            wanted = prod(tensor.shape) * SIZES[tensor.number]
+            if tensor.stop - tensor.start != wanted:
+                raise CheckpointError(
+                    f"{path}: {tensor.name}, {tensor.number} {list(tensor.shape)}, takes "
+                    f"{tensor.stop - tensor.start:,} bytes, not {wanted:,}",
+                    _HINT,
+                )
+        place, before = tensor.stop, tensor.name
+    if place != total:
+        missing = place - total
+        what = f"cut short by {missing:,} bytes" if missing > 0 else f"{-missing:,} bytes too long"
+        raise CheckpointError(f"{path}: {what}: the header describes {place:,} bytes", _HINT)
+
+
+def rewrite_file(
+    source: Path,
+    target: Path,
+    changes: Mapping[str, Replacement],
+    header: Header | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> None:
+    """Write `source` to `target` with some tensors replaced, and those it does not have added at the end.
+
+    Every other byte of tensors is the source's. `advance` hears of bytes written. Nothing is removed
+    when a write fails: the caller publishes a finished file by its name.
+    """
+    known = header or read_header(source)
+    entries: list[tuple[str, StoredTensor | None, str, tuple[int, ...], int]] = []
+    for name, tensor in known.tensors.items():
+        change = changes.get(name)
+        if change is None:
+            size = tensor.stop - tensor.start
+            entries.append((name, tensor, tensor.number, tensor.shape, size))
+        else:
+            entries.append((name, None, change.number, change.shape, change.size))
+    for name, change in changes.items():
+        if name not in known.tensors:
+            entries.append((name, None, change.number, change.shape, change.size))
+    layout = [(name, number, shape, size) for name, _, number, shape, size in entries]
+    raw = _build_header(layout, known.metadata)
+    with source.open("rb") as old, target.open("wb") as new:
+        _write_raw(new, raw)
+        pending: Copied | None = None  # neighbours that stay are copied in one go
+        for name, kept, _, _, size in entries:
+            if kept is not None:
+                if pending is not None and pending.stop == kept.start:
+                    pending = Copied(pending.start, kept.stop)
+                else:
+                    _flush(old, new, pending, advance)
+                    pending = Copied(kept.start, kept.stop)
+                continue
+            _flush(old, new, pending, advance)
+            pending = None
+            _write_parts(old, new, changes[name], name, size, advance)
+        _flush(old, new, pending, advance)
+
+
+def write_file(
+    target: Path, raw_header: bytes, tensors: Iterator[Part], source: Path | None
+) -> None:
+    """Write a file from a raw header and the parts of its tensors, in their order.
+
+    Ranges (`Copied`) are those of `source`.
+    """
+    with target.open("wb") as new:
+        _write_raw(new, raw_header)
+        if source is None:
+            for part in tensors:
+                assert not isinstance(part, Copied)
+                new.write(part)
+            return
+        with source.open("rb") as old:
+            for part in tensors:
+                _write_part(old, new, part, None)
+
+
+def build_header(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None
+) -> bytes:
+    """The raw header of tensors, name → number format and shape, that follow each other in that order."""
+    layout = [
+        (name, number, shape, prod(shape) * SIZES[number])
+        for name, (number, shape) in tensors.items()
+    ]
+    return _build_header(layout, metadata)
+
+
+def _build_header(
+    layout: list[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str] | None
+) -> bytes:
+    content: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    place = 0
+    for name, number, shape, size in layout:
+        content[name] = {
+            "dtype": number,
+            "shape": list(shape),
+            "data_offsets": [place, place + size],
+        }
+        place += size
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    # Readers that map the file want its tensors aligned: all writers pad to eight.
+    return raw + b" " * (-len(raw) % 8)
+
+
+def _write_raw(new: BinaryIO, raw: bytes) -> None:
+    new.write(struct.pack("<Q", len(raw)) + raw)
+
+
+def _write_parts(
+    old: BinaryIO,
+    new: BinaryIO,
+    change: Replacement,
+    name: str,
+    size: int,
+    advance: Callable[[int], None] | None,
+) -> None:
+    before = new.tell()
+    for part in change.parts():
+        _write_part(old, new, part, advance)
+    if new.tell() - before != size:
+        raise AssertionError(f"{name}: {new.tell() - before} bytes made, {size} announced")
+
+
+def _write_part(
+    old: BinaryIO, new: BinaryIO, part: Part, advance: Callable[[int], None] | None
+) -> None:
+    if isinstance(part, Copied):
+        _flush(old, new, part, advance)
+        return
+    new.write(part)
+    if advance is not None:
+        advance(len(part) if isinstance(part, bytes) else part.nbytes)
+
+
+def _flush(
+    old: BinaryIO, new: BinaryIO, part: Copied | None, advance: Callable[[int], None] | None
+) -> None:
+    if part is not None:
+        copy_range(old, new, part.start, part.stop - part.start, advance)
+
+
+def copy_range(
+    old: BinaryIO,
+    new: BinaryIO,
+    start: int,
+    size: int,
+    advance: Callable[[int], None] | None = None,
+) -> None:
+    """Append `size` bytes of `old` from `start` to `new`, by the kernel where it can.
+
+    Raises CheckpointError when the old file ends too early.
+    """
+    new.flush()
+    left, in_kernel = size, hasattr(os, "copy_file_range")
+    while left and in_kernel:
+        try:
+            done = os.copy_file_range(
+                old.fileno(), new.fileno(), min(left, _BLOCK << 4), start + size - left
+            )
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            break  # not between these two files: read and write instead
+        left -= _advance(old, done, left, advance)
+    new.seek(0, os.SEEK_END)
+    while left:
+        block = os.pread(old.fileno(), min(left, _BLOCK), start + size - left)
+        new.write(block)
+        left -= _advance(old, len(block), left, advance)
+
+
+def _advance(old: BinaryIO, done: int, left: int, advance: Callable[[int], None] | None) -> int:
+    if not done:
+        raise CheckpointError(f"{old.name}: ends {left:,} bytes too early", _HINT)
+    if advance is not None:
+        advance(done)
+    return done
