@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
@@ -58,6 +58,7 @@ def test_pre_tokens_are_those_of_the_text(name: str) -> None:
         max_size=8,
     )
 )
+@example(["\x0b", "\x85"])
 def test_words_joined_split_as_words_alone(words: list[str]) -> None:
     listed = [word for text in words for word in text.split(" ") if word]
     table = WordTable.from_rows({(word, False): (2, 1) for word in listed})

@@ -38,6 +38,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 WHITESPACE = (r" ?\S+|\s+(?!\S)|\s+",)
 """Nothing but words, as SentencePiece splits: digits and punctuation join the letters beside them."""
+_SPACE = regex.compile(r"\s")
 _BATCH = 20_000
 
 
@@ -154,16 +155,24 @@ def split_language(counts: LanguageCounts, patterns: Sequence[str]) -> _Part:
 
 
 def _join_words(words: WordTable) -> Iterator[tuple[str, Int64Array, Int64Array]]:
-    """Words joined as in a line, where each begins, and its count; continuations each alone."""
+    """Words joined as in a line, where each begins, and its count; continuations each alone.
+
+    Alone as well are words with white space that does not delimit words (U+000B, U+0085): a pattern's run of
+    white space would go on into the space before the next word.
+    """
     for first in range(0, len(words), _BATCH):
         stop = min(first + _BATCH, len(words))
         listed = list(islice(words.words, first, stop))
         count, inside = words.count[first:stop], words.continuation[first:stop]
-        if inside.any():
-            for place in np.flatnonzero(inside):
-                yield listed[place], np.zeros(1, np.int64), count[place : place + 1]
-            listed = [word for word, cut in zip(listed, inside, strict=True) if not cut]
-            count = count[~inside]
+        alone = inside
+        if _SPACE.search("".join(listed)):
+            alone = inside | np.array([_SPACE.search(word) is not None for word in listed])
+        if alone.any():
+            for place in np.flatnonzero(alone):
+                text = listed[place] if inside[place] else " " + listed[place]
+                yield text, np.zeros(1, np.int64), count[place : place + 1]
+            listed = [word for word, apart in zip(listed, alone, strict=True) if not apart]
+            count = count[~alone]
         if listed:
             lengths = np.fromiter(map(len, listed), np.int64, len(listed)) + 1
             yield " " + " ".join(listed), np.cumsum(lengths) - lengths, count
