@@ -109,6 +109,9 @@ def fit_block(
     # A tier may end short of what is wanted when pieces that cannot be reached outnumber their reserves: the
     # last floor is gone over until the block is full or nothing new is found.
     waiting = list(floors)
+    # Of the whole block, not of what a late tier still wants: eight times few pieces would be the most frequent
+    # candidates, which have lost before, and the block would seem full (Welsh at 24,618 of 25,000).
+    seeds = max(8 * size, 1_000)
     while waiting:
         floor = waiting.pop(0)
         held = Frozen([*frozen.pieces, *pieces], [*frozen.scores, *scores], frozen.total)
@@ -120,7 +123,7 @@ def fit_block(
             substrings,
             wanted,
             workers,
-            options=replace(chosen, floors=(floor,)),
+            options=replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds),
             frozen=held,
             deny=refused,
             allow_fewer=True,
