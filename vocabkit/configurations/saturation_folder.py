@@ -130,6 +130,8 @@ def _measure(
     trainer = config.trainer
     options = UnigramOptions(
         sparse=False,
+        # As configurations.two_stage fits its blocks.
+        first_iterations=1,
         shrink=trainer.shrink,
         iterations=trainer.iterations,
         power=trainer.power,
