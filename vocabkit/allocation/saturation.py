@@ -79,7 +79,7 @@ def measure_saturation(
     frozen: Frozen,
     train: Mapping[str, SpanTable],
     held_out: Mapping[str, SpanTable],
-    weights: Mapping[str, float],
+    totals: Mapping[str, float],
     workers: Workers,
     *,
     sizes: Sequence[int] = SIZES,
@@ -92,7 +92,8 @@ def measure_saturation(
 ) -> Saturation:
     """Fit a block of each size for each language of `train` and count held-out tokens with it.
 
-    `frozen` are the base's pieces with their total, `weights` the languages' weights in the fit it is from.
+    `frozen` are the base's pieces, `totals` what each language's raw counts are to be divided by to be on the
+    scale of their scores.
     """
     report = progress or Silent()
     report.start("fitting blocks", len(train) * len(sizes), "blocks")
@@ -102,7 +103,7 @@ def measure_saturation(
     gains: list[BlockGain] = []
     draws: dict[tuple[str, int], FloatArray] = {}
     for code in train:
-        scaled = Frozen(usable.pieces, usable.scores, usable.total / weights.get(code, 1.0))
+        scaled = Frozen(usable.pieces, usable.scores, totals[code])
         blocks = _grow(
             code, train[code], covered, sorted(sizes), workers, scaled, floors, longest, options
         )

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from vocabkit.allocation.settings import AllocationTable
-from vocabkit.configurations.settings import FitConfig, VocabularyTables
+from vocabkit.configurations.settings import VocabularyTables
 
 
 class ProportionalConfig(VocabularyTables):
@@ -28,14 +28,3 @@ class ProportionalConfig(VocabularyTables):
         if self.vocabulary.keep or self.vocabulary.deny:
             raise ValueError("vocabulary.keep and deny are not known to proportional")
         return self
-
-    @property
-    def shared(self) -> FitConfig:
-        """The tables it has in common with (a) and (b)."""
-        return FitConfig(
-            vocabulary=self.vocabulary,
-            normalization=self.normalization,
-            coverage=self.coverage,
-            languages=self.languages,
-            trainer=self.trainer,
-        )

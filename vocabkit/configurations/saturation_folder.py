@@ -14,7 +14,7 @@ from pydantic import Field
 from vocabkit.allocation.saturation import SIZES, Saturation, ServedGain, measure_saturation
 from vocabkit.configurations.settings import FitConfig, LanguagesTable, TrainerTable
 from vocabkit.configurations.shared import select_languages
-from vocabkit.configurations.stage_base import read_base
+from vocabkit.configurations.stage_base import choose_options, freeze_pieces, read_base
 from vocabkit.core.config import Config, dump_toml, parse_override, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.languages import load_panel, resolve_code
@@ -23,10 +23,8 @@ from vocabkit.core.provenance import output_folder, write_manifest
 from vocabkit.corpus.span_cache import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.results import Frozen, UnigramOptions
 from vocabkit.fitting.usage import count_usage
 from vocabkit.fitting.warming import warm_kernels
-from vocabkit.vocabulary.vocabulary import Kind
 
 PANEL = "panels/panel-40"
 
@@ -113,43 +111,32 @@ def _measure(
     codes = select_languages(words, FitConfig(languages=config.languages))
     tail = _find_tail(config, codes)
     rule = base.rule
+    # The base's total is of all the languages that it was fitted on.
+    known = base.weights if base.counts == words.fingerprint else {}
+    read = sorted({*codes, *known})
     tables = derive_spans(
-        words, rule, config.digits, languages=codes, workers=workers, progress=report
+        words, rule, config.digits, languages=read, workers=workers, progress=report
     ).languages
     held_out = derive_spans(
         words, rule, config.digits, languages=tail, split="held_out", progress=report
     ).languages
-    vocabulary = base.vocabulary
-    weights = {code: base.weights.get(code, 1.0) for code in codes}
-    usage = count_usage(vocabulary, tables, progress=report)
-    total = sum(weights[code] * float(used.sum()) for code, used in usage.items())
-    normal = [i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.NORMAL]
-    frozen = Frozen(
-        [vocabulary.pieces[i] for i in normal], vocabulary.scores[normal].tolist(), total
-    )
-    trainer = config.trainer
-    options = UnigramOptions(
-        sparse=False,
-        # As configurations.two_stage fits its blocks.
-        first_iterations=1,
-        shrink=trainer.shrink,
-        iterations=trainer.iterations,
-        power=trainer.power,
-        memory=trainer.memory or None,
+    vocabulary, trainer = base.vocabulary, config.trainer
+    totals = base.find_totals(
+        count_usage(vocabulary, tables, progress=report), tail, words.fingerprint
     )
     with open_workers(trainer.threads or None) as pool:
         warm_kernels(pool, report)
         found = measure_saturation(
             vocabulary,
-            frozen,
+            freeze_pieces(vocabulary),
             {code: tables[code] for code in tail},
             held_out,
-            weights,
+            totals,
             pool,
             sizes=config.sizes,
             floors=trainer.floors,
             longest=config.max_piece_length,
-            options=options,
+            options=choose_options(trainer),
             resamples=config.resamples,
             seed=config.seed,
             progress=report,

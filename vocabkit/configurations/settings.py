@@ -130,6 +130,17 @@ class VocabularyTables(Config):
     languages: LanguagesTable = LanguagesTable()
     trainer: TrainerTable = TrainerTable()
 
+    @property
+    def shared(self) -> FitConfig:
+        """The tables alone, as the configuration of one shared vocabulary."""
+        return FitConfig(
+            vocabulary=self.vocabulary,
+            normalization=self.normalization,
+            coverage=self.coverage,
+            languages=self.languages,
+            trainer=self.trainer,
+        )
+
     @model_validator(mode="after")
     def _check_model(self) -> Self:
         if self.vocabulary.pieces < 1:
@@ -196,17 +207,6 @@ class TwoStageConfig(VocabularyTables):
             raise ValueError("two-stage needs a unigram model and engine = 'vocabkit'")
         return self
 
-    @property
-    def shared(self) -> FitConfig:
-        """The configuration of the shared stage."""
-        return FitConfig(
-            vocabulary=self.vocabulary,
-            normalization=self.normalization,
-            coverage=self.coverage,
-            languages=self.languages,
-            trainer=self.trainer,
-        )
-
 
 class ParityTable(Config):
     """How language weights are sought. `development` is a corpus folder of aligned lines, never a test set.
@@ -234,14 +234,3 @@ class ParityConfig(VocabularyTables):
         if self.languages.weighting != "exponent":
             raise ValueError("parity starts from languages.weighting = 'exponent'")
         return self
-
-    @property
-    def shared(self) -> FitConfig:
-        """The configuration of one fit of the search."""
-        return FitConfig(
-            vocabulary=self.vocabulary,
-            normalization=self.normalization,
-            coverage=self.coverage,
-            languages=self.languages,
-            trainer=self.trainer,
-        )

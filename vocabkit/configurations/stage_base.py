@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vocabkit.configurations.settings import TrainerTable
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.provenance import read_manifest
 from vocabkit.corpus.normalization import RULES
+from vocabkit.fitting.results import Frozen, UnigramOptions
 from vocabkit.fitting.sorting import Int64Array
 from vocabkit.vocabulary.tokenizers import SentencePieceTokenizer, open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
@@ -128,3 +130,25 @@ def _read_weights(path: Path) -> dict[str, float]:
         raise TokenizerError(
             f"{path}: not the table of a fit: {error}", "fit the base again"
         ) from error
+
+
+def choose_options(trainer: TrainerTable) -> UnigramOptions:
+    """Return how blocks are fitted.
+
+    One pass is made before pieces below half an occurrence go: with two, a fourth of the pieces that help
+    held-out text are gone (of Sinhala's 29,812 pieces 22,264 are left, and 1.6 % more tokens).
+    """
+    return UnigramOptions(
+        sparse=False,
+        first_iterations=1,
+        shrink=trainer.shrink,
+        iterations=trainer.iterations,
+        power=trainer.power,
+        memory=trainer.memory or None,
+    )
+
+
+def freeze_pieces(vocabulary: Vocabulary) -> Frozen:
+    """Return the pieces of a base as frozen ones, of total 1: each language's own takes its place."""
+    normal = [i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.NORMAL]
+    return Frozen([vocabulary.pieces[i] for i in normal], vocabulary.scores[normal].tolist(), 1.0)

@@ -20,7 +20,7 @@ from vocabkit.configurations.block_report import BlockRow, Interference, measure
 from vocabkit.configurations.language_table import write_rows
 from vocabkit.configurations.settings import TwoStageConfig
 from vocabkit.configurations.shared import select_languages
-from vocabkit.configurations.stage_base import Base
+from vocabkit.configurations.stage_base import Base, choose_options, freeze_pieces
 from vocabkit.core.config import dump_toml
 from vocabkit.core.errors import CountsError, FitError
 from vocabkit.core.languages import load_panel, resolve_code
@@ -30,7 +30,7 @@ from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import FittedBlock, fit_block, usable_pieces
 from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon
-from vocabkit.fitting.results import Frozen, UnigramOptions
+from vocabkit.fitting.results import Frozen
 from vocabkit.fitting.sorting import Int64Array
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.usage import count_usage
@@ -151,11 +151,9 @@ def fit_two_stage(
     before = count_usage(base.vocabulary, tables, progress=progress)
     totals = base.find_totals(before, tail, counts.fingerprint)
     seconds["base"] = time.perf_counter() - start
-    normal = [i for i, kind in enumerate(base.vocabulary.kinds) if kind is Kind.NORMAL]
-    names = [base.vocabulary.pieces[i] for i in normal]
-    frozen = usable_pieces(Frozen(names, base.vocabulary.scores[normal].tolist(), 1.0))
+    frozen = usable_pieces(freeze_pieces(base.vocabulary))
     covered = np.zeros(0x110000, np.bool_)
-    covered[[ord(piece) for piece in names if len(piece) == 1]] = True
+    covered[[ord(piece) for piece in frozen.pieces if len(piece) == 1]] = True
     start = time.perf_counter()
     growing: dict[str, _Growing] = {}
     with open_workers(config.trainer.threads or None) as pool:
@@ -198,17 +196,6 @@ def _fit(
     *,
     floors: tuple[int, ...] | None = None,
 ) -> FittedBlock:
-    trainer = config.trainer
-    # One pass before pieces below half an occurrence go: with two, a fourth of the pieces that help held-out
-    # text are gone (Sinhala 22,264 of 29,812 left, 1.6 % more tokens; Tajik 1.5 %; Hausa and Welsh 0.1 %).
-    options = UnigramOptions(
-        sparse=False,
-        first_iterations=1,
-        shrink=trainer.shrink,
-        iterations=trainer.iterations,
-        power=trainer.power,
-        memory=trainer.memory or None,
-    )
     return fit_block(
         lexicon,
         substrings,
@@ -216,7 +203,7 @@ def _fit(
         workers,
         frozen,
         floors=floors or config.tail.floors,
-        options=options,
+        options=choose_options(config.trainer),
         deny=deny,
     )
 
