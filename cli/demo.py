@@ -22,7 +22,7 @@ BLOCK = 200
 PRESETS = {
     "shared": ("shared-250k",),
     "balanced": ("balanced-250k",),
-    "proportional": ("proportional-500k",),
+    "proportional": ("{DIR}/allocation",),
     "blocks": (
         "two-stage-250k-12x50k",
         "base={DIR}/shared",
@@ -54,7 +54,7 @@ def run(
             settings = [f"vocabulary.size={SIZE}"]
             settings += [text.replace("{DIR}", str(folder)) for text in given]
             fit_folder(
-                preset,
+                preset.replace("{DIR}", str(folder)),
                 folder / "counts",
                 folder / name,
                 overrides=settings,
@@ -77,7 +77,8 @@ def run(
 
 
 def _prepare(folder: Path, progress: "Progress") -> None:
-    """Write the sample and count it."""
+    """Write the sample, count it, and share out the pieces of the vocabulary that is allocated."""
+    from vocabkit.configurations.allocation_folder import allocate_folder
     from vocabkit.corpus.counting import count_corpus
     from vocabkit.corpus.sample import write_sample
     from vocabkit.corpus.sources import open_corpus
@@ -85,6 +86,14 @@ def _prepare(folder: Path, progress: "Progress") -> None:
     write_sample(folder / "corpus", force=True, progress=progress)
     corpus = open_corpus(folder / "corpus" / "text")
     count_corpus(corpus, folder / "counts", force=True, progress=progress)
+    allocate_folder(
+        "proportional-500k",
+        folder / "counts",
+        folder / "allocation",
+        overrides=[f"vocabulary.size={SIZE}"],
+        force=True,
+        progress=progress,
+    )
 
 
 def _audit(folder: Path, progress: "Progress") -> "Audit":

@@ -5,8 +5,7 @@ It reads headers, tokenizers and configurations, and the vocabulary matrices onl
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,8 @@ from typing import Any
 from vocabkit.core.errors import VocabkitError
 from vocabkit.extension.checkpoint import Checkpoint, open_checkpoint, read_json
 from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.id_files import (
-    IdMap,
-    change_configuration,
-    list_tokenizer_files,
-    make_tokenizer_files,
-)
+from vocabkit.extension.folder_files import change_configurations, sort_files
+from vocabkit.extension.id_files import IdMap, make_tokenizer_files
 from vocabkit.extension.initializers import choose_methods
 from vocabkit.extension.matching import Coverage, Mode, match_tokenizers, new_ids
 from vocabkit.extension.number_formats import SIZES
@@ -34,15 +29,6 @@ from vocabkit.extension.vocabulary_tensors import (
 )
 
 __all__ = ["ExtensionPlan", "Group", "Options", "new_shape", "plan_extension"]
-
-# Other forms of the same weights or optimiser state: right for the old vocabulary alone.
-_STALE = (
-    "*.onnx", "*.onnx_data", "*.gguf", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel", "openvino_*",
-    "optimizer.pt", "optimizer.bin", "consolidated.*.pth",
-)  # fmt: skip
-# In the model's own folder only: sentence-transformers keeps further layers in folders below.
-_STALE_WEIGHTS = ("*.bin", "*.bin.index.json", "*.safetensors", "*.safetensors.index.json")
-_SKIPPED = (RECEIPT, ".git", ".cache", "manifest.json", ".gitattributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +162,13 @@ def plan_extension(
         rows.old_size,
         rows.new_size,
     )
-    written = _change_configurations(checkpoint, moves, untie=chosen.untie)
+    written = change_configurations(checkpoint, moves, untie=chosen.untie)
     if not checkpoint.plain or new.has_content:
         files, notes = make_tokenizer_files(old, new, moves.ids)
         written |= files
         moves.changes += notes
     shards = _find_shards(checkpoint, found, head)
-    copied, removed, left_out = _sort_files(checkpoint, shards, written, Path(model).is_file())
+    copied, removed, left_out = sort_files(checkpoint, shards, written, Path(model).is_file())
     warnings += moves.losses
     if left_out:
         warnings.append(
@@ -253,23 +239,6 @@ def _make_groups(
     return tuple(groups)
 
 
-def _change_configurations(
-    checkpoint: Checkpoint, moves: IdMap, *, untie: bool
-) -> dict[str, bytes]:
-    written: dict[str, bytes] = {}
-    if checkpoint.plain:
-        return written
-    for name in ("config.json", "generation_config.json"):
-        if (checkpoint.root / name).is_file():
-            content = read_json(checkpoint.root / name)
-            changed = change_configuration(
-                content, moves, name, untie=untie and name == "config.json"
-            )
-            if changed != content:
-                written[name] = dump_json(changed)
-    return written
-
-
 def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:
     checkpoint = plan.checkpoint
     if checkpoint.index is None:
@@ -294,36 +263,6 @@ def _find_shards(
     if head is not None:
         holding.add(found.input.tensor.shard)
     return tuple(shard for shard in checkpoint.shards if shard in holding)
-
-
-def _sort_files(
-    checkpoint: Checkpoint, shards: Sequence[str], written: Mapping[str, bytes], lone: bool
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Every other file of the folder: those that stay, stale tokenizer files, and other forms of weights."""
-    if lone:
-        return (), (), ()
-    root = checkpoint.root
-    copied, left_out = [], []
-    tokenizer = {*list_tokenizer_files(root)}
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
-        for name in sorted(names):
-            path = Path(folder) / name
-            relative = path.relative_to(root).as_posix()
-            if name in _SKIPPED or relative in written or relative in tokenizer:
-                continue
-            if relative in checkpoint.shards:
-                copied += [relative] if relative not in shards else []
-            elif relative == checkpoint.index:
-                continue
-            elif any(map(path.match, _STALE)) or (
-                path.parent == root and any(map(path.match, _STALE_WEIGHTS))
-            ):
-                left_out.append(relative)
-            else:
-                copied.append(relative)
-    removed = sorted(tokenizer - written.keys())
-    return tuple(copied), tuple(removed), tuple(left_out)
 
 
 def new_shape(item: VocabularyTensor, size: int) -> tuple[int, ...]:

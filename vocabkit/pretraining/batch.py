@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: change(getattr(self, field.name))
             for field in fields(self)
             if isinstance(getattr(self, field.name), Tensor)
