@@ -36,7 +36,7 @@ PRESETS = {
 def run(
     folder: OutputFolder, force: Force = False, output: Format = "table", quiet: Quiet = False
 ) -> None:
-    """Run every step from a sample to a trained model, and print tokens per word.
+    """Run every step from a sample to a trained model.
 
     Four vocabularies of 4,000 (shared, balanced, proportional, and shared with blocks of 200 for
     12 languages) are fitted on about 1 MB of text in 40 languages and audited; a tiny checkpoint

@@ -14,10 +14,13 @@ from . import (
     count,
     demo,
     diff,
+    export,
     extend,
     fit,
     merge,
+    prepare,
     presets,
+    pretrain,
     sample,
     show,
     undo,
@@ -47,6 +50,9 @@ app.command("extend")(extend.run)
 app.command("compare-init")(compare_init.run)
 app.command("verify")(verify.run)
 app.command("undo")(undo.run)
+app.command("prepare")(prepare.run)
+app.command("pretrain")(pretrain.run)
+app.command("export")(export.run)
 app.add_typer(presets.app, name="presets")
 app.command("demo")(demo.run)
 

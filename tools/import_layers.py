@@ -43,6 +43,7 @@ HOMES = {
     "transformers": (
         "extension/verify.py",
         "extension/language_model.py",
+        "pretraining/logit_check.py",
     ),
     "numba": ("fitting/",),
     "matplotlib": ("allocation/",),

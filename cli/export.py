@@ -1,0 +1,90 @@
+"""`vocabkit export`: a run's model as transformers reads it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import Force, Format, OutputFolder, Quiet
+from .output import show_note, show_rows
+from .progress import open_progress
+
+
+def run(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A folder written by `vocabkit pretrain`.")
+    ],
+    folder: OutputFolder,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            "--route",
+            metavar="CODE",
+            help="Of a run on routed shards: the language whose encoding the tokenizer takes.",
+        ),
+    ] = None,
+    union: Annotated[
+        bool,
+        typer.Option("--union", help="Of a run on routed shards: a tokenizer of all pieces."),
+    ] = False,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", min=0, metavar="N", help="That step's checkpoint; else the newest."),
+    ] = None,
+    dtype: Annotated[
+        Literal["fp32", "bf16"], typer.Option("--dtype", help="What weights are stored as.")
+    ] = "fp32",
+    optimizer: Annotated[
+        bool,
+        typer.Option("--optimizer", help="The optimiser's moments too, for a run from the result."),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Load the result with transformers and compare logits."),
+    ] = False,
+    force: Force = False,
+    output: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's model and tokenizer as transformers reads them.
+
+    AutoModelForMaskedLM or AutoModelForCausalLM loads the folder, and AutoTokenizer. Exits with 1 when
+    --verify finds logits that differ by more than 1e-5 of the largest.
+
+    Example: vocabkit export run/ -o hf/ --verify
+    """
+    from vocabkit.pretraining.exporting import export_run
+
+    with open_progress(quiet) as progress:
+        done = export_run(
+            source,
+            folder,
+            route=route,
+            union=union,
+            step=step,
+            dtype=dtype,
+            optimizer=optimizer,
+            verify=verify,
+            force=force,
+            progress=progress,
+        )
+    check = done.check
+    row = {
+        "class": done.class_name,
+        "step": done.step,
+        "parameters": done.parameters,
+        "vocabulary": done.vocabulary,
+        "dtype": done.dtype,
+        "route": done.route,
+        "bytes": done.bytes,
+        "difference": None if check is None else check.difference,
+        "scale": None if check is None else check.scale,
+    }
+    show_rows([row], output, "export")
+    show_note(f"wrote {folder} in {done.seconds:.1f} s", quiet)
+    if check is not None and not check.passed:
+        show_note(
+            f"failed: logits differ from transformers' by {check.difference:.3g}, "
+            f"the largest being {check.scale:.3g}"
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,172 @@
+"""Checkpoints on disk: complete or not there, kept or removed, read whole or named where they cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.pretraining.tiny_runs import (
+    Interrupt,
+    make_checkpoint,
+    make_config,
+    make_data,
+    tensors,
+    train,
+)
+from vocabkit.pretraining.checkpointing import (
+    RunState,
+    find_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_run_model,
+    load_seen,
+    read_state,
+    remove_unfinished,
+    save_checkpoint,
+)
+from vocabkit.pretraining.distributed import World
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.hf_folder import write_hf
+from vocabkit.pretraining.importing import load_model
+from vocabkit.pretraining.optimizer import Optimizer
+from vocabkit.pretraining.optimizer_state import load_optimizer_state, write_optimizer_state
+from vocabkit.pretraining.run_config import OptimizerSettings
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def save(run: Path, step: int, *, keep: int = 2) -> Path:
+    state = RunState(step, 9, 4 * step, 1, {"a": step}, {"a": 2}, {"a": 3}, 0.5, {"config": "c"})
+    held = {"model.x": torch.full((3, 2), float(step)), "count": torch.tensor(step)}
+    seen = {"input": np.arange(4) < step, "target": np.zeros(4, np.bool_)}
+    return save_checkpoint(run, held, state, seen, ALONE, keep=keep)
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    folder = save(tmp_path, 3)
+    assert folder == find_checkpoint(tmp_path) == find_checkpoint(tmp_path, 3)
+    into = {"model.x": torch.zeros(3, 2), "count": torch.tensor(0)}
+    load_checkpoint(folder, into, ALONE)
+    assert into["model.x"].tolist() == [[3.0, 3.0]] * 3
+    assert into["count"] == 3
+    state = read_state(folder)
+    assert (state.step, state.samples, state.rows) == (3, 12, {"a": 3})
+    assert load_seen(folder)["input"].tolist() == [True, True, True, False]
+
+
+def test_the_newest_are_kept_and_only_complete_ones_count(tmp_path: Path) -> None:
+    assert list_checkpoints(tmp_path) == []
+    with pytest.raises(PretrainingError, match="no complete checkpoint"):
+        find_checkpoint(tmp_path)
+    for step in (9, 10, 100):
+        save(tmp_path, step)
+    assert list_checkpoints(tmp_path) == [10, 100]
+    half = tmp_path / "checkpoints" / "step-00000200.tmp"
+    shutil.copytree(find_checkpoint(tmp_path), half)
+    lost = tmp_path / "checkpoints" / "step-00000300"
+    shutil.copytree(half, lost)
+    (lost / "state.json").unlink()
+    assert find_checkpoint(tmp_path).name == "step-00000100"
+    with pytest.raises(PretrainingError, match="no checkpoint of step 200"):
+        find_checkpoint(tmp_path, 200)
+    remove_unfinished(tmp_path)
+    assert not half.exists()
+    # A folder that never became complete gives way.
+    save(tmp_path, 300)
+    assert list_checkpoints(tmp_path) == [100, 300]
+
+
+def test_a_step_is_saved_once(tmp_path: Path) -> None:
+    folder = save(tmp_path, 3)
+    before = (folder / "state.json").stat().st_mtime_ns
+    assert save(tmp_path, 3) == folder
+    assert (folder / "state.json").stat().st_mtime_ns == before
+
+
+def test_tensors_of_another_model_are_named(tmp_path: Path) -> None:
+    folder = save(tmp_path, 1)
+    with pytest.raises(PretrainingError, match=r"model\.x has shape \[3, 2\], expected \[4, 2\]"):
+        load_checkpoint(folder, {"model.x": torch.zeros(4, 2)}, ALONE)
+    with pytest.raises(PretrainingError, match=r"model\.y is absent, expected \[1\]"):
+        load_checkpoint(folder, {"model.y": torch.zeros(1)}, ALONE)
+    data = next(folder.glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:40])
+    with pytest.raises(PretrainingError, match="cannot be read") as caught:
+        load_checkpoint(folder, {"model.x": torch.zeros(3, 2)}, ALONE)
+    assert "remove this folder" in str(caught.value.hint)
+
+
+def test_the_model_of_a_run_is_read_for_export(tmp_path: Path) -> None:
+    make_data(tmp_path / "data")
+    config = make_config(save={"every": 3, "keep": 5})
+    train(config, tmp_path / "data", tmp_path / "run")
+    for step, expected in ((None, 8), (3, 3)):
+        model, made = load_run_model(tmp_path / "run", step)
+        assert (made.step, made.encoding, made.length) == (expected, "union", 16)
+        assert made.languages == ("eng_Latn", "yor_Latn")
+        held = tensors(tmp_path / "run", step)
+        for name, value in model.named_parameters():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, held[f"model.{name}"])
+    with pytest.raises(PretrainingError, match="not the folder of a run"):
+        load_run_model(tmp_path / "data")
+
+
+@pytest.mark.parametrize("layout", ["xlmr", "llama"])
+def test_the_optimisers_state_travels_with_the_model(tmp_path: Path, layout: str) -> None:
+    make_data(tmp_path / "data")
+    model = {"layout": layout, "tied": layout == "xlmr"}
+    train(make_config(model=model), tmp_path / "data", tmp_path / "run")
+    trained, _ = load_run_model(tmp_path / "run")
+    write_hf(trained, tmp_path / "hf", None)
+    write_optimizer_state(tmp_path / "run", tmp_path / "hf")
+    held = tensors(tmp_path / "run")
+    again = load_model(tmp_path / "hf")
+    optimizer = Optimizer(again, OptimizerSettings())
+    assert load_optimizer_state(tmp_path / "hf", optimizer, again.config)
+    for name, value in optimizer.tensors().items():
+        assert torch.equal(value, held[f"optimizer.{name}"])
+    assert bool(optimizer.means["table"].any())
+
+    # The vocabulary grew: 40 ids went, 40 new ones came, and all have other numbers.
+    kept = np.full(100, -1)
+    kept[:60] = np.arange(99, 39, -1)
+    grown = make_checkpoint(tmp_path / "grown", model, kept)
+    shutil.copy(tmp_path / "hf" / "optimizer.safetensors", grown)
+    target = load_model(grown)
+    moments = Optimizer(target, OptimizerSettings())
+    assert load_optimizer_state(grown, moments, target.config)
+    for name in moments.by_row:
+        assert torch.equal(moments.means[name][:60], optimizer.means[name][kept[:60]])
+        assert not moments.means[name][60:].any()
+    assert torch.equal(
+        moments.squares["layers.0.qkv.weight"], optimizer.squares["layers.0.qkv.weight"]
+    )
+
+
+def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "hf", {"layout": "llama"})
+    model = load_model(folder)
+    optimizer = Optimizer(model, OptimizerSettings())
+    assert not load_optimizer_state(folder, optimizer, model.config)
+    save_file({"exp_avg.x": torch.zeros(1)}, folder / "optimizer.safetensors")
+    with pytest.raises(PretrainingError, match=r"optimizer\.safetensors"):
+        load_optimizer_state(folder, optimizer, model.config)
+
+
+def test_a_run_may_start_from_an_exported_one_with_its_state(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data").folder
+    train(make_config(), data, tmp_path / "first", progress=Interrupt(4))
+    model, _ = load_run_model(tmp_path / "first")
+    write_hf(model, tmp_path / "hf", None)
+    write_optimizer_state(tmp_path / "first", tmp_path / "hf")
+    config = make_config(training={"steps": 1}).model_copy(update={"model": None})
+    train(config, data, tmp_path / "next", checkpoint=tmp_path / "hf")
+    assert tensors(tmp_path / "next")["optimizer.step.table"] == 5
+    held = load_file(tmp_path / "hf" / "optimizer.safetensors")
+    assert held["exp_avg.roberta.embeddings.word_embeddings.weight"].shape == (100, 16)

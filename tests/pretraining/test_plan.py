@@ -1,0 +1,95 @@
+"""The length of a run in steps, tokens or bytes, with and without data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pretraining.prepared_rows import write_rows
+from vocabkit.core.errors import ConfigError
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.pretraining.plan import plan_run
+from vocabkit.pretraining.prepared import PreparedCorpus
+from vocabkit.pretraining.run_config import LanguageSettings, RunConfig, TrainingSettings
+
+MODEL = ModelConfig("xlmr", 50, 64, 2, 2, 128)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
+    folder = tmp_path_factory.mktemp("plan") / "s"
+    return write_rows(folder, {"eng_Latn": (60, 1), "yor_Latn": (20, 1)})
+
+
+def make_config(weighting: str = "natural", **length: Any) -> RunConfig:
+    return RunConfig(
+        training=TrainingSettings(batch_rows=4, **length),
+        languages=LanguageSettings(weighting=weighting, allow_epochs=1e6),  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("weighting", ["natural", "exponent", "unimax"])
+@pytest.mark.parametrize("unit", ["tokens", "bytes"])
+def test_a_run_reaches_its_length_and_stops_there(
+    corpus: PreparedCorpus, weighting: str, unit: str
+) -> None:
+    plan = plan_run(make_config(weighting, **{unit: 5_000}), corpus, MODEL)
+    reached = plan.tokens if unit == "tokens" else plan.bytes
+    assert reached is not None
+    assert 5_000 <= reached < 5_000 + reached / plan.steps + 1
+    assert plan.samples == plan.steps * 4
+    assert plan.places == plan.samples * corpus.length
+    assert plan.languages is not None
+    assert plan.languages.samples == plan.samples
+
+
+def test_natural_shares_draw_the_text_there_is(corpus: PreparedCorpus) -> None:
+    plan = plan_run(make_config(steps=20), corpus, MODEL)
+    splits = [corpus.split(code, "train") for code in corpus.languages]
+    assert plan.tokens == sum(split.tokens for split in splits)
+    assert plan.bytes == sum(split.bytes for split in splits)
+
+
+def test_without_data_the_shape_must_do() -> None:
+    plan = plan_run(make_config(tokens=10_000), None, MODEL, device="NVIDIA H200", world=2)
+    assert plan.steps == -(-10_000 // (4 * 512))
+    assert plan.tokens is None
+    assert plan.languages is None
+    assert plan.seconds is not None
+    expected = plan.flops_per_token.total * plan.places / (2 * 0.4 * 989e12)
+    assert plan.seconds == pytest.approx(expected)
+    with pytest.raises(ConfigError, match="needs data"):
+        plan_run(make_config(bytes=10_000), None, MODEL)
+
+
+@pytest.mark.parametrize("length", [{}, {"steps": 0}, {"tokens": -5}])
+def test_a_run_needs_a_length(corpus: PreparedCorpus, length: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="training:"):
+        plan_run(make_config(**length), corpus, MODEL)
+
+
+def test_epochs_are_refused_unless_only_shown(corpus: PreparedCorpus) -> None:
+    config = RunConfig(training=TrainingSettings(batch_rows=4, steps=1_000))
+    with pytest.raises(PretrainingError, match="more than 8 times"):
+        plan_run(config, corpus, MODEL)
+    assert plan_run(config, corpus, MODEL, refuse=False).warnings
+
+
+def test_data_without_rows_says_so(tmp_path: Path) -> None:
+    empty = write_rows(tmp_path / "s", {"eng_Latn": (0, 1)})
+    with pytest.raises(PretrainingError, match="no rows to train on"):
+        plan_run(make_config(tokens=100), empty, MODEL)
+
+
+def test_the_plan_is_plain_data(corpus: PreparedCorpus) -> None:
+    found = json.loads(json.dumps(plan_run(make_config(steps=3), corpus, MODEL).to_json()))
+    assert found["steps"] == 3
+    assert found["seconds"] is None
+    assert found["assumed_mfu"] is None
+    assert found["parameters"]["total"] == sum(
+        found["parameters"][part] for part in ("body", "embedding")
+    )

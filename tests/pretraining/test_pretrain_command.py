@@ -1,0 +1,198 @@
+"""`vocabkit pretrain` as it is typed, over shards made of real text by the commands before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.sources import open_corpus
+from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+SYLLABLES = {
+    "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],
+    "yor_Latn": ["ẹ̀", "kọ́", "ilé", "àá", "rọ̀", "gbo", "ṣe", "wa"],
+}
+TINY = (
+    "--set", "training.steps=6", "--set", "training.batch_rows=4", "--set", "log.every=2",
+    "--set", "log.evaluate_every=3", "--set", "model.width=16", "--set", "model.feed_forward=32",
+)  # fmt: skip
+
+
+def vocabkit(*words: object, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def rows_of(stdout: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(stdout)["rows"]
+    return rows
+
+
+def read_losses(run: Path) -> list[float]:
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line).get("loss") for line in lines]
+    return [loss for loss in found if loss is not None]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrain")
+    chance = random.Random(0)
+    (folder / "corpus").mkdir()
+    for code, syllables in SYLLABLES.items():
+        words = ["".join(chance.choices(syllables, k=chance.randint(1, 3))) for _ in range(2_400)]
+        lines = [" ".join(words[place : place + 8]) for place in range(0, len(words), 8)]
+        (folder / "corpus" / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    corpus = open_corpus(folder / "corpus")
+    count_corpus(corpus, folder / "counts", CountOptions(workers=1))
+    fit_folder("shared-250k", folder / "counts", folder / "tok", overrides=["vocabulary.size=200"])
+    options = PrepareOptions(length=32, held_out=0.1, workers=1)
+    prepare_corpus(corpus, folder / "tok", folder / "shards", options)
+    return folder
+
+
+def test_a_dry_run_needs_no_data(tmp_path: Path) -> None:
+    out, _ = vocabkit(
+        "pretrain", "multi-s", "--dry-run", "-f", "json", "-o", tmp_path / "run"
+    )  # fmt: skip
+    rows = {(row["part"], row["name"]): row["value"] for row in rows_of(out)}
+    assert rows["parameters", "total"] == 278_330_560
+    assert rows["FLOPs a token", "total"] == pytest.approx(0.740e9, rel=1e-3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_missing() -> None:
+    _, err = vocabkit("pretrain", "tiny", "--dry-run", code=2)
+    assert "--set model.vocabulary" in err
+    _, err = vocabkit("pretrain", "continue", "--dry-run", code=2)
+    assert "--checkpoint" in err
+
+
+def test_a_dry_run_over_data_tells_epochs_by_language(work: Path) -> None:
+    words = ("pretrain", "tiny", "--data", work / "shards", "--dry-run", "-f", "json", *TINY)
+    out, _ = vocabkit(*words, "--allow-epochs", 1_000)
+    epochs = {str(row["name"]): row["value"] for row in rows_of(out) if row["part"] == "epochs"}
+    assert sorted(epochs) == sorted(SYLLABLES)
+    assert sum(float(str(value)) for value in epochs.values()) > 0
+    shapes = [row["note"] for row in rows_of(out) if row["name"] == "body"]
+    assert "200 ids" in str(shapes[0])  # the data's, whatever a preset proposes
+
+
+def test_too_many_epochs_are_refused_until_allowed(work: Path, tmp_path: Path) -> None:
+    words = (
+        "pretrain", "tiny", "--data", work / "shards", "-o", tmp_path / "run", *TINY,
+        "--set", "training.steps=2_000", "--set", "languages.allow_epochs=8",
+    )  # fmt: skip
+    _, err = vocabkit(*words, code=2)
+    assert "yor_Latn" in err
+    assert "--allow-epochs" in err
+    assert not (tmp_path / "run").exists()
+    _, err = vocabkit(*words, "--dry-run", code=0)
+    assert "warning: repeated more than 4 times" in err
+
+
+def test_a_run_and_what_the_same_command_does_again(work: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("pretrain", "tiny", "--data", work / "shards", "-o", run, "-f", "json", *TINY)
+    out, err = vocabkit(*words)
+    rows = rows_of(out)
+    assert [row["language"] for row in rows] == sorted(SYLLABLES)
+    assert all(float(str(row["loss"])) > 0 and row["bits_per_byte"] is None for row in rows)
+    table = [line.split()[0] for line in err.splitlines()]
+    assert table[:3] == ["language", *sorted(SYLLABLES)]  # before anything was trained
+    assert "same vocabulary" in err
+    assert "never seen" in err
+    assert f"vocabkit export {run}" in err
+    kinds = [json.loads(line)["kind"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert kinds.count("evaluation") == 2
+    assert (run / "dead-vocabulary.json").is_file()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    again, _ = vocabkit(*words)
+    assert rows_of(again) == rows
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    _, err = vocabkit(*words, "--set", "optimizer.rate=0.5", code=2)
+    assert "optimizer.rate" in err
+    assert "--force" in err
+    vocabkit(*words, "--set", "optimizer.rate=0.5", "--force")
+
+
+def test_the_earlier_run_is_a_preset(work: Path, tmp_path: Path) -> None:
+    vocabkit("pretrain", "tiny", "--data", work / "shards", "-o", tmp_path / "a", *TINY, "-q")
+    vocabkit("pretrain", tmp_path / "a", "--data", work / "shards", "-o", tmp_path / "b", "-q")
+    same = [(tmp_path / name / "config.toml").read_bytes() for name in ("a", "b")]
+    assert same[0] == same[1]
+
+
+def test_what_a_user_gets_wrong_is_said_in_a_line(work: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    _, err = vocabkit("pretrain", "tiny", code=2)
+    assert "--data and --output" in err
+    _, err = vocabkit("pretrain", "tiny", "--data", tmp_path, "-o", run, code=2)
+    assert "vocabkit prepare" in err
+    _, err = vocabkit("pretrain", "tny", "--data", work / "shards", "-o", run, code=2)
+    assert "tiny" in err
+    _, err = vocabkit(
+        "pretrain", "tiny", "--data", work / "shards", "-o", run, "--checkpoint", tmp_path, code=2
+    )
+    assert str(tmp_path) in err
+    assert "Traceback" not in err
+    assert not run.exists()
+
+
+def test_only_the_first_rank_speaks(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    out, err = vocabkit("pretrain", "tiny", "--data", work / "shards", "--dry-run", *TINY)
+    assert (out, err) == ("", "")
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun(work: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "vocabkit", "pretrain", "tiny", "--data", work / "shards", "-o", tmp_path / "run",
+        "-f", "json", *TINY,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [row["language"] for row in rows_of(done.stdout)] == sorted(SYLLABLES)
+    vocabkit("pretrain", "tiny", "--data", work / "shards", "-o", tmp_path / "alone", *TINY)
+    found, alone = (read_losses(tmp_path / name) for name in ("run", "alone"))
+    assert len(found) == 5  # three lines and two evaluations
+    assert found == pytest.approx(alone, rel=1e-5)
+
+
+def run_without_torch(*words: object) -> subprocess.CompletedProcess[str]:
+    program = "import sys; sys.modules['torch'] = None; from cli import app; app()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_plan_needs_no_torch_and_training_says_what_to_install(
+    work: Path, tmp_path: Path
+) -> None:
+    words = ("pretrain", "tiny", "--data", work / "shards", *TINY)
+    planned = run_without_torch(*words, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "yor_Latn" in planned.stdout
+    done = run_without_torch(*words, "-o", tmp_path / "run")
+    assert done.returncode == 2
+    assert "pip install 'vocabkit[torch]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,93 @@
+"""Encoding by words against encoding whole texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
+
+from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
+from vocabkit.pretraining.word_encoding import WordEncoder, find_cut
+from vocabkit.vocabulary.tokenizer_protocol import Tokenizer
+from vocabkit.vocabulary.tokenizers import BackendTokenizer, open_tokenizer
+
+WORD = st.one_of(
+    st.sampled_from([*WORDS, "<s>", "</s>", "<pad>", "<|endoftext|>", "x" * 60, "的" * 50]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+)
+GAP = st.sampled_from([" ", " ", " ", "  ", "\t", "\n", " \n", "\u00a0", "\u3000", "", " \u0301"])
+TEXT = st.lists(st.tuples(WORD, GAP), max_size=12).map(
+    lambda pairs: "".join(a + b for a, b in pairs)
+)
+
+
+@pytest.fixture(scope="module", params=["ours", "bytes"])
+def tokenizer(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write = write_ours if request.param == "ours" else write_byte_level
+    return open_tokenizer(write(folder))
+
+
+def check(encoder: WordEncoder, texts: list[str]) -> None:
+    ids, lengths = encoder.encode_flat(texts)
+    expected, counts = encoder.tokenizer.encode_flat(texts)
+    assert lengths.tolist() == counts.tolist()
+    assert ids.tolist() == expected.tolist()
+    assert ids.dtype == np.int32
+
+
+def test_each_kind_has_its_cut(tokenizer: Tokenizer) -> None:
+    expected = "at-spaces" if tokenizer.style == "sentencepiece" else "before-spaces"
+    assert find_cut(tokenizer) == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.lists(st.lists(TEXT, max_size=6), min_size=1, max_size=4))
+def test_words_give_what_whole_texts_give(tokenizer: Tokenizer, data: list[list[str]]) -> None:
+    encoder = WordEncoder(tokenizer, most=10)  # forgets between batches
+    for texts in data:
+        check(encoder, texts)
+
+
+def test_known_words_are_not_encoded_again(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = WordEncoder(tokenizer)
+    check(encoder, [*LINES, ""])
+    known = encoder.encode_flat(LINES)
+    monkeypatch.setattr(type(tokenizer), "encode_flat", lambda *_: pytest.fail("encoded again"))
+    again = encoder.encode_flat(LINES)
+    assert again[0].tolist() == known[0].tolist()
+
+
+def test_another_topic_begins_anew_with_the_same_ids(tokenizer: Tokenizer) -> None:
+    encoder = WordEncoder(tokenizer)
+    for topic in ("eng_Latn", "eng_Latn", "deu_Latn"):
+        encoder.turn_to(topic)
+        check(encoder, list(LINES))
+
+
+def test_pieces_across_spaces_forbid_it() -> None:
+    merges = [("t", "h"), ("th", "Ġ"), ("thĠ", "e")]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *("".join(pair) for pair in merges)]
+    backend = Backend(models.BPE({piece: index for index, piece in enumerate(pieces)}, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = BackendTokenizer("one", backend)
+    encoder = WordEncoder(tokenizer)
+    assert encoder.cut is None
+    check(encoder, ["th e th e", "a b"])
+
+
+def test_an_empty_batch(tmp_path: Path) -> None:
+    encoder = WordEncoder(open_tokenizer(write_ours(tmp_path)))
+    ids, lengths = encoder.encode_flat([])
+    assert (len(ids), len(lengths)) == (0, 0)

@@ -1,0 +1,231 @@
+"""Checkpoints of a run: whole or not there, on any number of ranks, from the newest one on.
+
+`checkpoints/step-00000100/` holds the model's and optimiser's tensors as torch's distributed checkpoint writes
+them (each rank its shards; read on any number of ranks), `state.json` (where the run stands) and
+`seen.safetensors` (which ids it saw). It is written as `step-00000100.tmp` and renamed when every byte is on
+disk, so a process killed while saving leaves the checkpoint before. What a run is made of stands beside
+(see `run_folder`); export to transformers is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from vocabkit.core.provenance import name_full_disk
+from vocabkit.pretraining.distributed import World
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.run_folder import RunModel, read_run_model
+
+__all__ = [
+    "RunState", "find_checkpoint", "list_checkpoints", "load_checkpoint", "load_run_model",
+    "load_seen", "read_state", "remove_unfinished", "save_checkpoint",
+]  # fmt: skip
+
+CHECKPOINTS = "checkpoints"
+SCHEMA = 1
+_STEP = re.compile(r"step-(\d+)")
+_STATE, _SEEN = "state.json", "seen.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run stands: all it needs, beside its tensors, to go on.
+
+    `step` is how many of `steps` are done; `samples` the rows drawn so far, and the number of the next.
+    `rows`, `tokens` (special ones included, padding not) and `bytes` (of original text) are what each language
+    has given. `seconds` is the time spent training, over all the processes one after another.
+    """
+
+    step: int
+    steps: int
+    samples: int
+    world: int
+    rows: Mapping[str, int]
+    tokens: Mapping[str, int]
+    bytes: Mapping[str, int]
+    seconds: float
+    fingerprints: Mapping[str, str | None]
+    schema: int = SCHEMA
+
+
+def list_checkpoints(run: Path) -> list[int]:
+    """The steps of a run's complete checkpoints, ascending."""
+    folder = run / CHECKPOINTS
+    if not folder.is_dir():
+        return []
+    matches = (_STEP.fullmatch(path.name) for path in folder.iterdir())
+    steps = sorted(int(match[1]) for match in matches if match)
+    return [step for step in steps if _is_complete(_folder(run, step))]
+
+
+def find_checkpoint(run: Path, step: int | None = None) -> Path:
+    """The folder of the newest complete checkpoint, or of a step's. Raises PretrainingError where none is."""
+    steps = list_checkpoints(run)
+    if not steps:
+        raise PretrainingError(
+            f"{run}: no complete checkpoint", "vocabkit pretrain PRESET --data DIR -o RUN"
+        )
+    if step is not None and step not in steps:
+        have = ", ".join(str(found) for found in steps)
+        raise PretrainingError(f"{run}: no checkpoint of step {step}", f"it has those of {have}")
+    return _folder(run, steps[-1] if step is None else step)
+
+
+def save_checkpoint(
+    run: Path,
+    tensors: Mapping[str, Tensor],
+    state: RunState,
+    seen: Mapping[str, npt.NDArray[np.bool_]],
+    world: World,
+    *,
+    keep: int,
+) -> Path:
+    """Write a checkpoint; every rank calls. Older ones beyond `keep` go once it is complete.
+
+    A step that has one already is left as it is. Raises OutputError on a full disk.
+    """
+    target = _folder(run, state.step)
+    temporary = target.with_name(f"{target.name}.tmp")
+    if world.on_main(lambda: _is_complete(target)):
+        return target
+
+    def begin() -> None:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+
+    def commit() -> None:
+        save_file(dict(seen), temporary / _SEEN)
+        text = json.dumps(asdict(state), ensure_ascii=False, indent=1) + "\n"
+        (temporary / _STATE).write_text(text, encoding="utf-8")
+        for path in (temporary / _SEEN, temporary / _STATE, temporary):
+            _flush(path)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        _flush(target.parent)
+        for step in list_checkpoints(run)[:-keep]:
+            shutil.rmtree(_folder(run, step))
+
+    with name_full_disk(run):
+        world.on_main(begin)
+        with _single(world):
+            save(
+                dict(tensors),
+                storage_writer=FileSystemWriter(temporary, thread_count=1, sync_files=True),
+                process_group=world.control,
+                no_dist=world.size == 1,
+            )
+        world.on_main(commit)
+    return target
+
+
+def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -> None:
+    """Read tensors of a checkpoint in place, by name; every rank calls, each reads its shards.
+
+    Raises PretrainingError naming the checkpoint where one is absent, or has another shape.
+    """
+    _check_tensors(folder, tensors)
+    try:
+        with _single(world):
+            load(
+                {name: tensor.detach() for name, tensor in tensors.items()},
+                storage_reader=FileSystemReader(folder),
+                process_group=world.control,
+                no_dist=world.size == 1,
+            )
+    except (CheckpointException, OSError, RuntimeError, EOFError) as error:
+        raise PretrainingError(
+            f"{folder}: cannot be read: {error}",
+            "remove this folder: the run then goes on from the checkpoint before it",
+        ) from error
+
+
+def read_state(folder: Path) -> RunState:
+    """Where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
+    data: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    if data.get("schema") != SCHEMA:
+        raise PretrainingError(
+            f"{folder / _STATE}: schema {data.get('schema')}: this version reads {SCHEMA}"
+        )
+    return RunState(**data)
+
+
+def load_seen(folder: Path) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
+    return dict(load_file(folder / _SEEN))
+
+
+def load_run_model(run: Path, step: int | None = None) -> tuple[Model, RunModel]:
+    """The model of a run's newest checkpoint (or of `step`'s) in fp32 on the CPU, and what it is made of.
+
+    Raises PretrainingError where there is no run, or no such checkpoint.
+    """
+    made = read_run_model(run)
+    folder = find_checkpoint(run, step)
+    model = Model(made.config, seed=None)
+    named = {f"model.{name}": value for name, value in model.named_parameters()}
+    load_checkpoint(folder, named, World(0, 1, torch.device("cpu")))
+    return model, made.at_step(read_state(folder).step)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove what killed processes left half written."""
+    for path in (run / CHECKPOINTS).glob("step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / CHECKPOINTS / f"step-{step:08d}"
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (_STATE, _SEEN, ".metadata"))
+
+
+def _check_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    held = FileSystemReader(folder).read_metadata().state_dict_metadata
+    for name, tensor in tensors.items():
+        shape = tuple(getattr(held.get(name), "size", ()))
+        if name not in held or shape != tuple(tensor.shape):
+            found = f"has shape {list(shape)}" if name in held else "is absent"
+            raise PretrainingError(
+                f"{folder}: {name} {found}, expected {list(tensor.shape)}",
+                "the checkpoint is of another model",
+            )
+
+
+def _flush(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _single(world: World) -> Iterator[None]:
+    """In a world of one, without the warning that there is no other process: that is known."""
+    with warnings.catch_warnings():
+        if world.size == 1:
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

@@ -1,0 +1,170 @@
+"""The processes of a run: how many there are, what they agree on, and which part of a model each holds.
+
+One way for all: FSDP2 (`fully_shard`) when there is more than one process, nothing wrapped when there is one.
+Started by `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK; this module starts no process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vocabkit.pretraining.errors import PretrainingError
+
+__all__ = ["World", "fill_part", "local_part", "local_rows", "open_world", "shard_model"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among those of the run. `control` is a group on the CPU, None in a world of one.
+
+    What ranks agree on (a signal, a clock) goes over `control`: the GPU is not waited for.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor on the run's device over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest of each number over ranks."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
+        return [int(value) for value in tensor]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.size > 1:
+            dist.barrier(group=self.control)
+
+    def on_main(self, call: Callable[[], T]) -> T:
+        """Call on the main rank; every rank returns its result, or raises its error.
+
+        Without this, the other ranks of a run that the user must put right would wait for ever.
+        """
+        if self.size == 1:
+            return call()
+        answer: list[object] = [None, None]
+        if self.main:
+            try:
+                answer[0] = call()
+            except Exception as error:
+                answer[1] = error
+        dist.broadcast_object_list(answer, src=0, group=self.control)
+        if answer[1] is not None:
+            raise cast(Exception, answer[1])
+        return cast(T, answer[0])
+
+
+@contextmanager
+def open_world(device: str | None = None) -> Iterator[World]:
+    """The world that `torchrun` described, or one process. A group opened here is closed at the end.
+
+    `device` is "cpu" or "cuda"; by default CUDA where there is one. Raises PretrainingError when CUDA is asked
+    for and absent.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise PretrainingError("device cuda: torch sees no GPU", "leave the device out, or say cpu")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 and not (dist.is_available() and dist.is_initialized()):
+        yield World(0, 1, torch.device(kind))
+        return
+    place = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else None
+    if place is not None:
+        torch.cuda.set_device(place)
+    opened = not dist.is_initialized()
+    if opened:
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", device_id=place)
+    try:
+        if dist.get_world_size() == 1:
+            yield World(0, 1, place or torch.device("cpu"))
+        else:
+            control = dist.new_group(backend="gloo")
+            yield World(
+                dist.get_rank(), dist.get_world_size(), place or torch.device("cpu"), control
+            )
+    finally:
+        if opened:
+            dist.destroy_process_group()
+
+
+def shard_model(model: nn.Module, layers: nn.ModuleList, world: World, precision: str) -> None:
+    """Share a model's parameters out over the ranks, layer by layer; a world of one is left as it is.
+
+    The root, which holds the vocabulary's matrices, stays gathered from forward to backward: the loss, last
+    in the one and first in the other, reads it in both.
+    """
+    if world.size == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    narrow = precision == "bf16"
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if narrow else None,
+        reduce_dtype=torch.float32 if narrow else None,
+        # It would reach into the batch, and round its weights.
+        cast_forward_inputs=False,
+    )
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """This rank's shard of a tensor; the tensor itself where it is whole."""
+    if _world_is_open() and hasattr(tensor, "to_local"):
+        return cast(Tensor, tensor.to_local())
+    return tensor
+
+
+def local_rows(rows: Tensor, total: int, world: World) -> Tensor:
+    """Of the rows of a matrix of `total`, those in this rank's shard, numbered from its first."""
+    first, stop = _find_stretch(total, world.rank, world.size)
+    inside = (rows >= first) & (rows < stop)
+    return (rows[inside] - first).to(world.device)
+
+
+def fill_part(target: Tensor, whole: Tensor) -> None:
+    """Copy this rank's rows of a whole tensor, on the CPU, into what may be a shard of it."""
+    part = local_part(target)
+    mesh = getattr(target, "device_mesh", None)
+    if mesh is None:
+        part.copy_(whole)
+        return
+    first, stop = _find_stretch(len(whole), mesh.get_local_rank(), mesh.size())
+    part.copy_(whole[first:stop])
+
+
+def _find_stretch(total: int, rank: int, size: int) -> tuple[int, int]:
+    """The rows of a rank's shard: FSDP2 gives each the next of equal stretches, as torch.chunk does."""
+    stretch = -(-total // size)
+    return min(rank * stretch, total), min((rank + 1) * stretch, total)
+
+
+def _world_is_open() -> bool:
+    return dist.is_available() and dist.is_initialized()

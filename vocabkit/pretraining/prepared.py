@@ -1,0 +1,267 @@
+"""Prepared rows on disk, as `vocabkit prepare` wrote them: what there is, and rows by number.
+
+Rows are mapped, not read; opening a folder looks at sizes and headers alone. Nothing is drawn, masked or
+put into batches here, and torch is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.special_ids import SpecialIds
+
+__all__ = ["ENCODINGS", "SPLITS", "Encoding", "PreparedCorpus", "Split", "SplitName"]
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Encoding = Literal["union", "routed"]
+ENCODINGS: tuple[str, ...] = get_args(Encoding)
+SplitName = Literal["train", "held-out"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+SCHEMA = 1
+INDEX = "shards.json"
+ROWS, BYTES, USED = "", ".bytes", ".used"
+# Each map holds a file descriptor, of which a process often has 1,024.
+_MAPS = 256
+_CHECK_ROWS = 1 << 14
+_AGAIN = "vocabkit prepare CORPUS --tokenizer TOKENIZER -o DIR --force"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How much of a language there is. `tokens` are those of text: no specials, no padding."""
+
+    rows: int
+    tokens: int
+    bytes: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of one source and split: `stem` is the path without `.npy`; `first` its first row's number."""
+
+    stem: Path
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedCorpus:
+    """A folder of prepared rows.
+
+    `languages` is sorted. `fingerprint` is of the index, which holds a digest of every file of rows: two
+    folders with one fingerprint hold the same rows. `tokenizer_fingerprint` is of the files that decide ids.
+    """
+
+    folder: Path
+    length: int
+    languages: tuple[str, ...]
+    encoding: Encoding
+    vocabulary: int
+    special: SpecialIds
+    held_out: float
+    fingerprint: str
+    tokenizer_fingerprint: str
+    corpus_fingerprint: str
+    _splits: Mapping[tuple[str, str], Split] = field(repr=False)
+    _parts: Mapping[tuple[str, str], tuple[_Part, ...]] = field(repr=False)
+    _open: Callable[[Path], Int32Array] = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> PreparedCorpus:
+        """Open what `vocabkit prepare` wrote.
+
+        Raises PretrainingError naming the file that is missing, cut short, or of another version.
+        """
+        root = Path(folder)
+        text, index = _read_index(root / INDEX)
+        splits: dict[tuple[str, str], Split] = {}
+        parts: dict[tuple[str, str], tuple[_Part, ...]] = {}
+        try:
+            length = int(index["length"])
+            for code, language in index["languages"].items():
+                for name in SPLITS:
+                    splits[code, name] = Split(**language[name])
+                    parts[code, name] = _list_parts(root, language["files"], name)
+            special = SpecialIds.from_dict(index["special"])
+            found = cls(
+                root, length, tuple(sorted(index["languages"])), index["encoding"],
+                int(index["vocabulary"]), special, float(index["held_out"]),
+                hashlib.blake2b(text, digest_size=20).hexdigest(), index["tokenizer"],
+                index["corpus"], splits, parts, lru_cache(_MAPS)(_map_rows),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PretrainingError(f"{root / INDEX}: is damaged: {error!r}", _AGAIN) from error
+        found._check_files()
+        return found
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The copy of the tokenizer the rows were made with."""
+        return self.folder / "tokenizer"
+
+    def split(self, language: str, split: SplitName) -> Split:
+        """How much there is of a language. Raises PretrainingError for a language that is not there."""
+        return self._splits[self._key(language, split)]
+
+    def read_rows(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
+        """Rows by number, over the language's files in order: int32[n, length]."""
+        out = np.empty((len(indices), self.length), np.int32)
+        return self._gather(language, split, indices, ROWS, out)
+
+    def row_bytes(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
+        """UTF-8 bytes of the original text in each row: int32[n]."""
+        return self._gather(language, split, indices, BYTES, np.empty(len(indices), np.int32))
+
+    def row_used(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
+        """Places of each row that are not padding, specials included: int32[n]."""
+        return self._gather(language, split, indices, USED, np.empty(len(indices), np.int32))
+
+    def check_ids(self) -> None:
+        """Read every row: ids in range, a document first, padding where `used` says.
+
+        Raises PretrainingError naming the file and the row.
+        """
+        for code in self.languages:
+            for name in SPLITS:
+                for part in self._parts[code, name]:
+                    self._check_part(part)
+
+    def _key(self, language: str, split: str) -> tuple[str, str]:
+        if (language, split) not in self._splits:
+            known = ", ".join(self.languages)
+            raise PretrainingError(
+                f"{self.folder}: no {split} rows of {language}", f"it has {known}"
+            )
+        return language, split
+
+    def _gather(
+        self, language: str, split: str, indices: Int64Array, kind: str, out: Int32Array
+    ) -> Int32Array:
+        parts = self._parts[self._key(language, split)]
+        wanted = np.asarray(indices, np.int64)
+        rows = self._splits[language, split].rows
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < rows:
+            raise IndexError(f"{language} {split}: rows are 0 to {rows - 1}")
+        firsts = np.array([part.first for part in parts], np.int64)
+        owners = np.searchsorted(firsts, wanted, side="right") - 1
+        for number in np.unique(owners):
+            places = np.flatnonzero(owners == number)
+            part = parts[number]
+            out[places] = self._open(_file(part.stem, kind))[wanted[places] - part.first]
+        return out
+
+    def _check_files(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise PretrainingError(
+                f"{self.folder / INDEX}: encoding {self.encoding!r} is none of {', '.join(ENCODINGS)}"
+            )
+        if not self.tokenizer_folder.is_dir():
+            raise PretrainingError(f"{self.tokenizer_folder}: no such folder", _AGAIN)
+        for key, parts in self._parts.items():
+            if sum(part.rows for part in parts) != self._splits[key].rows:
+                raise PretrainingError(
+                    f"{self.folder / INDEX}: the files of {key[0]} {key[1]} do not add up", _AGAIN
+                )
+            for part in parts:
+                _check_file(_file(part.stem, ROWS), (part.rows, self.length))
+                for kind in (BYTES, USED):
+                    _check_file(_file(part.stem, kind), (part.rows,))
+
+    def _check_part(self, part: _Part) -> None:
+        path = _file(part.stem, ROWS)
+        rows, used = self._open(path), self._open(_file(part.stem, USED))
+        places = np.arange(self.length)
+        for start in range(0, part.rows, _CHECK_ROWS):
+            block = np.asarray(rows[start : start + _CHECK_ROWS])
+            count = np.asarray(used[start : start + _CHECK_ROWS])
+            wrong = ((block < 0) | (block >= self.vocabulary)).any(axis=1)
+            wrong |= (count < 1) | (count > self.length) | (block[:, 0] != self.special.begin)
+            wrong |= ((block != self.special.pad) & (places >= count[:, None])).any(axis=1)
+            if wrong.any():
+                row = start + int(np.flatnonzero(wrong)[0])
+                raise PretrainingError(
+                    f"{path}: row {row}: ids beyond 0–{self.vocabulary - 1}, no document first, or "
+                    "text where padding should be",
+                    _AGAIN,
+                )
+
+
+def _file(stem: Path, kind: str) -> Path:
+    return stem.with_name(f"{stem.name}{kind}.npy")
+
+
+def _read_index(path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        text = path.read_bytes()
+        index = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise PretrainingError(
+            f"{path.parent}: not a folder of prepared rows: it has no {INDEX}",
+            "vocabkit prepare CORPUS --tokenizer TOKENIZER -o DIR",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PretrainingError(f"{path}: cannot be read: {error}", _AGAIN) from error
+    schema = index.get("schema") if isinstance(index, dict) else None
+    if schema != SCHEMA:
+        raise PretrainingError(
+            f"{path}: schema {schema!r}, this version reads {SCHEMA}",
+            "prepare the corpus again with this version",
+        )
+    return text, index
+
+
+def _list_parts(root: Path, files: list[dict[str, Any]], split: SplitName) -> tuple[_Part, ...]:
+    """The parts of a split that hold rows, numbered on; empty ones have no row to be found by."""
+    parts, first = [], 0
+    for entry in files:
+        rows = int(entry[split]["rows"])
+        if rows:
+            parts.append(_Part(root / f"{entry['name']}.{split}", first, rows))
+            first += rows
+    return tuple(parts)
+
+
+def _map_rows(path: Path) -> Int32Array:
+    found: Int32Array = np.load(path, mmap_mode="r")
+    return found
+
+
+def _check_file(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise PretrainingError unless a file has this shape by its header, and the size that goes with it."""
+    try:
+        with path.open("rb") as file:
+            found, fortran, kind = _read_header(file)
+            start = file.tell()
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise PretrainingError(f"{path}: no such file", _AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise PretrainingError(f"{path}: is damaged: {error}", _AGAIN) from error
+    if found != shape or kind != np.dtype("<i4") or fortran:
+        raise PretrainingError(
+            f"{path}: holds {kind.name}{list(found)}, expected int32{list(shape)}", _AGAIN
+        )
+    expected = start + 4 * int(np.prod(shape))
+    if size != expected:
+        what = "cut short" if size < expected else "too long"
+        raise PretrainingError(f"{path}: is {what}: {size} bytes, expected {expected}", _AGAIN)
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type by a .npy file's header; ours are of version 1.0. Raises ValueError."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"npy version {version}")
+    return np.lib.format.read_array_header_1_0(file)

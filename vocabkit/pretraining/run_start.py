@@ -1,0 +1,154 @@
+"""How a run begins or goes on: everything is checked before anything is trained, and by all ranks alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vocabkit.pretraining.checkpointing import (
+    RunState,
+    find_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_seen,
+    read_state,
+    remove_unfinished,
+)
+from vocabkit.pretraining.distributed import World
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.extension_receipt import find_new_rows, read_kept
+from vocabkit.pretraining.ledger import Ledger
+from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.pretraining.model_setup import build_model, check_new_ids, describe_model
+from vocabkit.pretraining.optimizer_state import load_optimizer_state
+from vocabkit.pretraining.plan import RunPlan, plan_run
+from vocabkit.pretraining.prepared import PreparedCorpus
+from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.run_folder import (
+    check_identity,
+    create_run,
+    is_run,
+    read_new_rows,
+    read_origin,
+    read_run_model,
+    write_config,
+)
+from vocabkit.pretraining.run_identity import Identity, identify_run
+from vocabkit.pretraining.stages import PlannedStage, plan_stages, require_new_rows
+from vocabkit.pretraining.trainer import Trainer
+
+__all__ = ["RunStart", "make_model", "restore_run", "start_run", "tidy_run"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunStart:
+    """What a run works on. `state` is that of `resumed`, the checkpoint it goes on from; None at the start.
+
+    `checkpoint` is the folder its first weights are from, None where they are drawn, or not needed any more.
+    """
+
+    run: Path
+    config: RunConfig
+    corpus: PreparedCorpus
+    shape: ModelConfig
+    plan: RunPlan
+    stages: tuple[PlannedStage, ...]
+    new_rows: Tensor | None
+    identity: Identity
+    checkpoint: Path | None
+    resumed: Path | None
+    state: RunState | None
+
+
+def start_run(
+    config: RunConfig,
+    data: Path,
+    run: Path,
+    checkpoint: Path | None,
+    world: World,
+    *,
+    force: bool,
+) -> RunStart:
+    """Open the data, and find or lay out the run. Every rank calls.
+
+    Raises what the user can put right; a run that is there already is refused when it is another.
+    """
+    corpus = PreparedCorpus.load(data)
+    going_on = world.on_main(lambda: is_run(run) and not force)
+    if going_on and checkpoint is None and read_origin(run) is not None:
+        # The shape is that of the checkpoint the run began with, which it needs no more.
+        config = config.model_copy(update={"model": None})
+    identity = identify_run(config, corpus, checkpoint)
+    new_rows: Tensor | None = None
+    if going_on:
+        check_identity(run, identity, checkpoint_given=checkpoint is not None)
+        shape = read_run_model(run).config
+        found = read_new_rows(run)
+        new_rows = None if found is None else torch.from_numpy(found)
+    else:
+        shape = describe_model(config, corpus, checkpoint)
+        kept = None if checkpoint is None else read_kept(checkpoint)
+        if kept is not None:
+            new_rows = find_new_rows(kept)
+            check_new_ids(new_rows, corpus)
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
+    plan = plan_run(config, corpus, shape, world.size, device=device)
+    stages = plan_stages(config.stages, plan.steps)
+    require_new_rows(stages, new_rows)
+    folder = world.on_main(lambda: _find_resumed(run, checkpoint) if going_on else None)
+    if not going_on:
+        rows = None if new_rows is None else new_rows.numpy()
+        world.on_main(
+            lambda: create_run(
+                run, config, shape, corpus, identity, plan.to_json(), new_rows=rows, force=force
+            )
+        )
+    state = None if folder is None else read_state(folder)
+    origin = None if folder is not None else checkpoint
+    return RunStart(
+        run, config, corpus, shape, plan, stages, new_rows, identity, origin, folder, state
+    )
+
+
+def make_model(start: RunStart) -> Model:
+    """The model with its first weights, on the CPU; where a checkpoint is resumed they are still to be read."""
+    seed = start.config.training.seed if start.resumed is None else None
+    return build_model(start.shape, seed, start.checkpoint)
+
+
+def tidy_run(run: Path, config: RunConfig) -> None:
+    """Remove what a killed process left half written, and note the configuration that holds now.
+
+    For the process that holds the run alone: what another is writing looks half written too.
+    """
+    remove_unfinished(run)
+    write_config(run, config)
+
+
+def restore_run(start: RunStart, trainer: Trainer, ledger: Ledger, world: World) -> int:
+    """Put a checkpoint's state into a trainer, or the state beside the first weights; the steps done."""
+    if start.resumed is None or start.state is None:
+        if start.checkpoint is not None:
+            load_optimizer_state(start.checkpoint, trainer.optimizer, start.shape)
+        return 0
+    load_checkpoint(start.resumed, trainer.tensors(), world)
+    trainer.seen.load(load_seen(start.resumed))
+    state = start.state
+    ledger.load(state.samples, state.rows, state.tokens, state.bytes)
+    return state.step
+
+
+def _find_resumed(run: Path, checkpoint: Path | None) -> Path | None:
+    """The newest checkpoint of a run; None where it was stopped before its first."""
+    if list_checkpoints(run):
+        return find_checkpoint(run)
+    if checkpoint is None and read_origin(run) is not None:
+        raise PretrainingError(
+            f"{run}: stopped before its first checkpoint, and starts from another model's",
+            "pass the same --checkpoint again",
+        )
+    return None

@@ -1,0 +1,200 @@
+"""Which ids of a tokenizer begin, end, fill and hide: read off its files, whoever wrote them.
+
+A file of its own says so (SentencePiece's roles), else `tokenizer_config.json` and `special_tokens_map.json`
+beside it. Nothing is guessed from an id's number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocabkit.core.errors import TokenizerError
+from vocabkit.core.provenance import fingerprint_file
+from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.vocabulary.byte_level_format import PAIRS
+from vocabkit.vocabulary.tokenizers import (
+    SentencePieceTokenizer,
+    Tokenizer,
+    find_file,
+    open_tokenizer,
+)
+from vocabkit.vocabulary.vocabulary import Kind
+
+__all__ = ["TokenizerFiles", "find_special_ids", "find_tokenizer_files"]
+
+_CONFIGS = ("special_tokens_map.json", "tokenizer_config.json")
+# In the order in which they are looked for; `[CLS]` begins and `[SEP]` ends a text in BERT's way.
+_BEGIN, _END = ("bos", "cls"), ("eos", "sep")
+_NAMES = {
+    "begin": ("<s>", "[CLS]", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
+    "end": ("</s>", "[SEP]", "<eos>", "<|end_of_text|>"),
+    "pad": ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>"),
+    "mask": ("<mask>", "[MASK]", "<|mask|>"),
+    "unk": ("<unk>", "[UNK]", "<|unk|>"),
+}
+# What transformers needs to open the tokenizer again, and our own table of blocks.
+_COPIED = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model",
+    "sentencepiece.bpe.model", "tekken.json", "chat_template.jinja", "vocabulary.parquet", "blocks.tsv",
+)  # fmt: skip
+# These classes of transformers number pieces differently from the .model they read.
+_SHIFTED = ("XLMRoberta", "Camembert", "MBart", "Nllb", "XGLM", "M2M100")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """The file ids are made with, the files to keep beside it, and a digest of those that decide ids."""
+
+    file: Path
+    copied: tuple[Path, ...]
+    fingerprint: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds them."""
+        return self.file.parent
+
+
+def find_tokenizer_files(path: str | Path) -> TokenizerFiles:
+    """Find the files of a tokenizer: a folder of ours, one of transformers, or a single file.
+
+    Of a folder with both a .model and a tokenizer.json, the .model is taken where it is ours (with
+    vocabulary.parquet beside it: the two have the same ids, and it is three times as fast), else the
+    tokenizer.json, since a .model may lack added tokens. Raises TokenizerError.
+    """
+    target = Path(path)
+    both = (target / "tokenizer.json").is_file() and not (target / "vocabulary.parquet").is_file()
+    file = target / "tokenizer.json" if both else find_file(target)
+    if not file.is_file():
+        open_tokenizer(file)  # which says what is missing
+    known = [file.parent / name for name in _COPIED] if target.is_dir() else []
+    if not target.is_dir() and file.name in _COPIED:
+        known = [file.parent / name for name in (*_COPIED[:5], "vocabulary.parquet")]
+    copied = dict.fromkeys(item for item in (file, *known) if item.is_file())
+    pairs = [name for pair in PAIRS if file.name == pair[0] for name in pair]
+    deciding = [file, *(file.with_name(name) for name in (*pairs, "vocabulary.parquet"))]
+    digest = hashlib.blake2b(digest_size=20)
+    for item in dict.fromkeys(deciding):
+        if item in copied:
+            digest.update(fingerprint_file(item).encode())
+    return TokenizerFiles(file, tuple(copied), digest.hexdigest())
+
+
+def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> SpecialIds:
+    """The special ids of a tokenizer folder or file; `tokenizer` where it is open already.
+
+    `end` is None where the end is the beginning too (`<|endoftext|>`); `pad` is then that token unless there
+    is one of its own, and else the end. `reserved` also holds the unknown token, which text may yield:
+    it is nothing to predict. Raises PretrainingError where no token begins a text.
+    """
+    files = find_tokenizer_files(path)
+    opened = tokenizer or open_tokenizer(files.file)
+    settings = _read_settings(files)
+    if isinstance(opened, SentencePieceTokenizer):
+        _check_numbering(files, settings)
+    ids = _named_ids(files.file, opened)
+    roles = _own_roles(opened)
+    for role in (*_BEGIN, *_END, "pad", "mask", "unk"):
+        index = ids.get(_token_text(settings.get(f"{role}_token")) or "")
+        if index is not None:
+            roles[role] = index
+    for role, names in _NAMES.items():
+        found = next((ids[name] for name in names if name in ids), None)
+        if found is not None and role in ("pad", "mask", "unk"):
+            roles.setdefault(role, found)
+        elif found is not None:
+            roles.setdefault(f"named {role}", found)
+    begin = _first(roles, (*_BEGIN, "named begin"))
+    end = _first(roles, (*_END, "named end"))
+    begin = end if begin is None else begin
+    if begin is None:
+        raise PretrainingError(
+            f"{files.file}: no token begins a text: looked for bos_token and cls_token in "
+            f"tokenizer_config.json and special_tokens_map.json, and for {', '.join(_NAMES['begin'])}",
+            "name one as bos_token in tokenizer_config.json",
+        )
+    end = None if end == begin else end
+    pad = roles.get("pad", begin if end is None else end)
+    kinds = opened.kinds
+    no_text = (Kind.CONTROL, Kind.UNKNOWN, Kind.UNUSED)
+    chosen = {begin, end, pad, roles.get("mask"), roles.get("unk")} - {None}
+    reserved = {index for index, kind in enumerate(kinds) if kind in no_text}
+    return SpecialIds(
+        begin, end, pad, roles.get("mask"), roles.get("unk"),
+        tuple(sorted(reserved | {index for index in chosen if index is not None})),
+    )  # fmt: skip
+
+
+def _first(roles: Mapping[str, int], names: tuple[str, ...]) -> int | None:
+    return next((roles[name] for name in names if name in roles), None)
+
+
+def _own_roles(tokenizer: Tokenizer) -> dict[str, int]:
+    """The roles a .model gives its control pieces."""
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        return {}
+    own = tokenizer.vocabulary.roles
+    given = {
+        "bos": own.begin, "eos": own.end, "pad": own.pad, "unk": own.unknown, "mask": own.mask,
+    }  # fmt: skip
+    return {role: index for role, index in given.items() if index is not None}
+
+
+def _named_ids(file: Path, tokenizer: Tokenizer) -> dict[str, int]:
+    """Names → ids of the tokens no text becomes, and of those added by a user."""
+    kinds = tokenizer.kinds
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        pieces = enumerate(tokenizer.vocabulary.pieces)
+        plain = (Kind.NORMAL, Kind.BYTE)
+        return {piece: index for index, piece in pieces if kinds[index] not in plain}
+    if file.suffix != ".json" or file.name in {pair[0] for pair in PAIRS}:
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8-sig"))
+    model = content.get("model") or {}
+    vocab = model.get("vocab") or {}
+    names = {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens") or []}
+    unknown = model.get("unk_token")
+    if isinstance(vocab, Mapping) and unknown in vocab:
+        names.setdefault(unknown, int(vocab[unknown]))
+    return {name: index for name, index in names.items() if index < tokenizer.size}
+
+
+def _read_settings(files: TokenizerFiles) -> dict[str, Any]:
+    """What the two files beside a tokenizer say; empty without them."""
+    found: dict[str, Any] = {}
+    for name in _CONFIGS:
+        path = files.folder / name
+        if path not in files.copied:
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except ValueError as error:
+            raise TokenizerError(f"{path}: not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise TokenizerError(f"{path}: holds no JSON object")
+        found |= {key: value for key, value in content.items() if value is not None}
+    return found
+
+
+def _check_numbering(files: TokenizerFiles, settings: Mapping[str, Any]) -> None:
+    """Raise TokenizerError for a lone .model that transformers would number differently."""
+    name = str(settings.get("tokenizer_class", ""))
+    if name.startswith(_SHIFTED):
+        raise TokenizerError(
+            f"{files.file}: {name} numbers its pieces differently",
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes the tokenizer.json needed",
+        )
+
+
+def _token_text(entry: Any) -> str | None:
+    """The text of a token as a configuration writes it: a string, or an object with `content`."""
+    if isinstance(entry, Mapping):
+        entry = entry.get("content")
+    return entry if isinstance(entry, str) else None
