@@ -123,7 +123,7 @@ def test_warnings_name_who_is_repeated_and_raised(corpus: PreparedCorpus) -> Non
     found = plan_languages(corpus, chosen, 160).warnings()
     assert len(found) == 2
     assert found[0].startswith("repeated more than 4 times: yor_Latn ")
-    assert found[1] == "oversampled more than 4×: yor_Latn 5×"
+    assert found[1] == "oversampled more than 4×: yor_Latn 5.0×"
     assert plan_languages(corpus, LanguageSettings(weighting="natural"), 80).warnings() == []
 
 
