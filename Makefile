@@ -19,7 +19,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.runtime ## sample, count, fit four vocabularies and audit them on real text in 40 languages, offline
+demo: $(VENV)/.runtime ## from real text in 40 languages to four vocabularies, an audit and a tiny trained model, offline
 	@$(BIN)/vocabkit demo --output $(DEMO) --force
 
 test: $(VENV)/.development ## the tests but the slow ones
@@ -51,6 +51,8 @@ bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORP
 	$(BIN)/python benchmarks/allocation.py build/bench/allocation
 	$(BIN)/python benchmarks/blocks.py build/bench/blocks
 	$(BIN)/python benchmarks/extend.py build/bench/extend
+	$(BIN)/python benchmarks/prepare.py build/bench/tok
+	$(BIN)/python benchmarks/pretrain.py head loop large
 	$(BIN)/python benchmarks/large.py build/bench/counts
 
 notebooks: $(VENV)/.development ## build every notebook from its source and execute it
@@ -86,7 +88,7 @@ $(VENV)/.made:
 # Two stamps, so that `make demo` does not install what only developers need.
 $(VENV)/.runtime: $(VENV)/.made $(INSTALL_INPUTS)
 	@echo "installing vocabkit into $(VENV)"
-	@$(PIP) --editable '.[sample,plots]'
+	@$(PIP) --editable '.[sample,plots,torch]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.made $(INSTALL_INPUTS)

@@ -76,6 +76,8 @@ def use(binaries: Path, folder: Path) -> None:
         "count corpus/text -o counts",
         "fit shared-250k --counts counts -o tok --set vocabulary.size=2_000 --languages eng,yor",
         "show tok Ẹkúàárọ̀",
+        "prepare corpus/text --tokenizer tok -o shards --languages eng,yor --length 64",
+        "pretrain multi-s --data shards --dry-run",
     ):
         _run([vocabkit, *line.split(" ")], folder)
     _run([str(binaries / "python"), "-m", "vocabkit", "presets", "show", "shared-250k"], folder)
@@ -109,7 +111,7 @@ def main() -> None:
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
         use(binaries, elsewhere)
-        print(f"{wheel.name}: one top-level name, presets found, sample, count, fit and show run")
+        print(f"{wheel.name}: one top-level name, presets found, sample, count, fit, show, prepare and a plan run")
 
 
 if __name__ == "__main__":

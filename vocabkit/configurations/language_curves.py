@@ -27,6 +27,8 @@ from vocabkit.fitting.lexicon import BoolArray, FloatArray
 
 _THIN = 1_000
 """Characters of held-out text below which a curve is doubtful: some two hundred words."""
+_NAMED = 6
+"""Languages that a warning names, the thinnest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,16 @@ def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
     blind = [code for code, curve in made.curves.items() if curve.measured == "train"]
     if blind:
         found.append(f"no held-out text, measured on their training text: {', '.join(blind)}")
-    thin = [
-        f"{code} {curve.characters:_.0f}"
+    thin = {
+        code: curve.characters
         for code, curve in made.curves.items()
         if curve.measured != "train" and curve.characters < _THIN
-    ]
+    }
     if thin:
-        found.append(f"curves measured on fewer than {_THIN:_} characters: {', '.join(thin)}")
+        worst = sorted(thin, key=lambda code: (thin[code], code))
+        names = ", ".join(f"{code} {thin[code]:_.0f}" for code in worst[:_NAMED])
+        names += f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        found.append(f"curves measured on fewer than {_THIN:_} characters: {names}")
     cut = {code: share for code, share in made.coverage.cut_share.items() if share > 0.001}
     if cut:
         names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(cut.items()))
