@@ -121,12 +121,13 @@ def run(
 
     from vocabkit.audit.auditing import audit_tokenizers
     from vocabkit.audit.requirements import parse_requirement
-    from vocabkit.core.provenance import check_output
+    from vocabkit.core.provenance import check_inputs, check_output
 
     if sharing and counts is None:
         raise typer.BadParameter("--sharing fits vocabularies: give it --counts DIR")
     wanted = [parse_requirement(text) for text in require or ()]
     check_output(folder, force=force)
+    check_inputs(folder, [path for path in (*tokenizers, corpus, counts) if path is not None])
     start = time.perf_counter()
     with open_progress(quiet) as progress:
         chosen = load_groups(panel)

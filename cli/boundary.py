@@ -30,6 +30,10 @@ EXTRAS = {
 }
 
 
+# Verbs that keep what is finished for the next try; of the others nothing is left.
+RESUMED = ("count", "prepare", "extend")
+
+
 class Boundary(TyperGroup):
     """The top-level command group: runs a command and turns what it raises into an exit code."""
 
@@ -51,12 +55,22 @@ class Boundary(TyperGroup):
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except KeyboardInterrupt as error:
-            print("interrupted; `count` goes on where it stopped when run again", file=sys.stderr)
+            print(_say_interrupted(), file=sys.stderr)
             raise typer.Exit(130) from error
         except BrokenPipeError:
             _stop_quietly()
         except Exception as error:
             raise typer.Exit(_report(error)) from error
+
+
+def _say_interrupted() -> str:
+    """What Ctrl-C left: some verbs keep what is finished."""
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if verb in RESUMED:
+        return (
+            f"interrupted; `{verb}` goes on where it stopped when the same command is given again"
+        )
+    return "interrupted; nothing was written"
 
 
 def is_debug() -> bool:

@@ -111,7 +111,9 @@ def main() -> None:
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
         use(binaries, elsewhere)
-        print(f"{wheel.name}: one top-level name, presets found, sample, count, fit, show, prepare and a plan run")
+        print(
+            f"{wheel.name}: one top-level name, presets found, sample, count, fit, show, prepare and a plan run"
+        )
 
 
 if __name__ == "__main__":

@@ -246,3 +246,13 @@ def test_a_corpus_with_more_distinct_words_than_memory_holds(tmp_path: Path) -> 
     assert len(table) == 4_000_000
     assert set(table.count.tolist()) == {2}
     assert peaks[128 << 20] < 0.6 * peaks[4 << 30]
+
+
+def test_the_corpus_is_never_the_output(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    root.mkdir()
+    (root / "eng_Latn.txt").write_text("one two\n", encoding="utf-8")
+    for place in (root, tmp_path):
+        with pytest.raises(OutputError, match="from which it is made"):
+            count_corpus(open_corpus(root), place, force=True)
+    assert (root / "eng_Latn.txt").read_text(encoding="utf-8") == "one two\n"

@@ -28,7 +28,7 @@ from vocabkit.core.config import dump_toml, load_config
 from vocabkit.core.errors import MissingExtra
 from vocabkit.core.presets import find_preset
 from vocabkit.core.progress import Progress
-from vocabkit.core.provenance import output_folder, write_manifest
+from vocabkit.core.provenance import check_inputs, output_folder, write_manifest
 from vocabkit.corpus.weighting import weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 
@@ -71,6 +71,7 @@ def allocate_folder(
         size = f"vocabulary.size={budget + config.vocabulary.other_ids}"
         config = load_config(ProportionalConfig, path, [*overrides, size])
     words = WordCounts.load(counts)
+    check_inputs(Path(output), [counts])
     with output_folder(output, force=force) as work:
         allotted = allot(words, config, progress, workers=workers or os.cpu_count() or 1)
         notes = save_allotted(allotted, work)

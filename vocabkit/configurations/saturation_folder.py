@@ -19,7 +19,7 @@ from vocabkit.core.config import Config, dump_toml, parse_override, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import output_folder, write_manifest
+from vocabkit.core.provenance import check_inputs, output_folder, write_manifest
 from vocabkit.corpus.span_cache import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
@@ -80,6 +80,7 @@ def saturate_folder(
     config = validate(SaturationConfig, data, "saturation")
     words = WordCounts.load(counts)
     report = progress or Silent()
+    check_inputs(Path(output), [counts, base])
     with output_folder(output, force=force) as work:
         start = time.perf_counter()
         found, notes = _measure(words, config, report, workers or os.cpu_count() or 1)

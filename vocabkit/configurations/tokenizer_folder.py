@@ -26,7 +26,7 @@ from vocabkit.core.config import Config, load_config
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.presets import find_preset
 from vocabkit.core.progress import Progress
-from vocabkit.core.provenance import output_folder, write_manifest
+from vocabkit.core.provenance import check_inputs, output_folder, write_manifest
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.bpe_base import BpeBase
@@ -83,6 +83,7 @@ def fit_folder(
     path = find_preset(preset, "fit")
     config, fit = read_configuration(path, overrides)
     words = WordCounts.load(counts)
+    check_inputs(Path(output), [counts])
     with output_folder(output, force=force) as work:
         fitted = fit(words, config, progress, workers or os.cpu_count() or 1)
         fitted.save(work)

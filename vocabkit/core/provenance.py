@@ -178,6 +178,18 @@ def check_output(target: Path, *, force: bool) -> None:
             )
 
 
+def check_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise `OutputError` where the output would take the place of what it is made from, under `force`."""
+    place = target.resolve()
+    for item in inputs:
+        source = Path(item).resolve()
+        if place == source or place in source.parents:
+            raise OutputError(
+                f"{target}: --force would remove {item}, from which it is made",
+                "choose another -o",
+            )
+
+
 def _git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, marked `-dirty` if changed; None in a wheel."""
     root = Path(__file__).resolve().parents[2]

@@ -21,6 +21,7 @@ from pathlib import Path
 from vocabkit.core.errors import CorpusError, CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.provenance import (
+    check_inputs,
     check_output,
     name_full_disk,
     publish_folder,
@@ -97,6 +98,8 @@ def count_corpus(
     before = _load_before(target, settings) if update else None
     if before is None:
         check_output(target, force=force)
+    sources = [source.path for group in corpus.sources.values() for source in group]
+    check_inputs(target, [path for path in sources if "://" not in path])
     with name_full_disk(target):
         return _count(corpus, target, settings, before, executor, progress or Silent())
 

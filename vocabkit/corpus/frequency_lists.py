@@ -14,7 +14,7 @@ import numpy as np
 
 from vocabkit.core.errors import CountsError
 from vocabkit.core.graphemes import cut_run
-from vocabkit.core.provenance import fingerprint_file, output_folder, write_manifest
+from vocabkit.core.provenance import check_inputs, fingerprint_file, output_folder, write_manifest
 from vocabkit.corpus.white_space import split_words
 from vocabkit.corpus.word_counts import (
     RUN_LIMIT,
@@ -44,6 +44,7 @@ def import_frequencies(
     start = time.perf_counter()
     frequencies = read_frequencies(source)
     counts = thin_frequencies(frequencies, language, held_out=held_out, seed=seed)
+    check_inputs(Path(output), [source])
     with output_folder(output, force=force) as work:
         WordCounts({language: counts}).save(work)
         write_manifest(

@@ -86,7 +86,7 @@ def open_corpus(
         named = [f"{code} (its files are empty)" if found.get(code) else code for code in missing]
         raise CorpusError(
             f"{root}: no data for {', '.join(named)}",
-            f"found {_shorten(sorted(sources))}; add the files or pass --allow-missing",
+            f"found {_shorten(sorted(sources)) or 'none of them'}; add the files or pass --allow-missing",
         )
     if not sources:
         raise CorpusError(f"{root}: no language has data", EXPECTED)
