@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from .options import Force, Format, OutputFolder, Quiet
-from .output import show_note, show_rows
+from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 
@@ -81,6 +81,8 @@ def run(
         "scale": None if check is None else check.scale,
     }
     show_rows([row], output, "export")
+    if done.no_tokenizer is not None:
+        show_warnings([f"AutoTokenizer will not open {folder}: {done.no_tokenizer}"], quiet)
     show_note(f"wrote {folder} in {done.seconds:.1f} s", quiet)
     if check is not None and not check.passed:
         show_note(

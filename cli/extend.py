@@ -112,7 +112,9 @@ def run(
 
 
 def _split_role(text: str) -> tuple[str, str]:
+    from vocabkit.core.errors import ConfigError
+
     name, separator, role = text.rpartition("=")
     if not separator:
-        raise typer.BadParameter(f"--tensor {text}: write NAME=ROLE")
+        raise ConfigError(f"--tensor {text}: write NAME=ROLE", f"such as --tensor {text}=input")
     return name, role

@@ -100,6 +100,8 @@ def run(
 def _warn(report: "PrepareReport") -> list[str]:
     """What should be looked at before training: much that is unknown, much that is padding."""
     lines = []
+    if report.no_export is not None:
+        lines.append(f"AutoTokenizer will not open an export of a run on these: {report.no_export}")
     for row in report.rows:
         if row.unknown > 0.01:
             lines.append(f"{row.language}: {row.unknown:.1%} of its tokens are unknown")

@@ -82,7 +82,7 @@ def run(
         plan, model = _plan(config, corpus, checkpoint, earlier, refuse=False)
         if speaks:
             show_rows(list_plan(plan, model), output, "pretrain-plan")
-            show_warnings(plan.warnings, quiet)
+            show_warnings([*plan.warnings, *_list_refusals(plan)], quiet)
         return
     if corpus is None or folder is None:
         raise typer.BadParameter("--data and --output are needed, or --dry-run")
@@ -177,6 +177,18 @@ def _find_earlier(folder: Path | None, force: bool) -> Path | None:
     return folder if folder is not None and not force and is_run(folder) else None
 
 
+def _list_refusals(plan: "RunPlan") -> list[str]:
+    """What training would refuse of a plan that is only shown."""
+    from vocabkit.pretraining.errors import PretrainingError
+
+    try:
+        if plan.languages is not None:
+            plan.languages.check()
+    except PretrainingError as error:
+        return [f"training would be refused: {error.message}; {error.hint}"]
+    return []
+
+
 def _find_gpu() -> str | None:
     """The name of this machine's GPU; None without one, or without torch."""
     from importlib.util import find_spec
@@ -204,7 +216,7 @@ def _show_end(result: "RunResult", quiet: bool) -> None:
         quiet,
     )
     if result.evaluation is not None:
-        show_note(str(result.evaluation["comparable"]), quiet)
+        show_note(f"comparable: {result.evaluation['comparable']}", quiet)
     if result.dead is not None:
         show_note(tell_dead(result), quiet)
     if result.skipped:

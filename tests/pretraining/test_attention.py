@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.pretraining.attention import attend, make_mask, rotate, uses_boundaries
+from vocabkit.pretraining.layers import Layer
+from vocabkit.pretraining.model_config import Layout, ModelConfig
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
@@ -76,9 +79,39 @@ def test_rotation_is_multiplication_by_complex_numbers() -> None:
 
 
 def test_only_half_precision_on_a_gpu_goes_by_boundaries() -> None:
-    assert not uses_boundaries(torch.device("cpu"), torch.bfloat16)
-    assert not uses_boundaries(torch.device("cuda"), torch.float32)
-    assert uses_boundaries(torch.device("cuda"), torch.bfloat16)
+    assert not uses_boundaries(torch.device("cpu"), torch.bfloat16, 64)
+    gpu, known = torch.device("cuda"), find_spec("torch.nn.attention.varlen") is not None
+    assert not uses_boundaries(gpu, torch.float32, 64)
+    assert uses_boundaries(gpu, torch.bfloat16, 64) == known
+    # The kernel would refuse these widths.
+    assert not uses_boundaries(gpu, torch.bfloat16, 12)
+    assert not uses_boundaries(gpu, torch.bfloat16, 264)
+
+
+@pytest.mark.skipif(
+    not uses_boundaries(torch.device("cuda"), torch.bfloat16, 8), reason="old torch"
+)
+@pytest.mark.parametrize("layout", ["xlmr", "modern", "llama"])
+def test_a_layer_by_boundaries_is_one_graph(layout: Layout) -> None:
+    """On tensors without data, so that torch's function is called as on a GPU, and needs none."""
+    if not uses_boundaries(torch.device("cuda"), torch.bfloat16, 8, local=True):
+        pytest.skip("torch is too old")
+    config = ModelConfig(
+        layout=layout, vocabulary=64, width=32, layers=2, heads=4, feed_forward=48,
+        kv_heads=2 if layout == "llama" else None,
+    )  # fmt: skip
+    with torch.device("meta"):
+        layer = Layer(config, 1).bfloat16()
+        x = torch.empty(48, 32, dtype=torch.bfloat16, requires_grad=True)
+        positions, boundaries = torch.empty(2, 48, dtype=torch.int32)
+        compiled = torch.compile(layer.compute, fullgraph=True, dynamic=False, backend="eager")
+        # A warning is an error here.
+        changed = compiled(x, positions, boundaries, None, 16)
+        changed.sum().backward()  # type: ignore[no-untyped-call]
+    assert changed.shape == x.shape
+    assert changed.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert layer.qkv.weight.grad is not None
 
 
 @pytest.mark.gpu

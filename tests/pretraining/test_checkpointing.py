@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import shutil
+import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.pretraining.tiny_runs import (
     Interrupt,
@@ -20,6 +25,7 @@ from tests.pretraining.tiny_runs import (
 )
 from vocabkit.pretraining.checkpointing import (
     RunState,
+    _name_failure,
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -79,6 +85,68 @@ def test_the_newest_are_kept_and_only_complete_ones_count(tmp_path: Path) -> Non
     # A folder that never became complete gives way.
     save(tmp_path, 300)
     assert list_checkpoints(tmp_path) == [100, 300]
+
+
+class _Stopped(Exception):
+    pass
+
+
+def test_a_removal_cut_short_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
+    """Stopped before each of its calls of the system in turn, as by a kill: whole or gone."""
+    left: list[int] = []
+
+    def stop(event: str, _: object) -> None:
+        if left and event in ("os.rename", "os.remove", "os.rmdir"):
+            left[0] -= 1
+            if left[0] < 0:
+                left.clear()
+                raise _Stopped
+
+    sys.addaudithook(stop)  # for good: it does nothing but in the lines below
+    save(tmp_path, 1, keep=1)
+    whole = sorted(path.name for path in find_checkpoint(tmp_path).iterdir())
+    stops = 0
+    for step in range(2, 20):
+        left.append(step - 2)
+        try:
+            save(tmp_path, step, keep=1)
+        except (_Stopped, PretrainingError):  # the second where torch was writing
+            stops += 1
+        left.clear()
+        assert list_checkpoints(tmp_path)
+        for found in list_checkpoints(tmp_path):
+            held = find_checkpoint(tmp_path, found)
+            assert sorted(path.name for path in held.iterdir()) == whole
+    assert 5 < stops < 18
+    remove_unfinished(tmp_path)
+    left_over = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert len(left_over) == len(list_checkpoints(tmp_path)) == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # bytes a file
+    try:
+        with pytest.raises(PretrainingError, match=r"step-00000002\.tmp: cannot be written"):
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list_checkpoints(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_found_behind_what_followed_from_it(tmp_path: Path, number: int) -> None:
+    try:
+        try:
+            raise OSError(number, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904  as torch does
+    except RuntimeError as error:
+        wrapped = CheckpointException("save", {1: (error, traceback.StackSummary())})
+    found = _name_failure(wrapped, tmp_path)
+    assert isinstance(found, OSError)
+    assert found.errno == number
 
 
 def test_a_step_is_saved_once(tmp_path: Path) -> None:

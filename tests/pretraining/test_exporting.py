@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -219,3 +220,40 @@ def test_command(run: Path, routed: Path, tmp_path: Path) -> None:
         assert failed.exit_code == 2
         assert said in failed.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_a_run_is_not_replaced_by_its_export(run: Path) -> None:
+    before = sorted(path.name for path in run.iterdir())
+    for output in (run, run.parent):
+        with pytest.raises(OutputError, match="--force would remove"):
+            export_run(run, output, force=True)
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_lone_model_is_exported_with_the_json_that_goes_with_it(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    lone = tmp_path / "lone.model"
+    (copy / "tokenizer/tokenizer.model").rename(lone)
+    shutil.rmtree(copy / "tokenizer")
+    (copy / "tokenizer").mkdir()
+    lone.rename(copy / "tokenizer/lone.model")
+    done = export_run(copy, tmp_path / "hf")
+    assert done.no_tokenizer is None
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf", local_files_only=True)
+    ours = open_tokenizer(run / "tokenizer")
+    text = "the cat sat on the mat"
+    ids = theirs(text, add_special_tokens=False)["input_ids"]
+    assert ids == ours.encode_batch([text])[0].tolist()
+
+
+def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("vocabkit.pretraining.hf_folder.save_file", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        export_run(run, tmp_path / "hf")
+    assert not [*tmp_path.iterdir()]

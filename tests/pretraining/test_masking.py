@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabkit.core.errors import ConfigError
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.masking import CausalChoice, Choice, MaskedChoice
 from vocabkit.pretraining.run_config import DataSettings
@@ -166,8 +165,3 @@ def test_causal_models_are_asked_for_the_next_token_of_the_document(
 def test_a_masked_model_needs_a_mask_token() -> None:
     with pytest.raises(PretrainingError, match="no mask token"):
         MaskedChoice(DataSettings(), ENDLESS, 100, 16, 0)
-
-
-def test_shares_of_replacements_may_not_pass_one() -> None:
-    with pytest.raises(ConfigError, match=r"0\.7 and data.replace_random = 0\.5"):
-        make_choice(16, keep=0.7, replace_random=0.5)

@@ -36,6 +36,17 @@ def state(optimizer: Optimizer) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in optimizer.tensors().items()}
 
 
+def test_gradients_come_in_the_models_order() -> None:
+    """Norms are summed in it; a set's order is another one in every process."""
+    model = make_model()
+    give_gradients(model, 0)
+    optimizer = Optimizer(model, SETTINGS)
+    names = [name for name, _ in model.named_parameters()]
+    for some in (names, names[::-1], frozenset(names), names[2:9][::-1]):
+        found = list(optimizer.gradients(some, None))
+        assert found == [name for name in names if name in some]
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_it_moves_as_torchs_own_adamw_with_groups(tied: bool) -> None:
     ours, theirs = make_model(tied=tied), make_model(tied=tied)

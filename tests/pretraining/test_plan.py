@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pretraining.prepared_rows import write_rows
+from tests.pretraining.prepared_rows import ENDLESS, write_rows
 from vocabkit.core.errors import ConfigError
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.model_config import ModelConfig
@@ -93,3 +94,24 @@ def test_the_plan_is_plain_data(corpus: PreparedCorpus) -> None:
     assert found["parameters"]["total"] == sum(
         found["parameters"][part] for part in ("body", "embedding")
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"vocabulary": 49}, "a model of 49 ids and data of 50"),
+        ({"max_length": 23}, "rows of 24 tokens: the model has positions for 23"),
+    ],
+)
+def test_a_plan_is_of_a_model_that_can_be_trained(
+    corpus: PreparedCorpus, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PretrainingError, match=said):
+        plan_run(make_config(steps=3), corpus, replace(MODEL, **change))
+
+
+def test_a_masked_model_needs_a_mask_token(tmp_path: Path) -> None:
+    endless = write_rows(tmp_path / "s", {"eng_Latn": (40, 1)}, special=ENDLESS)
+    with pytest.raises(PretrainingError, match="no mask token, which layout xlmr needs"):
+        plan_run(make_config(steps=3), endless, MODEL)
+    plan_run(make_config(steps=3), endless, replace(MODEL, layout="llama"))

@@ -170,3 +170,18 @@ def test_the_full_check_reads_every_id(tmp_path: Path, place: tuple[int, int], v
     corpus = PreparedCorpus.load(tmp_path)  # sizes are right
     with pytest.raises(PretrainingError, match=rf"00002\.train\.npy: row {place[0]}"):
         corpus.check_ids()
+
+
+@pytest.mark.parametrize("value", [50, 99_999, -1])
+def test_rows_are_never_given_out_with_ids_beyond_the_vocabulary(
+    tmp_path: Path, value: int
+) -> None:
+    corpus, _ = write(tmp_path)
+    path = tmp_path / "yor_Latn/00002.train.npy"
+    rows = np.load(path)
+    rows[3, 1] = value
+    np.save(path, rows)
+    number = np.array([5 + 3])
+    with pytest.raises(PretrainingError, match=r"yor_Latn: train rows hold ids beyond 0–49"):
+        corpus.read_rows("yor_Latn", "train", number)
+    assert corpus.read_rows("yor_Latn", "train", number - 1).shape == (1, LENGTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections import Counter
 from concurrent.futures import Executor, Future
@@ -21,6 +22,7 @@ from vocabkit.pretraining import row_scheduling
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
+from vocabkit.pretraining.work_folder import open_work
 from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 
 SPECIALS = ("<s> is no beginning </s>", "nor is <pad> padding or <mask>, <unk>", "<|endoftext|>")
@@ -283,3 +285,66 @@ def test_fingerprints_tell_text_and_tokenizer(corpus: Path, tmp_path: Path) -> N
     assert one.corpus_fingerprint == two.corpus_fingerprint != three.corpus_fingerprint
     assert one.tokenizer_fingerprint == three.tokenizer_fingerprint != two.tokenizer_fingerprint
     assert len({corpus.fingerprint for corpus in found}) == 3
+
+
+def test_what_it_is_made_from_is_never_replaced(corpus: Path, tmp_path: Path) -> None:
+    tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, workers=1)
+    before = snapshot(corpus), snapshot(tokenizer)
+    for output in (corpus, corpus / "eng_Latn", tokenizer, tmp_path):
+        with pytest.raises(OutputError, match="--force would remove"):
+            prepare_corpus(open_corpus(corpus), tokenizer, output, options, force=True)
+    assert (snapshot(corpus), snapshot(tokenizer)) == before
+
+
+def test_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
+    tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, workers=1)
+    with open_work(tmp_path / "o", "another plan") as work:
+        (work / "finished").write_text("by the first", encoding="utf-8")
+        with pytest.raises(OutputError, match="another process is preparing it"):
+            prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options)
+        assert (work / "finished").is_file()
+    prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options)
+    assert PreparedCorpus.load(tmp_path / "o").length == 64
+
+
+def test_an_unknown_token_that_begins_texts_may_not_come_from_text(tmp_path: Path) -> None:
+    # As GPT-2's: one token begins, ends and is the unknown one; here text may yield it.
+    folder = write_byte_level(tmp_path / "t")
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["added_tokens"][0]["special"] = False
+    path.write_text(json.dumps(content), encoding="utf-8")
+    roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    (folder / "tokenizer_config.json").write_text(json.dumps(roles), encoding="utf-8")
+    root = tmp_path / "corpus"
+    root.mkdir()
+    (root / "eng_Latn.txt").write_text("the cat <|endoftext|> the dog\n", encoding="utf-8")
+    options = PrepareOptions(64, held_out=0.0, workers=1)
+    with pytest.raises(TokenizerError, match="takes for the special token 0"):
+        prepare_corpus(open_corpus(root), folder, tmp_path / "o", options)
+
+
+def test_a_lone_model_can_be_exported_and_is_not_warned_of(corpus: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone.model"
+    lone.write_bytes((write_ours(tmp_path / "t") / "tokenizer.model").read_bytes())
+    options = PrepareOptions(64, workers=1)
+    report = prepare_corpus(open_corpus(corpus), lone, tmp_path / "o", options)
+    assert report.no_export is None
+    assert [path.name for path in (tmp_path / "o/tokenizer").iterdir()] == ["lone.model"]
+
+
+def test_a_mistake_leaves_nothing_unless_shards_are_finished(corpus: Path, tmp_path: Path) -> None:
+    tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, workers=1)
+    text = (corpus / "deu_Latn.txt").read_bytes()
+    (corpus / "deu_Latn.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        prepare_corpus(
+            open_corpus(corpus, languages=["deu_Latn"]), tokenizer, tmp_path / "o", options
+        )
+    assert not [*tmp_path.glob(".o*")]
+    # The larger language is done first, and waits.
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options)
+    assert [*tmp_path.glob(".o.preparing/shards/eng_Latn-*/done.json")]
+    (corpus / "deu_Latn.txt").write_bytes(text)
+    assert prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options).resumed == 1

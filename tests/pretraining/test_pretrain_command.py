@@ -196,3 +196,14 @@ def test_a_plan_needs_no_torch_and_training_says_what_to_install(
     assert done.returncode == 2
     assert "pip install 'vocabkit[torch]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_says_what_would_be_refused(work: Path) -> None:
+    words = ("pretrain", "tiny", "--data", work / "shards", "--dry-run", *TINY)
+    _, said = vocabkit(*words, "--set", "training.steps=2_000", "--set", "languages.allow_epochs=8")
+    assert "training would be refused" in said
+    assert "--allow-epochs" in said
+    _, said = vocabkit(*words)
+    assert "refused" not in said
+    _, said = vocabkit(*words, "--set", "model.vocabulary=100", code=2)
+    assert "a model of 100 ids and data of 200" in said

@@ -118,6 +118,16 @@ def test_too_many_epochs_are_refused_with_the_flag_that_allows_them(corpus: Prep
     plan_languages(corpus, chosen.model_copy(update={"allow_epochs": float(needed)}), 150)
 
 
+def test_unimax_is_named_only_where_it_helps(corpus: PreparedCorpus) -> None:
+    for samples, helps in ((150, True), (1_500, False)):
+        with pytest.raises(PretrainingError) as e:
+            plan_languages(corpus, LanguageSettings(weighting="uniform"), samples)
+        assert e.value.hint is not None
+        assert ("unimax" in e.value.hint) == helps
+    evened = LanguageSettings(weighting="unimax")
+    assert max(row.epochs for row in plan_languages(corpus, evened, 150).rows) < 8.0
+
+
 def test_warnings_name_who_is_repeated_and_raised(corpus: PreparedCorpus) -> None:
     chosen = free(weighting="uniform", oversampling={"yor_Latn": 5.0})
     found = plan_languages(corpus, chosen, 160).warnings()

@@ -74,6 +74,26 @@ def test_n_and_n_more_steps_are_2n_steps_bit_for_bit(
     assert one["input"].any()
 
 
+def test_a_run_goes_on_bit_for_bit_in_another_process(tmp_path: Path) -> None:
+    """Where sets of words have another order, as every process has unless told: norms are sums."""
+    make_data(tmp_path / "data")
+    config, script = (
+        make_config(),
+        """
+from pathlib import Path
+from tests.pretraining.tiny_runs import Interrupt, make_config, train
+train(make_config(), Path("data"), Path("run"), progress=Interrupt({step}))
+""",
+    )
+    train(config, tmp_path / "data", tmp_path / "whole")
+    for place, step in enumerate((3, STEPS + 1)):
+        process = run_script(script.format(step=step), tmp_path, PYTHONHASHSEED=str(place + 1))
+        assert process.wait(60) == 0
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "run")
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+    assert figures(tmp_path / "whole") == figures(tmp_path / "run")
+
+
 def test_free_keys_may_change_between_two_parts(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data").folder
     train(make_config(), data, tmp_path / "run", progress=Interrupt(3))
@@ -119,6 +139,21 @@ sys.exit(result.exit_code)
     assert read_log(tmp_path / "run")[-1]["why"] == "signal"
 
 
+def test_an_evaluation_that_a_signal_kept_back_is_made_up_for(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data").folder
+    config = make_config(log={"evaluate_every": 4, "evaluate_rows": 1})
+    train(config, data, tmp_path / "whole")
+    stopped = train(config, data, tmp_path / "parts", progress=Interrupt(4))
+    assert (stopped.steps, stopped.evaluation) == (4, None)
+    train(config, data, tmp_path / "parts")
+    found = [
+        [line for line in read_log(tmp_path / name) if line["kind"] == "evaluation"]
+        for name in ("whole", "parts")
+    ]
+    assert found[0] == found[1]
+    assert [line["step"] for line in found[0]] == [4, STEPS]
+
+
 def test_a_process_killed_while_saving_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     config = make_config(training={"steps": 400}, save={"every": 1}, log={"every": 100})
@@ -146,12 +181,12 @@ train(config, Path("data"), Path("run"))
     assert list((tmp_path / "run" / "checkpoints").glob("*.tmp")) == []
 
 
-def run_script(script: str, folder: Path) -> subprocess.Popen[bytes]:
+def run_script(script: str, folder: Path, **more: str) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=folder,
-        env={"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", **more},
     )
 
 

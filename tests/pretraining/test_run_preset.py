@@ -80,3 +80,9 @@ def test_the_costs_in_a_presets_comment_are_those_computed(name: str) -> None:
     assert int(hours[1]) == round(plan.seconds / 3600)
     assert int(share[1]) == round(100 * arithmetic.head / arithmetic.total)
     assert float(states[1]) == pytest.approx(plan.memory.states / 1e9, abs=0.5)
+
+
+def test_replaced_and_kept_together_are_at_most_all() -> None:
+    with pytest.raises(ConfigError, match=r"keep = 0\.7 and replace_random = 0\.5: together more"):
+        read_preset("tiny", ["data.keep=0.7", "data.replace_random=0.5"])
+    assert read_preset("tiny", ["data.keep=0.5", "data.replace_random=0.5"]).data.keep == 0.5

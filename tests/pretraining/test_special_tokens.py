@@ -105,3 +105,24 @@ def test_a_model_that_transformers_numbers_otherwise(tmp_path: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(TokenizerError, match="numbers its pieces differently"):
         find_special_ids(folder)
+
+
+def test_roles_of_gpt2s_two_files(tmp_path: Path) -> None:
+    content = json.loads((write_byte_level(tmp_path / "t") / "tokenizer.json").read_text("utf-8"))
+    pair, model = tmp_path / "pair", content["model"]
+    pair.mkdir()
+    (pair / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = "\n".join(" ".join(merge) for merge in model["merges"])
+    (pair / "merges.txt").write_text(merges + "\n", encoding="utf-8")
+    found = find_special_ids(pair)
+    assert (found.begin, found.end, found.pad) == (model["vocab"]["<|endoftext|>"], None, 0)
+    assert found.begin in found.reserved
+
+
+def test_ranks_say_how_to_get_a_tokenizer_that_names_its_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "ranks.tiktoken"
+    path.write_text("YQ== 0\nYg== 1\n", encoding="utf-8")
+    with pytest.raises(TokenizerError, match="no token begins a text") as caught:
+        find_tokenizer_files(path)
+    assert caught.value.hint is not None
+    assert "tokenizer.json" in caught.value.hint

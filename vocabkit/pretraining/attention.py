@@ -1,14 +1,14 @@
 """Attention among the tokens of one document, in a stream of documents laid end to end.
 
-On a GPU in bf16 or fp16: `torch.nn.attention.varlen`, told where documents start. Elsewhere: scaled dot
-products row by row under a mask, exact and slower; a document never crosses a row, so that the mask is
-length² a row and not the square of the stream. No dropout, which the first has none of.
+On a GPU in bf16 or fp16: `torch.nn.attention.varlen`, told where documents start. Elsewhere, and with a torch
+or a width of heads that it does not know: scaled dot products row by row under a mask, exact and slower; a
+document never crosses a row, so that the mask is length² a row and not the square of the stream. No dropout,
+which the first has none of.
 """
 
 from __future__ import annotations
 
 import inspect
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,9 +18,44 @@ from torch import Tensor
 __all__ = ["attend", "make_mask", "rotate", "uses_boundaries"]
 
 
-def uses_boundaries(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether attention on a device in a type goes by documents' boundaries, and so needs no mask."""
-    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+class _Varlen:
+    """Torch's function and the names of its options, once `uses_boundaries` has looked them up.
+
+    Inside a compiled layer the compiler would trace the looking up, and warn of it; at the top of this module
+    it would load the compiler, two seconds of imports, where nothing is compiled.
+    """
+
+    function: Any = None
+    options: frozenset[str] = frozenset()
+
+
+def uses_boundaries(
+    device: torch.device, dtype: torch.dtype, head_width: int, *, local: bool = False
+) -> bool:
+    """Whether attention on a device in a type goes by documents' boundaries, and so needs no mask.
+
+    `head_width`: columns of a head; the kernel takes multiples of 8 up to 256. `local`: some layers see a
+    window only, which it knows since 2.11.
+    """
+    return (
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and head_width % 8 == 0
+        and head_width <= 256
+        and _knows_boundaries(local)
+    )
+
+
+def _knows_boundaries(local: bool) -> bool:
+    if _Varlen.function is None:
+        try:
+            from torch.nn.attention.varlen import varlen_attn
+        except ImportError:  # torch before 2.10
+            return False
+        # `is_causal` became `window_size` after 2.10, `enable_gqa` came with 2.12.
+        _Varlen.options = frozenset(inspect.signature(varlen_attn).parameters)
+        _Varlen.function = varlen_attn
+    return "window_size" in _Varlen.options or not local
 
 
 def make_mask(documents: Tensor, length: int, *, causal: bool, window: int | None = None) -> Tensor:
@@ -93,32 +128,21 @@ def _attend_by_boundaries(
     causal: bool,
     window: int | None,
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
+    if _Varlen.function is None and not _knows_boundaries(window is not None):
+        raise RuntimeError(f"torch {torch.__version__}: no such attention by boundaries")
     options: dict[str, Any] = {}
-    known = _list_options()
     if key.shape[1] != query.shape[1]:
-        if "enable_gqa" in known:
+        if "enable_gqa" in _Varlen.options:
             options["enable_gqa"] = True
         else:
             shared = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
-    if "window_size" in known:
+    if "window_size" in _Varlen.options:
         side = -1 if window is None else window // 2
         options["window_size"] = (side, 0 if causal else side)
-    elif window is not None:
-        raise RuntimeError(
-            f"torch {torch.__version__}: no local attention by boundaries before 2.11"
-        )
     else:
         options["is_causal"] = causal
-    mixed: Any = varlen_attn(query, key, value, boundaries, boundaries, length, length, **options)
+    mixed: Any = _Varlen.function(
+        query, key, value, boundaries, boundaries, length, length, **options
+    )
     return mixed  # type: ignore[no-any-return]
-
-
-@cache
-def _list_options() -> frozenset[str]:
-    """Options of torch's function: `is_causal` became `window_size` after 2.10, `enable_gqa` came with 2.12."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return frozenset(inspect.signature(varlen_attn).parameters)

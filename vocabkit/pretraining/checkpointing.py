@@ -9,6 +9,7 @@ disk, so a process killed while saving leaves the checkpoint before. What a run 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -102,7 +103,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint; every rank calls. Older ones beyond `keep` go once it is complete.
 
-    A step that has one already is left as it is. Raises OutputError on a full disk.
+    A step that has one already is left as it is. Raises OutputError on a full disk, PretrainingError where
+    it cannot be written for another reason.
     """
     target = _folder(run, state.step)
     temporary = target.with_name(f"{target.name}.tmp")
@@ -123,17 +125,20 @@ def save_checkpoint(
         temporary.rename(target)
         _flush(target.parent)
         for step in list_checkpoints(run)[:-keep]:
-            shutil.rmtree(_folder(run, step))
+            _remove(_folder(run, step))
 
     with name_full_disk(run):
         world.on_main(begin)
-        with _single(world):
-            save(
-                dict(tensors),
-                storage_writer=FileSystemWriter(temporary, thread_count=1, sync_files=True),
-                process_group=world.control,
-                no_dist=world.size == 1,
-            )
+        try:
+            with _single(world):
+                save(
+                    dict(tensors),
+                    storage_writer=FileSystemWriter(temporary, thread_count=1, sync_files=True),
+                    process_group=world.control,
+                    no_dist=world.size == 1,
+                )
+        except CheckpointException as error:
+            raise _name_failure(error, temporary) from error
         world.on_main(commit)
     return target
 
@@ -188,9 +193,37 @@ def load_run_model(run: Path, step: int | None = None) -> tuple[Model, RunModel]
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove what killed processes left half written."""
+    """Remove what killed processes left half written, or half removed."""
     for path in (run / CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _name_failure(error: CheckpointException, folder: Path) -> Exception:
+    """What went wrong on some rank: a full disk itself, anything else in words.
+
+    Torch raises what is no `Exception`, and of what failed while a file was closed the last thing first.
+    """
+    for failure, _ in error.failures.values():
+        link: BaseException | None = failure
+        while link is not None:
+            if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+                return link
+            link = link.__cause__ or link.__context__
+    said = "; ".join(
+        sorted({str(failure) or repr(failure) for failure, _ in error.failures.values()})
+    )
+    return PretrainingError(
+        f"{folder}: cannot be written: {said}",
+        "see that the disk has space and can be written to; the checkpoint before it is whole",
+    )
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; killed on the way, it leaves none that looks complete."""
+    doomed = folder.with_name(f"{folder.name}.old.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _folder(run: Path, step: int) -> Path:

@@ -18,7 +18,14 @@ import torch
 
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import check_output, fingerprint_file, output_folder, write_manifest
+from vocabkit.core.provenance import (
+    check_inputs,
+    check_output,
+    fingerprint_file,
+    output_folder,
+    write_manifest,
+)
+from vocabkit.pretraining.auto_tokenizer import complete_tokenizer
 from vocabkit.pretraining.checkpointing import load_run_model
 from vocabkit.pretraining.hf_folder import Precision, write_hf
 from vocabkit.pretraining.layouts import CLASSES
@@ -37,7 +44,8 @@ class Exported:
     """What was written: the class that loads it, the step it is of, bytes, and the comparison if asked for.
 
     `parameters` counts a tied matrix once, and no rows of padding. `route`: the language whose view the
-    tokenizer takes; None for the whole vocabulary's.
+    tokenizer takes; None for the whole vocabulary's. `no_tokenizer`: why AutoTokenizer will not open the
+    folder, None where it will.
     """
 
     folder: Path
@@ -50,6 +58,7 @@ class Exported:
     bytes: int
     seconds: float
     check: LogitCheck | None
+    no_tokenizer: str | None
 
 
 def export_run(
@@ -75,6 +84,7 @@ def export_run(
     began = time.perf_counter()
     target, source = Path(output), Path(run)
     check_output(target, force=force)
+    check_inputs(target, [source])
     made = read_run_model(source)
     view = _choose_view(made, route, union, f"vocabkit export {source} -o {target}")
     steps = progress or Silent()
@@ -88,6 +98,7 @@ def export_run(
         steps.start("write the model")
         with _open_view(made.tokenizer, view) as tokenizer:
             write_hf(model, work, tokenizer, dtype=dtype)
+            no_tokenizer = _explain_missing(tokenizer)
         if optimizer:
             write_optimizer_state(source, work, made.step)
         steps.finish()
@@ -120,6 +131,7 @@ def export_run(
         bytes=size,
         seconds=time.perf_counter() - began,
         check=check,
+        no_tokenizer=no_tokenizer,
     )
 
 
@@ -163,6 +175,12 @@ def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
     with TemporaryDirectory(prefix="vocabkit-view-") as folder:
         route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
         yield Path(folder)
+
+
+def _explain_missing(tokenizer: Path) -> str | None:
+    """Why AutoTokenizer will not cut text as a run's tokenizer does, None where it will."""
+    with TemporaryDirectory(prefix="vocabkit-") as trial:
+        return complete_tokenizer(tokenizer, Path(trial))
 
 
 @torch.no_grad()

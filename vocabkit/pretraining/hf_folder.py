@@ -6,16 +6,20 @@ expect. Reading is in `importing`; from which run, and for which language, in `e
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vocabkit.pretraining.auto_tokenizer import complete_tokenizer
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.layouts import describe_config
 from vocabkit.pretraining.model import Model
@@ -27,6 +31,7 @@ Precision = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 _SHARD = 5 * 10**9
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
@@ -58,16 +63,21 @@ def write_hf(
 def write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str, ...]:
     """Copy what `AutoTokenizer` and this package read; `model_max_length` becomes `length`.
 
-    Raises `PretrainingError` where the source holds no tokenizer.
+    A .model that came alone gets the tokenizer.json that goes with it, where there can be one. Raises
+    `PretrainingError` where the source holds no tokenizer.
     """
     names = [name for name in _TOKENIZER_FILES if (source / name).is_file()]
+    names += sorted(path.name for path in source.glob("*.model") if path.name not in names)
     if not names:
         raise PretrainingError(f"{source}: no tokenizer's files", "prepare the data again")
     for name in names:
         shutil.copyfile(source / name, folder / name)
+    complete_tokenizer(source, folder)
     path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+    settings = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    if (folder / "tokenizer.json").is_file():
+        names.append("tokenizer.json")
+        settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
     settings["model_max_length"] = length
     _write_json(path, settings)
     return tuple(sorted({*names, path.name}))
@@ -125,7 +135,14 @@ def _list_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
 def _save(shard: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
     # Views of one matrix share memory, which the format refuses: each becomes a tensor of its own.
     tensors = {name: tensor.to(dtype, copy=True).contiguous() for name, tensor in shard.items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # It says in words alone what the system said in a number.
+        found = next((code for code in _FULL if f"os error {code}" in str(error)), None)
+        if found is None:
+            raise
+        raise OSError(found, os.strerror(found), str(path)) from error
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

@@ -96,9 +96,11 @@ class Layer(nn.Module):
         """[T, width] → [T, width]; see `attention.attend` for the rest."""
         compute = self.compiled or self.compute
         if self.checkpointing and torch.is_grad_enabled():
+            # Nothing is drawn at random in a layer, so no state of a generator is kept for it.
             result: Tensor = checkpoint(
-                compute, x, positions, boundaries, mask, length, use_reentrant=False
-            )
+                compute, x, positions, boundaries, mask, length,
+                use_reentrant=False, preserve_rng_state=False,
+            )  # fmt: skip
             return result
         changed: Tensor = compute(x, positions, boundaries, mask, length)
         return changed

@@ -28,7 +28,7 @@ from vocabkit.pretraining.meter import Reading
 from vocabkit.pretraining.prefetch import Prefetcher
 from vocabkit.pretraining.run_config import RunConfig
 from vocabkit.pretraining.run_folder import hold_run
-from vocabkit.pretraining.run_log import RunLog, check_sinks
+from vocabkit.pretraining.run_log import RunLog, check_sinks, has_line
 from vocabkit.pretraining.run_result import RunResult, read_result, write_result
 from vocabkit.pretraining.run_start import RunStart, make_model, restore_run, start_run, tidy_run
 from vocabkit.pretraining.signals import StopSignals
@@ -139,7 +139,7 @@ class _Run:
             steps = stack.enter_context(
                 Prefetcher(self.maker, first, self.steps, self.world.device)
             )
-            if not self._obey(self.agreement.reach()):
+            if not self._obey(self.agreement.reach()) and not self._catch_up():
                 for step in steps:
                     self.trainer.train_step(step)
                     self.done = step.number + 1
@@ -164,11 +164,24 @@ class _Run:
             return True
         if self._obey(due):
             return True
-        if settings.evaluate_every and self.done % settings.evaluate_every == 0 and not last:
+        if self._is_evaluated():
             self._evaluate()
         # In a series of bad steps the checkpoint before it stays the newest, but for the run's last.
         if saving and self.outcome.stopped == "done" and (last or not self.in_a_row):
             self._save()
+        return self.outcome.stopped != "done"
+
+    def _is_evaluated(self) -> bool:
+        """Whether an evaluation follows the last step done; that at the end is another matter."""
+        every = self.config.log.evaluate_every
+        return bool(every and self.done and self.done % every == 0 and self.done < self.steps)
+
+    def _catch_up(self) -> bool:
+        """Evaluate where a signal came before the process could; whether the run must stop again."""
+        if self._is_evaluated() and not self.world.on_main(
+            lambda: has_line(self.start.run, "evaluation", self.done)
+        ):
+            self._evaluate()
         return self.outcome.stopped != "done"
 
     def _obey(self, due: Due) -> bool:

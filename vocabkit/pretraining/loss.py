@@ -9,31 +9,35 @@ Which positions are asked for, and what the sum is divided by, is the caller's m
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vocabkit.pretraining import softmax_kernel
+from vocabkit.pretraining.compiler import find_lack
 
 __all__ = ["choose_chunk_rows", "linear_cross_entropy"]
 
 _BUDGET = 6 * 10**9
-"""Bytes of fp32 logits in one chunk on a GPU. Every chunk streams the matrix four times: fewer is faster."""
+"""Bytes of logits in one chunk on a GPU. Every chunk streams the matrix four times: fewer is faster."""
 _CPU_BUDGET = 128 * 10**6
 """On a CPU: 128 rows at 250,000 pieces, the fastest of 32 to 512 at width 256 (2.9 against 3.2–4.2 CPU-s)."""
 _ALIGNED = 64
+_TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
-def choose_chunk_rows(count: int, columns: int, *, cuda: bool) -> int:
+def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) -> int:
     """How many of `count` rows to project at once onto `columns` pieces.
 
     On a GPU between 1,024 and 8,192: below, streaming the matrix takes longer than multiplying (at 850,000
     pieces and width 2,048, 16 rows spend 5 % of the time multiplying, 2,048 rows 70 %). Chunks are made
-    equal, so that one shape serves all but perhaps the last.
+    equal, so that one shape serves all but perhaps the last. `size` is bytes a logit: 4, or what the states
+    have where one kernel does without a copy in fp32.
     """
     if cuda:
-        most = max(1_024, min(8_192, _BUDGET // (columns * 4)))
+        most = max(1_024, min(8_192, _BUDGET // (columns * size)))
     else:
         most = max(16, min(4_096, _CPU_BUDGET // (columns * 4)))
     chunks = max(1, -(-count // most))
@@ -56,16 +60,18 @@ def linear_cross_entropy(
 
     `x` [K, d] is multiplied in its own type, with `table` [rows, d] and `bias` [rows] cast to it. Columns
     from `vocabulary` on are no pieces: they never win and carry no gradient. `targets` int64 [K] below
-    `vocabulary`, `weights` fp32 [K]. `rows_per_chunk`: None chooses. `fused`: on a GPU with Triton, one
+    `vocabulary`, `weights` fp32 [K]. `rows_per_chunk`: None chooses. `fused`: on a GPU where Triton works, one
     kernel for softmax and gradient. A tensor that needs no gradient costs none. Nothing waits for the device.
     Gradients come with the forward pass, so that the graph can be walked back once only.
     """
-    rows = rows_per_chunk or choose_chunk_rows(x.shape[0], table.shape[0], cuda=x.is_cuda)
+    kernel = fused and x.is_cuda and _has_kernel()
+    rows = rows_per_chunk or choose_chunk_rows(
+        x.shape[0], table.shape[0], cuda=x.is_cuda, size=x.element_size() if kernel else 4
+    )
     if not torch.is_grad_enabled():
         x, table, bias = x.detach(), table.detach(), None if bias is None else bias.detach()
     # FSDP2 casts every number that enters `forward`, these among them; 0 and 1 survive it.
     weights = weights.float()
-    kernel = fused and x.is_cuda and softmax_kernel.AVAILABLE
     # The types are chosen here; autocast would choose again.
     with torch.autocast(x.device.type, enabled=False):
         loss, nats = _apply(x, table, bias, targets, weights, vocabulary, rows, kernel)
@@ -90,7 +96,9 @@ class _ChunkedLoss(torch.autograd.Function):
         matrix = table.to(x.dtype)
         offsets = None if bias is None else bias.to(x.dtype)
         grad_x = torch.empty_like(x) if need_x else None
-        grad_table = torch.zeros_like(table, dtype=torch.float32) if need_table else None
+        # The first chunk's product is written, not added: at 850,000 pieces zeros first are 14 GB more.
+        whole = torch.empty_like if x.shape[0] else torch.zeros_like
+        grad_table = whole(table, dtype=torch.float32) if need_table else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None  # type: ignore[arg-type]
         nats = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
         space = x.new_empty(min(rows, x.shape[0]), table.shape[0])
@@ -118,7 +126,7 @@ class _ChunkedLoss(torch.autograd.Function):
             if grad_x is not None:
                 torch.mm(narrow, matrix, out=grad_x[part])
             if grad_table is not None:
-                _add_product(grad_table, wide, states)
+                _add_product(grad_table, wide, states, first=start == 0)
             if grad_bias is not None:
                 grad_bias += wide.sum(0, dtype=torch.float32)
         ctx.gradients = (grad_x, grad_table, grad_bias)
@@ -131,16 +139,19 @@ class _ChunkedLoss(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of this loss were handed out already")
         gradients, ctx.gradients = ctx.gradients, None
-        scale = outer[0]
         scaled = (
-            # In place: at 850,000 pieces a second copy is 7 GB.
-            None if gradient is None else gradient.mul_(scale.to(gradient.dtype)).to(kind)
+            None if gradient is None else _scale(gradient, outer[0]).to(kind)
             for gradient, kind in zip(gradients, ctx.types, strict=True)
         )
         return (*scaled, None, None, None, None, None)
 
 
 _apply: Any = _ChunkedLoss.apply
+
+
+@cache
+def _has_kernel() -> bool:
+    return find_lack("cuda") is None
 
 
 def _turn_into_gradient(
@@ -163,9 +174,34 @@ def _turn_into_gradient(
     return slope
 
 
-def _add_product(total: Tensor, slope: Tensor, states: Tensor) -> None:
-    """Add slopeᵀ · states to an fp32 total, summing in fp32 (of narrow numbers, a GPU alone can)."""
+def _add_product(total: Tensor, slope: Tensor, states: Tensor, *, first: bool) -> None:
+    """Add slopeᵀ · states to an fp32 total, or write it there if it is the `first`, summing in fp32.
+
+    Of narrow numbers a GPU alone can.
+    """
+    turned = slope.t()
     if slope.dtype == torch.float32:
-        total.addmm_(slope.t(), states.float())
+        wide = states.float()
+        if first:
+            torch.mm(turned, wide, out=total)
+        else:
+            total.addmm_(turned, wide)
+    elif _TORCH < (2, 8):
+        # Each product is rounded to the narrow type; they are summed in fp32 all the same.
+        product = torch.mm(turned, states)
+        _ = total.copy_(product) if first else total.add_(product)
+    elif first:
+        torch.mm(turned, states, out_dtype=torch.float32, out=total)
+    elif _TORCH < (2, 10):
+        # Before, `addmm` wants a total of the factors' type (github.com/pytorch/pytorch/pull/167931).
+        total += torch.mm(turned, states, out_dtype=torch.float32)
     else:
-        torch.addmm(total, slope.t(), states, out_dtype=torch.float32, out=total)
+        torch.addmm(total, turned, states, out_dtype=torch.float32, out=total)
+
+
+def _scale(gradient: Tensor, scale: Tensor) -> Tensor:
+    """A gradient times a number, which is not rounded to a narrow type: in bf16 it would be off by 0.4 %."""
+    if gradient.dtype == torch.float32:
+        # In place: at 850,000 pieces a second copy is 7 GB.
+        return gradient.mul_(scale)
+    return gradient.float().mul_(scale)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabkit.core.errors import ConfigError
 from vocabkit.pretraining.budget import predicted_per_row
 from vocabkit.pretraining.counter_hash import hash_counters, scale_hashes
 from vocabkit.pretraining.errors import PretrainingError
@@ -55,12 +54,6 @@ class MaskedChoice:
             raise PretrainingError(
                 "the vocabulary has no mask token, which a masked model needs",
                 "--set model.layout=llama, or fit a vocabulary with <mask>",
-            )
-        if settings.keep + settings.replace_random > 1.0:
-            raise ConfigError(
-                f"data.keep = {settings.keep:g} and data.replace_random = {settings.replace_random:g}: "
-                "together more than 1",
-                "--set data.keep=0.1 --set data.replace_random=0.1",
             )
         self.per_row = predicted_per_row(settings.masking, length)
         self._settings = settings

@@ -9,8 +9,6 @@ pretraining at this scale goes without, and attention by boundaries has none.
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, cast
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from vocabkit.pretraining.attention import make_mask, uses_boundaries
 from vocabkit.pretraining.batch import Batch
+from vocabkit.pretraining.compiler import find_lack
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.layers import Layer, Norm, Projection
 from vocabkit.pretraining.loss import linear_cross_entropy
@@ -142,11 +141,11 @@ class Model(nn.Module):
         self, documents: Tensor, length: int, dtype: torch.dtype
     ) -> tuple[Tensor | None, Tensor | None]:
         """Masks of global and of local layers, once for all layers; None where boundaries do."""
-        if uses_boundaries(documents.device, dtype):
+        causal, local = self.config.causal, any(layer.local for layer in self.blocks)
+        if uses_boundaries(documents.device, dtype, self.config.head_width, local=local):
             return None, None
-        causal = self.config.causal
         whole = make_mask(documents, length, causal=causal)
-        if not any(layer.local for layer in self.blocks):
+        if not local:
             return whole, None
         return whole, make_mask(documents, length, causal=causal, window=self.config.local_window)
 
@@ -177,7 +176,7 @@ def compile_layers(model: Model) -> str | None:
 
     Layers of one kind share the work, and shapes are static; hooks around a layer stay outside.
     """
-    lack = _find_lack(model.table.device.type)
+    lack = find_lack(model.table.device.type)
     if lack is not None:
         return f"layers are not compiled: {lack}"
     # Not above: torch loads its compiler, a second of imports, only where it is used.
@@ -188,16 +187,3 @@ def compile_layers(model: Model) -> str | None:
     for layer in model.blocks:
         layer.compiled = torch.compile(layer.compute, dynamic=False)
     return None
-
-
-def _find_lack(kind: str) -> str | None:
-    if kind == "cuda":
-        from vocabkit.pretraining import softmax_kernel
-
-        if not softmax_kernel.AVAILABLE:
-            return "Triton is not installed"
-    names = ("g++", "clang++") if kind == "cpu" else ("gcc", "clang", "cc")
-    chosen = os.environ.get("CXX" if kind == "cpu" else "CC")
-    if any(shutil.which(name) for name in (chosen, *names) if name):
-        return None
-    return f"no compiler ({', '.join(names)}) is on the path"

@@ -11,6 +11,7 @@ from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.importing import load_model, read_checkpoint
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.pretraining.plan import check_fit
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import RunConfig
 from vocabkit.pretraining.special_tokens import find_tokenizer_files
@@ -46,7 +47,7 @@ def describe_model(
                 "leave [model] out, or pass no --checkpoint",
             )
         shape, _ = read_checkpoint(checkpoint)
-    _check_fit(shape, corpus)
+    check_fit(shape, corpus)
     if checkpoint is not None:
         _check_tokenizer(checkpoint, corpus)
     return shape
@@ -55,25 +56,6 @@ def describe_model(
 def build_model(shape: ModelConfig, seed: int | None, checkpoint: Path | None) -> Model:
     """The model in fp32 on the CPU: a checkpoint's weights, or drawn; with no seed, whatever memory holds."""
     return Model(shape, seed=seed) if checkpoint is None else load_model(checkpoint)
-
-
-def _check_fit(shape: ModelConfig, corpus: PreparedCorpus) -> None:
-    if shape.vocabulary < corpus.vocabulary:
-        raise PretrainingError(
-            f"a model of {shape.vocabulary:,} ids and data of {corpus.vocabulary:,}: "
-            f"{corpus.folder} was prepared with another tokenizer",
-            "prepare the corpus with the model's own tokenizer",
-        )
-    if shape.max_length < corpus.length:
-        raise PretrainingError(
-            f"rows of {corpus.length} tokens: the model has positions for {shape.max_length}",
-            f"prepare with --length {shape.max_length}",
-        )
-    if not shape.causal and corpus.special.mask is None:
-        raise PretrainingError(
-            f"{corpus.folder}: its tokenizer has no mask token, which layout {shape.layout} needs",
-            "use layout llama, or a tokenizer with a mask token",
-        )
 
 
 def check_new_ids(new_rows: Tensor, corpus: PreparedCorpus) -> None:

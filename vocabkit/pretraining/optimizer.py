@@ -9,7 +9,7 @@ torch's fused kernel, on the shards of this rank. Schedules are in `schedule`, w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -49,14 +49,16 @@ class Optimizer:
             found[f"step.{name}"] = self.steps[name]
         return found
 
-    def gradients(self, names: Iterable[str], rows: Tensor | None) -> dict[str, Tensor]:
+    def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
         """This rank's gradients of what trains: of `rows` alone (numbers in its shard) where they are given.
 
-        A parameter that no part of the batch touched has none, and does not move.
+        In the model's order, whatever that of `names`: a set of words has another one in every process, and
+        sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
+        none, and does not move.
         """
         found: dict[str, Tensor] = {}
-        for name in names:
-            gradient = self.parameters[name].grad
+        for name, parameter in self.parameters.items():
+            gradient = parameter.grad if name in names else None
             if gradient is not None:
                 part = local_part(gradient)
                 found[name] = part if rows is None else part[rows]

@@ -19,12 +19,13 @@ from vocabkit.pretraining.budget import (
     estimate_memory,
     find_peak,
 )
+from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.model_config import ModelConfig
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.quotas import SamplingPlan, plan_languages
 from vocabkit.pretraining.run_config import RunConfig
 
-__all__ = ["ASSUMED_MFU", "RunPlan", "plan_run"]
+__all__ = ["ASSUMED_MFU", "RunPlan", "check_fit", "plan_run"]
 
 ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
@@ -88,12 +89,13 @@ def plan_run(
     """Return the plan of a run over a corpus; without one, of a preset whose rows are `model.max_length` long.
 
     `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, and
-    what `plan_languages` raises; `refuse` is passed on to it.
+    what `check_fit` and `plan_languages` raise; `refuse` is passed on to the latter.
     """
     length = model.max_length if corpus is None else corpus.length
     if corpus is None:
         steps, languages = _count_steps(config, float(length), None), None
     else:
+        check_fit(model, corpus)
         steps, languages = _settle(config, corpus, refuse)
     samples = steps * config.training.batch_rows
     places = samples * length
@@ -114,6 +116,26 @@ def plan_run(
         None if peak is None else flops.total * places / (peak * ASSUMED_MFU * world),
         () if languages is None else tuple(languages.warnings()),
     )
+
+
+def check_fit(model: ModelConfig, corpus: PreparedCorpus) -> None:
+    """Raise PretrainingError for a model that cannot be trained on a corpus: ids, row length, mask token."""
+    if model.vocabulary < corpus.vocabulary:
+        raise PretrainingError(
+            f"a model of {model.vocabulary:,} ids and data of {corpus.vocabulary:,}: "
+            f"{corpus.folder} was prepared with another tokenizer",
+            "prepare the corpus with the model's own tokenizer",
+        )
+    if model.max_length < corpus.length:
+        raise PretrainingError(
+            f"rows of {corpus.length} tokens: the model has positions for {model.max_length}",
+            f"prepare with --length {model.max_length}",
+        )
+    if not model.causal and corpus.special.mask is None:
+        raise PretrainingError(
+            f"{corpus.folder}: its tokenizer has no mask token, which layout {model.layout} needs",
+            "use layout llama, or a tokenizer with a mask token",
+        )
 
 
 def _settle(config: RunConfig, corpus: PreparedCorpus, refuse: bool) -> tuple[int, SamplingPlan]:

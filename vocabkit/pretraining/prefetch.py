@@ -35,8 +35,9 @@ class Step:
 class Prefetcher:
     """Iterates over the steps `start` … `stop` − 1, their batches on `device`, `depth` steps ahead.
 
-    `waited` is the seconds that the consumer has waited so far. An error while making a batch is raised where
-    its step is asked for. Close it, or use it in a `with` block; a step asked for afterwards is refused.
+    `waited` is the seconds so far in which data was waited for: by the consumer here, and where there is a GPU,
+    only when that had no work left from steps before. An error while making a batch is raised where its step is
+    asked for. Close it, or use it in a `with` block; a step asked for afterwards is refused.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Prefetcher:
     def _take(self) -> Step:
         began = time.perf_counter()
         found = self._wait()
-        self.waited += time.perf_counter() - began
+        # The loop runs ahead of a GPU, which starves only when nothing is queued for it any more.
+        if self._device.type != "cuda" or torch.cuda.current_stream(self._device).query():
+            self.waited += time.perf_counter() - began
         if isinstance(found, BaseException):
             self.close()
             raise found
@@ -96,6 +99,9 @@ class Prefetcher:
 
     def _work(self) -> None:
         try:
+            if self._device.type == "cuda" and self._device.index is not None:
+                # A thread's device is the first, where page-locked memory would open a context a rank.
+                torch.cuda.set_device(self._device)
             for number in range(self._start, self._stop):
                 if self._closing.is_set() or not self._put(self._make(number)):
                     return

@@ -50,7 +50,8 @@ class PrepareRow:
 class PrepareReport:
     """What was prepared: a row per language, files left aside, shards taken over from an interrupted run.
 
-    `efficiency` is that of all training rows together.
+    `efficiency` is that of all training rows together. `no_export`: why AutoTokenizer will not open the
+    tokenizer of a model trained on them; None where it will.
     """
 
     rows: tuple[PrepareRow, ...]
@@ -58,3 +59,4 @@ class PrepareReport:
     ignored: tuple[str, ...]
     resumed: int
     seconds: float
+    no_export: str | None

@@ -15,12 +15,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vocabkit.core.errors import ConfigError, CorpusError, TokenizerError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import check_output, name_full_disk, publish_folder, write_manifest
+from vocabkit.core.provenance import (
+    check_inputs,
+    check_output,
+    name_full_disk,
+    publish_folder,
+    write_manifest,
+)
 from vocabkit.corpus.scheduling import open_executor
 from vocabkit.corpus.sources import Corpus
+from vocabkit.pretraining.auto_tokenizer import complete_tokenizer
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.preparation import PrepareOptions, PrepareReport, PrepareRow
 from vocabkit.pretraining.prepared import ENCODINGS, PreparedCorpus
@@ -40,6 +48,7 @@ from vocabkit.pretraining.special_tokens import (
     find_special_ids,
     find_tokenizer_files,
 )
+from vocabkit.pretraining.work_folder import open_work
 from vocabkit.vocabulary.routing import block_languages
 from vocabkit.vocabulary.vocabulary import Vocabulary
 
@@ -71,6 +80,8 @@ def prepare_corpus(
     _check_options(settings)
     target = Path(output)
     check_output(target, force=force)
+    sources = [source.path for parts in corpus.sources.values() for source in parts]
+    check_inputs(target, [*(path for path in sources if "://" not in path), tokenizer])
     with name_full_disk(target):
         return _prepare(corpus, Path(tokenizer), target, settings, executor, progress or Silent())
 
@@ -89,47 +100,56 @@ def _prepare(
     opened = open_encoder(files.file, None, files.fingerprint).tokenizer
     special, vocabulary = find_special_ids(tokenizer, opened), opened.size
     blocks = _find_blocks(files) if settings.encoding == "routed" else None
-    work = _open_work(target, corpus, settings, files, special)
-    plans = plan_row_shards(
-        corpus, files, special, blocks, work, length=settings.length, held_out=settings.held_out
-    )
-    resumed = sum(load_row_shard(plan.folder) is not None for plan in plans)
-    with ExitStack() as stack:
-        pool = executor or open_executor(settings.workers, len(plans), stack)
-        shards = run_row_shards(pool, plans, report)
-    encoded = time.perf_counter()
-    groups = group_by_language(shards)
-    _check_text(groups, special, settings)
-    ready = work / "shards-ready"
-    languages = {
-        code: publish_rows(group, ready, settings.length) for code, group in groups.items()
-    }
-    write_row_index(ready, languages, corpus, settings, files, special, vocabulary, shards)
-    folder = ready / "tokenizer"
-    folder.mkdir()
-    for path in files.copied:
-        shutil.copyfile(path, folder / path.name)
-    write_row_config(ready, corpus, tokenizer, settings)
-    PreparedCorpus.load(ready)
-    write_manifest(
-        ready,
-        config={"length": settings.length, "encoding": settings.encoding, "held_out": settings.held_out},
-        inputs={"tokenizer": files.fingerprint}
-        | {f"{s.language}: {path}": digest for s in shards for path, digest in s.sources.items()},
-        seconds={"encode": encoded - start},
-        details={
-            "repairs": {code: _sum_repairs(group) for code, group in groups.items()},
-            "ignored": list(corpus.ignored),
-        },
-    )  # fmt: skip
-    publish_folder(ready, target)
-    shutil.rmtree(work, ignore_errors=True)
+    plan = _describe_plan(corpus, settings, files, special)
+    with open_work(target, plan) as work:
+        plans = plan_row_shards(
+            corpus, files, special, blocks, work, length=settings.length, held_out=settings.held_out
+        )
+        resumed = sum(load_row_shard(plan.folder) is not None for plan in plans)
+        with ExitStack() as stack:
+            pool = executor or open_executor(settings.workers, len(plans), stack)
+            shards = run_row_shards(pool, plans, report)
+        encoded = time.perf_counter()
+        groups = group_by_language(shards)
+        _check_text(groups, special, settings)
+        ready = work / "shards-ready"
+        shutil.rmtree(ready, ignore_errors=True)
+        ready.mkdir()
+        languages = {
+            code: publish_rows(group, ready, settings.length) for code, group in groups.items()
+        }
+        write_row_index(ready, languages, corpus, settings, files, special, vocabulary, shards)
+        no_export = _copy_tokenizer(files, ready / "tokenizer")
+        write_row_config(ready, corpus, tokenizer, settings)
+        PreparedCorpus.load(ready)
+        write_manifest(
+            ready,
+            config={"length": settings.length, "encoding": settings.encoding, "held_out": settings.held_out},
+            inputs={"tokenizer": files.fingerprint}
+            | {f"{s.language}: {path}": digest for s in shards for path, digest in s.sources.items()},
+            seconds={"encode": encoded - start},
+            details={
+                "repairs": {code: _sum_repairs(group) for code, group in groups.items()},
+                "ignored": list(corpus.ignored),
+            },
+        )  # fmt: skip
+        publish_folder(ready, target)
+        shutil.rmtree(work, ignore_errors=True)
     rows = tuple(_report_row(code, group, settings.length) for code, group in groups.items())
     used = sum(shard.used["train"] for shard in shards)
     places = sum(shard.splits["train"].rows for shard in shards) * settings.length
     return PrepareReport(
-        rows, used / places, tuple(corpus.ignored), resumed, time.perf_counter() - start
+        rows, used / places, tuple(corpus.ignored), resumed, time.perf_counter() - start, no_export
     )
+
+
+def _copy_tokenizer(files: TokenizerFiles, folder: Path) -> str | None:
+    """Keep the tokenizer's files, and return why AutoTokenizer will not open an export of them, if so."""
+    folder.mkdir()
+    for path in files.copied:
+        shutil.copyfile(path, folder / path.name)
+    with TemporaryDirectory(prefix="vocabkit-") as trial:
+        return complete_tokenizer(folder, Path(trial))
 
 
 def _check_options(settings: PrepareOptions) -> None:
@@ -153,30 +173,16 @@ def _find_blocks(files: TokenizerFiles) -> tuple[str, ...]:
         ) from error
 
 
-def _open_work(
-    target: Path,
-    corpus: Corpus,
-    settings: PrepareOptions,
-    files: TokenizerFiles,
-    special: SpecialIds,
-) -> Path:
-    """Return the work folder, keeping finished shards of an interrupted run with all the same settings."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".{target.name}.preparing"
-    plan = json.dumps(
+def _describe_plan(
+    corpus: Corpus, settings: PrepareOptions, files: TokenizerFiles, special: SpecialIds
+) -> str:
+    """All that decides what is in a finished shard, but for its files."""
+    return json.dumps(
         [
             _VERSION, settings.length, settings.encoding, settings.held_out, corpus.document,
             corpus.field, files.fingerprint, special.to_dict(),
         ]
     )  # fmt: skip
-    marker = work / "plan.json"
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != plan:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        marker.write_text(plan, encoding="utf-8")
-    shutil.rmtree(work / "shards-ready", ignore_errors=True)
-    (work / "shards-ready").mkdir()
-    return work
 
 
 def _check_text(

@@ -86,10 +86,15 @@ class SamplingPlan:
         if over:
             names = _name_worst({row.language: row.epochs for row in over})
             needed = math.ceil(max(row.epochs for row in over))
+            hint = f"--allow-epochs {needed}, or a shorter run"
+            # Another weighting helps only where the text as a whole is not read too often.
+            whole = self.samples / sum(row.rows for row in self.rows)
+            if whole < allowed and self.settings.weighting != "unimax":
+                hint += ", or --set languages.weighting=unimax"
             raise PretrainingError(
                 f"the run repeats the text of {len(over)} of {len(self.rows)} languages more than "
                 f"{allowed:g} times: {names}",
-                f"--allow-epochs {needed}, or a shorter run, or --set languages.weighting=unimax",
+                hint,
             )
 
     def warnings(self) -> list[str]:

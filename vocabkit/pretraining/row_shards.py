@@ -30,6 +30,7 @@ from vocabkit.pretraining.word_encoding import WordEncoder
 from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 
 __all__ = [
+    "FINISHED",
     "RowShard",
     "RowShardPlan",
     "holds_out",
@@ -37,6 +38,9 @@ __all__ = [
     "open_encoder",
     "prepare_shard",
 ]
+
+FINISHED = "done.json"
+"""The file of a shard's folder that says it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,13 @@ def prepare_shard(plan: RowShardPlan) -> RowShard:
     data = asdict(shard) | {"folder": ""}
     temporary = plan.folder / "done.tmp"
     temporary.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    temporary.rename(plan.folder / "done.json")
+    temporary.rename(plan.folder / FINISHED)
     return shard
 
 
 def load_row_shard(folder: Path) -> RowShard | None:
     """The finished shard in a folder, or None; also where its rows were moved away since."""
-    path = folder / "done.json"
+    path = folder / FINISHED
     if not path.is_file():
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
@@ -161,7 +165,11 @@ class _Task:
             name: stack.enter_context(RowWriter(plan.folder, name, plan.length)) for name in SPLITS
         }
         self._forbidden = np.zeros(self._encoder.tokenizer.size, bool)
-        self._forbidden[[index for index in special.reserved if index != special.unknown]] = True
+        self._forbidden[list(special.reserved)] = True
+        # Text may yield the unknown token, unless that is also what rows are laid out with, as GPT-2's is.
+        structure = (special.begin, special.end, special.pad, special.mask)
+        if special.unknown is not None and special.unknown not in structure:
+            self._forbidden[special.unknown] = False
         self._documents: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._bytes: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._tokens: dict[str, int] = dict.fromkeys(SPLITS, 0)

@@ -54,6 +54,15 @@ class DataSettings(Config):
     replace_random: float = Field(default=0.1, ge=0.0, le=1.0)
     keep: float = Field(default=0.1, ge=0.0, le=1.0)
 
+    @model_validator(mode="after")
+    def _kept_and_replaced(self) -> DataSettings:
+        if self.keep + self.replace_random > 1.0:
+            raise ValueError(
+                f"keep = {self.keep:g} and replace_random = {self.replace_random:g}: "
+                "together more than 1"
+            )
+        return self
+
 
 class LanguageSettings(Config):
     """`[languages]`: how often each is drawn. `oversampling` multiplies a language's share after weighting.

@@ -16,7 +16,7 @@ from typing import Any
 from vocabkit.core.errors import MissingExtra
 from vocabkit.pretraining.run_config import LogSettings
 
-__all__ = ["LOG", "RunLog", "check_sinks"]
+__all__ = ["LOG", "RunLog", "check_sinks", "has_line"]
 
 LOG = "log.jsonl"
 
@@ -27,6 +27,12 @@ def check_sinks(settings: LogSettings) -> None:
         _import("torch.utils.tensorboard", "log.tensorboard", "tensorboard")
     if settings.wandb:
         _import("wandb", "log.wandb", "wandb")
+
+
+def has_line(run: Path, kind: str, step: int) -> bool:
+    """Whether the log of a run has a line of a kind after a step."""
+    wanted = (kind, step)
+    return any((line.get("kind"), line.get("step")) == wanted for line in _read(run / LOG))
 
 
 class RunLog:
@@ -42,7 +48,8 @@ class RunLog:
         self._wandb: Any = None
         if settings.tensorboard:
             module = _import("torch.utils.tensorboard", "log.tensorboard", "tensorboard")
-            self._board = module.SummaryWriter(str(run / "tensorboard"), purge_step=step)
+            # It forgets what was drawn from `purge_step` on; the line of `step` itself stays here too.
+            self._board = module.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         if settings.wandb:
             module = _import("wandb", "log.wandb", "wandb")
             self._wandb = module.init(
@@ -81,17 +88,25 @@ def _cut(path: Path, step: int) -> None:
     """Leave the lines up to a step; one that a killed process left unfinished goes too."""
     if not path.is_file():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.get("step", step + 1) <= step:
-            kept.append(line + "\n")
+    kept = [line for line in _read(path) if line.get("step", step + 1) <= step]
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole."""
+    found = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                found.append(record)
+    return found
 
 
 def _flatten(name: str, value: Any) -> list[tuple[str, float]]:

@@ -61,17 +61,17 @@ if AVAILABLE:
         target = tl.load(targets + row)
         chosen = tl.load(place + target).to(tl.float32)
         offsets = tl.arange(0, BLOCK)
-        highest = tl.full((BLOCK,), float("-inf"), tl.float32)
+        # A lane keeps its highest value and Σ exp(value − highest), one exponential a value. It begins with a
+        # finite number, below any logit of note: −inf less −inf would be NaN.
+        highest = tl.full((BLOCK,), -3.0e38, tl.float32)
         total = tl.zeros((BLOCK,), tl.float32)
         for start in range(0, vocabulary, BLOCK):
             inside = start + offsets < vocabulary
             values = tl.load(place + start + offsets, mask=inside, other=float("-inf"))
-            values = values.to(tl.float32)
-            # A lane whose values are all absent keeps −inf; exp(−inf − −inf) would be NaN.
-            higher = tl.maximum(highest, values)
-            safe = tl.where(higher == float("-inf"), 0.0, higher)
-            total = total * tl.exp(highest - safe) + tl.exp(values - safe)
-            highest = higher
+            above = values.to(tl.float32) - highest
+            smaller = tl.exp(-tl.abs(above))
+            total = tl.where(above > 0.0, total * smaller + 1.0, total + smaller)
+            highest = tl.where(above > 0.0, values.to(tl.float32), highest)
         top = tl.max(highest, 0)
         whole = tl.sum(total * tl.exp(highest - top), 0)
         log_sum = top + tl.log(whole)

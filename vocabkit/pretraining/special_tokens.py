@@ -44,6 +44,12 @@ _COPIED = (
     "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model",
     "sentencepiece.bpe.model", "tekken.json", "chat_template.jinja", "vocabulary.parquet", "blocks.tsv",
 )  # fmt: skip
+# Ranks and weights; a tokenizer inside such a file has no names for the roles of its tokens here.
+_UNNAMED = (".tiktoken", ".gguf")
+_SAVE_AGAIN = (
+    "a file of this kind does not say which token begins a text: AutoTokenizer.from_pretrained(NAME)"
+    ".save_pretrained(FOLDER) writes one that does, tokenizer.json"
+)
 # These classes of transformers number pieces differently from the .model they read.
 _SHIFTED = ("XLMRoberta", "Camembert", "MBart", "Nllb", "XGLM", "M2M100")
 
@@ -74,6 +80,8 @@ def find_tokenizer_files(path: str | Path) -> TokenizerFiles:
     file = target / "tokenizer.json" if both else find_file(target)
     if not file.is_file():
         open_tokenizer(file)  # which says what is missing
+    if file.suffix in _UNNAMED:
+        raise TokenizerError(f"{file}: no token begins a text", _SAVE_AGAIN)
     known = [file.parent / name for name in _COPIED] if target.is_dir() else []
     if not target.is_dir() and file.name in _COPIED:
         known = [file.parent / name for name in (*_COPIED[:5], "vocabulary.parquet")]
@@ -118,7 +126,7 @@ def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> Sp
         raise PretrainingError(
             f"{files.file}: no token begins a text: looked for bos_token and cls_token in "
             f"tokenizer_config.json and special_tokens_map.json, and for {', '.join(_NAMES['begin'])}",
-            "name one as bos_token in tokenizer_config.json",
+            "name one as bos_token in tokenizer_config.json" if ids else _SAVE_AGAIN,
         )
     end = None if end == begin else end
     pad = roles.get("pad", begin if end is None else end)
@@ -154,9 +162,11 @@ def _named_ids(file: Path, tokenizer: Tokenizer) -> dict[str, int]:
         pieces = enumerate(tokenizer.vocabulary.pieces)
         plain = (Kind.NORMAL, Kind.BYTE)
         return {piece: index for index, piece in pieces if kinds[index] not in plain}
-    if file.suffix != ".json" or file.name in {pair[0] for pair in PAIRS}:
+    if file.suffix != ".json":
         return {}
     content = json.loads(file.read_text(encoding="utf-8-sig"))
+    if file.name in {pair[0] for pair in PAIRS}:
+        return {name: int(index) for name, index in content.items() if index < tokenizer.size}
     model = content.get("model") or {}
     vocab = model.get("vocab") or {}
     names = {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens") or []}
