@@ -10,7 +10,8 @@ import pytest
 
 from tests.extension.tiny_models import ADDED, OLD, write_model, write_tokenizer
 from vocabkit.core.errors import TokenizerError
-from vocabkit.extension.id_files import IdMap, change_configuration, make_tokenizer_files
+from vocabkit.extension.id_files import make_tokenizer_files
+from vocabkit.extension.id_moves import IdMap, change_configuration
 from vocabkit.extension.plan import plan_extension
 from vocabkit.extension.tokenizer_source import open_source
 from vocabkit.vocabulary.byte_alphabet import BYTE_LETTERS

@@ -11,11 +11,9 @@ from tests.extension.tiny_models import OLD, write_model
 from vocabkit.extension.checkpoint import open_checkpoint
 from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.receipt import write_arrays
-from vocabkit.extension.vocabulary_tensors import (
-    find_vocabulary_tensors,
-    guess_role,
-    new_head,
-)
+from vocabkit.extension.tensor_roles import guess_role
+from vocabkit.extension.untied_heads import new_head
+from vocabkit.extension.vocabulary_tensors import find_vocabulary_tensors
 
 NAMES = {
     "input": (
@@ -25,18 +23,20 @@ NAMES = {
         "model.decoder.embed_tokens.weight", "transformer.word_embeddings.weight",
         "gpt_neox.embed_in.weight", "shared.weight", "model.shared.weight",
         "encoder.embed_tokens.weight", "module.tok_embeddings.weight", "wte.weight",
-        "text_model.embeddings.token_embedding.weight",
+        "text_model.embeddings.token_embedding.weight", "transformer.tokens_embed.weight",
+        "rwkv.embeddings.weight", "transformer.word_embedding.weight",
     ),
     "output": (
         "lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight",
         "predictions.decoder.weight", "decoder.weight", "vocab_projector.weight",
         "generator_lm_head.weight", "pred_layer.proj.weight", "lm_head.decoder.weight",
-        "module.lm_head.weight", "proj_out.weight",
+        "module.lm_head.weight", "proj_out.weight", "lm_loss.weight",
+        "cls.predictions.dense.weight",
     ),
     "bias": (
         "lm_head.bias", "lm_head.decoder.bias", "cls.predictions.bias", "decoder.bias",
         "cls.predictions.decoder.bias", "predictions.bias", "vocab_projector.bias",
-        "generator_lm_head.bias", "pred_layer.proj.bias", "final_logits_bias",
+        "generator_lm_head.bias", "pred_layer.proj.bias", "final_logits_bias", "lm_loss.bias",
     ),
     "per-layer": ("model.language_model.embed_tokens_per_layer.weight",),
     None: (

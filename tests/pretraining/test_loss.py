@@ -229,16 +229,17 @@ def test_autocast_does_not_choose_the_type() -> None:
     assert torch.equal(found, expected)
 
 
-@given(st.integers(1, 200_000), st.integers(64, 900_000), st.booleans())
-def test_chunks_are_equal_and_cover_all(count: int, columns: int, cuda: bool) -> None:
-    rows = choose_chunk_rows(count, columns, cuda=cuda)
+@given(st.integers(1, 200_000), st.integers(64, 900_000), st.booleans(), st.sampled_from([2, 4]))
+def test_chunks_are_equal_and_cover_all(count: int, columns: int, cuda: bool, size: int) -> None:
+    rows = choose_chunk_rows(count, columns, cuda=cuda, size=size)
+    assert rows * columns < 2**31
     chunks = -(-count // rows)
     assert 1 <= rows <= 8_192
     assert rows * chunks >= count
     # The last is short by less than the others could share.
     assert rows * chunks - count < chunks * (64 if cuda else 1)
     if cuda and count >= 2_048:
-        assert rows >= 1_024 or rows * 4 * columns >= 6 * 10**9
+        assert rows >= 1_024 or rows * size * columns >= 6 * 10**9
 
 
 def test_chunks_at_the_shapes_of_the_presets() -> None:

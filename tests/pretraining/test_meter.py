@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +97,22 @@ def test_a_log_goes_on_from_a_step_and_forgets_what_came_after(tmp_path: Path) -
     assert [(line["kind"], line["step"]) for line in lines] == [
         ("step", 1), ("step", 2), ("saved", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # tensorboard's own
+def test_tensorboard_has_the_lines_that_the_log_has(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    module: Any = import_module("tensorboard.backend.event_processing.event_accumulator")
+    for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        log = RunLog(tmp_path, LogSettings(tensorboard=True), {}, start)
+        for step in steps:
+            log.write("step", step, {"loss": start + step, "name": "x", "languages": {"a": 1.5}})
+        log.close()
+    found = module.EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    lines = [(event.step, event.value) for event in found.Scalars("step/loss")]
+    assert lines == [(1, 1.0), (2, 2.0), (3, 5.0), (4, 6.0)]
+    assert "step/languages.a" in found.Tags()["scalars"]
 
 
 def test_places_to_log_to_that_are_absent_are_named() -> None:

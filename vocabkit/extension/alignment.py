@@ -37,7 +37,7 @@ def mix_alignment(plan: RowPlan, rows: FloatArray, context: Context) -> tuple[Mi
         wanted = place[new] >= 0
         keys.append(place[new[wanted]] * plan.old_size + old[wanted])
         amounts.append(shared[wanted])
-    note = f"{agreed:_} of {len(context.lines):_} lines"
+    note = f"{agreed:,} of {len(context.lines):,} lines"
     flat = np.concatenate(keys) if keys else np.zeros(0, np.int64)
     cells, where = np.unique(flat, return_inverse=True)
     sums = np.bincount(where, np.concatenate(amounts), len(cells)) if len(cells) else np.zeros(0)

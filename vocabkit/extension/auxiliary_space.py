@@ -96,7 +96,7 @@ def _learn_space(plan: RowPlan, context: Context, tokenizer: Tokenizer) -> Space
         plan.kept[is_anchor].astype(np.int64),
         vectors[new[places]],
         places,
-        f"vectors from {len(context.lines):_} lines",
+        f"vectors from {len(context.lines):,} lines",
     )
 
 

@@ -7,12 +7,13 @@ below 0, and a new token at 0 is then predicted too often.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.context import Context, list_new
+from vocabkit.extension.context import Context, list_new, parse_method
 from vocabkit.extension.plan_types import FloatArray, RowPlan
 from vocabkit.extension.statistics import list_used
 from vocabkit.extension.subword_sources import spell_new
@@ -32,6 +33,8 @@ def initialize_bias(
     each; `log-prior` fits b = α log(count + 1) + β to the old tokens' counts in the context's text and reads
     the new tokens' off their own. Raises ConfigError for an unknown rule, and for `log-prior` without text.
     """
+    method, options = check_bias_method(method)
+    context = replace(context, options={**context.options, **options})
     new, old = list_new(plan), np.asarray(bias, np.float64).reshape(-1)
     used = old[list_used(plan, old[:, None] + (old[:, None] == 0))]
     if method == "zero":
@@ -53,11 +56,22 @@ def initialize_bias(
             used.mean() if head < 0 else old[head] - np.log(shared[head] + 1) for head in heads
         ]
         return np.array(values, np.float32).reshape(len(new))
-    if method == "log-prior":
-        return _follow_counts(plan, old, context)
-    raise ConfigError(
-        f"no rule for biases is called {method!r}", f"one of {', '.join(BIAS_METHODS)}"
-    )
+    return _follow_counts(plan, old, context)
+
+
+def check_bias_method(method: str) -> tuple[str, dict[str, float]]:
+    """The rule and its options. Raises ConfigError for an unknown one."""
+    name, options = parse_method(method)
+    if name not in BIAS_METHODS:
+        raise ConfigError(
+            f"no rule for biases is called {name!r}", f"one of {', '.join(BIAS_METHODS)}"
+        )
+    wrong = sorted(options.keys() - ({"quantile"} if name == "quantile" else set()))
+    if wrong:
+        raise ConfigError(
+            f"{name} has no option {wrong[0]!r}", "only quantile has one: quantile:quantile=0.1"
+        )
+    return name, options
 
 
 def _follow_counts(plan: RowPlan, old: npt.NDArray[np.float64], context: Context) -> FloatArray:

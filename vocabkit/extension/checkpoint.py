@@ -74,7 +74,8 @@ class Checkpoint:
     @property
     def model_type(self) -> str | None:
         """What config.json calls the architecture."""
-        return None if self.config is None else self.config.get("model_type")
+        kind = None if self.config is None else self.config.get("model_type")
+        return kind if isinstance(kind, str) else None
 
     def read_bytes(self, name: str) -> Bytes:
         """A tensor's bytes in a row, mapped rather than read."""
@@ -112,13 +113,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             return _open_shards(target, (single,), None, config, False)
         if (target / index).is_file():
             return _open_indexed(target, index, config)
+    if (target / "adapter_config.json").is_file():
+        raise CheckpointError(f"{target}: an adapter, not a model", "merge it into its base first")
     plain = [
         item for item in sorted(target.iterdir()) if item.suffix in (".pt", ".pth", ".safetensors")
     ]
     if len(plain) == 1:
         return _open_shards(target, (plain[0].name,), None, config, config is None)
-    if (target / "adapter_config.json").is_file():
-        raise CheckpointError(f"{target}: an adapter, not a model", "merge it into its base first")
     found = f"{len(plain)} files of weights: name one" if plain else "no file of weights"
     raise CheckpointError(f"{target}: {found}", _HINT)
 
@@ -128,6 +129,8 @@ def _open_indexed(root: Path, index: str, config: Mapping[str, Any] | None) -> C
     weights = content.get("weight_map")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{root / index}: has no weight_map", "copy the index again")
+    if not isinstance(content.get("metadata", {}), dict):
+        raise CheckpointError(f"{root / index}: its metadata is no object", "copy the index again")
     shards = tuple(sorted(set(map(str, weights.values()))))
     for shard in shards:
         if not (root / shard).is_file():
@@ -190,7 +193,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError naming the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}", "copy the file again") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not JSON: {error}", "copy the file again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds no object", "copy the file again")

@@ -69,7 +69,7 @@ def compare_initializers(
     report = progress or Silent()
     if set(lines) & set(learning_lines):
         raise ConfigError(
-            f"{len(set(lines) & set(learning_lines)):_} lines are both to learn from and to be scored",
+            f"{len(set(lines) & set(learning_lines)):,} lines are both to learn from and to be scored",
             "name other text with --init-text",
         )
     opened = load_model(model)
@@ -78,7 +78,8 @@ def compare_initializers(
     _, plan, _ = match_tokenizers(old, new, len(opened.input_rows))
     if (plan.kept >= 0).all():
         raise ConfigError(
-            f"{tokenizer}: has no token that the model lacks: there is nothing to make"
+            f"{tokenizer}: has no token that the model lacks: there is nothing to make",
+            "name the tokenizer that the model is to get",
         )
     context = Context(
         old_tokenizer=old.tokenizer,

@@ -55,7 +55,10 @@ class Context:
         """The option as a whole number. Raises ConfigError for a fraction, or below `least`."""
         value = self.option(name, default)
         if value != int(value) or value < least:
-            raise ConfigError(f"{name}={value:g}: must be a whole number, {least} or more")
+            raise ConfigError(
+                f"{name}={value:g}: must be a whole number, {least} or more",
+                f"write {name}={max(default, least)}, or leave it out",
+            )
         return int(value)
 
     def generator(self) -> np.random.Generator:

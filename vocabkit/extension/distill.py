@@ -50,10 +50,16 @@ def distill_rows(
     moves by `rate` (0.1) of the old rows' standard deviation, falling to 0. Returns the rows and a note.
     """
     if context.model is None or context.new_tokenizer is None:
-        raise ConfigError("distill needs the model's folder and the new tokenizer")
+        raise ConfigError(
+            "distill needs the model's folder and the new tokenizer",
+            "or choose another initialiser",
+        )
     opened = load_model(context.model)
     if context.role != "input" and opened.head is None:
-        raise ConfigError(f"{context.model}: has no head to distill output rows for")
+        raise ConfigError(
+            f"{context.model}: has no head to distill output rows for",
+            "choose another --init-output",
+        )
     steps, batch = context.whole("steps", 32), context.whole("batch", 8)
     pairs = _collect(plan, context, opened, context.whole("length", 32, 4))
     if not pairs:
@@ -68,7 +74,7 @@ def distill_rows(
         raise ConfigError("distill: the rows diverged", "a smaller rate, as distill:rate=0.02")
     touched = len({int(p) for one in chosen for p in one.places if p >= 0})
     seen = len(set(map(id, chosen)))
-    note = f"{touched:_} of {len(start):_} rows in {seen:_} lines; loss {first:.3g} to {last:.3g}"
+    note = f"{touched:,} of {len(start):,} rows in {seen:,} lines; loss {first:.3g} to {last:.3g}"
     return found, note
 
 

@@ -29,7 +29,7 @@ def open_donor(folder: str | Path, role: Role = "input") -> Donor:
     chosen = heads[0] if role == "output" and heads else found.input
     if source.size > chosen.rows:
         raise CheckpointError(
-            f"{path}: its tokenizer has {source.size:_} ids, its matrix {chosen.rows:_} rows",
+            f"{path}: its tokenizer has {source.size:,} ids, its matrix {chosen.rows:,} rows",
             "name a donor's folder with the donor's own tokenizer",
         )
     stored = checkpoint.read_rows(chosen.tensor.name, chosen.axis)

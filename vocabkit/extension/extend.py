@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import fingerprint_file, package_versions
+from vocabkit.core.provenance import check_output, fingerprint_file, package_versions
 from vocabkit.extension.plan import ExtensionPlan, Options, plan_extension
 from vocabkit.extension.plan_types import Rows
-from vocabkit.extension.receipt import RECEIPT, dump_facts
+from vocabkit.extension.receipt import RECEIPT, digest_rows, dump_facts
 from vocabkit.extension.recording import (
     describe,
     hash_files,
@@ -26,8 +26,8 @@ from vocabkit.extension.recording import (
     write_manifest,
     write_originals,
 )
-from vocabkit.extension.row_making import make_context, make_rows
-from vocabkit.extension.staging import check_space, open_staging
+from vocabkit.extension.row_making import make_context, make_rows, new_blocks
+from vocabkit.extension.staging import check_places, check_space, open_staging
 from vocabkit.extension.weight_writing import write_others, write_weights
 
 __all__ = ["Extended", "extend_checkpoint"]
@@ -58,13 +58,19 @@ def extend_checkpoint(
     """
     clock = _Clock()
     shown = progress or Silent()
-    target = Path(folder)
+    target, told = Path(folder), options or Options()
+    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
+    check_output(target, force=force)
     with clock.measure("plan"):
-        plan = plan_extension(model, tokenizer, options)
+        plan = plan_extension(model, tokenizer, told)
         check_space(target, plan.disk_size)
-    with open_staging(target, _make_key(plan), force=force) as work:
-        with clock.measure("rows"):
-            rows = _make_all(plan, shown)
+    with clock.measure("rows"):
+        rows = _make_all(plan, shown)
+        digests = [
+            digest_rows(new_blocks(made.values, group.first.tensor.number))
+            for group, made in zip(plan.groups, rows, strict=True)
+        ]
+    with open_staging(target, _make_key(plan, digests), force=force) as work:
         with clock.measure("write"):
             how = write_weights(plan, rows, work, shown)
             how |= write_others(plan, work)
@@ -73,7 +79,7 @@ def extend_checkpoint(
         with clock.measure("hash"):
             files = hash_files(plan, work, how)
             originals = hash_originals(plan, work)
-        facts = describe(plan, rows, files, originals)
+        facts = describe(plan, rows, digests, files, originals)
         (work / RECEIPT / "receipt.json").write_bytes(dump_facts(facts))
         write_manifest(plan, work, files, clock.seconds)
     notes = {
@@ -96,14 +102,21 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - start
 
 
-def _make_key(plan: ExtensionPlan) -> str:
-    """What tells two extensions apart: options, files by size and time, and the tokenizers."""
+def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
+    """What tells two extensions apart: options, rows, files by size and time, and the tokenizers.
+
+    The rows themselves, and not what they were made from: text or a donor may have changed, and sums in
+    another number of threads may come out otherwise in the last place.
+    """
     root = plan.checkpoint.root
-    stats = [(root / shard).stat() for shard in plan.checkpoint.shards]
+    names = (*plan.checkpoint.shards, *plan.copied)
+    stats = [(root / name).stat() for name in names]
     told = {
         "options": {name: str(value) for name, value in asdict(plan.options).items()},
-        "shards": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in
-                   zip(plan.checkpoint.shards, stats, strict=True)],
+        "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in
+                  zip(names, stats, strict=True)],
+        "kept": hashlib.blake2b(plan.rows.kept.tobytes(), digest_size=20).hexdigest(),
+        "rows": digests,
         "root": str(root.resolve()),
         "tokenizers": [fingerprint_file(plan.old.path), fingerprint_file(plan.new.path)],
         "versions": package_versions(("vocabkit", "numpy")),

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vocabkit.extension.checkpoint import Checkpoint, read_json
-from vocabkit.extension.id_files import IdMap, change_configuration, list_tokenizer_files
+from vocabkit.extension.errors import CheckpointError
+from vocabkit.extension.id_files import list_tokenizer_files
+from vocabkit.extension.id_moves import IdMap, change_configuration
 from vocabkit.extension.receipt import RECEIPT
 from vocabkit.extension.tokenizer_source import dump_json
 
-__all__ = ["change_configurations", "sort_files"]
+__all__ = ["change_configurations", "check_padding", "sort_files"]
 
 # Other forms of the same weights or optimiser state: right for the old vocabulary alone.
 _STALE = (
@@ -23,6 +25,30 @@ _STALE_WEIGHTS = ("*.bin", "*.bin.index.json", "*.safetensors", "*.safetensors.i
 _SKIPPED = (RECEIPT, ".git", ".cache", "manifest.json", ".gitattributes")
 # Written by `vocabkit export`, and grown by the receipt when training goes on.
 _GROWN_LATER = ("optimizer.safetensors",)
+# Their positions are counted from the padding id, as fairseq's: another id would shift them all.
+_COUNTED_FROM_PADDING = frozenset(
+    {
+        "camembert", "data2vec-text", "esm", "fsmt", "ibert", "kosmos-2", "layoutlmv3", "lilt",
+        "longformer", "luke", "m2m_100", "markuplm", "mpnet", "nllb-moe", "roberta",
+        "roberta-prelayernorm", "speech_to_text", "xglm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
+
+
+def check_padding(checkpoint: Checkpoint, moves: IdMap) -> None:
+    """Refuse to move the padding id of a model that counts positions from it. Raises CheckpointError."""
+    if checkpoint.model_type not in _COUNTED_FROM_PADDING or checkpoint.config is None:
+        return
+    old = checkpoint.config.get("pad_token_id")
+    if not isinstance(old, int) or not 0 <= old < moves.old_rows or moves.ids.get(old) == old:
+        return
+    new = moves.ids.get(old)
+    found = "has none for it" if new is None else f"has {new} for it"
+    raise CheckpointError(
+        f"{checkpoint.root}: {checkpoint.model_type} counts positions from its padding id, {old}, and "
+        f"the new tokenizer {found}: every position would be another",
+        f"give the new tokenizer the model's padding token at id {old}",
+    )
 
 
 def change_configurations(checkpoint: Checkpoint, moves: IdMap, *, untie: bool) -> dict[str, bytes]:

@@ -46,6 +46,7 @@ __all__ = [
     "Donor",
     "Method",
     "Role",
+    "check_method",
     "choose_methods",
     "explain_missing",
     "initialize",
@@ -73,18 +74,10 @@ def initialize(method: str, plan: RowPlan, rows: FloatArray, context: Context) -
     Rows of a method with `sources` are exactly the sums of these, and one with empty sources is the mean of
     the trained rows. Raises ConfigError for an unknown method or option, and where what it needs is missing.
     """
-    name, options = parse_method(method)
+    name, options = _read_method(method)
     known = find_method(name)
-    wrong = sorted(options.keys() - known.options)
-    if wrong:
-        listed = ", ".join(sorted(known.options)) or "none"
-        raise ConfigError(f"{name} has no option {wrong[0]!r}", f"its options: {listed}")
     context = replace(context, options={**context.options, **options})
-    lack = explain_missing(name, context)
-    if lack is not None:
-        raise ConfigError(
-            f"{name}: {lack}", "`vocabkit compare-init` lists what can be done without"
-        )
+    _refuse_missing(name, explain_missing(name, context))
     made = known.make(plan, rows, context)
     if not np.isfinite(made.values).all():
         place = int(np.flatnonzero(~np.isfinite(made.values).all(axis=1))[0])
@@ -93,6 +86,31 @@ def initialize(method: str, plan: RowPlan, rows: FloatArray, context: Context) -
             "look for rows that are not finite in the model or the donor",
         )
     return made
+
+
+def check_method(method: str, *, has_donor: bool, has_text: bool) -> None:
+    """Raise ConfigError for a method that cannot be used, before anything is made.
+
+    What only its function can tell, such as an option's range, is told then.
+    """
+    name, _ = _read_method(method)
+    _refuse_missing(name, _explain(find_method(name).needs, has_donor, has_text))
+
+
+def _read_method(method: str) -> tuple[str, dict[str, float]]:
+    name, options = parse_method(method)
+    known = find_method(name)
+    wrong = sorted(options.keys() - known.options)
+    if wrong:
+        listed = ", ".join(sorted(known.options)) or "none"
+        raise ConfigError(f"{name} has no option {wrong[0]!r}", f"its options: {listed}")
+    return name, options
+
+
+def _refuse_missing(name: str, lack: str | None) -> None:
+    if lack is not None:
+        given = "--donor DIR or --text FILE" if "donor" in lack else "--text FILE"
+        raise ConfigError(f"{name}: {lack}", f"name it with {given}")
 
 
 def find_method(name: str) -> Method:
@@ -108,12 +126,17 @@ def explain_missing(name: str, context: Context) -> str | None:
     """What the method lacks in this context; None where it can be used."""
     needs = find_method(name).needs
     has_text = bool(context.lines) and context.new_tokenizer is not None
-    if needs == "space" and context.donor is None and not has_text:
+    lack = _explain(needs, context.donor is not None, has_text)
+    if lack is None and needs == "model" and context.model is None:
+        return "needs the model's folder"
+    return lack
+
+
+def _explain(needs: Need, has_donor: bool, has_text: bool) -> str | None:
+    if needs == "space" and not (has_donor or has_text):
         return "needs a donor, or text and the new tokenizer"
     if needs in ("text", "model") and not has_text:
         return "needs text and the new tokenizer"
-    if needs == "model" and context.model is None:
-        return "needs the model's folder"
     return None
 
 
@@ -189,7 +212,7 @@ def _describe(name: str, lacking: BoolArray, empty: BoolArray, note: str) -> str
         (int((lacking & ~empty).sum()), "subword-mean"),
         (int(empty.sum()), "mean"),
     )
-    said = ", ".join(f"{amount:_} by {rule}" for amount, rule in amounts if amount)
+    said = ", ".join(f"{amount:,} by {rule}" for amount, rule in amounts if amount)
     return f"{said}; {note}" if note else said
 
 

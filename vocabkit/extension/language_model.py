@@ -108,7 +108,9 @@ def load_model(folder: str | Path) -> LanguageModel:
         model = factory.from_pretrained(path, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         said = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"{path}: transformers cannot open it: {said}") from error
+        raise CheckpointError(
+            f"{path}: transformers cannot open it: {said}", "look at config.json and the weights"
+        ) from error
     finally:
         if was_on:
             bars.enable_progress_bar()

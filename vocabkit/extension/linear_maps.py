@@ -41,7 +41,7 @@ def map_by_least_squares(
     """
     ridge = context.option("ridge", 1e-3)
     if ridge < 0:
-        raise ConfigError(f"ridge={ridge:g}: must be 0 or more")
+        raise ConfigError(f"ridge={ridge:g}: must be 0 or more", "leave it out: 1e-3")
     space = open_space(plan, context)
     found = fit_least_squares(space.anchors, rows[space.anchor_ids], ridge)
     return found.apply(space.targets), space.places

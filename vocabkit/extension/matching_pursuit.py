@@ -60,7 +60,7 @@ def mix_pursuit(plan: RowPlan, rows: FloatArray, context: Context) -> tuple[Mixt
         for chosen, weights, n in zip(found.chosen, found.weights, found.taken, strict=True)
     ]
     mean = float(found.residuals.mean()) if len(listed) else 0.0
-    note = f"{space.origin}: {len(space.anchors):_} anchors, mean residual {mean:.3f}"
+    note = f"{space.origin}: {len(space.anchors):,} anchors, mean residual {mean:.3f}"
     return place_rows(plan, space, listed), note
 
 

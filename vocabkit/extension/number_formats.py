@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.plan_types import FloatArray
 
-__all__ = ["FLOATS", "SIZES", "Bytes", "as_bytes", "as_float32"]
+__all__ = ["FLOATS", "SIZES", "Bytes", "as_bytes", "as_float32", "check_number"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ def as_float32(data: Bytes, number: str) -> FloatArray:
 
     Raises CheckpointError for a number format that is no float of 16 bits or more.
     """
-    _check(number)
+    check_number(number)
     if number == "BF16":
         wide = data.view(np.dtype("<u2")).astype(np.uint32)
         wide <<= 16
@@ -52,7 +52,7 @@ def as_bytes(values: FloatArray, number: str) -> Bytes:
 
     Raises CheckpointError as `as_float32`, and for values beyond what the format can hold.
     """
-    _check(number)
+    check_number(number)
     plain = np.ascontiguousarray(values, dtype=np.float32)
     if number == "BF16":
         bits = plain.view(np.uint32)
@@ -72,7 +72,8 @@ def as_bytes(values: FloatArray, number: str) -> Bytes:
     return raw
 
 
-def _check(number: str) -> None:
+def check_number(number: str) -> None:
+    """Raise CheckpointError for a format in which no rows can be made."""
     if number not in FLOATS:
         raise CheckpointError(
             f"{number} is no number format that rows can be made in: {', '.join(sorted(FLOATS))} are",

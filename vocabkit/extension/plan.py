@@ -6,60 +6,31 @@ It reads headers, tokenizers and configurations, and the vocabulary matrices onl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vocabkit.core.errors import VocabkitError
 from vocabkit.extension.checkpoint import Checkpoint, open_checkpoint, read_json
 from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.folder_files import change_configurations, sort_files
-from vocabkit.extension.id_files import IdMap, make_tokenizer_files
-from vocabkit.extension.initializers import choose_methods
+from vocabkit.extension.folder_files import change_configurations, check_padding, sort_files
+from vocabkit.extension.id_files import make_tokenizer_files
+from vocabkit.extension.id_moves import IdMap
 from vocabkit.extension.matching import Coverage, Mode, match_tokenizers, new_ids
 from vocabkit.extension.number_formats import SIZES
+from vocabkit.extension.options import Options
 from vocabkit.extension.plan_types import RowPlan
 from vocabkit.extension.receipt import RECEIPT
+from vocabkit.extension.row_groups import Group, check_methods, make_groups
 from vocabkit.extension.tokenizer_source import TokenizerSource, dump_json, open_source
+from vocabkit.extension.untied_heads import new_head
 from vocabkit.extension.vocabulary_tensors import (
     VocabularyTensor,
     VocabularyTensors,
     find_vocabulary_tensors,
-    new_head,
 )
 
 __all__ = ["ExtensionPlan", "Group", "Options", "new_shape", "plan_extension"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a caller chooses. Methods are names of `initializers.METHODS`; None means the default."""
-
-    init_input: str | None = None
-    init_output: str | None = None
-    init_bias: str = "mean"
-    untie: bool = False
-    donor: Path | None = None
-    text: Path | None = None
-    multiple: int | None = None
-    link: bool = False
-    seed: int = 0
-    old_tokenizer: Path | None = None
-    tensors: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Tensors that get equal rows, what they are for, and how their new rows are made."""
-
-    role: str
-    method: str
-    tensors: tuple[VocabularyTensor, ...]
-
-    @property
-    def first(self) -> VocabularyTensor:
-        """The tensor whose old rows are read."""
-        return self.tensors[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +89,7 @@ class ExtensionPlan:
 
     @property
     def disk_size(self) -> int:
-        """Bytes the output needs on disk, at most."""
+        """Bytes the output needs on disk, about: the receipt's sources are counted as eight a row."""
         kept = (
             0
             if self.options.link
@@ -127,7 +98,12 @@ class ExtensionPlan:
         dropped = sum(
             item.tensor.size // item.rows * self.coverage.dropped for item in self.found.found
         )
-        return self.written_size + kept + dropped + sum(map(len, self.written.values())) * 2
+        root, made = self.checkpoint.root, self.coverage.approximated + self.coverage.unwritten
+        stored = sum(_file_size(root / name) for name in (*self.written, *self.removed))
+        stored += sum(map(_file_size, (root / RECEIPT).rglob("*")))
+        receipt = self.rows.new_size * 8 + self.rows.old_size * 2 + len(self.groups) * made * 104
+        small = sum(map(len, self.written.values())) + stored + receipt + (64 << 10)
+        return self.written_size + kept + dropped + small
 
     @property
     def peak_memory(self) -> int:
@@ -154,14 +130,17 @@ def plan_extension(
     head = new_head(checkpoint) if chosen.untie and found.tied == "alias" else None
     if chosen.untie and found.tied == "untied":
         raise CheckpointError(f"{checkpoint.root}: is untied already", "leave --untie out")
-    groups = _make_groups(checkpoint, found, chosen, head)
+    groups = make_groups(checkpoint, found, chosen, head)
+    check_methods(groups, chosen)
     warnings = list(found.warnings)
     back = new_ids(rows).tolist()
     moves = IdMap(
         {index: None if place < 0 else place for index, place in enumerate(back)},
         rows.old_size,
         rows.new_size,
+        new.roles,
     )
+    check_padding(checkpoint, moves)
     written = change_configurations(checkpoint, moves, untie=chosen.untie)
     if not checkpoint.plain or new.has_content:
         files, notes = make_tokenizer_files(old, new, moves.ids)
@@ -170,12 +149,14 @@ def plan_extension(
     shards = _find_shards(checkpoint, found, head)
     copied, removed, left_out = sort_files(checkpoint, shards, written, Path(model).is_file())
     warnings += moves.losses
+    if mode == "extend" and new.size == old.size:
+        warnings.append("the tokenizer has no token that the model lacks: no row is new")
     if left_out:
         warnings.append(
             f"left out, being right for the old vocabulary alone: {', '.join(left_out)}"
         )
     if (checkpoint.root / RECEIPT).is_dir() and not checkpoint.plain:
-        warnings.append("the receipt of an earlier extension is not carried over")
+        warnings.append("was extended before: undo gives that extension back, with its receipt")
     warnings += [
         f"{file.path.name} holds optimiser state of the old vocabulary's shapes"
         for file in checkpoint.torch_files.values()
@@ -194,7 +175,9 @@ def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
         return open_source(options.old_tokenizer)
     if checkpoint.config is None:
         raise CheckpointError(
-            f"{checkpoint.root}: a plain file says nothing of its tokenizer",
+            f"{checkpoint.root}: has no config.json, and so no tokenizer of its own"
+            if not checkpoint.plain
+            else f"{checkpoint.root / checkpoint.shards[0]}: a plain file says nothing of its tokenizer",
             "name it: --old-tokenizer PATH",
         )
     try:
@@ -205,38 +188,6 @@ def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
             "name it: --old-tokenizer PATH; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) "
             "writes a tokenizer.json",
         ) from error
-
-
-def _make_groups(
-    checkpoint: Checkpoint, found: VocabularyTensors, options: Options, head: str | None
-) -> tuple[Group, ...]:
-    tied = found.tied != "untied" and not options.untie
-    names = choose_methods(tied=tied, has_donor=options.donor is not None)
-    inputs = options.init_input or names[0]
-    outputs = options.init_output or (inputs if tied else names[1])
-    said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
-    if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
-        raise CheckpointError(
-            f"{checkpoint.root}: input and output are one matrix: --init-output {outputs} would differ "
-            f"from --init-input {inputs}",
-            "--untie gives the output a matrix of its own",
-        )
-    groups: list[Group] = []
-    for items in found.groups().values():
-        roles = {item.role for item in items}
-        ins = tuple(item for item in items if item.role != "output")
-        outs = tuple(item for item in items if item.role == "output")
-        if roles == {"bias"}:
-            groups.append(Group("bias", options.init_bias, ins))
-        elif ins and outs and outputs == inputs and not options.untie:
-            groups.append(Group("tied", inputs, tuple(items)))
-        else:
-            role = "tied" if tied and found.tied == "alias" and "input" in roles else "input"
-            groups += [Group(role, inputs, ins)] if ins else []
-            groups += [Group("output", outputs, outs)] if outs else []
-    if head is not None:
-        groups.append(Group("output", outputs, (found.input,)))
-    return tuple(groups)
 
 
 def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:

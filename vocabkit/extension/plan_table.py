@@ -64,7 +64,7 @@ def _list_sizes(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     yield _row("size", "parameters", checkpoint.parameters, plan.new_parameters)
     yield _row("size", "bytes of tensors", checkpoint.total_size, plan.tensor_size)
     yield _row("size", "bytes to rewrite", None, plan.written_size)
-    yield _row("size", "bytes of disk", None, plan.disk_size, "at most")
+    yield _row("size", "bytes of disk", None, plan.disk_size, "about, with the receipt")
     yield _row("size", "bytes of memory", None, plan.peak_memory, "about, beyond the imports")
 
 
@@ -82,4 +82,5 @@ def _list_files(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
         yield _row("file", name, None, None, "left out: of the old vocabulary")
     if plan.copied:
         how = "hard-linked" if plan.options.link else "copied or reflinked"
-        yield _row("file", f"{len(plan.copied)} other files", None, None, f"{how} as they are")
+        amount = f"{len(plan.copied)} other file{'s' if len(plan.copied) > 1 else ''}"
+        yield _row("file", amount, None, None, f"{how}, unchanged")

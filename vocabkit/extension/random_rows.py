@@ -47,7 +47,7 @@ def make_mean(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
     used = list_used(plan, rows)
     mean = measure_moments(rows, used).mean.astype(np.float32)
     values = np.repeat(mean[None], len(list_new(plan)), axis=0)
-    return _finish("mean", values, None, f"mean of {len(used):_} rows")
+    return _finish("mean", values, None, f"mean of {len(used):,} rows")
 
 
 def make_diagonal(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
@@ -58,7 +58,7 @@ def make_diagonal(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
     drawn = context.generator().standard_normal((len(list_new(plan)), rows.shape[1]), np.float32)
     drawn *= (moments.std * scale).astype(np.float32)
     drawn += moments.mean.astype(np.float32)
-    return _finish("diagonal", drawn, context.seed, f"moments of {len(used):_} rows")
+    return _finish("diagonal", drawn, context.seed, f"moments of {len(used):,} rows")
 
 
 def make_multivariate(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
@@ -76,13 +76,15 @@ def make_multivariate(plan: RowPlan, rows: FloatArray, context: Context) -> Rows
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK]
         block[:] = generator.standard_normal(block.shape, np.float32) @ root.T + offset
-    note = f"scale {scale:g}, covariance of {len(used):_} rows"
+    note = f"scale {scale:g}, covariance of {len(used):,} rows"
     return _finish("multivariate", values, context.seed, note)
 
 
 def _check_scale(name: str, value: float) -> float:
     if not 0 <= value < np.inf:
-        raise ConfigError(f"{name}={value:g}: must be a number, 0 or more")
+        raise ConfigError(
+            f"{name}={value:g}: must be a number, 0 or more", f"write {name}=1, or leave it out"
+        )
     return value
 
 

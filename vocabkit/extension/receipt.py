@@ -22,7 +22,13 @@ from vocabkit.extension.checkpoint import read_json
 from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.number_formats import Bytes
 from vocabkit.extension.plan_types import BoolArray, Int64Array, Rows
-from vocabkit.extension.safetensors_stream import Part, build_header, read_header, write_file
+from vocabkit.extension.safetensors_stream import (
+    Header,
+    Part,
+    build_header,
+    read_header,
+    write_file,
+)
 
 __all__ = [
     "DROPPED", "ORIGINAL", "RECEIPT", "Receipt", "digest_rows", "join_sources", "read_receipt",
@@ -36,6 +42,19 @@ DROPPED = "dropped"
 _NUMBERS = {"int64": "I64", "float32": "F32", "uint8": "U8", "bool": "BOOL"}
 _KINDS = {number: np.dtype(kind) for kind, number in _NUMBERS.items()}
 SCHEMA = 1
+_FACTS = frozenset(
+    {
+        "files",
+        "format",
+        "groups",
+        "new_rows",
+        "new_tokenizer",
+        "old_rows",
+        "options",
+        "originals",
+        "plain",
+    }
+)
 
 Array = npt.NDArray[Any]
 
@@ -66,7 +85,7 @@ class Receipt:
     def array(self, name: str) -> Array:
         """One of the arrays. Raises CheckpointError when it is not there."""
         path = self.root / RECEIPT / "rows.safetensors"
-        header = read_header(path)
+        header = _read_arrays(path)
         if name not in header.tensors:
             raise CheckpointError(f"{path}: has no {name}", "the receipt is damaged: extend again")
         place = header.tensors[name]
@@ -77,7 +96,13 @@ class Receipt:
 
     def has(self, name: str) -> bool:
         """Whether there is an array of that name."""
-        return name in read_header(self.root / RECEIPT / "rows.safetensors").tensors
+        return name in _read_arrays(self.root / RECEIPT / "rows.safetensors").tensors
+
+
+def _read_arrays(path: Path) -> Header:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is missing", "copy the receipt's folder again")
+    return read_header(path)
 
 
 def read_receipt(folder: str | Path) -> Receipt:
@@ -90,7 +115,13 @@ def read_receipt(folder: str | Path) -> Receipt:
         )
     facts = read_json(path)
     if facts.get("schema") != SCHEMA:
-        raise CheckpointError(f"{path}: schema {facts.get('schema')}: this version reads {SCHEMA}")
+        raise CheckpointError(
+            f"{path}: schema {facts.get('schema')}: this version reads {SCHEMA}",
+            "use the version of vocabkit that wrote it",
+        )
+    lacking = sorted(_FACTS - facts.keys())
+    if lacking:
+        raise CheckpointError(f"{path}: lacks {', '.join(lacking)}", "copy the receipt again")
     return Receipt(root, facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -22,11 +23,9 @@ from vocabkit.extension.receipt import (
     ORIGINAL,
     RECEIPT,
     SCHEMA,
-    digest_rows,
     join_sources,
     write_arrays,
 )
-from vocabkit.extension.row_making import new_blocks
 
 __all__ = ["describe", "hash_files", "hash_originals", "write_manifest", "write_originals"]
 
@@ -39,6 +38,8 @@ def write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
     for name in (*plan.written, *plan.removed):
         if (root / name).is_file() and not checkpoint.plain:
             (kept / name).write_bytes((root / name).read_bytes())
+    if not checkpoint.plain:
+        _keep_earlier(root, kept)
     for shard in plan.shards:
         if shard in checkpoint.headers:
             (kept / f"{shard}.header").write_bytes(checkpoint.headers[shard].raw)
@@ -54,6 +55,14 @@ def write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
             old = checkpoint.read_rows(group.first.tensor.name, group.first.axis)
             arrays[f"{DROPPED}.group{place}"] = old[lost]
     write_arrays(work / RECEIPT / "rows.safetensors", arrays)
+
+
+def _keep_earlier(root: Path, kept: Path) -> None:
+    """Keep the manifest, and the receipt of an earlier extension, whose places this one's take."""
+    if (root / "manifest.json").is_file():
+        shutil.copyfile(root / "manifest.json", kept / "manifest.json")
+    if (root / RECEIPT).is_dir():
+        shutil.copytree(root / RECEIPT, kept / RECEIPT, dirs_exist_ok=True)
 
 
 def _is_head(plan: ExtensionPlan, place: int) -> bool:
@@ -95,10 +104,11 @@ def hash_originals(plan: ExtensionPlan, work: Path) -> dict[str, str]:
 def describe(
     plan: ExtensionPlan,
     rows: list[Rows],
+    digests: list[str],
     files: Mapping[str, Any],
     originals: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What `receipt.json` says."""
+    """What `receipt.json` says. `digests` are those of each group's new rows."""
     size = plan.rows.new_size
     groups = []
     for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
@@ -113,7 +123,7 @@ def describe(
                 "number": group.first.tensor.number,
                 "width": group.first.width,
                 "old_rows": group.first.rows,
-                "new_rows_blake2b": digest_rows(new_blocks(made.values, group.first.tensor.number)),
+                "new_rows_blake2b": digests[place],
                 "tensors": [
                     {
                         "name": head or item.tensor.name,

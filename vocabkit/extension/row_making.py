@@ -93,7 +93,8 @@ def read_lines(text: Path | None) -> tuple[str, ...]:
     try:
         lines = text.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--text {text}: {error}", "name a file of UTF-8 text") from error
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error.reason}"
+        raise ConfigError(f"--text {text}: {reason}", "name a file of UTF-8 text") from error
     return tuple(line for line in lines if line.strip())
 
 

@@ -7,17 +7,23 @@ has it) without passing through this process. Tensor order and metadata stay as 
 """
 
 import errno
-import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.number_formats import SIZES
+from vocabkit.extension.safetensors_header import (
+    Header,
+    StoredTensor,
+    build_header,
+    lay_out_header,
+    read_header,
+)
 
 __all__ = [
     "Copied",
@@ -32,29 +38,7 @@ __all__ = [
     "write_file",
 ]
 
-_LONGEST = 100_000_000
 _BLOCK = 1 << 24
-_HINT = "download or copy the file again"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Where a tensor lies in its file: `start` and `stop` count bytes from the file's beginning."""
-
-    name: str
-    number: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of a safetensors file: tensors in the order of their bytes, metadata, and itself raw."""
-
-    tensors: Mapping[str, StoredTensor]
-    metadata: Mapping[str, str] | None
-    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,72 +67,6 @@ class Replacement:
         return prod(self.shape) * SIZES[self.number]
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header of a file, whose tensors are not read.
-
-    Raises CheckpointError for a file cut short, bytes beyond the last tensor, ranges that overlap or
-    leave a hole, a range that does not fit its shape, and anything that is no header.
-    """
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(8)
-        if len(first) < 8:
-            raise CheckpointError(
-                f"{path}: {total} bytes are too few for a safetensors file", _HINT
-            )
-        (length,) = struct.unpack("<Q", first)
-        if length > min(_LONGEST, total - 8):
-            raise CheckpointError(
-                f"{path}: the header is said to take {length:,} bytes of a file of {total:,}", _HINT
-            )
-        raw = file.read(length)
-    try:
-        content = json.loads(raw)
-        metadata = content.pop("__metadata__", None)
-        tensors = [_read_entry(name, entry, 8 + length) for name, entry in content.items()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a safetensors header: {error}", _HINT) from error
-    tensors.sort(key=lambda tensor: (tensor.start, tensor.stop))
-    _check_ranges(path, tensors, 8 + length, total)
-    return Header({tensor.name: tensor for tensor in tensors}, metadata, raw)
-
-
-def _read_entry(name: str, entry: Mapping[str, Any], base: int) -> StoredTensor:
-    start, stop = entry["data_offsets"]
-    shape = tuple(int(size) for size in entry["shape"])
-    return StoredTensor(name, str(entry["dtype"]), shape, base + int(start), base + int(stop))
-
-
-def _check_ranges(path: Path, tensors: list[StoredTensor], base: int, total: int) -> None:
-    place, before = base, "the header"
-    for tensor in tensors:
-        if tensor.start < place:
-            raise CheckpointError(
-                f"{path}: {tensor.name} overlaps {before}: it starts {place - tensor.start:,} bytes "
-                "too early",
-                _HINT,
-            )
-        if tensor.start > place:
-            raise CheckpointError(
-                f"{path}: {tensor.start - place:,} bytes between {before} and {tensor.name} "
-                "belong to no tensor",
-                _HINT,
-            )
-        if tensor.number in SIZES:
-            wanted = prod(tensor.shape) * SIZES[tensor.number]
-            if tensor.stop - tensor.start != wanted:
-                raise CheckpointError(
-                    f"{path}: {tensor.name}, {tensor.number} {list(tensor.shape)}, takes "
-                    f"{tensor.stop - tensor.start:,} bytes, not {wanted:,}",
-                    _HINT,
-                )
-        place, before = tensor.stop, tensor.name
-    if place != total:
-        missing = place - total
-        what = f"cut short by {missing:,} bytes" if missing > 0 else f"{-missing:,} bytes too long"
-        raise CheckpointError(f"{path}: {what}: the header describes {place:,} bytes", _HINT)
-
-
 def rewrite_file(
     source: Path,
     target: Path,
@@ -174,7 +92,7 @@ def rewrite_file(
         if name not in known.tensors:
             entries.append((name, None, change.number, change.shape, change.size))
     layout = [(name, number, shape, size) for name, _, number, shape, size in entries]
-    raw = _build_header(layout, known.metadata)
+    raw = lay_out_header(layout, known.metadata)
     with source.open("rb") as old, target.open("wb") as new:
         _write_raw(new, raw)
         pending: Copied | None = None  # neighbours that stay are copied in one go
@@ -209,34 +127,6 @@ def write_file(
         with source.open("rb") as old:
             for part in tensors:
                 _write_part(old, new, part, None)
-
-
-def build_header(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None
-) -> bytes:
-    """The raw header of tensors, name → number format and shape, that follow each other in that order."""
-    layout = [
-        (name, number, shape, prod(shape) * SIZES[number])
-        for name, (number, shape) in tensors.items()
-    ]
-    return _build_header(layout, metadata)
-
-
-def _build_header(
-    layout: list[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str] | None
-) -> bytes:
-    content: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
-    place = 0
-    for name, number, shape, size in layout:
-        content[name] = {
-            "dtype": number,
-            "shape": list(shape),
-            "data_offsets": [place, place + size],
-        }
-        place += size
-    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    # Readers that map the file want its tensors aligned: all writers pad to eight.
-    return raw + b" " * (-len(raw) % 8)
 
 
 def _write_raw(new: BinaryIO, raw: bytes) -> None:
@@ -308,7 +198,9 @@ def copy_range(
 
 def _advance(old: BinaryIO, done: int, left: int, advance: Callable[[int], None] | None) -> int:
     if not done:
-        raise CheckpointError(f"{old.name}: ends {left:,} bytes too early", _HINT)
+        raise CheckpointError(
+            f"{old.name}: ends {left:,} bytes too early", "download or copy the file again"
+        )
     if advance is not None:
         advance(done)
     return done

@@ -103,9 +103,9 @@ def open_scorer(
             "the text has no line that can be scored", "name another text with --text"
         )
     if len(fits) < len(first):
-        warnings.append(
-            f"{len(first) - len(fits):_} lines longer than the model takes are left out"
-        )
+        lost = len(first) - len(fits)
+        lines = "line" if lost == 1 else "lines"
+        warnings.append(f"left out, being longer than the model takes: {lost:,} {lines}")
     return Scorer(
         model=opened.model,
         metric="cosine" if opened.kind == "encoder" else "bits_per_byte",
@@ -163,7 +163,10 @@ def _ask_masked(
     """Stretches of the lines on which both tokenizers write the same bytes."""
     masks = old.roles.get("mask"), new.roles.get("mask")
     if masks[0] is None or masks[1] is None or plan.kept[masks[1]] < 0:
-        raise ConfigError("a masked model is scored with its mask token, and a tokenizer has none")
+        raise ConfigError(
+            "a masked model is scored with its mask token, and a tokenizer has none",
+            "name the token in tokenizer_config.json: mask_token",
+        )
     ends = _find_ends(plan, old, new)
     generator = np.random.default_rng(seed)
     first: list[Targets] = []

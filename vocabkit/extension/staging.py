@@ -17,7 +17,7 @@ from pathlib import Path
 from vocabkit.core.errors import OutputError
 from vocabkit.core.provenance import check_output, name_full_disk, publish_folder
 
-__all__ = ["check_space", "duplicate_file", "finished_file", "open_staging"]
+__all__ = ["check_places", "check_space", "duplicate_file", "finished_file", "open_staging"]
 
 _KEY = ".extension-key"
 
@@ -30,9 +30,13 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
     be written, or another process is writing it.
     """
     check_output(target, force=force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".{target.name}.partial"
-    work.mkdir(exist_ok=True)
+    work = _partial(target)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(
+            f"{target}: a folder above it is a file", "choose another folder with -o"
+        ) from error
     with _lock(work, target):
         mark = work / _KEY
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
@@ -46,6 +50,29 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
         except Exception:
             shutil.rmtree(work, ignore_errors=True)
             raise
+
+
+def check_places(target: Path, *inputs: Path | None) -> None:
+    """Raise OutputError when writing `target` would change or replace one of the inputs.
+
+    An output within the model's folder would become part of the model, and one that is the folder or
+    holds it would take its place.
+    """
+    place = target.resolve()
+    for item in inputs:
+        if item is None:
+            continue
+        real = item.resolve()
+        if place == real or place in real.parents:
+            raise OutputError(f"{target}: would replace {item}, which is read", "choose another -o")
+        if real.is_dir() and real in place.parents:
+            raise OutputError(
+                f"{target}: lies within {item}, which is not to change", "choose another -o"
+            )
+
+
+def _partial(target: Path) -> Path:
+    return target.parent / f".{target.name}.partial"
 
 
 @contextmanager
@@ -98,8 +125,8 @@ def duplicate_file(source: Path, target: Path, *, link: bool) -> str:
     is followed. A reflink shares blocks until one is written to, where the file system can.
     """
     with finished_file(target) as part:
-        if part is None:
-            return "kept"
+        if part is None:  # by the run before this one, in the same way
+            return "linked" if target.samefile(source) else "copied"
         part.unlink(missing_ok=True)
         real = source.resolve()
         if link:
@@ -126,12 +153,21 @@ def _reflink(source: Path, target: Path) -> bool:
     return True
 
 
+def _measure(work: Path) -> int:
+    """Bytes in a folder that are not also elsewhere, as hard links are."""
+    stats = [path.lstat() for path in work.rglob("*") if path.is_file()] if work.is_dir() else []
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+
+
 def check_space(target: Path, needed: int, free: int | None = None) -> None:
-    """Raise OutputError unless the disk has room. `free` is that of the disk unless given, bytes."""
+    """Raise OutputError unless the disk has room. `free` is that of the disk unless given, bytes.
+
+    What a killed run left beside `target` is room too: it is used again, or removed.
+    """
     place = target
     while not place.exists():
         place = place.parent
-    room = shutil.disk_usage(place).free if free is None else free
+    room = (shutil.disk_usage(place).free if free is None else free) + _measure(_partial(target))
     if needed > room:
         raise OutputError(
             f"{target}: needs {needed / 1e9:.2f} GB, and the disk has {room / 1e9:.2f} GB free",

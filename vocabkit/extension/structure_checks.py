@@ -15,7 +15,7 @@ from vocabkit.core.provenance import fingerprint_file
 from vocabkit.extension.checkpoint import Checkpoint, read_json
 from vocabkit.extension.id_files import list_tokenizer_files
 from vocabkit.extension.number_formats import as_float32
-from vocabkit.extension.receipt import ORIGINAL, Receipt
+from vocabkit.extension.receipt import ORIGINAL, RECEIPT, Receipt
 from vocabkit.extension.row_checks import measure_rows
 from vocabkit.extension.tokenizer_source import open_source, token_text
 from vocabkit.extension.vocabulary_tensors import find_vocabulary_tensors, read_vocabulary_size
@@ -25,12 +25,26 @@ __all__ = [
     "check_configuration",
     "check_files",
     "check_index",
+    "check_receipt",
     "check_rows",
     "check_tensors",
     "check_tokenizer",
 ]
 
 State = Literal["ok", "failed", "warned", "skipped"]
+
+
+def check_receipt(receipt: Receipt) -> tuple[State, str]:
+    """Whether the receipt, which all else is held against, is as the manifest says."""
+    path = receipt.root / "manifest.json"
+    if not path.is_file():
+        return "failed", "manifest.json is missing, which has the receipt's hash"
+    name = f"{RECEIPT}/receipt.json"
+    outputs = read_json(path).get("outputs")
+    said = outputs.get(name) if isinstance(outputs, Mapping) else None
+    if said != fingerprint_file(receipt.root / name):
+        return "failed", f"{name} was changed since it was written"
+    return "ok", f"{name} as it was written"
 
 
 def check_files(receipt: Receipt) -> tuple[State, str]:

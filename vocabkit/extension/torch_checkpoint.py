@@ -8,6 +8,7 @@ written sharing it. Unlike safetensors, the whole file is serialised again, thro
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +95,29 @@ def read_torch_file(path: Path) -> TorchFile:
                 raise
             content = torch.load(path, map_location="cpu", weights_only=True)  # the old format
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
-        reason = str(error).split("\n", 1)[0]
         raise CheckpointError(
-            f"{path}: not a PyTorch file of weights alone: {reason}",
-            "save its state dict again with torch.save(model.state_dict(), ...)",
+            f"{path}: not a PyTorch file of weights alone: {_explain(error)}",
+            "copy the file again, or save its state dict with torch.save(model.state_dict(), ...)",
         ) from error
     nest = _find_nest(content, torch.Tensor)
     if nest is None:
         raise CheckpointError(f"{path}: holds no state dict", "torch.save(model.state_dict(), ...)")
     return TorchFile(path, content, nest)
+
+
+def _explain(error: Exception) -> str:
+    """What is wrong, in one line: torch's own words fill a page and advise to run the file's code."""
+    said = str(error)
+    if "zip archive" in said:
+        return "it is cut short or damaged"
+    found = re.search(r"GLOBAL ([\w.]+)", said)
+    if found:
+        return f"it holds a {found[1]}, which could run code"
+    return (
+        "it holds something else"
+        if isinstance(error, pickle.UnpicklingError)
+        else (said.split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__)
+    )
 
 
 def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
@@ -154,6 +169,8 @@ def _with_tensors(
 ) -> Any:
     """A shallow copy with the state dict's tensors replaced: the mapped original is not written to."""
     copy = content.copy()
+    if hasattr(content, "_metadata"):  # versions of modules, which a copied OrderedDict loses
+        copy._metadata = content._metadata
     if nest:
         copy[nest[0]] = _with_tensors(content[nest[0]], nest[1:], fresh, drop)
     else:

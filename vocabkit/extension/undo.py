@@ -25,7 +25,7 @@ from vocabkit.extension.plan_types import Int64Array
 from vocabkit.extension.receipt import DROPPED, ORIGINAL, Receipt, read_receipt
 from vocabkit.extension.row_making import unfold_rows
 from vocabkit.extension.safetensors_stream import Copied, Part, write_file
-from vocabkit.extension.staging import check_space, duplicate_file
+from vocabkit.extension.staging import check_places, check_space, duplicate_file
 from vocabkit.extension.torch_checkpoint import write_torch_file
 from vocabkit.extension.vocabulary_tensors import VocabularyTensor
 
@@ -67,8 +67,7 @@ def undo_extension(
     shown = progress or Silent()
     receipt = read_receipt(extended)
     root, target = receipt.root, Path(folder)
-    if target.resolve() == root.resolve():
-        raise CheckpointError(f"{target}: is the extended checkpoint itself", "choose another -o")
+    check_places(target, root)
     checkpoint = open_extended(receipt)
     shards = [name for name, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
     check_space(target, sum((root / name).stat().st_size for name in shards))
@@ -112,7 +111,8 @@ def old_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Bytes:
 def _list_stored(receipt: Receipt) -> list[str]:
     folder = receipt.root / ORIGINAL
     names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in names if not name.endswith(".header"))
+    # Headers of this receipt lie at its top; those below are an earlier extension's.
+    return sorted(name for name in names if "/" in name or not name.endswith(".header"))
 
 
 def _find_old(
@@ -163,7 +163,10 @@ def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target:
             shared[name] = changes[name] if same is None else shared[same]
         write_torch_file(file, target, shared, drop=_added(receipt))
         return
-    raw = (receipt.root / ORIGINAL / f"{shard}.header").read_bytes()
+    kept = receipt.root / ORIGINAL / f"{shard}.header"
+    if not kept.is_file():
+        raise CheckpointError(f"{kept}: is missing", "copy the receipt's folder again")
+    raw = kept.read_bytes()
     content = json.loads(raw)
     content.pop("__metadata__", None)
     order = sorted(content, key=lambda name: content[name]["data_offsets"])

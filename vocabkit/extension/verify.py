@@ -29,6 +29,7 @@ from vocabkit.extension.structure_checks import (
     check_configuration,
     check_files,
     check_index,
+    check_receipt,
     check_rows,
     check_tensors,
     check_tokenizer,
@@ -69,7 +70,10 @@ def verify_extension(
     one. Raises CheckpointError where there is no receipt.
     """
     receipt = read_receipt(folder)
-    found = [_guard("files", lambda: check_files(receipt))]
+    found = [
+        _guard("receipt", lambda: check_receipt(receipt)),
+        _guard("files", lambda: check_files(receipt)),
+    ]
     try:
         checkpoint = open_extended(receipt)
     except VocabkitError as error:
@@ -91,10 +95,15 @@ def verify_extension(
 
 
 def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
+    """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
     try:
         return Check(name, *check())
     except VocabkitError as error:
         return Check(name, "failed", error.message)
+    except OSError as error:
+        return Check(name, "failed", f"{error.filename}: {error.strerror}")
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
 
 
 def _check_reload(
@@ -130,7 +139,11 @@ def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) ->
     texts = _list_texts(receipt, original, lines, back)
     if not texts:
         return "skipped", "no old text whose tokens are all kept"
-    before, missing_before = _run(original, texts)
+    try:
+        before, missing_before = _run(original, texts)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        # Some need more than ids: X-MOD a language, others a second input.
+        return "skipped", f"the original does not run on ids alone: {error}"
     after, missing_after = _run(receipt.root, [back[ids] for ids in texts])
     lost = sorted(missing_after - missing_before)
     if lost:

@@ -8,6 +8,7 @@ caller says what it is. Tied or untied is read off the bytes: the configuration'
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,42 +20,9 @@ import numpy as np
 
 from vocabkit.extension.checkpoint import Checkpoint, Tensor
 from vocabkit.extension.errors import CheckpointError
+from vocabkit.extension.tensor_roles import Role, as_role, fits_role, guess_role
 
-__all__ = ["Role", "VocabularyTensor", "VocabularyTensors", "find_vocabulary_tensors", "new_head"]
-
-Role = Literal["input", "output", "bias", "per-layer"]
-
-# Ends of names, after any prefix (`model.`, `module.`, `bert.`, `language_model.`).
-_NAMES: tuple[tuple[Role, str], ...] = (
-    ("per-layer", r"embed_tokens_per_layer\.weight"),
-    ("input", r"(embeddings\.)?(word_embeddings|word_embedding|tok_embeddings|token_embedding)\.weight"),
-    ("input", r"(embed_tokens|wte|embed_in|shared|embed_input_ids)\.weight"),
-    ("input", r"(^|transformer\.|backbone\.|model\.)(embeddings|embedding|word_embed)\.weight"),
-    ("output", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|proj_out)\.weight"),
-    ("output", r"lm_head\.decoder\.weight"),
-    ("output", r"(^|\.)(cls\.)?predictions\.decoder\.weight"),
-    ("output", r"pred_layer\.proj\.weight"),
-    ("output", r"^(model\.|module\.)?(decoder|output|head)\.weight"),
-    ("bias", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|proj_out)\.bias"),
-    ("bias", r"lm_head\.decoder\.bias"),
-    ("bias", r"(^|\.)(cls\.)?predictions\.(decoder\.)?bias"),
-    ("bias", r"pred_layer\.proj\.bias"),
-    ("bias", r"^(model\.|module\.)?(decoder|output|head)\.bias"),
-    ("bias", r"final_logits_bias"),
-)  # fmt: skip
-_PATTERNS = tuple((role, re.compile(rf"(?:^|\.|\b){ending}$")) for role, ending in _NAMES)
-
-# The head that --untie writes, by model_type. Left out: T5 scales the output of a tied decoder, so an
-# untied copy gives other logits; BERT and its like are told of a bias of their own by each version.
-_HEADS = {
-    "lm_head.weight": [
-        "bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2",
-        "gpt_bigcode", "granite", "llama", "mamba", "mistral", "mixtral", "olmo", "olmo2",
-        "olmo3", "opt", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe",
-        "smollm3", "stablelm", "starcoder2", "xglm",
-    ],
-    "embed_out.weight": ["gpt_neox"],
-}  # fmt: skip
+__all__ = ["Role", "VocabularyTensor", "VocabularyTensors", "find_vocabulary_tensors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +96,10 @@ def find_vocabulary_tensors(
             found.append(VocabularyTensor(tensor, "per-layer", 0, -1))
         elif rows in tensor.shape:
             axis = tensor.shape.index(rows)
-            if role is None or not _fits(role, tensor, axis):
+            if role is None or not fits_role(role, tensor, axis):
                 unsure.append(tensor)
             else:
-                found.append(VocabularyTensor(tensor, _as_role(role), axis, -1))
+                found.append(VocabularyTensor(tensor, as_role(role), axis, -1))
     if checkpoint.plain and unsure and not given:
         unsure, found = _guess_plain(unsure, found, rows)
     if unsure:
@@ -152,48 +120,28 @@ def find_vocabulary_tensors(
     return VocabularyTensors(grouped, rows, tied, tuple(_doubts(checkpoint, tied)))
 
 
-def guess_role(name: str) -> Role | None:
-    """What a tensor of this name is for, by the table; None where it is not listed."""
-    return next((role for role, pattern in _PATTERNS if pattern.search(name)), None)
-
-
-def new_head(checkpoint: Checkpoint) -> str:
-    """The name of the output matrix to add when a tied model is untied. Raises CheckpointError."""
-    kind = checkpoint.model_type or "none"
-    inner = (checkpoint.config or {}).get("text_config")
-    if inner is not None or kind == "none":
-        raise CheckpointError(
-            f"{checkpoint.root}: --untie knows models of text alone", "leave --untie out"
-        )
-    classes = (checkpoint.config or {}).get("architectures") or []
-    if not any("CausalLM" in str(item) or "LMHead" in str(item) for item in classes):
-        raise CheckpointError(
-            f"{checkpoint.root}: --untie needs a causal language model, and this is "
-            f"{', '.join(map(str, classes)) or kind}",
-            "leave --untie out",
-        )
-    for name, kinds in _HEADS.items():
-        if kind in kinds:
-            return name
-    raise CheckpointError(
-        f"{checkpoint.root}: --untie does not know how {kind} names or scales an untied head",
-        "leave --untie out",
-    )
-
-
 def _check_told(checkpoint: Checkpoint, told: Mapping[str, str]) -> dict[str, str]:
     known = (*get_args(Role), "ignore")
     given: dict[str, str] = {}
     for pattern, role in told.items():
         if role not in known:
-            raise CheckpointError(f"--tensor {pattern}={role}: not one of {', '.join(known)}")
+            raise CheckpointError(
+                f"--tensor {pattern}={role}: {role} is not one of {', '.join(known)}",
+                f"such as --tensor {pattern}=input",
+            )
         hits = [name for name in checkpoint.tensors if fnmatchcase(name, pattern)]
         if not hits:
             raise CheckpointError(
-                f"--tensor {pattern}={role}: no tensor of that name in {checkpoint.root}"
+                f"--tensor {pattern}={role}: no tensor of that name in {checkpoint.root}",
+                _name_nearest(pattern, checkpoint.tensors),
             )
         given.update(dict.fromkeys(hits, role))
     return given
+
+
+def _name_nearest(pattern: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(pattern, list(names), 1, cutoff=0.3)
+    return f"did you mean {near[0]}?" if near else "--dry-run lists the tensors found"
 
 
 def _find_rows(checkpoint: Checkpoint, names: Mapping[str, str | None], tokens: int | None) -> int:
@@ -219,18 +167,6 @@ def _find_rows(checkpoint: Checkpoint, names: Mapping[str, str | None], tokens: 
         else f"{checkpoint.root}: no tensor is named as an input matrix",
         "say which is the vocabulary's: --tensor NAME=input, and --tensor OTHER=ignore",
     )
-
-
-def _fits(role: str, tensor: Tensor, axis: int) -> bool:
-    if role == "bias":
-        return prod(tensor.shape) == tensor.shape[axis]
-    if role == "input":
-        return len(tensor.shape) == 2 and axis == 0
-    return len(tensor.shape) == 2
-
-
-def _as_role(name: str) -> Role:
-    return next(role for role in get_args(Role) if role == name)
 
 
 def _guess_plain(
@@ -265,6 +201,12 @@ def read_vocabulary_size(config: Mapping[str, Any] | None) -> int | None:
 
 def _check_config(checkpoint: Checkpoint, rows: int) -> None:
     said = read_vocabulary_size(checkpoint.config)
+    written = (checkpoint.config or {}).get("vocab_size", rows)
+    if not isinstance(written, int | None):
+        raise CheckpointError(
+            f"{checkpoint.root}: config.json says vocab_size {written!r}, which is no whole number",
+            f"write {rows}",
+        )
     if said is not None and said != rows:
         raise CheckpointError(
             f"{checkpoint.root}: config.json says vocab_size {said:,}, and the input matrix has "
