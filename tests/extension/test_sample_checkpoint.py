@@ -31,6 +31,17 @@ def test_it_is_extended_and_verified(tmp_path: Path, reload: bool) -> None:
     assert logits.state == ("ok" if reload else "skipped")
 
 
+def test_the_table_of_the_new_vocabulary_goes_along(tmp_path: Path) -> None:
+    write_sample_checkpoint(tmp_path / "m", write_tokenizer(tmp_path / "t"))
+    (tmp_path / "m" / "vocabulary.parquet").write_bytes(b"old")
+    new = write_tokenizer(tmp_path / "new", (*OLD, *ADDED))
+    extend_checkpoint(tmp_path / "m", new, tmp_path / "without")
+    assert not (tmp_path / "without" / "vocabulary.parquet").exists()
+    (Path(new) / "vocabulary.parquet").write_bytes(b"new")
+    extend_checkpoint(tmp_path / "m", new, tmp_path / "with")
+    assert (tmp_path / "with" / "vocabulary.parquet").read_bytes() == b"new"
+
+
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     source = write_tokenizer(tmp_path / "t")
     for name in ("a", "b"):

@@ -36,6 +36,8 @@ TOKENIZER_FILES = (
     "spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model",
     "source.spm", "target.spm", "dict.txt", "tekken.json", "vocabulary.parquet",
 )  # fmt: skip
+# What goes along from the new tokenizer's folder; the table says which language a piece is for.
+_BESIDE = ("tokenizer.model", "chat_template.jinja", "vocabulary.parquet")
 # Of the old tokenizer_config.json, what holds for any vocabulary.
 _LASTING = (
     "model_max_length", "padding_side", "truncation_side", "chat_template", "clean_up_tokenization_spaces",
@@ -60,7 +62,7 @@ def make_tokenizer_files(
         plain = {"tokenizer.json": new.path.read_bytes()}
         content: dict[str, Any] = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
         if new.folder is not None:
-            plain |= _read_beside(new.folder, ("tokenizer.model", "chat_template.jinja"))
+            plain |= _read_beside(new.folder, _BESIDE)
     elif isinstance(new.tokenizer, SentencePieceTokenizer):
         plain = _convert_model(new)
         content = json.loads(plain["tokenizer.json"])
