@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,27 @@ def test_bad_steps_are_counted_and_leave_no_trace_in_means() -> None:
 
 
 def test_seen_ids_are_those_of_inputs_and_of_predictions_that_count() -> None:
-    seen = Seen(8, ALONE)
+    seen = Seen(8, ALONE, causal=True)
     seen.add_batch(make_batch([1, 5, 5], [2, 3], [1.0, 0.0], [0, 0]))
     seen.add_batch(make_batch([7], [6, 2], [1.0, 1.0], [0, 0]))
     found = seen.arrays()
     assert np.flatnonzero(found["input"]).tolist() == [1, 5, 7]
     assert np.flatnonzero(found["target"]).tolist() == [2, 6]
-    other = Seen(8, ALONE)
+    other = Seen(8, ALONE, causal=True)
     other.load(found)
     other.add_batch(make_batch([0], [0], [1.0], [0]))
     assert np.flatnonzero(other.arrays()["input"]).tolist() == [0, 1, 5, 7]
+
+
+def test_a_piece_drawn_by_masking_was_not_in_the_text() -> None:
+    # Places 1 and 2 are predicted: 9 was drawn there for 3, and 4 stayed; 0 fills up what does not count.
+    batch = make_batch([0, 9, 4, 5], [3, 4, 0], [1.0, 1.0, 0.0], [0, 0, 0])
+    batch = replace(batch, chosen=torch.tensor([1, 2, 0]))
+    seen = Seen(12, ALONE, causal=False)
+    seen.add_batch(batch)
+    found = seen.arrays()
+    assert np.flatnonzero(found["input"]).tolist() == [0, 4, 5]
+    assert np.flatnonzero(found["target"]).tolist() == [3, 4]
 
 
 def test_a_log_goes_on_from_a_step_and_forgets_what_came_after(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from tests.pretraining.prepared_rows import write_rows
 from vocabkit.pretraining.batches import BatchMaker
+from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.prefetch import Prefetcher
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import DataSettings, TrainingSettings
@@ -65,7 +66,7 @@ def test_an_error_reaches_the_loop_at_its_step(maker: BatchMaker) -> None:
     with Prefetcher(maker_of(maker, shares, training), 0, 4) as prefetcher:
         steps = iter(prefetcher)
         assert next(steps).number == 0
-        with pytest.raises(IndexError, match="out of bounds"):
+        with pytest.raises(PretrainingError, match="ids beyond 0–49"):
             next(steps)
     assert not threads()
 

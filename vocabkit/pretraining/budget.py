@@ -26,7 +26,7 @@ _PEAKS = {
 }  # fmt: skip
 """Dense bf16 FLOP/s that the maker states, by what a device's name holds; longer names are looked up first."""
 _CHUNK_BYTES = 6 * 10**9
-"""Logits in fp32 of one chunk of the head, as `loss.choose_chunk_rows` bounds them."""
+"""Logits of one chunk of the head, as `loss.choose_chunk_rows` bounds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ def estimate_memory(
     else:
         activations = config.layers * kept
     predicted = tokens if config.causal else tokens // length * predicted_per_row(masking, length)
-    most = training.head_rows or max(1_024, min(8_192, _CHUNK_BYTES // (config.rows * 4)))
+    fits = min(8_192, _CHUNK_BYTES // (config.rows * size), (2**31 - 1) // config.rows)
+    most = training.head_rows or max(1_024, fits)
     head = config.rows * (min(most, predicted) * size + config.width * (size + 4))
     return Memory(-(-16 * found.total // world), copies, head, activations)
 

@@ -37,7 +37,9 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
     have where one kernel does without a copy in fp32.
     """
     if cuda:
-        most = max(1_024, min(8_192, _BUDGET // (columns * size)))
+        # Fewer than 2³¹ numbers: beyond, kernels that count in 32 bits work in pieces, or not at all.
+        most = min(8_192, _BUDGET // (columns * size), (2**31 - 1) // columns)
+        most = max(1_024, most // _ALIGNED * _ALIGNED)
     else:
         most = max(16, min(4_096, _CPU_BUDGET // (columns * 4)))
     chunks = max(1, -(-count // most))

@@ -118,10 +118,14 @@ class Meter:
 
 
 class Seen:
-    """Which ids stood in an input, and which had to be predicted: bool[rows] each."""
+    """Which ids of text stood in an input, and which had to be predicted: bool[rows] each.
 
-    def __init__(self, rows: int, world: World) -> None:
+    A piece that masking drew at random in another's place was not in the text: it is not counted as seen.
+    """
+
+    def __init__(self, rows: int, world: World, *, causal: bool) -> None:
         self._world = world
+        self._causal = causal
         self._rows = rows
         # One place more than there are ids: for predictions that do not count.
         self._input = torch.zeros(rows + 1, dtype=torch.int32, device=world.device)
@@ -129,9 +133,14 @@ class Seen:
 
     def add_batch(self, batch: Batch) -> None:
         """Count a micro-batch."""
-        self._input.index_fill_(0, batch.ids.long(), 1)
-        targets = torch.where(batch.weights > 0, batch.targets, self._rows)
-        self._target.index_fill_(0, targets, 1)
+        ids, counts = batch.ids.long(), batch.weights > 0
+        self._target.index_fill_(0, torch.where(counts, batch.targets, self._rows), 1)
+        if not self._causal:
+            # A place that does not count is the stream's first, which keeps what it has.
+            there = ids[batch.chosen]
+            drawn = counts & (there != batch.targets)
+            ids = ids.scatter(0, batch.chosen, torch.where(drawn, self._rows, there))
+        self._input.index_fill_(0, ids, 1)
 
     def arrays(self) -> dict[str, npt.NDArray[np.bool_]]:
         """`input` and `target` over all ranks, bool[rows]. Waits for the device; every rank calls."""

@@ -57,7 +57,7 @@ class Trainer:
         shard_model(model, model.layers, world, training.precision)
         self.optimizer = Optimizer(model, config.optimizer)
         self.meter = Meter(languages, world)
-        self.seen = Seen(self.rows, world)
+        self.seen = Seen(self.rows, world, causal=model.config.causal)
         self._new_rows = None if new_rows is None else local_rows(new_rows, self.rows, world)
         self._stage: PlannedStage | None = None
         self._trained: frozenset[str] = frozenset()
