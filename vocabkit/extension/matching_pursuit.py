@@ -7,7 +7,11 @@ has taken, and so on k times. Targets go in blocks: one product of matrices find
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +23,7 @@ from vocabkit.extension.mixtures import Mixture
 from vocabkit.extension.neighbours import find_largest, place_rows
 from vocabkit.extension.plan_types import FloatArray, Int64Array, RowPlan
 
+T = TypeVar("T")
 IntArray = npt.NDArray[np.intp]
 _CELLS = 1 << 26
 _PART = 16
@@ -122,23 +127,36 @@ class _Block:
 
     def screen(self, amount: int) -> None:
         """Find the anchors most along each residual among all. None already taken is among them."""
-        along = self.residuals @ self.units.T
-        np.abs(along, out=along)
-        rows, columns = np.nonzero(np.arange(self.chosen.shape[1]) < self.taken[:, None])
-        along[rows, self.chosen[rows, columns]] = -1
-        if amount == 1:
-            self.candidates = along.argmax(axis=1)[:, None]
-        else:
-            self.candidates = find_largest(along, min(amount, along.shape[1]))
+        products = self.residuals @ self.units.T
+
+        def find_best(start: int) -> IntArray:
+            part = slice(start, start + _PART)
+            along = np.abs(products[part], out=products[part])
+            rows, columns = np.nonzero(np.arange(self.chosen.shape[1]) < self.taken[part, None])
+            along[rows, self.chosen[part][rows, columns]] = -1
+            if amount == 1:
+                best: IntArray = along.argmax(axis=1)[:, None]
+                return best
+            return find_largest(along, min(amount, along.shape[1]))
+
+        self.candidates = np.concatenate(self._for_parts(find_best))
 
     def take(self, first: int, last: int) -> None:
         """Take the steps from `first` to `last` among the candidates, few targets at a time."""
-        for start in range(0, len(self.targets), _PART):
+
+        def take_part(start: int) -> None:
             part = slice(start, start + _PART)
             held = self.units[self.candidates[part]]
             free = np.ones(held.shape[:2], bool)
             for step in range(first, last):
                 self._take_one(part, held, free, step)
+
+        self._for_parts(take_part)
+
+    def _for_parts(self, work: Callable[[int], T]) -> list[T]:
+        """Call `work` with where each part starts: parts share nothing, and NumPy's loops run side by side."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(work, range(0, len(self.targets), _PART)))
 
     def _take_one(
         self, part: slice, held: FloatArray, free: npt.NDArray[np.bool_], step: int
