@@ -72,6 +72,19 @@ def test_the_reference_library_reads_what_is_rewritten(tmp_path: Path) -> None:
     assert (len(read_header(tmp_path / "new").raw) + 8) % 8 == 0
 
 
+def test_what_stays_keeps_its_place_in_a_page(tmp_path: Path) -> None:
+    write(tmp_path / "old", {"a": ("F32", (7, 3)), "b": ("F32", (100,)), "c": ("F32", (5_000,))})
+    grown = Replacement("F32", (9, 3), lambda: iter([b"x" * 108]))
+    rewrite_file(tmp_path / "old", tmp_path / "new", {"a": grown})
+    old, new = (read_header(tmp_path / name).tensors for name in ("old", "new"))
+    assert new["c"].start != old["c"].start
+    for name in ("b", "c"):
+        assert (new[name].start - old[name].start) % 4096 == 0
+    assert new["a"].start % 8 == 0
+    held, kept = ((tmp_path / name).read_bytes() for name in ("new", "old"))
+    assert held[new["b"].start :] == kept[old["b"].start :]
+
+
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=3, max_size=3),
     grown=st.integers(0, 60),

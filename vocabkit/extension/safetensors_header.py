@@ -15,11 +15,14 @@ from typing import Any
 from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.number_formats import SIZES
 
-__all__ = ["Header", "StoredTensor", "build_header", "lay_out_header", "read_header"]
+__all__ = ["PAGE", "Header", "StoredTensor", "build_header", "lay_out_header", "read_header"]
+
+PAGE = 4096
+"""Bytes in a page of the kernel's cache."""
+LENGTH_SIZE = 8
+"""Bytes before the header that say how long it is."""
 
 _LONGEST = 100_000_000
-
-
 _HINT = "download or copy the file again"
 
 
@@ -131,9 +134,14 @@ def build_header(
 
 
 def lay_out_header(
-    layout: list[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str] | None
+    layout: list[tuple[str, str, tuple[int, ...], int]],
+    metadata: Mapping[str, str] | None,
+    page_offset: int | None = None,
 ) -> bytes:
-    """The raw header of tensors given with their bytes: name, number format, shape, size."""
+    """The raw header of tensors given with their bytes: name, number format, shape, size.
+
+    With `page_offset`, a multiple of eight, the tensors' bytes begin so far into a page of the file.
+    """
     content: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     place = 0
     for name, number, shape, size in layout:
@@ -145,4 +153,6 @@ def lay_out_header(
         place += size
     raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     # Readers that map the file want its tensors aligned: all writers pad to eight.
-    return raw + b" " * (-len(raw) % 8)
+    if page_offset is None:
+        return raw + b" " * (-len(raw) % 8)
+    return raw + b" " * ((page_offset - LENGTH_SIZE - len(raw)) % PAGE)
