@@ -2,11 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import (
+    AllowMissing,
+    DocumentRule,
     Force,
     Format,
     Languages,
@@ -15,6 +17,7 @@ from .options import (
     OutputFormat,
     Panel,
     Quiet,
+    TextField,
     Workers,
     split_codes,
 )
@@ -37,19 +40,11 @@ def run(
     held_out: Annotated[
         float, typer.Option("--held-out", min=0, max=0.5, help="Share of documents kept apart.")
     ] = 0.02,
-    document: Annotated[
-        Literal["line", "blank-line", "file"] | None,
-        typer.Option("--document", help="What a document is in a text file; a line by default."),
-    ] = None,
-    field: Annotated[
-        str | None,
-        typer.Option("--field", help="Field of jsonl or parquet with the text; `text` by default."),
-    ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
     languages: Languages = None,
     panel: Panel = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on without languages that have no data.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     min_count: Annotated[
         int, typer.Option("--min-count", min=1, help="Drop rarer words; their mass is reported.")
     ] = 1,

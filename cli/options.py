@@ -87,6 +87,17 @@ Panel = Annotated[
     str | None,
     typer.Option("--panel", metavar="NAME|FILE", help="Only the languages of this panel."),
 ]
+DocumentRule = Annotated[
+    Literal["line", "blank-line", "file"] | None,
+    typer.Option("--document", help="What a document is in a text file; a line by default."),
+]
+TextField = Annotated[
+    str | None,
+    typer.Option("--field", help="Field of jsonl or parquet with the text; `text` by default."),
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Go on without languages that have no data.")
+]
 Route = Annotated[
     str | None,
     typer.Option(

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Force, Format, Languages, OutputFolder, Panel, Quiet, Workers, split_codes
+from .options import (
+    AllowMissing,
+    DocumentRule,
+    Force,
+    Format,
+    Languages,
+    OutputFolder,
+    Panel,
+    Quiet,
+    TextField,
+    Workers,
+    split_codes,
+)
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
@@ -47,19 +59,11 @@ def run(
             "--held-out", min=0, max=0.5, help="Share of documents kept apart; those of `count`."
         ),
     ] = 0.02,
-    document: Annotated[
-        Literal["line", "blank-line", "file"] | None,
-        typer.Option("--document", help="What a document is in a text file; a line by default."),
-    ] = None,
-    field: Annotated[
-        str | None,
-        typer.Option("--field", help="Field of jsonl or parquet with the text; `text` by default."),
-    ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
     languages: Languages = None,
     panel: Panel = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on without languages that have no data.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     workers: Workers = None,
     force: Force = False,
     output: Format = "table",

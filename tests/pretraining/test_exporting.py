@@ -225,7 +225,7 @@ def test_command(run: Path, routed: Path, tmp_path: Path) -> None:
 def test_a_run_is_not_replaced_by_its_export(run: Path) -> None:
     before = sorted(path.name for path in run.iterdir())
     for output in (run, run.parent):
-        with pytest.raises(OutputError, match="--force would remove"):
+        with pytest.raises(OutputError, match="would replace"):
             export_run(run, output, force=True)
     assert sorted(path.name for path in run.iterdir()) == before
 

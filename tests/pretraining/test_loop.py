@@ -26,6 +26,7 @@ from tests.pretraining.tiny_runs import (
 )
 from vocabkit.core.config import load_config
 from vocabkit.core.errors import ConfigError, MissingExtra, OutputError, VocabkitError
+from vocabkit.core.folder_lock import hold_folder
 from vocabkit.pretraining.batches import BatchMaker
 from vocabkit.pretraining.checkpointing import (
     find_checkpoint,
@@ -38,7 +39,6 @@ from vocabkit.pretraining.importing import load_model
 from vocabkit.pretraining.loop import pretrain
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.run_config import RunConfig
-from vocabkit.pretraining.run_folder import hold_run
 
 GOLDEN = {
     "xlmr": [
@@ -202,7 +202,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data").folder
     train(make_config(), data, tmp_path / "run", progress=Interrupt(2))
     with (
-        hold_run(tmp_path / "run"),
+        hold_folder(tmp_path / "run", tmp_path / "run", "training"),
         pytest.raises(OutputError, match="another process is training it"),
     ):
         train(make_config(), data, tmp_path / "run")

@@ -291,7 +291,7 @@ def test_what_it_is_made_from_is_never_replaced(corpus: Path, tmp_path: Path) ->
     tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, workers=1)
     before = snapshot(corpus), snapshot(tokenizer)
     for output in (corpus, corpus / "eng_Latn", tokenizer, tmp_path):
-        with pytest.raises(OutputError, match="--force would remove"):
+        with pytest.raises(OutputError, match="would replace"):
             prepare_corpus(open_corpus(corpus), tokenizer, output, options, force=True)
     assert (snapshot(corpus), snapshot(tokenizer)) == before
 

@@ -185,7 +185,7 @@ def check_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
         source = Path(item).resolve()
         if place == source or place in source.parents:
             raise OutputError(
-                f"{target}: --force would remove {item}, from which it is made",
+                f"{target}: would replace {item}, from which it is made",
                 "choose another -o",
             )
 

@@ -126,7 +126,10 @@ def _count(
     inputs = {_source_key(s.source, s.language): s.fingerprint for s in shards}
     if before is not None:
         inputs = {**read_manifest(target).get("inputs", {}), **inputs}
-    config = _config(corpus, settings)
+    config = corpus.to_toml(
+        "The corpus as it was counted; run again: vocabkit count THIS_FILE -o DIR "
+        f"--held-out {settings.held_out} --min-count {settings.min_count}"
+    )
     (work / "counts" / "config.toml").write_text(config, encoding="utf-8")
     rows = _report_rows(shards, WordCounts.load(work / "counts"))
     write_manifest(
@@ -301,26 +304,3 @@ def _report_rows(shards: list[Shard], counts: WordCounts) -> tuple[CountRow, ...
             )
         )  # fmt: skip
     return tuple(rows)
-
-
-def _config(corpus: Corpus, settings: CountOptions) -> str:
-    """Return a corpus file that counts the same sources again."""
-
-    def text(value: str) -> str:
-        return json.dumps(value, ensure_ascii=False)
-
-    lines = [
-        "# The corpus as it was counted; run again: vocabkit count THIS_FILE -o DIR "
-        f"--held-out {settings.held_out} --min-count {settings.min_count}",
-        f"document = {text(corpus.document)}",
-        f"field = {text(corpus.field)}",
-        "",
-        "[languages]",
-    ]
-    for code in corpus.languages:
-        paths = [
-            s.path if "://" in s.path else str(Path(s.path).absolute())
-            for s in corpus.sources[code]
-        ]
-        lines.append(f"{code} = [{', '.join(map(text, paths))}]")
-    return "\n".join(lines) + "\n"

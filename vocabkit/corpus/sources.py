@@ -7,6 +7,7 @@ and `field`. Files are found and measured here, never opened: `reading` does tha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -48,6 +49,22 @@ class Corpus:
     def size(self) -> int:
         """The bytes of all sources together, as they are stored."""
         return sum(source.size for group in self.sources.values() for source in group)
+
+    def to_toml(self, comment: str) -> str:
+        """A corpus file, opened by a comment of one line, that names the same sources by absolute paths."""
+
+        def text(value: str) -> str:
+            return json.dumps(value, ensure_ascii=False)
+
+        lines = [f"# {comment}", f"document = {text(self.document)}", f"field = {text(self.field)}"]
+        lines += ["", "[languages]"]
+        for code in self.languages:
+            paths = [
+                source.path if "://" in source.path else str(Path(source.path).absolute())
+                for source in self.sources[code]
+            ]
+            lines.append(f"{code} = [{', '.join(map(text, paths))}]")
+        return "\n".join(lines) + "\n"
 
 
 def open_corpus(

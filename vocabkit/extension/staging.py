@@ -7,7 +7,6 @@ folder; only a kill or Ctrl-C leaves it, hidden beside the output.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vocabkit.core.errors import OutputError
-from vocabkit.core.provenance import check_output, name_full_disk, publish_folder
+from vocabkit.core.folder_lock import hold_folder
+from vocabkit.core.provenance import check_inputs, check_output, name_full_disk, publish_folder
 
 __all__ = ["check_places", "check_space", "duplicate_file", "finished_file", "open_staging"]
 
@@ -37,7 +37,7 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
         raise OutputError(
             f"{target}: a folder above it is a file", "choose another folder with -o"
         ) from error
-    with _lock(work, target):
+    with hold_folder(work, target, "writing"):
         mark = work / _KEY
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
             _empty(work)
@@ -58,14 +58,11 @@ def check_places(target: Path, *inputs: Path | None) -> None:
     An output within the model's folder would become part of the model, and one that is the folder or
     holds it would take its place.
     """
-    place = target.resolve()
-    for item in inputs:
-        if item is None:
-            continue
+    given = [item for item in inputs if item is not None]
+    check_inputs(target, given)
+    for item in given:
         real = item.resolve()
-        if place == real or place in real.parents:
-            raise OutputError(f"{target}: would replace {item}, which is read", "choose another -o")
-        if real.is_dir() and real in place.parents:
+        if real.is_dir() and real in target.resolve().parents:
             raise OutputError(
                 f"{target}: lies within {item}, which is not to change", "choose another -o"
             )
@@ -73,29 +70,6 @@ def check_places(target: Path, *inputs: Path | None) -> None:
 
 def _partial(target: Path) -> Path:
     return target.parent / f".{target.name}.partial"
-
-
-@contextmanager
-def _lock(work: Path, target: Path) -> Iterator[None]:
-    """Hold the folder itself, so that the lock is gone with the process."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks: the next best is none
-        yield
-        return
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            raise OutputError(
-                f"{target}: another process is writing it", "wait for it, or choose another -o"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _empty(work: Path) -> None:

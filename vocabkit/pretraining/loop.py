@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabkit.core.errors import VocabkitError
+from vocabkit.core.folder_lock import hold_folder
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.pretraining.agreement import Agreement, Due
 from vocabkit.pretraining.batches import BatchMaker
@@ -27,7 +28,6 @@ from vocabkit.pretraining.ledger import Ledger
 from vocabkit.pretraining.meter import Reading
 from vocabkit.pretraining.prefetch import Prefetcher
 from vocabkit.pretraining.run_config import RunConfig
-from vocabkit.pretraining.run_folder import hold_run
 from vocabkit.pretraining.run_log import RunLog, check_sinks, has_line
 from vocabkit.pretraining.run_result import RunResult, read_result, write_result
 from vocabkit.pretraining.run_start import RunStart, make_model, restore_run, start_run, tidy_run
@@ -70,7 +70,7 @@ def pretrain(
             config, Path(data), folder, None if checkpoint is None else Path(checkpoint), world,
             force=force,
         )  # fmt: skip
-        world.on_main(lambda: stack.enter_context(hold_run(folder)))
+        world.on_main(lambda: stack.enter_context(hold_folder(folder, folder, "training")))
         finished = world.on_main(lambda: read_result(folder))
         if finished is not None and finished.stopped == "done":
             return finished

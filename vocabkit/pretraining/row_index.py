@@ -100,22 +100,8 @@ def write_row_config(
     folder: Path, corpus: Corpus, tokenizer: Path, settings: PrepareOptions
 ) -> None:
     """Write the corpus as it was prepared, as a corpus file, with the command that prepares it again."""
-
-    def text(value: str) -> str:
-        return json.dumps(value, ensure_ascii=False)
-
-    lines = [
-        f"# Prepare again: vocabkit prepare THIS_FILE --tokenizer {tokenizer} -o DIR "
-        f"--length {settings.length} --encoding {settings.encoding} --held-out {settings.held_out}",
-        f"document = {text(corpus.document)}",
-        f"field = {text(corpus.field)}",
-        "",
-        "[languages]",
-    ]
-    for code in corpus.languages:
-        paths = [
-            source.path if "://" in source.path else str(Path(source.path).absolute())
-            for source in corpus.sources[code]
-        ]
-        lines.append(f"{code} = [{', '.join(map(text, paths))}]")
-    (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    again = corpus.to_toml(
+        f"Prepare again: vocabkit prepare THIS_FILE --tokenizer {tokenizer} -o DIR "
+        f"--length {settings.length} --encoding {settings.encoding} --held-out {settings.held_out}"
+    )
+    (folder / "config.toml").write_text(again, encoding="utf-8")

@@ -11,12 +11,9 @@ log.jsonl checkpoints/        see `run_log` and `checkpointing`
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ import numpy.typing as npt
 
 from vocabkit.core.config import dump_toml
 from vocabkit.core.errors import OutputError
+from vocabkit.core.folder_lock import hold_folder
 from vocabkit.core.provenance import check_output, output_folder, write_manifest
 from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.model_config import ModelConfig
@@ -34,7 +32,7 @@ from vocabkit.pretraining.run_config import RunConfig
 from vocabkit.pretraining.run_identity import Identity, list_changes
 
 __all__ = [
-    "RunModel", "check_identity", "create_run", "hold_run", "is_run", "read_new_rows", "read_origin",
+    "RunModel", "check_identity", "create_run",  "is_run", "read_new_rows", "read_origin",
     "read_run_model", "write_config",
 ]  # fmt: skip
 
@@ -60,32 +58,6 @@ class RunModel:
     def at_step(self, step: int) -> RunModel:
         """The same, read from a step's checkpoint."""
         return replace(self, step=step)
-
-
-@contextmanager
-def hold_run(run: Path) -> Iterator[None]:
-    """While the block runs no other process can hold the run. Raises OutputError where one does.
-
-    The lock is on the folder, and gone with the process.
-    """
-    try:
-        import fcntl
-    except ImportError:  # no such locks: the next best is none
-        yield
-        return
-    handle = os.open(run, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Other numbers are those of file systems without locks.
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OutputError(
-                    f"{run}: another process is training it", "wait for it, or choose another -o"
-                ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def is_run(folder: Path) -> bool:
@@ -133,7 +105,7 @@ def create_run(
         raise OutputError(f"{run}: is not the folder of a run", "choose another -o")
     check_output(run, force=force)
     if is_run(run):
-        with hold_run(run):  # not from under another process
+        with hold_folder(run, run, "training"):  # not from under another process
             pass
     with output_folder(run, force=force) as folder:
         write_config(folder, config)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vocabkit.core.errors import OutputError
+from vocabkit.core.folder_lock import hold_folder
 from vocabkit.pretraining.row_shards import FINISHED
 
 __all__ = ["open_work"]
@@ -25,7 +23,7 @@ def open_work(target: Path, plan: str) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / f".{target.name}.preparing"
     work.mkdir(exist_ok=True)
-    with _hold(work, target):
+    with hold_folder(work, target, "preparing"):
         marker = work / "plan.json"
         if not marker.is_file() or marker.read_text(encoding="utf-8") != plan:
             for item in work.iterdir():
@@ -37,27 +35,3 @@ def open_work(target: Path, plan: str) -> Iterator[Path]:
             if not any(work.rglob(FINISHED)):
                 shutil.rmtree(work, ignore_errors=True)
             raise
-
-
-@contextmanager
-def _hold(work: Path, target: Path) -> Iterator[None]:
-    """Lock the folder itself, so that the lock is gone with the process."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks: the next best is none
-        yield
-        return
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Other numbers are those of file systems without locks.
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OutputError(
-                    f"{target}: another process is preparing it",
-                    "wait for it, or choose another -o",
-                ) from error
-        yield
-    finally:
-        os.close(handle)
