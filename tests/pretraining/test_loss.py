@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vocabkit.pretraining import softmax_kernel
+from vocabkit.pretraining.chunk_rows import choose_chunk_rows
 from vocabkit.pretraining.loss import (
     _TORCH,
     _add_product,
-    choose_chunk_rows,
     linear_cross_entropy,
 )
 

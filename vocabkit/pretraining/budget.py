@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from vocabkit.pretraining.chunk_rows import choose_chunk_rows
 from vocabkit.pretraining.model_config import ModelConfig
 from vocabkit.pretraining.run_config import TrainingSettings
 
@@ -25,8 +26,6 @@ _PEAKS = {
     "H100": 989e12, "A100": 312e12, "L40S": 362e12,
 }  # fmt: skip
 """Dense bf16 FLOP/s that the maker states, by what a device's name holds; longer names are looked up first."""
-_CHUNK_BYTES = 6 * 10**9
-"""Logits of one chunk of the head, as `loss.choose_chunk_rows` bounds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +144,8 @@ def estimate_memory(
     else:
         activations = config.layers * kept
     predicted = tokens if config.causal else tokens // length * predicted_per_row(masking, length)
-    fits = min(8_192, _CHUNK_BYTES // (config.rows * size), (2**31 - 1) // config.rows)
-    most = training.head_rows or max(1_024, fits)
+    chosen = choose_chunk_rows(predicted, config.rows, cuda=True, size=size)
+    most = training.head_rows or chosen
     head = config.rows * (min(most, predicted) * size + config.width * (size + 4))
     return Memory(-(-16 * found.total // world), copies, head, activations)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is made of, and whether a request is for the same run.
+"""The folder of a run: what is in it, made and read. What makes two runs the same is `run_identity`'s.
 
 config.toml manifest.json     as every output folder
 plan.json                     languages, epochs, steps, estimates

@@ -15,7 +15,8 @@ class SpecialIds:
     `begin` stands first in every document of a row and nowhere else, so that documents are found by it alone.
     `pad` fills the end of a row; it may equal `end` or `begin` in vocabularies without one of its own: what is
     padding is known by position (see `packing`), never by id. `mask` is None for vocabularies without it:
-    those train causal models only. `reserved` are all ids that no text yields and no random replacement draws.
+    those train causal models only. `reserved` are all ids that are not
+    predicted and that no random replacement draws: special and unused ones, and the unknown token's.
     """
 
     begin: int
