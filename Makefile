@@ -1,10 +1,12 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they build .venv and install into it.
-# Variables: PYTHON (which interpreter builds .venv), JOBS (test processes), PYTEST (extra pytest arguments).
+# Variables: PYTHON (which interpreter builds .venv), JOBS (test processes), PYTEST (extra pytest arguments),
+# SAME_BYTES (--write where outputs are meant to change).
 
 PYTHON ?= $(firstword $(foreach name,python3 python python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 JOBS ?= 2
 PYTEST ?=
+SAME_BYTES ?=
 DEMO ?= demo-output
 
 VENV := .venv
@@ -13,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 INSTALL_INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format check bench notebooks docs reference wheel-test clean
+.PHONY: help demo test test-all lint format check same-bytes bench notebooks docs reference wheel-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -39,6 +41,9 @@ format: $(VENV)/.development ## rewrite the sources as ruff wants them
 	$(BIN)/ruff format
 
 check: lint test ## lint and test: run before every commit
+
+same-bytes: $(VENV)/.development ## every verb on the sample against tests/golden/same_bytes.txt, two minutes on two cores
+	$(BIN)/python -m tests.house.same_bytes $(SAME_BYTES)
 
 bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORPORA names the folder of corpora
 	mkdir -p build/bench
