@@ -46,11 +46,11 @@ def main() -> None:
 
 def measure_statistics() -> None:
     """Read the text and find all that an audit keeps of it, or find it kept."""
-    from vocabkit.audit.parallel_text import read_audit_text
-    from vocabkit.audit.text_facts import FactsSearch
-    from vocabkit.audit.text_statistics import measure_text
+    from vocabkit.auditing.parallel_text import read_audit_text
+    from vocabkit.auditing.text_quality import FactsSearch
+    from vocabkit.auditing.text_statistics import measure_text
     from vocabkit.core.languages import load_panel
-    from vocabkit.corpus.scheduling import open_executor
+    from vocabkit.corpus.shard_map import open_executor
     from vocabkit.corpus.sources import open_corpus
 
     text = read_audit_text(open_corpus(corpora() / "ntrex"))
@@ -68,8 +68,8 @@ def time_resamples() -> None:
     """Draw resamples, and from them the premium of every language and its mean and bottom decile."""
     import numpy as np
 
-    from vocabkit.audit.aggregation import bottom_decile, mean
-    from vocabkit.audit.bootstrap import bound, divide, draw_resampling
+    from vocabkit.auditing.figures import bound, divide, draw_resampling
+    from vocabkit.auditing.metrics import bottom_decile, mean
 
     chance = np.random.default_rng(0)
     shape = (TOKENIZERS, LINES, LANGUAGES)

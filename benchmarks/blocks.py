@@ -87,11 +87,9 @@ def make_counts(folder: Path, scale: float) -> None:
 
 def check(folder: Path, shared: int, block: int) -> None:
     """Check every promise; raises AssertionError naming the first that is broken."""
-    from vocabkit.vocabulary.routing import route_vocabulary
-    from vocabkit.vocabulary.sentencepiece_format import write_model
-    from vocabkit.vocabulary.sentencepiece_tokenizer import SentencePieceTokenizer
+    from vocabkit.vocabulary.adapters import SentencePieceTokenizer
     from vocabkit.vocabulary.tokenizers import open_tokenizer
-    from vocabkit.vocabulary.vocabulary import Vocabulary
+    from vocabkit.vocabulary.vocabulary import Vocabulary, route_vocabulary, write_model
 
     start = time.perf_counter()
     vocabulary = Vocabulary.load(folder)
@@ -132,7 +130,7 @@ def check(folder: Path, shared: int, block: int) -> None:
 def _letters(first: int) -> list[str]:
     import unicodedata2
 
-    from vocabkit.core.scripts import script_of
+    from vocabkit.core.text import script_of
 
     script = script_of(chr(first))
     found: list[str] = []

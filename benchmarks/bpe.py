@@ -55,8 +55,8 @@ def main() -> None:
 
 def fit_ours(given: argparse.Namespace, method: str = "frequency") -> None:
     """Fit from the counts; write the merges and print seconds by step."""
-    from vocabkit.configurations.bpe_settings import ByteBpeConfig
     from vocabkit.configurations.byte_bpe import fit_byte_bpe
+    from vocabkit.configurations.settings import ByteBpeConfig
     from vocabkit.core.config import validate
     from vocabkit.corpus.word_counts import WordCounts
 
@@ -116,7 +116,7 @@ def fit_peer(given: argparse.Namespace) -> None:
 def _read_lines(codes: list[str]) -> Iterator[list[str]]:
     from vocabkit.corpus.reading import Repairs, read_documents
     from vocabkit.corpus.sources import open_corpus
-    from vocabkit.corpus.white_space import split_words
+    from vocabkit.corpus.word_counts import split_words
 
     corpus = open_corpus(corpora() / "mono")
     for code in codes:

@@ -13,17 +13,14 @@ from pathlib import Path
 import numpy as np
 from measure import machine
 
-from vocabkit.allocation.curves import CurveOptions
-from vocabkit.allocation.tracing import trace_curves
+from vocabkit.allocation.curves import CurveOptions, trace_curves
 from vocabkit.core.languages import load_panel
-from vocabkit.corpus.span_cache import derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.coverage import count_characters, select_characters
-from vocabkit.fitting.lexicon import build_lexicon
+from vocabkit.fitting.lexicon import build_lexicon, count_characters, select_characters
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.unigram import fit_unigram
-from vocabkit.fitting.warming import warm_kernels
+from vocabkit.fitting.unigram import fit_unigram, warm_kernels
 
 HELD = ("sin_Sinh", "tgk_Cyrl", "yor_Latn", "ces_Latn", "mya_Mymr")
 SHARES = (0.06, 0.25, 0.9)

@@ -84,7 +84,7 @@ def write_config(folder: Path, *, tied: bool) -> None:
 
 def write_single(folder: Path) -> None:
     """1.07 GB in one file, the matrix first as most writers put it."""
-    from vocabkit.extension.receipt import write_arrays
+    from vocabkit.checkpoints.receipt import write_arrays
 
     write_tokenizer(folder, TOKENS)
     write_config(folder, tied=True)
@@ -97,7 +97,7 @@ def write_single(folder: Path) -> None:
 
 def write_sharded(folder: Path) -> None:
     """20 GB: two shards with a vocabulary matrix and a layer, eight sparse ones of 2.4 GB."""
-    from vocabkit.extension.safetensors_stream import build_header
+    from vocabkit.checkpoints.safetensors_files import build_header
 
     write_tokenizer(folder, TOKENS)
     write_config(folder, tied=False)
@@ -183,7 +183,7 @@ def report(kind: str, work: Path) -> None:
 
 
 def report_pursuit(anchors: int = 46_000, targets: int = 50_000, k: int = 64) -> None:
-    from vocabkit.extension.matching_pursuit import pursue
+    from vocabkit.extension.space_rows import pursue
 
     columns = 640
     choose = np.random.default_rng(0)

@@ -18,11 +18,9 @@ from measure import HEADER, corpora, machine, measure
 
 from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.sources import open_corpus
-from vocabkit.pretraining.packing import Packer, Pieces, cut_documents
-from vocabkit.pretraining.row_files import RowWriter
-from vocabkit.pretraining.row_shards import holds_out
-from vocabkit.pretraining.special_tokens import find_special_ids, find_tokenizer_files
-from vocabkit.pretraining.word_encoding import WordEncoder
+from vocabkit.pretraining.packing import Packer, Pieces, WordEncoder, cut_documents
+from vocabkit.pretraining.preparing import RowWriter, holds_out
+from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 
 STAGES = ("read", "hold out", "encode", "pack", "tokenizer alone")

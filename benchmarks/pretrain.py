@@ -252,9 +252,9 @@ def evaluate_folder(model: Path, shards: Path) -> dict[str, Any]:
     import torch
 
     from vocabkit.pretraining.evaluation import evaluate
-    from vocabkit.pretraining.importing import load_model
     from vocabkit.pretraining.prepared import PreparedCorpus
     from vocabkit.pretraining.run_config import DataSettings
+    from vocabkit.pretraining.transformers_format import load_model
 
     loaded = load_model(model)
     with torch.autocast("cpu", torch.bfloat16):

@@ -102,7 +102,7 @@ def run(
         return
     if base is not None:
         raise typer.BadParameter("--base is for --saturation")
-    from vocabkit.configurations.allocation_folder import allocate_folder
+    from vocabkit.configurations.allocating import allocate_folder
 
     with open_progress(quiet) as progress:
         found = allocate_folder(
@@ -133,7 +133,7 @@ def _show_saturation(
     output: "OutputFormat",
     quiet: bool,
 ) -> None:
-    from vocabkit.configurations.saturation_folder import saturate_folder
+    from vocabkit.configurations.allocating import saturate_folder
 
     with open_progress(quiet) as progress:
         found = saturate_folder(

@@ -32,9 +32,8 @@ from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.audit.figures import Audit
-    from vocabkit.audit.parallel_text import AuditText
-    from vocabkit.audit.requirements import Requirement
+    from vocabkit.auditing.figures import Audit, Requirement
+    from vocabkit.auditing.parallel_text import AuditText
     from vocabkit.core.progress import Progress
     from vocabkit.corpus.word_counts import WordCounts
 
@@ -119,9 +118,9 @@ def run(
     """
     import time
 
-    from vocabkit.audit.auditing import audit_tokenizers
-    from vocabkit.audit.requirements import parse_requirement
-    from vocabkit.core.provenance import check_inputs, check_output
+    from vocabkit.auditing.auditing import audit_tokenizers
+    from vocabkit.auditing.figures import parse_requirement
+    from vocabkit.core.folders import check_inputs, check_output
 
     if sharing and counts is None:
         raise typer.BadParameter("--sharing fits vocabularies: give it --counts DIR")
@@ -170,8 +169,8 @@ def write_audit(
     force: bool,
 ) -> None:
     """Write the folder of an audit: figures, findings, the report, and how they came to be."""
-    from vocabkit.audit.report import write_report
-    from vocabkit.core.provenance import output_folder, write_manifest
+    from vocabkit.auditing.report import write_report
+    from vocabkit.core.folders import output_folder, write_manifest
 
     with output_folder(folder, force=force) as work:
         found.save(work)
@@ -197,7 +196,7 @@ def _read(
     progress: "Progress",
 ) -> tuple["AuditText", "WordCounts | None"]:
     """The text to encode, and the counts where they were given."""
-    from vocabkit.audit.parallel_text import text_from_counts
+    from vocabkit.auditing.parallel_text import text_from_counts
     from vocabkit.corpus.word_counts import WordCounts
 
     if corpus is None and counts is None:
@@ -235,8 +234,7 @@ def _select(words: "WordCounts", languages: str | None, panel: str | None) -> "W
 
 def list_costs(audit: "Audit") -> list[dict[str, object]]:
     """One row a language with a column a tokenizer, worst first; then mean and bottom decile."""
-    from vocabkit.audit.report_cells import rank_names
-    from vocabkit.audit.report_tables import find_headline
+    from vocabkit.auditing.report import find_headline, rank_names
 
     headline = find_headline(audit)
     if headline is None:
@@ -259,7 +257,7 @@ def list_costs(audit: "Audit") -> list[dict[str, object]]:
 
 def _fail_unless_met(audit: "Audit", wanted: "list[Requirement]") -> None:
     """Say on stderr which requirement fails and exit 1. `--quiet` does not hide a verdict."""
-    from vocabkit.audit.requirements import check_requirements
+    from vocabkit.auditing.figures import check_requirements
 
     failed = [outcome for outcome in check_requirements(audit, wanted) if not outcome.met]
     for outcome in failed:

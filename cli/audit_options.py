@@ -9,8 +9,8 @@ import typer
 from .options import split_codes
 
 if TYPE_CHECKING:
-    from vocabkit.audit.figures import Audit
-    from vocabkit.audit.parallel_text import AuditText
+    from vocabkit.auditing.figures import Audit
+    from vocabkit.auditing.parallel_text import AuditText
     from vocabkit.core.languages import Panel as PanelType
     from vocabkit.core.progress import Progress
 
@@ -56,7 +56,7 @@ def read_corpus(
     """Read the lines of a corpus; a language without data is a failure of its own unless asked for by name."""
     from dataclasses import replace
 
-    from vocabkit.audit.parallel_text import read_audit_text
+    from vocabkit.auditing.parallel_text import read_audit_text
     from vocabkit.corpus.sources import open_corpus
 
     opened = open_corpus(
@@ -72,7 +72,7 @@ def read_corpus(
 
 def list_doubts(audit: "Audit") -> list[str]:
     """What makes figures doubtful, in a line each: what has no value, and text that looks wrong."""
-    from vocabkit.audit.report_tables import find_headline, list_unranked
+    from vocabkit.auditing.report import find_headline, list_unranked
 
     headline = find_headline(audit)
     unranked = {} if headline is None else list_unranked(audit, headline)

@@ -22,7 +22,7 @@ from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.audit.comparison import Change, Comparison
+    from vocabkit.auditing.metrics import Change, Comparison
 
 
 def run(
@@ -60,8 +60,8 @@ def run(
 
     Example: vocabkit compare tok-a/ tok-b/ --corpus ntrex/ --max-regression 2%
     """
-    from vocabkit.audit.auditing import audit_tokenizers
-    from vocabkit.audit.comparison import compare_tokenizers
+    from vocabkit.auditing.auditing import audit_tokenizers
+    from vocabkit.auditing.metrics import compare_tokenizers
 
     limit_share = parse_percent(max_regression)
     with open_progress(quiet) as progress:

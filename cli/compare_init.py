@@ -70,8 +70,7 @@ def run(
 
     Example: vocabkit compare-init model/ tok/ --text deu.txt --method subword-mean/first
     """
-    from vocabkit.extension.compare_init import compare_initializers
-    from vocabkit.extension.comparison_text import split_lines
+    from vocabkit.extension.compare_init import compare_initializers, split_lines
 
     scored, learning = split_lines(text, init_text, limit)
     with open_progress(quiet) as progress:

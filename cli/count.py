@@ -127,7 +127,7 @@ def _import(
     if frequencies is None or language is None:
         raise typer.BadParameter("--from-frequencies FILE and --language CODE belong together")
     from vocabkit.core.languages import resolve_code
-    from vocabkit.corpus.frequency_lists import import_frequencies
+    from vocabkit.corpus.counting import import_frequencies
 
     code = resolve_code(language)
     counts = import_frequencies(

@@ -11,7 +11,7 @@ from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.audit.figures import Audit
+    from vocabkit.auditing.figures import Audit
     from vocabkit.core.progress import Progress
 
 SIZE = 4_000
@@ -46,7 +46,7 @@ def run(
     Example: vocabkit demo -o demo/
     """
     from vocabkit.configurations.tokenizer_folder import fit_folder
-    from vocabkit.core.provenance import check_output
+    from vocabkit.core.folders import check_output
 
     check_output(folder, force=force)
     with open_progress(quiet) as progress:
@@ -90,7 +90,7 @@ def run(
 
 def _prepare(folder: Path, progress: "Progress") -> None:
     """Write the sample, count it, and share out the pieces of the vocabulary that is allocated."""
-    from vocabkit.configurations.allocation_folder import allocate_folder
+    from vocabkit.configurations.allocating import allocate_folder
     from vocabkit.corpus.counting import count_corpus
     from vocabkit.corpus.sample import write_sample
     from vocabkit.corpus.sources import open_corpus
@@ -112,8 +112,8 @@ def _audit(folder: Path, progress: "Progress") -> "Audit":
     """Audit the vocabularies on lines that say the same in every language, and write the report."""
     import time
 
-    from vocabkit.audit.auditing import audit_tokenizers
-    from vocabkit.audit.parallel_text import read_audit_text
+    from vocabkit.auditing.auditing import audit_tokenizers
+    from vocabkit.auditing.parallel_text import read_audit_text
     from vocabkit.corpus.sources import open_corpus
 
     start = time.perf_counter()
@@ -144,7 +144,7 @@ def _name_worst(audit: "Audit") -> str:
 
 def _compare(folder: Path, audit: "Audit") -> list[dict[str, object]]:
     """One row a language, worst with the shared vocabulary first, and two columns a vocabulary."""
-    from vocabkit.audit.fertility import measure_fertility, rank_worst
+    from vocabkit.auditing.metrics import measure_fertility, rank_worst
     from vocabkit.corpus.word_counts import WordCounts
     from vocabkit.vocabulary.tokenizers import open_tokenizer
 

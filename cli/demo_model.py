@@ -44,7 +44,7 @@ def train_sample(folder: Path, progress: "Progress") -> list[Mapping[str, object
     from vocabkit.pretraining.exporting import export_run
     from vocabkit.pretraining.loop import pretrain
     from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-    from vocabkit.pretraining.run_preset import read_preset
+    from vocabkit.pretraining.run_config import read_preset
 
     extended = folder / "model-ext"
     write_sample_checkpoint(folder / "model", folder / "shared")

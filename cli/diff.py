@@ -35,7 +35,8 @@ def run(
 
 def _load(path: Path) -> "Vocabulary":
     from vocabkit.core.errors import TokenizerError
-    from vocabkit.vocabulary.tokenizers import SentencePieceTokenizer, open_tokenizer
+    from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+    from vocabkit.vocabulary.tokenizers import open_tokenizer
 
     opened = open_tokenizer(path)
     if not isinstance(opened, SentencePieceTokenizer):
@@ -45,10 +46,8 @@ def _load(path: Path) -> "Vocabulary":
 
 def _list_changes(first: "Vocabulary", second: "Vocabulary") -> list[dict[str, object]]:
     """One row a change, in the order of the ids."""
-    from vocabkit.core.render import show_token
-    from vocabkit.core.scripts import piece_script
-    from vocabkit.vocabulary.difference import compare_vocabularies
-    from vocabkit.vocabulary.vocabulary import Kind
+    from vocabkit.core.text import piece_script, show_token
+    from vocabkit.vocabulary.vocabulary import Kind, compare_vocabularies
 
     found = compare_vocabularies(first, second)
     changes: list[tuple[str, str, int | None, int | None]] = [

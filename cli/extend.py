@@ -80,8 +80,7 @@ def run(
     Example: vocabkit extend xlmr/ tok/ -o xlmr-ext/ --pad-to-multiple-of 64
     """
     from vocabkit.extension.extend import extend_checkpoint
-    from vocabkit.extension.plan import Options, plan_extension
-    from vocabkit.extension.plan_table import list_plan
+    from vocabkit.extension.plan import Options, list_plan, plan_extension
 
     options = Options(
         init_input=init_input,

@@ -63,7 +63,7 @@ def _print_versions(wanted: bool) -> None:
     import platform
 
     from vocabkit import __version__
-    from vocabkit.core.provenance import package_versions
+    from vocabkit.core.folders import package_versions
 
     # The package may run from a checkout that is not installed: its own version is in its source.
     installed = {**package_versions(), "vocabkit": __version__}

@@ -27,7 +27,7 @@ def run(
 
     Example: vocabkit merge counts-2025/ counts-2026/ -o counts/
     """
-    from vocabkit.corpus.merging import merge_counts
+    from vocabkit.corpus.counting import merge_counts
 
     with open_progress(quiet) as progress:
         merged = merge_counts(counts, folder, force=force, memory=memory, progress=progress)

@@ -2,7 +2,7 @@
 
 Every format shows the same rows and the same columns. Nothing is shortened: a table wider than the
 terminal runs past its edge. Cells are printed as they are: tokens come here already made safe by
-`vocabkit.core.render.show_token`.
+`vocabkit.core.text.show_token`.
 """
 
 import csv

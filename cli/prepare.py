@@ -22,7 +22,7 @@ from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.pretraining.preparation import PrepareReport
+    from vocabkit.pretraining.preparing import PrepareReport
 
 
 def run(

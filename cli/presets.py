@@ -20,7 +20,7 @@ def list_all(output: Format = "table") -> None:
 
     Example: vocabkit presets list
     """
-    from vocabkit.core.presets import list_presets
+    from vocabkit.core.config import list_presets
 
     show_rows([{"name": p.name, "title": p.title} for p in list_presets()], output, "presets")
 
@@ -57,7 +57,7 @@ def copy(
 
 def _read(name: str) -> str:
     """The text of a preset by its whole name, its last part, or the path of a file."""
-    from vocabkit.core.presets import find_preset, list_presets
+    from vocabkit.core.config import find_preset, list_presets
 
     found = [p.path for p in list_presets() if name in {p.name, p.name.rpartition("/")[2]}]
     return (found[0] if found else find_preset(name)).read_text(encoding="utf-8")

@@ -14,11 +14,10 @@ from .pretrain_tables import list_plan, list_scores, tell_dead
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.pretraining.model_config import ModelConfig
     from vocabkit.pretraining.plan import RunPlan
     from vocabkit.pretraining.prepared import PreparedCorpus
-    from vocabkit.pretraining.run_config import RunConfig
-    from vocabkit.pretraining.run_result import RunResult
+    from vocabkit.pretraining.run_config import ModelConfig, RunConfig
+    from vocabkit.pretraining.run_folder import RunResult
 
 # Times are given for this GPU where there is none to ask.
 ASSUMED_GPU = "H200"
@@ -65,7 +64,7 @@ def run(
 
     Example: vocabkit pretrain multi-s --data shards/ -o run/
     """
-    from vocabkit.pretraining.run_preset import read_preset
+    from vocabkit.pretraining.run_config import read_preset
 
     given = [f"languages.allow_epochs={allow_epochs}"] if allow_epochs is not None else []
     config = read_preset(
@@ -139,12 +138,12 @@ def _shape(
     """The shape of the model: a checkpoint's, an earlier run's, or the preset's."""
     from vocabkit.core.errors import ConfigError
     from vocabkit.pretraining.run_folder import read_run_model
-    from vocabkit.pretraining.special_ids import SpecialIds
+    from vocabkit.vocabulary.roles import SpecialIds
 
     if checkpoint is not None:
         # Only here does a plan need torch.
-        from vocabkit.pretraining.importing import read_checkpoint
-        from vocabkit.pretraining.model_setup import describe_model
+        from vocabkit.pretraining.run_start import describe_model
+        from vocabkit.pretraining.transformers_format import read_checkpoint
 
         return (
             read_checkpoint(checkpoint)[0]
@@ -179,7 +178,7 @@ def _find_earlier(folder: Path | None, force: bool) -> Path | None:
 
 def _list_refusals(plan: "RunPlan") -> list[str]:
     """What training would refuse of a plan that is only shown."""
-    from vocabkit.pretraining.errors import PretrainingError
+    from vocabkit.core.errors import PretrainingError
 
     try:
         if plan.languages is not None:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vocabkit.pretraining.model_config import ModelConfig
     from vocabkit.pretraining.plan import RunPlan
-    from vocabkit.pretraining.run_result import RunResult
+    from vocabkit.pretraining.run_config import ModelConfig
+    from vocabkit.pretraining.run_folder import RunResult
 
 
 def list_plan(plan: "RunPlan", model: "ModelConfig") -> list[dict[str, object]]:

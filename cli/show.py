@@ -10,7 +10,7 @@ from .options import Format, Quiet, Route
 from .output import show_note, show_rows
 
 if TYPE_CHECKING:
-    from vocabkit.vocabulary.tokenizers import Tokenizer
+    from vocabkit.vocabulary.adapters import Tokenizer
 
 
 def run(
@@ -41,8 +41,7 @@ def run(
 
 def _describe(tokenizer: "Tokenizer", index: int) -> dict[str, object]:
     """One row: the piece as it can be printed, and what it is."""
-    from vocabkit.core.render import show_token
-    from vocabkit.core.scripts import piece_script
+    from vocabkit.core.text import piece_script, show_token
     from vocabkit.vocabulary.vocabulary import Kind
 
     kind = tokenizer.kinds[index]

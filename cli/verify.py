@@ -37,7 +37,7 @@ def run(
 
     Example: vocabkit verify xlmr-ext/
     """
-    from vocabkit.extension.row_making import read_lines
+    from vocabkit.extension.extend import read_lines
     from vocabkit.extension.verify import verify_extension
 
     checks = verify_extension(folder, reload=reload, lines=read_lines(text), original=original)

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.audit.fertility import measure_fertility
-from vocabkit.configurations.shared import FitConfig, fit_shared
-from vocabkit.core.config import load_config
-from vocabkit.core.presets import find_preset
+from vocabkit.auditing.metrics import measure_fertility
+from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.shared import fit_shared
+from vocabkit.core.config import find_preset, load_config
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.audit.auditing import audit_tokenizers
-from vocabkit.audit.comparison import compare_tokenizers
-from vocabkit.audit.parallel_text import read_audit_text, text_from_lines
-from vocabkit.audit.report import write_report
-from vocabkit.audit.requirements import check_requirements
+from vocabkit.auditing.auditing import audit_tokenizers
+from vocabkit.auditing.figures import check_requirements
+from vocabkit.auditing.metrics import compare_tokenizers
+from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
+from vocabkit.auditing.report import write_report
 from vocabkit.configurations.tokenizer_folder import fit_folder
 from vocabkit.core.languages import load_panel
 from vocabkit.corpus.counting import CountOptions, count_corpus

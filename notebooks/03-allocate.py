@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.configurations.allocation_folder import allocate_folder
+from vocabkit.configurations.allocating import allocate_folder
 from vocabkit.configurations.tokenizer_folder import fit_folder
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample

@@ -22,14 +22,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from vocabkit.checkpoints.receipt import read_receipt
 from vocabkit.configurations.tokenizer_folder import fit_folder
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options, plan_extension
-from vocabkit.extension.plan_table import list_plan
-from vocabkit.extension.receipt import read_receipt
+from vocabkit.extension.plan import Options, list_plan, plan_extension
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension

@@ -33,11 +33,11 @@ from vocabkit.extension.plan import Options
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.pretraining.exporting import export_run
 from vocabkit.pretraining.loop import pretrain
-from vocabkit.pretraining.model_setup import describe_model
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-from vocabkit.pretraining.run_preset import read_preset
+from vocabkit.pretraining.run_config import read_preset
+from vocabkit.pretraining.run_start import describe_model
 
 work = Path(tempfile.mkdtemp())
 write_sample(work / "sample")

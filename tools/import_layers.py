@@ -6,6 +6,7 @@ does not see imports made by name at run time.
 The rules, whose reasons are in docs/contributing.md:
 - a stage imports `core` and the stages before it, never one after it; `extension` and
   `pretraining` do not know each other;
+- no two files import each other in a circle, imports inside functions counted;
 - the library never imports the command line, Typer or Rich;
 - `cli` imports the library and Rich inside functions only, and its own modules relatively;
 - heavy packages are imported only where they are used: see `HOMES`.
@@ -15,14 +16,16 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 STAGES = (
     "core",
     "corpus",
     "vocabulary",
+    "checkpoints",
     "fitting",
-    "audit",
+    "auditing",
     "allocation",
     "configurations",
     "extension",
@@ -33,24 +36,19 @@ STRANGERS = {("extension", "pretraining"), ("pretraining", "extension")}
 # Package → where in `vocabkit` it may be imported; a path ends in "/" where it means the folder.
 HOMES = {
     "torch": (
-        "extension/torch_checkpoint.py",
+        "checkpoints/torch_files.py",
+        "extension/compare_init.py",
         "extension/distill.py",
-        "extension/language_model.py",
-        "extension/line_scores.py",
         "extension/verify.py",
         "pretraining/",
     ),
-    "transformers": (
-        "extension/verify.py",
-        "extension/language_model.py",
-        "pretraining/logit_check.py",
-    ),
+    "transformers": ("extension/distill.py", "extension/verify.py", "pretraining/exporting.py"),
     "numba": ("fitting/",),
-    "matplotlib": ("allocation/",),
-    "icu4py": ("audit/segmentation.py",),
+    "matplotlib": ("allocation/plots.py",),
+    "icu4py": ("auditing/text_statistics.py",),
     "tiktoken": ("vocabulary/",),
-    "jinja2": ("audit/report.py", "allocation/"),
-    "duckdb": ("corpus/", "vocabulary/", "configurations/", "audit/"),
+    "jinja2": ("auditing/report.py",),
+    "duckdb": ("corpus/", "vocabulary/", "configurations/", "auditing/"),
     "sentencepiece": ("corpus/", "vocabulary/", "fitting/"),
     "tokenizers": ("vocabulary/",),
     "typer": (),
@@ -59,6 +57,15 @@ HOMES = {
     "polars": (),
     "pyarrow": (),
 }
+# Chapters of `pretraining` that plan, prepare and read, on machines without torch.
+WITHOUT_TORCH = (
+    "pretraining/packing.py",
+    "pretraining/plan.py",
+    "pretraining/prepared.py",
+    "pretraining/preparing.py",
+    "pretraining/run_config.py",
+    "pretraining/run_folder.py",
+)
 
 # These make up the cost of starting; `core` and every `__init__` must stay free of them at the top.
 HEAVY = {
@@ -92,7 +99,32 @@ def find_violations(root: Path) -> list[str]:
             place = path.relative_to(root).as_posix()
             for item in read_imports(path, root):
                 found += [f"{place}:{item.line}: {text}" for text in check(place, item)]
-    return found
+    return found + [f"{circle[0]}: a circle: {' → '.join(circle)}" for circle in find_circles(root)]
+
+
+def find_circles(root: Path) -> list[list[str]]:
+    """The files of the library that import one another in a circle, each circle from its first name on.
+
+    Imports inside functions and for types count: a reader has to follow them too.
+    """
+    paths = sorted((root / "vocabkit").rglob("*.py"))
+    places = {path.relative_to(root).as_posix(): path for path in paths}
+    modules = {place.removesuffix(".py").replace("/", "."): place for place in places}
+    edges: dict[str, list[str]] = {}
+    for place, path in places.items():
+        named = [item.name for item in read_imports(path, root)]
+        found = {modules.get(name) or modules.get(name.rpartition(".")[0]) for name in named}
+        edges[place] = sorted(name for name in found if name is not None)
+    circles = []
+    while True:
+        try:
+            TopologicalSorter(edges).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][::-1]
+            circles.append(circle)
+            edges[circle[0]] = [name for name in edges[circle[0]] if name != circle[1]]
+        else:
+            return circles
 
 
 def read_imports(path: Path, root: Path) -> list[Import]:
@@ -132,7 +164,12 @@ def _check_library(place: str, item: Import) -> Iterator[str]:
     homes = HOMES.get(parts[0])
     if homes is not None and not item.for_types and not inside.startswith(homes or ("\0",)):
         yield f"{parts[0]} may not be imported here"
-    is_light = stage in (None, "core") or inside.endswith("__init__.py")
+    if parts[0] == "torch" and inside in WITHOUT_TORCH:
+        yield "torch may not be imported here: this chapter works without it"
+    # What names arrays is imported by chapters that have numpy already.
+    is_light = (stage in (None, "core") and inside != "core/arrays.py") or inside.endswith(
+        "__init__.py"
+    )
     if is_light and parts[0] in HEAVY and item.at_top and not item.for_types:
         yield f"{parts[0]} is imported at the top of a module that must stay light"
 

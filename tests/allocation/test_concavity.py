@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.allocation.concavity import make_concave, pool_falling
+from vocabkit.allocation.curves import _make_concave, _pool_falling
 
 values = st.lists(st.integers(-20, 20).map(float), min_size=1, max_size=6)
 
@@ -37,7 +37,7 @@ def test_pooling_is_the_nearest_falling_sequence(value: list[float], data: st.Da
     weight = data.draw(
         st.lists(st.integers(1, 9).map(float), min_size=len(value), max_size=len(value))
     )
-    pooled = pool_falling(np.array(value), np.array(weight))
+    pooled = _pool_falling(np.array(value), np.array(weight))
     assert pooled == pytest.approx(pool_by_enumeration(value, weight), abs=1e-9)
 
 
@@ -45,7 +45,7 @@ def test_pooling_is_the_nearest_falling_sequence(value: list[float], data: st.Da
 def test_a_curve_rises_ever_more_slowly(value: list[float], data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(1, 500), min_size=len(value), max_size=len(value)))
     size = np.cumsum(steps)
-    curve = make_concave(size, np.array(value))
+    curve = _make_concave(size, np.array(value))
     assert (np.diff(curve.slope) <= 1e-12).all()
     assert (curve.slope >= 0).all()
     every = np.arange(1, size[-1] + 1, dtype=np.float64)
@@ -55,20 +55,20 @@ def test_a_curve_rises_ever_more_slowly(value: list[float], data: st.DataObject)
 
 def test_points_that_are_concave_stay_as_they_are() -> None:
     size = np.array([1, 2, 4, 8, 16])
-    curve = make_concave(size, np.log(size))
+    curve = _make_concave(size, np.log(size))
     assert curve.value == pytest.approx(np.log(size))
     assert curve.value_at(np.array([4.0, 100.0, 0.0])) == pytest.approx([np.log(4), np.log(16), 0])
 
 
 def test_gains_add_up_to_the_value() -> None:
     size = np.unique(np.geomspace(10, 10_000, 25).astype(np.int64))
-    curve = make_concave(size, np.log(size))
+    curve = _make_concave(size, np.log(size))
     gained = curve.gain_at(np.arange(11, 10_001, dtype=np.float64)).sum()
     assert gained == pytest.approx(np.log(1_000), rel=0.02)
 
 
 def test_one_point_is_a_flat_curve() -> None:
-    curve = make_concave(np.array([7]), np.array([0.5]))
+    curve = _make_concave(np.array([7]), np.array([0.5]))
     assert curve.gain_at(np.array([1.0, 9.0])).tolist() == [0.0, 0.0]
     assert curve.value_at(np.array([1.0, 9.0])).tolist() == [0.5, 0.5]
 
@@ -78,4 +78,4 @@ def test_one_point_is_a_flat_curve() -> None:
 )
 def test_sizes_must_ascend(size: list[int], value: list[float]) -> None:
     with pytest.raises(ValueError, match="sizes"):
-        make_concave(np.array(size, np.int64), np.array(value))
+        _make_concave(np.array(size, np.int64), np.array(value))

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fitting.lexica import COVERED, draw_rows, make_table
-from vocabkit.allocation.curve_cache import KEPT
-from vocabkit.allocation.curves import Curve, CurveOptions, trace_curve
-from vocabkit.allocation.tracing import trace_curves
+from vocabkit.allocation.curves import KEPT, Curve, CurveOptions, _trace_curve, trace_curves
 from vocabkit.core.errors import FitError
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon
@@ -24,7 +22,7 @@ HELD_OUT = make_table(draw_rows(1, 300, letters="abcdefgh"))
 def trace(cap: int = 100_000, **named: object) -> Curve:
     with open_workers(2) as workers:
         options = CurveOptions(cap=cap, **named)  # type: ignore[arg-type]
-        return trace_curve("aaa_Latn", TRAIN, HELD_OUT, COVERED, workers, options)
+        return _trace_curve("aaa_Latn", TRAIN, HELD_OUT, COVERED, workers, options)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +95,7 @@ def test_without_held_out_text_the_training_text_is_named() -> None:
     with open_workers(1) as workers:
         options = CurveOptions(cap=150)
         for measured in (None, make_table({"ξ": 4})):
-            curve = trace_curve("aaa_Latn", TRAIN, measured, COVERED, workers, options)
+            curve = _trace_curve("aaa_Latn", TRAIN, measured, COVERED, workers, options)
             assert curve.measured == "train"
             assert "flatters" in curve.note
 
@@ -106,7 +104,7 @@ def test_uncovered_characters_are_counted() -> None:
     covered = COVERED.copy()
     covered[ord("h")] = False
     with open_workers(1) as workers:
-        curve = trace_curve("aaa_Latn", TRAIN, HELD_OUT, covered, workers, CurveOptions(cap=150))
+        curve = _trace_curve("aaa_Latn", TRAIN, HELD_OUT, covered, workers, CurveOptions(cap=150))
     lost = HELD_OUT.characters()["h"]
     assert curve.uncovered == lost
     assert "h" not in "".join(curve.pieces)

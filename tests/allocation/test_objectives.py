@@ -10,9 +10,14 @@ import pytest
 
 from tests.allocation.curve_samples import make_curve, make_mass
 from vocabkit.allocation.curves import Curve
-from vocabkit.allocation.objectives import find_costs, find_shares, price_pieces
-from vocabkit.allocation.settings import AllocationTable
-from vocabkit.allocation.union import Allocation, allocate
+from vocabkit.allocation.union import (
+    Allocation,
+    AllocationTable,
+    allocate,
+    find_costs,
+    find_shares,
+    price_pieces,
+)
 from vocabkit.core.config import validate
 from vocabkit.core.errors import ConfigError
 

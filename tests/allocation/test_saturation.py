@@ -9,7 +9,7 @@ import pytest
 
 from tests.fitting.test_sentencepiece_engine import inflected
 from vocabkit.allocation.saturation import BlockGain
-from vocabkit.configurations.saturation_folder import SaturationReport, saturate_folder
+from vocabkit.configurations.allocating import SaturationReport, saturate_folder
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.configurations.shared import fit_shared
 from vocabkit.core.config import validate

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from tests.allocation.curve_samples import make_curve, make_mass
 from vocabkit.allocation.curves import Curve
-from vocabkit.allocation.objectives import find_shares, price_pieces
-from vocabkit.allocation.settings import AllocationTable
-from vocabkit.allocation.union import Allocation, allocate
+from vocabkit.allocation.union import (
+    Allocation,
+    AllocationTable,
+    allocate,
+    find_shares,
+    price_pieces,
+)
 from vocabkit.core.errors import FitError
 
 METHODS = ("proportional", "exponent", "unimax", "vocap", "maxmin")

@@ -12,9 +12,8 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from cli.compare import parse_percent
-from vocabkit.audit.figures import Audit
-from vocabkit.vocabulary.sentencepiece_format import read_model
-from vocabkit.vocabulary.vocabulary import Block, replace_blocks
+from vocabkit.auditing.figures import Audit
+from vocabkit.vocabulary.vocabulary import Block, _replace_blocks, read_model
 
 WORDS = {
     "eng_Latn": ("the", "river", "runs", "past", "old", "stone", "houses", "and", "fields"),
@@ -290,7 +289,7 @@ def blocks(everyone: Path) -> Path:
     """A vocabulary with a block for Yoruba: its last pieces, whatever they are."""
     whole = read_model(everyone.read_bytes(), source=str(everyone))
     listed = [Block("shared", 0, 300), Block("yor_Latn", 300, whole.size)]
-    replace_blocks(whole, listed).save(everyone.parent / "blocks")
+    _replace_blocks(whole, listed).save(everyone.parent / "blocks")
     return everyone.parent / "blocks"
 
 

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
-from vocabkit.audit.figures import Audit
-from vocabkit.core.user_cache import find_user_cache
+from vocabkit.auditing.figures import Audit
+from vocabkit.core.folders import find_user_cache
 
 SYLLABLES = {
     "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],

@@ -9,14 +9,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.fitting.merges import train_peer
-from vocabkit.configurations.bpe_settings import ByteBpeConfig
-from vocabkit.configurations.byte_bpe import NOT_COUNTED, ByteBpe, fit_byte_bpe, merge_spaces
-from vocabkit.core.config import load_config, validate
+from vocabkit.configurations.byte_bpe import NOT_COUNTED, ByteBpe, _merge_spaces, fit_byte_bpe
+from vocabkit.configurations.settings import ByteBpeConfig
+from vocabkit.core.config import find_preset, load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError
-from vocabkit.core.presets import find_preset
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.byte_rows import BYTE_ORDER
-from vocabkit.fitting.pre_tokens import find_patterns
+from vocabkit.fitting.pre_tokens import BYTE_ORDER, find_patterns
 
 TEXTS = {
     "eng_Latn": [
@@ -149,7 +147,7 @@ def test_runs_of_spaces_are_tokens_only_where_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("longest", [0, 1, 2, 7, 16, 33])
 def test_every_run_up_to_the_longest_is_one_token(longest: int) -> None:
-    merges, tokens = merge_spaces(0, 256, longest)
+    merges, tokens = _merge_spaces(0, 256, longest)
     assert sorted(map(len, tokens)) == list(range(2, longest + 1))
     ids = {pair: 256 + place for place, pair in enumerate(merges)}
     for length in range(1, longest + 1):

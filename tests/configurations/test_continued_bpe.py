@@ -11,13 +11,12 @@ from tokenizers import Tokenizer
 
 from tests.configurations.test_byte_bpe import SPLIT, TEXTS
 from tests.vocabulary.bpe_bases import byte_level_base, metaspace_base, write_base
-from vocabkit.configurations.bpe_settings import ContinuedBpeConfig
-from vocabkit.configurations.continued_bpe import ContinuedBpe, continue_bpe
-from vocabkit.core.config import load_config, validate
+from vocabkit.configurations.byte_bpe import ContinuedBpe, continue_bpe
+from vocabkit.configurations.settings import ContinuedBpeConfig
+from vocabkit.core.config import find_preset, load_config, validate
 from vocabkit.core.errors import FitError
-from vocabkit.core.presets import find_preset
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.vocabulary.bpe_base import BpeBase
+from vocabkit.vocabulary.byte_level import BpeBase
 
 BASES = {"byte-level": byte_level_base(), "metaspace": metaspace_base()}
 
@@ -71,8 +70,8 @@ def test_continuing_by_steps_equals_continuing_at_once() -> None:
 
 
 def test_from_bare_bytes_it_learns_what_byte_bpe_does() -> None:
-    from vocabkit.configurations.bpe_settings import ByteBpeConfig
     from vocabkit.configurations.byte_bpe import fit_byte_bpe
+    from vocabkit.configurations.settings import ByteBpeConfig
 
     data = {
         "vocabulary": {"size": 290, "special": []},

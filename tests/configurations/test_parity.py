@@ -60,7 +60,7 @@ def test_the_worst_cost_less_than_at_the_start(found: Parity) -> None:
 def test_costs_are_tokens_a_line_of_the_kept_vocabulary(found: Parity) -> None:
     import sentencepiece
 
-    from vocabkit.vocabulary.sentencepiece_format import write_model
+    from vocabkit.vocabulary.vocabulary import write_model
 
     processor = sentencepiece.SentencePieceProcessor(model_proto=write_model(found.vocabulary))
     for code, lines in DEVELOPMENT.items():

@@ -15,15 +15,11 @@ import sentencepiece
 
 from tests.configurations.test_shared import TEXTS
 from tests.fitting.test_sentencepiece_engine import inflected
-from vocabkit.configurations.allocation_folder import allocate_folder
-from vocabkit.configurations.proportional import (
-    Proportional,
-    ProportionalConfig,
-    fit_proportional,
-)
-from vocabkit.core.config import load_config, validate
+from vocabkit.configurations.allocating import allocate_folder
+from vocabkit.configurations.proportional import Proportional, fit_proportional
+from vocabkit.configurations.settings import ProportionalConfig
+from vocabkit.core.config import find_preset, load_config, validate
 from vocabkit.core.errors import ConfigError, CorpusError, FitError
-from vocabkit.core.presets import find_preset
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 

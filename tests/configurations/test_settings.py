@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from vocabkit.configurations.settings import FitConfig
-from vocabkit.core.config import dump_toml, load_config
+from vocabkit.core.config import dump_toml, find_preset, load_config
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.presets import find_preset
 
 PRESETS = ["shared-250k", "balanced-250k", "bpe"]
 

@@ -13,21 +13,27 @@ import sentencepiece
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT
 from vocabkit.configurations.settings import TwoStageConfig
 from vocabkit.configurations.shared import fit_shared
-from vocabkit.configurations.stage_base import (
+from vocabkit.configurations.two_stage import (
     Base,
+    TwoStage,
+    _estimate_total,
+    choose_tail,
     describe_base,
-    estimate_total,
+    fit_two_stage,
     read_base,
 )
-from vocabkit.configurations.two_stage import TwoStage, choose_tail, fit_two_stage
 from vocabkit.core.config import validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
-from vocabkit.corpus.span_cache import derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.usage import count_usage
-from vocabkit.vocabulary.routing import block_languages, route_vocabulary
-from vocabkit.vocabulary.sentencepiece_format import write_model
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
+from vocabkit.fitting.blocks import count_usage
+from vocabkit.vocabulary.vocabulary import (
+    Kind,
+    Vocabulary,
+    block_languages,
+    route_vocabulary,
+    write_model,
+)
 
 TAIL = ("yor_Latn", "ibo_Latn", "amh_Ethi")
 
@@ -223,9 +229,9 @@ class TestOtherBases:
         used = np.zeros(base.vocabulary.size, np.int64)
         normal = np.array([kind is Kind.NORMAL for kind in base.vocabulary.kinds])
         used[normal] = np.rint(np.exp(scores[normal].astype(float)) * 1e6)
-        assert estimate_total(base.vocabulary, used) == pytest.approx(1e6, rel=0.1)
+        assert _estimate_total(base.vocabulary, used) == pytest.approx(1e6, rel=0.1)
         with pytest.raises(TokenizerError, match="five times"):
-            estimate_total(base.vocabulary, np.zeros_like(used))
+            _estimate_total(base.vocabulary, np.zeros_like(used))
 
     def test_bpe_is_refused(self, tmp_path: Path) -> None:
         import io

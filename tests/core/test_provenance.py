@@ -6,11 +6,7 @@ from pathlib import Path
 import pytest
 
 from vocabkit.core.errors import OutputError
-from vocabkit.core.provenance import (
-    output_folder,
-    package_versions,
-    write_manifest,
-)
+from vocabkit.core.folders import output_folder, package_versions, write_manifest
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.core.graphemes import cut_run
-from vocabkit.core.render import show_token
-from vocabkit.core.scripts import piece_script, script_of, script_table
+from vocabkit.core.text import cut_run, piece_script, script_of, script_table, show_token
 
 
 def test_scripts() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.core.user_cache import find_user_cache
+from vocabkit.core.folders import find_user_cache
 
 
 def test_the_environment_moves_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

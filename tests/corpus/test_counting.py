@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from vocabkit.core.errors import CorpusError, CountsError, OutputError
-from vocabkit.core.provenance import read_manifest
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.merging import merge_counts
+from vocabkit.core.folders import read_manifest
+from vocabkit.corpus.counting import CountOptions, count_corpus, merge_counts
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
 

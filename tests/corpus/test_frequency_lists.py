@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from vocabkit.core.errors import CountsError
-from vocabkit.corpus.frequency_lists import import_frequencies, thin_frequencies
+from vocabkit.corpus.counting import _thin_frequencies, import_frequencies
 
 
 def test_a_list_becomes_counts_split_by_thinning(tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_a_list_becomes_counts_split_by_thinning(tmp_path: Path) -> None:
 def test_thinning_does_not_depend_on_the_order_of_the_list() -> None:
     rows = {f"w{i}": i + 1 for i in range(50)}
     backwards = dict(reversed(rows.items()))
-    a = thin_frequencies(rows, "x", held_out=0.3, seed=0)
-    assert a == thin_frequencies(backwards, "x", held_out=0.3, seed=0)
+    a = _thin_frequencies(rows, "x", held_out=0.3, seed=0)
+    assert a == _thin_frequencies(backwards, "x", held_out=0.3, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CorpusError
-from vocabkit.corpus import lines, reading
-from vocabkit.corpus.files import Source, make_source
+from vocabkit.corpus import reading
 from vocabkit.corpus.reading import REPAIRS, Repairs, read_documents
+from vocabkit.corpus.sources import Source, _make_source
 
 Mode = Literal["line", "blank-line", "file"]
 Reader = Callable[..., tuple[list[str], dict[str, int]]]
@@ -30,14 +30,13 @@ Reader = Callable[..., tuple[list[str], dict[str, int]]]
 def sizes(block: int, piece: int) -> Iterator[None]:
     """Shrink the buffers, so that short texts cross their borders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vocabkit.corpus.streams.BLOCK_BYTES", block)
-        patch.setattr("vocabkit.corpus.lines.PIECE_BYTES", piece)
+        patch.setattr("vocabkit.corpus.reading.BLOCK_BYTES", block)
         patch.setattr("vocabkit.corpus.reading.PIECE_BYTES", piece)
         yield
 
 
 def source_of(path: Path) -> Source:
-    source = make_source(str(path), path.stat().st_size)
+    source = _make_source(str(path), path.stat().st_size)
     assert source is not None
     return source
 
@@ -218,14 +217,14 @@ def test_a_very_long_line_stays_within_bounds(tmp_path: Path, suffix: str) -> No
     for batch in read_documents(source_of(path), "line", "text", repairs):
         pieces += len(batch)
         total += sum(map(len, batch))
-        assert all(len(piece) <= lines.PIECE_BYTES for piece in batch)
+        assert all(len(piece) <= reading.PIECE_BYTES for piece in batch)
         assert all(piece.endswith("word ") for piece in batch if len(piece) > 6)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == len(line) + len("firstlast")
-    assert pieces == 2 + -(-len(line) // lines.PIECE_BYTES)
+    assert pieces == 2 + -(-len(line) // reading.PIECE_BYTES)
     assert repairs == {"long_line": 1}
-    assert peak < 8 * lines.PIECE_BYTES
+    assert peak < 8 * reading.PIECE_BYTES
 
 
 @pytest.mark.slow
@@ -238,12 +237,12 @@ def test_two_hundred_megabytes_without_white_space(tmp_path: Path, document: Mod
     tracemalloc.start()
     for batch in read_documents(source_of(path), document, "text", repairs):
         total += sum(map(len, batch))
-        assert all(len(piece.encode()) <= lines.PIECE_BYTES for piece in batch)
+        assert all(len(piece.encode()) <= reading.PIECE_BYTES for piece in batch)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == 200_000_000 // 3
     assert repairs["long_line"] == 1
-    assert peak < 14 * lines.PIECE_BYTES
+    assert peak < 14 * reading.PIECE_BYTES
 
 
 def test_pieces_end_at_white_space_or_a_character(tmp_path: Path) -> None:
@@ -360,7 +359,7 @@ def test_long_records_come_in_pieces(tmp_path: Path) -> None:
 
 
 def test_json_line_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocabkit.corpus.records.JSON_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("vocabkit.corpus.reading.JSON_LINE_BYTES", 1 << 20)
     path = write(tmp_path / "a.jsonl", b'{"text": "a"}\n{"text": "' + b"a" * (3 << 20) + b'"}\n')
     with pytest.raises(CorpusError, match=r"a\.jsonl:2: line of more than 1 MiB"):
         read(path)
@@ -410,7 +409,7 @@ def test_urls(tmp_path: Path, name: str) -> None:
     else:
         data = write(tmp_path / name, b'{"text": "hello"}\n').read_bytes()
     fsspec.filesystem("memory").pipe(f"/reading/{name}", data)
-    source = make_source(f"memory://reading/{name}", len(data))
+    source = _make_source(f"memory://reading/{name}", len(data))
     assert source is not None
     batches = list(read_documents(source, "line", "text", Repairs()))
     assert batches == [['{"text": "hello"}' if name == "a.txt" else "hello"]]

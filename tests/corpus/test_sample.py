@@ -10,10 +10,16 @@ import pytest
 
 from vocabkit.core.errors import MissingExtra, OutputError
 from vocabkit.core.languages import load_panel
-from vocabkit.core.scripts import piece_script
+from vocabkit.core.text import piece_script
 from vocabkit.corpus.reading import Repairs, read_documents
-from vocabkit.corpus.sample import SMALL_BYTES, TEXT_BYTES, SampleReport, write_sample
-from vocabkit.corpus.sample_texts import TAGS, clean_line
+from vocabkit.corpus.sample import (
+    SMALL_BYTES,
+    TAGS,
+    TEXT_BYTES,
+    SampleReport,
+    _clean_line,
+    write_sample,
+)
 from vocabkit.corpus.sources import open_corpus
 
 for package in ("babel", "django", "gflanguages"):
@@ -150,4 +156,4 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_clean_lines(text: str, clean: str | None) -> None:
-    assert clean_line(text, "fra_Latn") == clean
+    assert _clean_line(text, "fra_Latn") == clean

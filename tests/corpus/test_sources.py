@@ -8,8 +8,7 @@ import pytest
 
 from vocabkit.core.errors import CorpusError, MissingExtra, VocabkitError
 from vocabkit.core.languages import Language, Panel
-from vocabkit.corpus.files import SUFFIXES, make_source
-from vocabkit.corpus.sources import Corpus, open_corpus
+from vocabkit.corpus.sources import SUFFIXES, Corpus, _make_source, open_corpus
 
 
 def fill(root: Path, *names: str, data: bytes = b"x\n") -> Path:
@@ -54,7 +53,7 @@ def test_folder_of_files_and_subfolders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_kind_and_compression_by_suffix(suffix: str) -> None:
-    source = make_source(f"some.where/yor_Latn{suffix}", 7)
+    source = _make_source(f"some.where/yor_Latn{suffix}", 7)
     assert source is not None
     kind = "parquet" if "parquet" in suffix else "jsonl" if "jsonl" in suffix else "text"
     packed = "gzip" if suffix.endswith("gz") else "zstd" if suffix.endswith("zst") else "none"

@@ -11,27 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import ConfigError, CountsError
-from vocabkit.core.scripts import script_of
+from vocabkit.core.text import script_of
 from vocabkit.corpus.normalization import (
     RULES,
+    _combining_sequences,
     active_characters,
     charsmap_for,
-    combining_sequences,
     compile_charsmap,
     decompile,
     load_normalizer,
 )
-from vocabkit.corpus.span_cache import count_mismatches, derive_spans
-from vocabkit.corpus.spans import build_spans, piece_ends, span_starts
-from vocabkit.corpus.white_space import DELIMITERS
-from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.corpus.spans import (
+    _build_spans,
+    _span_starts,
+    count_mismatches,
+    derive_spans,
+    piece_ends,
+)
+from vocabkit.corpus.word_counts import DELIMITERS, WordCounts
 
 ALPHABET = "abẹo\u0323\u0301\u200c\u200dｶﾞカー用字1२9,.▁ัำก \tﬁКи한ᄒ\u1161\u00a0´"
 
 
 def spans_of(text: str, rule: str = "nmt_nfkc", digits: str = "sentencepiece") -> Counter[str]:
     words = WordCounts.from_texts({"x": [text]}).languages["x"].train
-    table, _ = build_spans(words, load_normalizer(rule), digits)
+    table, _ = _build_spans(words, load_normalizer(rule), digits)
     return Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
 
 
@@ -94,7 +98,7 @@ def test_piece_ends_are_where_a_piece_stops_being_allowed(rows: list[str]) -> No
     text = np.array([ord(c) for c in flat], dtype=np.uint32)
     offsets = np.cumsum([0, *map(len, rows)])
     # piece_ends is for rows that span_starts made: cut them first.
-    starts = [*np.flatnonzero(span_starts(text, offsets, "sentencepiece")).tolist(), len(flat)]
+    starts = [*np.flatnonzero(_span_starts(text, offsets, "sentencepiece")).tolist(), len(flat)]
     ends = piece_ends(text, np.array(starts, dtype=np.int64))
     for row_start, row_end in itertools.pairwise(starts):
         for place in range(row_start, row_end):
@@ -138,7 +142,7 @@ def test_span_tables_are_the_same_for_any_order_of_words() -> None:
     tables = []
     for order in (words, words[::-1]):
         counts = WordCounts.from_texts({"x": [" ".join(order)]})
-        tables.append(build_spans(counts.languages["x"].train, load_normalizer("nfkc"))[0])
+        tables.append(_build_spans(counts.languages["x"].train, load_normalizer("nfkc"))[0])
     for name in ("text", "offsets", "count", "documents", "key"):
         assert np.array_equal(getattr(tables[0], name), getattr(tables[1], name))
     assert tables[0].characters() == Counter("▁用iPhone▁b▁a,b▁kg3▁iPhone用")
@@ -193,7 +197,7 @@ def test_sequences_met_in_the_text_join_the_charsmap() -> None:
         unicodedata2.normalize("NFC", w) for w in words
     ]
     assert set(count_mismatches(spans).values()) <= {0}
-    assert list(combining_sequences("ae\u0301\u0323b")) == ["e\u0301\u0323"]
+    assert list(_combining_sequences("ae\u0301\u0323b")) == ["e\u0301\u0323"]
     same, left = charsmap_for(load_normalizer("nfc"), [])
     assert (same, left) == (load_normalizer("nfc"), 0)
 

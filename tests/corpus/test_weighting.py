@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import ConfigError
-from vocabkit.corpus.weighting import (
-    Mass,
-    clip_shares,
-    measure_masses,
-    weigh_languages,
-)
+from vocabkit.corpus.weighting import Mass, _clip_shares, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 
 MASSES = {"eng_Latn": 900.0, "yor_Latn": 90.0, "lao_Laoo": 10.0}
@@ -80,7 +75,7 @@ def test_clipping_by_hand() -> None:
 def test_clipping_one_language_can_push_another_over_the_limit() -> None:
     target = {"a": 0.5, "b": 0.35, "c": 0.15}
     natural = {"a": 0.05, "b": 0.2, "c": 0.75}
-    shares, clipped = clip_shares(target, natural, 2.0)
+    shares, clipped = _clip_shares(target, natural, 2.0)
     # After a is clipped at 0.1, b would get 0.9 · 0.35 ÷ 0.5 = 0.63 > 0.4, though it asked for 1.75× only.
     assert clipped == {"a", "b"}
     assert shares == pytest.approx({"a": 0.1, "b": 0.4, "c": 0.5})

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CountsError
-from vocabkit.corpus.merging import merge_counts
-from vocabkit.corpus.tally import Tally
-from vocabkit.corpus.word_counts import RUN_LIMIT, WordCounts
+from vocabkit.corpus.counting import merge_counts
+from vocabkit.corpus.word_counts import RUN_LIMIT, Tally, WordCounts
 
 TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
 DOCUMENTS = st.lists(TEXT, max_size=8)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.extension.tiny_models import LETTERS, snapshot, write_tokenizer
-from vocabkit.extension.checkpoint import open_checkpoint
+from vocabkit.checkpoints.checkpoint import open_checkpoint
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.plan import Options
 from vocabkit.extension.undo import undo_extension

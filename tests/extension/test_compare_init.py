@@ -17,11 +17,13 @@ from vocabkit.core.errors import ConfigError, CorpusError
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from vocabkit.extension.compare_init import compare_initializers  # noqa: E402
-from vocabkit.extension.comparison_text import split_lines  # noqa: E402
-from vocabkit.extension.language_model import load_model  # noqa: E402
-from vocabkit.extension.line_scores import choose_spans  # noqa: E402
-from vocabkit.extension.scored_lines import cut_text  # noqa: E402
+from vocabkit.extension.compare_init import (  # noqa: E402
+    _choose_spans,
+    _cut_text,
+    compare_initializers,
+    split_lines,
+)
+from vocabkit.extension.distill import load_model  # noqa: E402
 from vocabkit.vocabulary.tokenizers import open_tokenizer  # noqa: E402
 
 SCORED = ("the cat and the dog sat in the garden", "der Hund sitzt auf der Matte", "die Stadt")
@@ -228,22 +230,22 @@ def test_spans_meet_in_both_and_begin_at_spaces() -> None:
     second = np.array([3, 7, 11, 14, 18, 22])
     seen = set()
     for seed in range(200):
-        spans = choose_spans(text, first, second, np.random.default_rng(seed))
+        spans = _choose_spans(text, first, second, np.random.default_rng(seed))
         assert spans
         seen |= set(spans)
     assert seen == {(0, 3), (3, 7), (7, 11), (11, 14), (14, 18), (18, 22)}
     unspaced = "ภาษาไทยไม่มีช่องว่าง".encode()
     ends = np.arange(3, len(unspaced) + 1, 3)
-    widths = {b - a for a, b in choose_spans(unspaced, ends, ends, np.random.default_rng(0))}
+    widths = {b - a for a, b in _choose_spans(unspaced, ends, ends, np.random.default_rng(0))}
     assert max(widths) <= 24
 
 
 def test_long_lines_are_cut_at_spaces() -> None:
     words = " ".join(f"word{i}" for i in range(300))
-    parts = cut_text(words, 100)
+    parts = _cut_text(words, 100)
     assert " ".join(parts) == words
     assert max(len(part) for part in parts) <= 100
-    assert "".join(cut_text("日" * 100, 50)) == "日" * 100
+    assert "".join(_cut_text("日" * 100, 50)) == "日" * 100
 
 
 def test_lines_to_learn_from_are_apart(tmp_path: Path) -> None:

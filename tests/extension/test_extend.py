@@ -21,13 +21,12 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.core.errors import OutputError, VocabkitError
+from vocabkit.checkpoints.receipt import write_arrays
+from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
+from vocabkit.core.folders import check_space
 from vocabkit.core.progress import Silent
-from vocabkit.extension.errors import CheckpointError
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.plan import Options, plan_extension
-from vocabkit.extension.receipt import write_arrays
-from vocabkit.extension.staging import check_space
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 

@@ -10,11 +10,10 @@ import pytest
 
 from tests.extension.tiny_models import ADDED, OLD, write_model, write_tokenizer
 from vocabkit.core.errors import TokenizerError
-from vocabkit.extension.id_files import make_tokenizer_files
-from vocabkit.extension.id_moves import IdMap, change_configuration
+from vocabkit.extension.files import IdMap, _change_configuration, make_tokenizer_files
 from vocabkit.extension.plan import plan_extension
-from vocabkit.extension.tokenizer_source import open_source
-from vocabkit.vocabulary.byte_alphabet import BYTE_LETTERS
+from vocabkit.vocabulary.adapters import BYTE_LETTERS
+from vocabkit.vocabulary.roles import open_source
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 
 
@@ -42,7 +41,7 @@ def test_every_kind_of_id_is_moved() -> None:
         "num_labels": 3,
     }
     found = moves()
-    new = change_configuration(old, found, "config.json")
+    new = _change_configuration(old, found, "config.json")
     assert list(new) == list(old)
     assert new == {
         "vocab_size": 15,
@@ -69,7 +68,7 @@ def test_every_kind_of_id_is_moved() -> None:
 
 def test_untying_is_said_where_it_is_read() -> None:
     old = {"text_config": {"tie_word_embeddings": True}}
-    new = change_configuration(old, moves(), "config.json", untie=True)
+    new = _change_configuration(old, moves(), "config.json", untie=True)
     assert new["tie_word_embeddings"] is False
     assert new["text_config"]["tie_word_embeddings"] is False
 

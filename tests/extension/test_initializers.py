@@ -10,16 +10,17 @@ import pytest
 
 from tests.extension.vocabularies import draw_rows, plan_byte_level
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.context import Context, Donor, list_new, parse_method
-from vocabkit.extension.initializers import (
-    METHODS,
-    choose_methods,
-    explain_missing,
-    initialize,
+from vocabkit.extension.initializers import METHODS, choose_methods, explain_missing, initialize
+from vocabkit.extension.rows import (
+    Context,
+    Donor,
+    RowPlan,
+    add_up,
+    list_new,
+    list_used,
+    make_mixture,
+    parse_method,
 )
-from vocabkit.extension.mixtures import add_up, make_mixture
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.statistics import list_used
 
 PLAIN = [name for name in METHODS if name != "distill"]
 

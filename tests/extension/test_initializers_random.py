@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from tests.extension.vocabularies import draw_rows, plan_byte_level
-from vocabkit.extension.context import Context
 from vocabkit.extension.initializers import initialize
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.statistics import find_root
+from vocabkit.extension.rows import Context, RowPlan, find_root
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 
 from tests.extension.vocabularies import draw_rows, plan_byte_level
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.auxiliary_space import open_space
-from vocabkit.extension.context import Context, Donor, list_new
-from vocabkit.extension.cooccurrence import learn_vectors
 from vocabkit.extension.initializers import initialize
-from vocabkit.extension.linear_maps import fit_least_squares, fit_rotation
-from vocabkit.extension.matching_pursuit import pursue
-from vocabkit.extension.neighbours import find_largest, project_simplex
-from vocabkit.extension.plan_types import RowPlan
+from vocabkit.extension.rows import Context, Donor, RowPlan, list_new
+from vocabkit.extension.space_rows import (
+    _find_largest,
+    _fit_least_squares,
+    _fit_rotation,
+    _learn_vectors,
+    _open_space,
+    _project_simplex,
+    pursue,
+)
 
 Case = tuple[RowPlan, Context]
 
@@ -39,14 +42,14 @@ def same_space(case: Case) -> tuple[RowPlan, Context, npt.NDArray[np.float32]]:
     assert context.donor is not None
     # The new tokenizer was trained anew; the donor's ids are its own.
     rows = context.donor.rows[: plan.old_size]
-    space = open_space(plan, context)
+    space = _open_space(plan, context)
     np.testing.assert_array_equal(space.anchors, rows[space.anchor_ids])
     assert len(space.places) == len(list_new(plan))
     return plan, context, space.targets
 
 
 def cosines(case: Case) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    space = open_space(*case)
+    space = _open_space(*case)
     sides = [x.astype(np.float64) for x in (space.targets, space.anchors)]
     units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in sides]
     return space.anchor_ids, units[0] @ units[1].T
@@ -93,7 +96,7 @@ def slow_sparsemax(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 @given(st.integers(1, 400), st.integers(0, 10_000), st.sampled_from([0.01, 0.3, 5.0]))
 def test_sparsemax(width: int, seed: int, spread: float) -> None:
     values = np.random.default_rng(seed).standard_normal((3, width)).astype(np.float32) * spread
-    weights, columns = project_simplex(values)
+    weights, columns = _project_simplex(values)
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     for line, weight, column in zip(values, weights, columns, strict=True):
@@ -119,7 +122,7 @@ def test_focus_stays_in_the_hull(case: Case) -> None:
 def test_largest_columns(width: int, k: int, seed: int) -> None:
     k = min(k, width)
     values = np.random.default_rng(seed).integers(0, 50, (4, width)).astype(np.float32)
-    found = np.take_along_axis(values, find_largest(values, k), axis=1)
+    found = np.take_along_axis(values, _find_largest(values, k), axis=1)
     np.testing.assert_array_equal(found, -np.sort(-values, axis=1)[:, :k])
 
 
@@ -220,18 +223,18 @@ def test_planted_rotation_and_map_are_recovered() -> None:
     source = draw_rows(400, 12, seed=1) + 2
     turn = np.linalg.qr(np.random.default_rng(2).standard_normal((12, 12)))[0]
     target = 3 * source @ turn - 1
-    for found in (fit_rotation(source, target), fit_least_squares(source, target, 0)):
+    for found in (_fit_rotation(source, target), _fit_least_squares(source, target, 0)):
         np.testing.assert_allclose(found.matrix, 3 * turn, atol=1e-4)
         np.testing.assert_allclose(found.apply(source), target, atol=1e-3)
-    ridge = fit_least_squares(source, target, 1e-3)
+    ridge = _fit_least_squares(source, target, 1e-3)
     np.testing.assert_allclose(ridge.matrix, 3 * turn, atol=0.01)
-    assert np.linalg.norm(fit_least_squares(source, target, 10.0).matrix) < 2
+    assert np.linalg.norm(_fit_least_squares(source, target, 10.0).matrix) < 2
 
 
 @pytest.mark.parametrize("width", [5, 20])
 def test_rotation_between_spaces_of_different_width(width: int) -> None:
     source, target = draw_rows(300, 10, seed=1), draw_rows(300, width, seed=2)
-    found = fit_rotation(source, target).matrix
+    found = _fit_rotation(source, target).matrix
     gram = found @ found.T if width > 10 else found.T @ found
     np.testing.assert_allclose(gram / gram[0, 0], np.eye(len(gram)), atol=1e-6)
 
@@ -241,7 +244,9 @@ def test_words_of_like_company_have_like_vectors(case: Case) -> None:
     tokenizer = context.new_tokenizer
     assert tokenizer is not None
     lines = [f"the {a} sat" for a in ("cat", "dog")] * 30 + ["und der Hund im Garten"] * 30
-    vectors, known = learn_vectors(lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5)
+    vectors, known = _learn_vectors(
+        lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5
+    )
     ids = {
         word: tokenizer.encode_batch([f" {word}"])[0] for word in ("cat", "dog", "und", "Garten")
     }
@@ -252,7 +257,7 @@ def test_words_of_like_company_have_like_vectors(case: Case) -> None:
     counts = np.bincount(tokenizer.encode_flat(lines)[0], minlength=tokenizer.size)
     assert known.sum() == (counts >= 5).sum()
     assert not vectors[~known].any()
-    again, _ = learn_vectors(lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5)
+    again, _ = _learn_vectors(lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5)
     np.testing.assert_array_equal(vectors, again)
 
 
@@ -262,7 +267,7 @@ def test_text_stands_in_for_a_donor(case: Case) -> None:
     made = initialize("knn:width=8", plan, rows, replace(context, donor=None))
     assert made.seed == 0
     assert made.sources is not None
-    space = open_space(plan, replace(context, donor=None))
+    space = _open_space(plan, replace(context, donor=None))
     assert len(space.places) > len(list_new(plan)) / 2
 
 

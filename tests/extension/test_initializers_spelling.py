@@ -16,11 +16,11 @@ from tests.extension.vocabularies import (
     plan_byte_level,
     save,
 )
-from vocabkit.extension.context import Context, list_new
 from vocabkit.extension.initializers import initialize
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.subword_sources import spell_new, spell_tokens
-from vocabkit.vocabulary.tokenizers import Tokenizer, open_tokenizer
+from vocabkit.extension.rows import Context, RowPlan, list_new
+from vocabkit.extension.simple_rows import _spell_new, _spell_tokens
+from vocabkit.vocabulary.adapters import Tokenizer
+from vocabkit.vocabulary.tokenizers import open_tokenizer
 
 SPACE = "\u2581"
 
@@ -31,13 +31,13 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[RowPlan, Context]:
 
 
 def spell(tokenizer: Tokenizer, token: bytes) -> list[bytes | None]:
-    return [tokenizer.token_bytes(index) for index in spell_tokens([token], tokenizer)[0]]
+    return [tokenizer.token_bytes(index) for index in _spell_tokens([token], tokenizer)[0]]
 
 
 def test_byte_level_spells_every_token(case: tuple[RowPlan, Context]) -> None:
     plan, context = case
     old = context.old_tokenizer
-    for place, ids in zip(list_new(plan), spell_new(plan, context), strict=True):
+    for place, ids in zip(list_new(plan), _spell_new(plan, context), strict=True):
         assert len(ids) >= 2  # otherwise it would be an old token
         assert b"".join(old.token_bytes(index) or b"" for index in ids) == plan.tokens[place]
 
@@ -79,7 +79,7 @@ def test_word_piece_start_and_middle_of_a_word(tmp_path: Path) -> None:
 def test_rules_by_hand(case: tuple[RowPlan, Context]) -> None:
     plan, context = case
     rows = draw_rows(plan.old_size)
-    spelled = spell_new(plan, context)
+    spelled = _spell_new(plan, context)
     place = max(range(len(spelled)), key=lambda i: len(spelled[i]))
     ids = list(spelled[place])
     made = {

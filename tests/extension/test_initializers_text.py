@@ -18,11 +18,10 @@ from tests.extension.vocabularies import (
     train_byte_level,
 )
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.context import Context, list_new
-from vocabkit.extension.initializers import BIAS_METHODS, initialize, initialize_bias
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.segmentation_overlap import cut_lines
-from vocabkit.extension.subword_sources import spell_new
+from vocabkit.extension.initializers import initialize
+from vocabkit.extension.rows import Context, RowPlan, list_new
+from vocabkit.extension.simple_rows import BIAS_METHODS, _spell_new, initialize_bias
+from vocabkit.extension.space_rows import cut_lines
 
 Case = tuple[RowPlan, Context]
 SPACE = "\u2581"
@@ -101,9 +100,9 @@ def test_bias_rules(case: Case) -> None:
     np.testing.assert_allclose(made["minimum"], used.min(), rtol=1e-5)
     np.testing.assert_allclose(made["quantile"], np.quantile(used, 0.05), rtol=1e-5)
     assert not made["zero"].any()
-    first = [bias[ids[0]] for ids in spell_new(plan, context)]
+    first = [bias[ids[0]] for ids in _spell_new(plan, context)]
     np.testing.assert_allclose(made["first"], first, rtol=1e-5)
-    heads = np.array([ids[0] for ids in spell_new(plan, context)])
+    heads = np.array([ids[0] for ids in _spell_new(plan, context)])
     assert len(set(heads.tolist())) < len(heads)
     for head in set(heads.tolist()):
         # Copies of one row with these biases have m / (m + 1) of its probability together.

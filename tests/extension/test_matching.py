@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tests.extension.tiny_models import OLD, write_tokenizer
 from vocabkit.core.errors import TokenizerError
-from vocabkit.extension.matching import match_tokenizers, new_ids
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.tokenizer_source import TokenizerSource, open_source
-from vocabkit.vocabulary.byte_alphabet import BYTE_LETTERS
+from vocabkit.extension.plan import match_tokenizers, new_ids
+from vocabkit.extension.rows import RowPlan
+from vocabkit.vocabulary.adapters import BYTE_LETTERS
+from vocabkit.vocabulary.roles import TokenizerSource, open_source
 
 
 def write_byte_level(folder: Path, words: list[str]) -> TokenizerSource:

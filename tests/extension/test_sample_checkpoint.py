@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.extension.tiny_models import ADDED, OLD, write_tokenizer
-from vocabkit.extension.errors import CheckpointError
+from vocabkit.core.errors import CheckpointError
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.extension.verify import verify_extension

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vocabkit.core.errors import OutputError
-from vocabkit.extension.row_checks import measure_rows
-from vocabkit.extension.staging import duplicate_file, finished_file, open_staging
+from vocabkit.core.folders import duplicate_file, finished_file, open_staging
+from vocabkit.extension.verify import _measure_rows
 
 
 def fail_in_a_folder(target: Path) -> None:
@@ -73,9 +73,9 @@ def test_odd_rows_are_counted() -> None:
     rows[3] = 0
     rows[4] = rows[5] = rows[6]
     rows[7, 2] = np.nan
-    found = measure_rows(rows, np.arange(40))
+    found = _measure_rows(rows, np.arange(40))
     assert (found.rows, found.not_finite, found.zero, found.repeated) == (40, 1, 1, 3)
     norms = np.linalg.norm(rows[:40][np.isfinite(rows[:40]).all(1)].astype(np.float64), axis=1)
     assert found.norms is not None
     np.testing.assert_allclose(found.norms, np.quantile(norms, (0.05, 0.5, 0.95)))
-    assert measure_rows(rows, np.zeros(0, np.int64)).norms is None
+    assert _measure_rows(rows, np.zeros(0, np.int64)).norms is None

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from cli import app
 from tests.extension.tiny_models import ADDED, OLD, snapshot, write_model, write_tokenizer
 from vocabkit.core.errors import OutputError, VocabkitError
+from vocabkit.core.folders import check_space
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.id_moves import IdMap, change_configuration
+from vocabkit.extension.files import IdMap, _change_configuration
 from vocabkit.extension.plan import Options, plan_extension
-from vocabkit.extension.staging import check_space
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 
@@ -199,7 +199,7 @@ def test_positions_counted_from_padding_are_not_shifted(tmp_path: Path, kind: st
 
 def test_a_role_whose_token_is_gone_gets_the_new_tokenizers() -> None:
     moves = IdMap({0: 0, 1: None, 2: None}, 3, 9, {"eos": 7})
-    made = change_configuration(
+    made = _change_configuration(
         {"eos_token_id": [1, 2], "pad_token_id": 1, "bos_token_id": 0}, moves, "config.json"
     )
     assert made == {"eos_token_id": [7], "pad_token_id": None, "bos_token_id": 0}
@@ -208,7 +208,7 @@ def test_a_role_whose_token_is_gone_gets_the_new_tokenizers() -> None:
 
 def test_settings_of_an_odd_form_stay_as_they_are() -> None:
     odd = {"bad_words_ids": [5], "forced_decoder_ids": [[1]], "eos_token_id": "2"}
-    assert change_configuration(odd, IdMap({}, 9, 9), "config.json") == odd
+    assert _change_configuration(odd, IdMap({}, 9, 9), "config.json") == odd
 
 
 def test_the_plan_says_how_much_disk_the_output_takes(folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from vocabkit.extension.receipt import write_arrays
+from vocabkit.checkpoints.receipt import write_arrays
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")

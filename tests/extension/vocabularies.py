@@ -9,10 +9,9 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from vocabkit.extension.context import Context
-from vocabkit.extension.matching import match_tokenizers
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.tokenizer_source import open_source
+from vocabkit.extension.plan import match_tokenizers
+from vocabkit.extension.rows import Context, RowPlan
+from vocabkit.vocabulary.roles import open_source
 
 LINES = (
     "the cat sat on the mat and the dog sat on the log",

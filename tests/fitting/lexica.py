@@ -12,9 +12,8 @@ import numpy as np
 
 from vocabkit.corpus.spans import SpanTable, hash_spans
 from vocabkit.fitting.compilation import Workers, open_workers
-from vocabkit.fitting.lattice import Lattice
+from vocabkit.fitting.lattice import Lattice, Trie, build_trie
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon
-from vocabkit.fitting.trie import Trie, build_trie
 
 COVERED = np.ones(0x110000, np.bool_)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from vocabkit.fitting.byte_rows import BYTE_ORDER
-from vocabkit.fitting.merging import SymbolRows
+from vocabkit.fitting.bpe import SymbolRows
+from vocabkit.fitting.pre_tokens import BYTE_ORDER
 
 Pair = tuple[int, int]
 BYTE_IDS = {byte[0]: place for place, byte in enumerate(BYTE_ORDER)}

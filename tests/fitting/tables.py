@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from vocabkit.corpus.spans import SpanTable, hash_spans
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.rows import Rows, pool_rows
-from vocabkit.fitting.seeds import Seeds, find_seeds
+from vocabkit.fitting.sentencepiece_engine import Rows, Seeds, find_seeds, pool_rows
 
 EVERYTHING = np.ones(0x110000, np.bool_)
 

@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from tests.fitting.tables import span_table
 from vocabkit.core.errors import ConfigError
-from vocabkit.fitting.coverage import count_characters, cover_characters, select_characters
+from vocabkit.fitting.lexicon import count_characters, cover_characters, select_characters
 
 
 def sentencepiece_alphabet(counts: Mapping[str, int], coverage: float) -> set[str]:

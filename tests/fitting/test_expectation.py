@@ -18,13 +18,14 @@ from tests.fitting.lexica import (
     make_lexicon,
     segmentations,
 )
+from vocabkit.core.arrays import Float64Array
 from vocabkit.fitting import reference
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.expectation import count_best, expect_counts, sum_partitions
-from vocabkit.fitting.lexicon import FloatArray, Lexicon
+from vocabkit.fitting.lattice import _sum_partitions, count_best, expect_counts
+from vocabkit.fitting.lexicon import Lexicon
 
 
-def draw_scores(lexicon: Lexicon, pieces: list[str], seed: int, low: float = -12.0) -> FloatArray:
+def draw_scores(lexicon: Lexicon, pieces: list[str], seed: int, low: float = -12.0) -> Float64Array:
     draw = np.random.default_rng(seed)
     scores = draw.uniform(low, -1.0, 1 + len(lexicon.alphabet) + len(pieces))
     scores[0] = -np.inf
@@ -42,10 +43,10 @@ def names(lexicon: Lexicon, pieces: list[str]) -> list[str]:
 def run(
     rows: dict[str, int],
     pieces: list[str],
-    scores: FloatArray,
+    scores: Float64Array,
     threads: int = 2,
     memory: int | None = None,
-) -> tuple[dict[str, float], float, FloatArray]:
+) -> tuple[dict[str, float], float, Float64Array]:
     lexicon = make_lexicon(rows)
     with open_workers(threads) as workers:
         lattice = make_lattice(lexicon, pieces, workers, memory)
@@ -80,7 +81,7 @@ def test_equals_the_reference_on_short_and_long_rows() -> None:
     scores = draw_scores(lexicon, pieces, 1)
     counts, likelihood, _ = run(rows, pieces, scores)
     named = dict(zip(names(lexicon, pieces), scores[1:].tolist(), strict=True))
-    expected, whole = reference.expect_counts({r: float(c) for r, c in rows.items()}, named)
+    expected, whole = reference._expect_counts({r: float(c) for r, c in rows.items()}, named)
     assert likelihood == pytest.approx(whole, rel=1e-11)
     for piece, value in expected.items():
         assert counts[piece] == pytest.approx(value, rel=1e-9, abs=1e-12)
@@ -97,7 +98,7 @@ def test_long_rows_and_rarest_characters_do_not_underflow(score: float) -> None:
     scores[-3] = -0.5
     counts, likelihood, _ = run(rows, pieces, scores)
     named = dict(zip(names(lexicon, pieces), scores[1:].tolist(), strict=True))
-    expected, whole = reference.expect_counts({r: float(c) for r, c in rows.items()}, named)
+    expected, whole = reference._expect_counts({r: float(c) for r, c in rows.items()}, named)
     assert likelihood == pytest.approx(whole, rel=1e-11)
     characters = sum(counts[p] * len(p) for p in counts)
     assert characters == pytest.approx(sum(len(r) * c for r, c in rows.items()), rel=1e-12)
@@ -149,14 +150,14 @@ def test_best_segmentation_equals_enumeration() -> None:
 
 @pytest.mark.parametrize("size", [3, 400_000, 1_100_000])
 def test_partitions_are_added_in_order(size: int) -> None:
-    def work(partition: int, out: FloatArray) -> tuple[float, float]:
+    def work(partition: int, out: Float64Array) -> tuple[float, float]:
         out[partition % 3] += 0.1 * partition
         return 1e16 if partition == 0 else 1.0, 0.0
 
     results = []
     for threads in (1, 4):
         with open_workers(threads) as workers:
-            results.append(sum_partitions(work, 10, size, workers))
+            results.append(_sum_partitions(work, 10, size, workers))
     assert results[0][0].tobytes() == results[1][0].tobytes()
     assert results[0][1:] == results[1][1:]
     assert results[0][0][1] == pytest.approx(0.1 * (1 + 4 + 7))

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie
-from vocabkit.fitting.candidates import copy_strings
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.lattice import Lattice
+from vocabkit.fitting.lattice import Lattice, build_runs, build_trie, find_child
 from vocabkit.fitting.lexicon import Lexicon
-from vocabkit.fitting.runs import build_runs
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.trie import build_trie, find_child
+from vocabkit.fitting.unigram import copy_strings
 
 Arc = tuple[int, int, int]
 

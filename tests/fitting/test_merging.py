@@ -17,8 +17,8 @@ from tests.fitting.merges import (
     merge_slowly,
     train_peer,
 )
-from vocabkit.fitting.byte_rows import BYTE_ORDER
-from vocabkit.fitting.merging import Merge, Merger
+from vocabkit.fitting.bpe import Merge, Merger
+from vocabkit.fitting.pre_tokens import BYTE_ORDER
 
 # Few letters make runs and equal counts, where order and overlap matter.
 WORDS = st.dictionaries(
@@ -146,7 +146,7 @@ def test_merges_are_those_of_tokenizers_trainer(floor: int, special: tuple[str, 
     import regex
 
     from vocabkit.fitting.pre_tokens import find_patterns
-    from vocabkit.vocabulary.byte_level_folder import spell_bytes
+    from vocabkit.vocabulary.byte_level import _spell_bytes
 
     for name in ("gpt2", "cl100k", "o200k", "whitespace"):
         patterns = find_patterns(name)
@@ -161,8 +161,8 @@ def test_merges_are_those_of_tokenizers_trainer(floor: int, special: tuple[str, 
             if merge is None:
                 break
             merges.append(merge)
-        letters = {place: spell_bytes(byte) for place, byte in enumerate(BYTE_ORDER)}
-        letters.update({merge.token: spell_bytes(merge.text) for merge in merges})
+        letters = {place: _spell_bytes(byte) for place, byte in enumerate(BYTE_ORDER)}
+        letters.update({merge.token: _spell_bytes(merge.text) for merge in merges})
         assert [(letters[m.left], letters[m.right]) for m in merges] == wanted
         ids = [*special, *letters.values()]
         assert {token: place for place, token in enumerate(ids)} == vocabulary

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fitting.merges import BYTE_IDS, byte_rows, count_adjacent, join
-from vocabkit.fitting.byte_rows import BYTE_ORDER
-from vocabkit.fitting.merging import Merger
-from vocabkit.fitting.parity_merging import ParityMerger
+from vocabkit.fitting.bpe import Merger, ParityMerger
+from vocabkit.fitting.pre_tokens import BYTE_ORDER
 
 WORDS = st.dictionaries(
     st.text("abc", min_size=1, max_size=7).map(str.encode),

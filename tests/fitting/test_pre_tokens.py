@@ -14,7 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 from vocabkit.core.errors import ConfigError
 from vocabkit.corpus.word_counts import LanguageCounts, Totals, WordCounts, WordTable
 from vocabkit.fitting.pre_tokens import PreTokens, count_pre_tokens, find_patterns
-from vocabkit.vocabulary.split_patterns import PATTERNS
+from vocabkit.vocabulary.tokenizers import PATTERNS
 
 TEXTS = {
     "eng_Latn": ["The fox's 12345 tails, don't! x=1;", "I'LL say: Über-naïve HELLOworld 3.14"],

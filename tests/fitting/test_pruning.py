@@ -9,7 +9,7 @@ import pytest
 
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie, segmentations
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.pruning import build_pieces, split_pieces
+from vocabkit.fitting.lattice import build_pieces, split_pieces
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -16,9 +16,9 @@ from tests.fitting.lexica import (
     make_table,
 )
 from vocabkit.core.errors import FitError
+from vocabkit.fitting.blocks import estimate_scores
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon
-from vocabkit.fitting.rescoring import estimate_scores
 
 ROWS = {row: count for row, count in draw_rows(2, 40).items() if len(row) < 10}
 

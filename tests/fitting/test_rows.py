@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fitting.tables import EVERYTHING, pool, span_table
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.rows import Rows, scale_counts
+from vocabkit.fitting.sentencepiece_engine import Rows, _scale_counts
 
 spans = st.dictionaries(
     st.builds(
@@ -83,18 +83,18 @@ def test_weights_by_hand() -> None:
 
 def test_largest_remainder_and_the_floor_of_one() -> None:
     # 7 · (0.5, 0.3, 0.2) = 3.5, 2.1, 1.4: the last unit goes to the largest remainder.
-    assert scale_counts(np.array([5.0, 3.0, 2.0]), 7)[0].tolist() == [4, 2, 1]
-    integers, error = scale_counts(np.array([1e9, 1.0, 1.0]), 100)
+    assert _scale_counts(np.array([5.0, 3.0, 2.0]), 7)[0].tolist() == [4, 2, 1]
+    integers, error = _scale_counts(np.array([1e9, 1.0, 1.0]), 100)
     assert integers.tolist() == [98, 1, 1]
     assert error == pytest.approx(0.04, rel=1e-3)
-    assert scale_counts(np.array([1.0, 1.0]), 2)[0].tolist() == [1, 1]
+    assert _scale_counts(np.array([1.0, 1.0]), 2)[0].tolist() == [1, 1]
     with pytest.raises(FitError, match="distinct spans"):
-        scale_counts(np.ones(5), 4)
+        _scale_counts(np.ones(5), 4)
 
 
 @given(st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=40), st.integers(40, 10**9))
 def test_scaled_counts_keep_the_total_and_the_order(weight: list[float], total: int) -> None:
-    integers, error = scale_counts(np.array(weight), total)
+    integers, error = _scale_counts(np.array(weight), total)
     assert integers.sum() == total
     assert integers.min() >= 1
     order = np.argsort(weight, kind="stable")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fitting.tables import make_rows, pool, seed, span_table
-from vocabkit.fitting.reference import find_closed
-from vocabkit.fitting.rows import Rows
+from vocabkit.fitting.reference import _find_closed
+from vocabkit.fitting.sentencepiece_engine import Rows
 
 WORDS = {"▁abab": 3, "▁ab": 2, "bab": 1, "▁cabab": 1, "▁": 4}
 
@@ -91,7 +91,7 @@ spans = st.dictionaries(
 
 @given(spans, st.integers(1, 4), st.integers(2, 6))
 def test_equals_brute_force(spans: Mapping[str, int], min_count: int, longest: int) -> None:
-    closed = find_closed(spans, longest, min_count)
+    closed = _find_closed(spans, longest, min_count)
     expected = [(piece, count, count) for piece, count in closed.items()]
     expected.sort(key=lambda p: (-p[1] * len(p[0]), len(p[0]), p[0]))
     assert found(make_rows(spans), min_count, max_length=longest) == expected

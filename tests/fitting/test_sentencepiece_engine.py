@@ -15,11 +15,10 @@ from sentencepiece import sentencepiece_model_pb2
 
 from tests.fitting.tables import make_rows, pool, seed
 from vocabkit.core.errors import FitError
-from vocabkit.corpus.span_cache import derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.coverage import cover_characters
-from vocabkit.fitting.rows import Rows
-from vocabkit.fitting.sentencepiece_engine import Pieces, fit_bpe, fit_unigram
+from vocabkit.fitting.lexicon import cover_characters
+from vocabkit.fitting.sentencepiece_engine import Pieces, Rows, fit_bpe, fit_by_sentencepiece
 
 # Real sentences in several scripts and everything that has broken a conversion before: script changes
 # inside a word, digits of three scripts, tabs, a word mark in the text, marks, ZWNJ, repeated spaces.
@@ -90,7 +89,7 @@ def test_bpe_does_not_depend_on_how_often_the_text_is_repeated_or_split_into_lan
 
 def unigram(lines: Sequence[str], size: int, threads: int = 2) -> Pieces:
     rows = count_rows(lines, 0.9995)
-    return fit_unigram(rows, seed(rows, 100_000), size, threads=threads)
+    return fit_by_sentencepiece(rows, seed(rows, 100_000), size, threads=threads)
 
 
 def test_unigram_is_reproducible() -> None:
@@ -136,7 +135,7 @@ def test_unigram_is_no_worse_than_from_text() -> None:
 def test_rare_characters_survive_beside_a_huge_count() -> None:
     # SentencePiece alone drops these: their share of 10⁹ rounds to nothing in 32 bits.
     rows = make_rows({"▁hello": 10**9, "▁quiz": 1, "用": 1, 'a,"b\\=': 1})
-    for fitted in (fit_bpe(rows, 30), fit_unigram(rows, seed(rows, 100, min_count=1), 17)):
+    for fitted in (fit_bpe(rows, 30), fit_by_sentencepiece(rows, seed(rows, 100, min_count=1), 17)):
         assert set('quiz用,"\\=') <= set(fitted.pieces)
 
 
@@ -161,7 +160,7 @@ def test_too_large_says_how_large_it_can_be(model: str) -> None:
     def fit(size: int) -> Pieces:
         if model == "bpe":
             return fit_bpe(rows, size, other_ids=7)
-        return fit_unigram(rows, seed(rows, 100_000), size, other_ids=7)
+        return fit_by_sentencepiece(rows, seed(rows, 100_000), size, other_ids=7)
 
     with pytest.raises(FitError, match="more than this text supports") as caught:
         fit(50_000)

@@ -14,7 +14,7 @@ from tests.fitting.lexica import COVERED, draw_rows, make_lexicon, make_table
 from vocabkit.core.errors import FitError
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import CHUNK, PARTITIONS, SHORT, Lexicon, build_lexicon
-from vocabkit.fitting.reference import find_closed
+from vocabkit.fitting.reference import _find_closed
 from vocabkit.fitting.substrings import Substrings, find_substrings, weigh_substrings
 
 ROWS = st.dictionaries(
@@ -40,7 +40,7 @@ def test_equals_counting_every_substring(rows: dict[str, int], longest: int, flo
     lexicon = make_lexicon(rows)
     with open_workers(2) as workers:
         found = find_substrings(lexicon, workers, longest=longest, floor=floor)
-    assert listed(lexicon, found) == list(find_closed(rows, longest, floor).items())
+    assert listed(lexicon, found) == list(_find_closed(rows, longest, floor).items())
 
 
 def test_the_last_length_is_closed_too() -> None:
@@ -157,7 +157,7 @@ def test_a_mark_between_two_scripts_ends_the_pieces_that_begin_before_it() -> No
     lexicon = make_lexicon(rows)
     with open_workers(1) as workers:
         found = listed(lexicon, find_substrings(lexicon, workers))
-    assert found == list(find_closed(rows).items())
+    assert found == list(_find_closed(rows).items())
     assert ("▁aً", 10) in found
     assert ("ً.", 13) in found
     assert not any("aً." in piece for piece, _ in found)

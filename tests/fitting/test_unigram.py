@@ -12,15 +12,20 @@ import pytest
 from tests.fitting.lexica import COVERED, draw_rows, make_lexicon, make_table
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Silent
-from vocabkit.corpus.span_cache import derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting import reference
-from vocabkit.fitting.compilation import cache_folder, open_workers
+from vocabkit.fitting.compilation import _cache_folder, open_workers
 from vocabkit.fitting.lexicon import build_lexicon
-from vocabkit.fitting.scores import digamma
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.unigram import Frozen, UnigramFit, UnigramOptions, fit_unigram
-from vocabkit.fitting.warming import warm_kernels
+from vocabkit.fitting.unigram import (
+    Frozen,
+    UnigramFit,
+    UnigramOptions,
+    _digamma,
+    fit_unigram,
+    warm_kernels,
+)
 
 ONE_FLOOR = UnigramOptions(floors=(2,))
 
@@ -45,7 +50,7 @@ def fit(
 def test_equals_the_reference(seed: int, size: int, sparse: bool) -> None:
     rows = draw_rows(seed, 150)
     fitted = fit(rows, size, options=UnigramOptions(floors=(2,), sparse=sparse))
-    expected = reference.fit_unigram(rows, size, sparse=sparse)
+    expected = reference._fit_unigram(rows, size, sparse=sparse)
     assert fitted.pieces == expected.pieces
     assert fitted.scores == pytest.approx(expected.scores, rel=0, abs=1e-6)
     assert len(fitted.path) == len(expected.path)
@@ -84,7 +89,7 @@ def test_result_is_exact_distinct_and_holds_every_character() -> None:
 def test_every_piece_beats_its_own_splits(seed: int) -> None:
     fitted = fit(draw_rows(seed, 400, letters="ab"), 60 + 20 * seed)
     scores = dict(zip(fitted.pieces, map(float, fitted.scores), strict=True))
-    beaten = [p for p in scores if len(p) > 1 and reference.split_best(p, scores) >= scores[p]]
+    beaten = [p for p in scores if len(p) > 1 and reference._split_best(p, scores) >= scores[p]]
     assert beaten == []
     assert fitted.unreachable == ()
 
@@ -111,7 +116,7 @@ def test_counts_equal_text() -> None:
         for word in line.split():
             for row in (f"▁{word}",) if "," not in word else ("▁a", ",", "b"):
                 text[row] = text.get(row, 0) + 1
-    assert one.pieces == reference.fit_unigram(text, 60).pieces
+    assert one.pieces == reference._fit_unigram(text, 60).pieces
 
 
 class TestLists:
@@ -158,7 +163,7 @@ class TestFrozen:
         rows = draw_rows(6, 800)
         base = fit(rows, 80)
         one = fit(rows, 70, frozen=Frozen(base.pieces, base.scores.tolist(), base.total))
-        expected = digamma(one.count) - digamma(np.array([one.total]))
+        expected = _digamma(one.count) - _digamma(np.array([one.total]))
         assert one.scores == pytest.approx(expected, abs=0.2)
 
 
@@ -214,7 +219,7 @@ class TestSizes:
         assert fitted.path[-1].size <= 40
         scores = dict(zip(fitted.pieces, map(float, fitted.scores), strict=True))
         weight = dict(zip(other.strings(), map(float, other.count), strict=True))
-        _, likelihood = reference.expect_counts(weight, scores)
+        _, likelihood = reference._expect_counts(weight, scores)
         characters = sum(len(row) * w for row, w in weight.items())
         final = next(p for p in fitted.path if p.size == 200)
         assert final.held_out == pytest.approx(likelihood / characters, rel=1e-6)
@@ -243,8 +248,8 @@ def test_weights_change_what_is_fitted_and_one_gives_the_counts() -> None:
 
 def test_digamma_equals_the_reference() -> None:
     x = np.array([1e-3, 0.5, 1.0, 2.5, 6.999, 7.0, 50.0, 1e9])
-    assert digamma(x) == pytest.approx([reference.digamma(v) for v in x.tolist()], rel=1e-12)
-    assert reference.digamma(1.0) == pytest.approx(-0.5772156649015329, rel=1e-12)
+    assert _digamma(x) == pytest.approx([reference._digamma(v) for v in x.tolist()], rel=1e-12)
+    assert reference._digamma(1.0) == pytest.approx(-0.5772156649015329, rel=1e-12)
 
 
 def test_warming_runs_every_kernel_once_and_says_so() -> None:
@@ -264,14 +269,14 @@ def test_kernels_are_cached_where_numba_cache_dir_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    cache_folder.cache_clear()
+    _cache_folder.cache_clear()
     try:
-        folder = cache_folder()
+        folder = _cache_folder()
         assert folder is not None
         assert folder.parent == tmp_path
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
         (tmp_path / "file").write_text("in the way")
-        cache_folder.cache_clear()
-        assert cache_folder() is None
+        _cache_folder.cache_clear()
+        assert _cache_folder() is None
     finally:
-        cache_folder.cache_clear()
+        _cache_folder.cache_clear()

@@ -10,19 +10,18 @@ import sentencepiece
 from tests.fitting.tables import seed
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, count_rows
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.corpus.span_cache import derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.sentencepiece_engine import fit_unigram
-from vocabkit.fitting.usage import count_usage
-from vocabkit.vocabulary.sentencepiece_format import write_model
-from vocabkit.vocabulary.vocabulary import assemble_vocabulary
+from vocabkit.fitting.blocks import count_usage
+from vocabkit.fitting.sentencepiece_engine import fit_by_sentencepiece
+from vocabkit.vocabulary.vocabulary import assemble_vocabulary, write_model
 
 HALVES = {"fra_Latn": MULTISCRIPT[::2], "yor_Latn": MULTISCRIPT[1::2]}
 
 
 def test_equals_encoding_the_text() -> None:
     rows = count_rows(MULTISCRIPT, 1.0)
-    fitted = fit_unigram(rows, seed(rows, 1000), 300)
+    fitted = fit_by_sentencepiece(rows, seed(rows, 1000), 300)
     vocabulary = assemble_vocabulary(
         fitted.pieces, fitted.scores, "unigram", load_normalizer("nmt_nfkc"), byte_fallback=True
     )

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.tokenizer_folder import read_configuration
-from vocabkit.core.config import load_config
+from vocabkit.configurations.tokenizer_folder import _read_configuration
+from vocabkit.core.config import Preset, _presets_folder, list_presets, load_config
 from vocabkit.core.languages import load_panel
-from vocabkit.core.presets import Preset, list_presets, presets_folder
 from vocabkit.pretraining.run_config import RunConfig
 
 PRESETS = list_presets()
@@ -18,7 +17,7 @@ def names(preset: Preset) -> str:
 
 
 def test_presets_come_from_this_tree() -> None:
-    assert presets_folder() == Path(__file__).resolve().parents[2] / "configs"
+    assert _presets_folder() == Path(__file__).resolve().parents[2] / "configs"
     assert {"fit/balanced-250k", "fit/shared-250k", "panels/panel-40", "pretrain/tiny"} <= {
         p.name for p in PRESETS
     }
@@ -30,7 +29,7 @@ def test_a_preset_validates(preset: Preset) -> None:
     if kind == "panels":
         assert load_panel(preset.path).languages
     elif kind == "fit":
-        read_configuration(preset.path)
+        _read_configuration(preset.path)
     elif kind == "pretrain":
         load_config(RunConfig, preset.path)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.vocabulary.roles import SpecialIds
 
 MASKED = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3, reserved=(0, 1, 2, 3, 4))
 ENDLESS = SpecialIds(begin=0, end=None, pad=0, mask=None, unknown=None, reserved=(0,))

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.pretraining.attention import attend, make_mask, rotate, uses_boundaries
-from vocabkit.pretraining.layers import Layer
-from vocabkit.pretraining.model_config import Layout, ModelConfig
+from vocabkit.pretraining.model import Layer, _attend, _make_mask, _rotate, _uses_boundaries
+from vocabkit.pretraining.run_config import Layout, ModelConfig
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
@@ -24,7 +23,7 @@ def _number(lengths: list[int]) -> torch.Tensor:
 def test_mask_is_what_its_words_say(lengths: list[int], causal: bool, window: int | None) -> None:
     numbers = _number(lengths)
     total = len(numbers)
-    mask = make_mask(torch.cat([numbers, numbers + 9]), total, causal=causal, window=window)
+    mask = _make_mask(torch.cat([numbers, numbers + 9]), total, causal=causal, window=window)
     assert mask.shape == (2, 1, total, total)
     for here in range(total):
         for there in range(total):
@@ -57,8 +56,8 @@ def test_attention_equals_the_slow_one(
     total = len(numbers)
     query = torch.randn(total, 4, 8)
     key, value = torch.randn(2, total, kv_heads, 8)
-    mask = make_mask(numbers, total, causal=causal, window=window)
-    found = attend(
+    mask = _make_mask(numbers, total, causal=causal, window=window)
+    found = _attend(
         query, key, value, boundaries=torch.zeros(1), length=total, mask=mask, causal=causal,
         window=window,
     )  # fmt: skip
@@ -74,27 +73,27 @@ def test_rotation_is_multiplication_by_complex_numbers() -> None:
     turned = torch.complex(first, second) * torch.exp(1j * positions[:, None] * speeds)[:, None]
     expected = torch.cat((turned.real, turned.imag), -1)
     # Angles are in fp32, whose eighth digit is 3e-5 at 500.
-    assert torch.allclose(rotate(x, positions, 10_000.0).double(), expected, atol=1e-4)
-    assert rotate(x.bfloat16(), positions, 10_000.0).dtype == torch.bfloat16
+    assert torch.allclose(_rotate(x, positions, 10_000.0).double(), expected, atol=1e-4)
+    assert _rotate(x.bfloat16(), positions, 10_000.0).dtype == torch.bfloat16
 
 
 def test_only_half_precision_on_a_gpu_goes_by_boundaries() -> None:
-    assert not uses_boundaries(torch.device("cpu"), torch.bfloat16, 64)
+    assert not _uses_boundaries(torch.device("cpu"), torch.bfloat16, 64)
     gpu, known = torch.device("cuda"), find_spec("torch.nn.attention.varlen") is not None
-    assert not uses_boundaries(gpu, torch.float32, 64)
-    assert uses_boundaries(gpu, torch.bfloat16, 64) == known
+    assert not _uses_boundaries(gpu, torch.float32, 64)
+    assert _uses_boundaries(gpu, torch.bfloat16, 64) == known
     # The kernel would refuse these widths.
-    assert not uses_boundaries(gpu, torch.bfloat16, 12)
-    assert not uses_boundaries(gpu, torch.bfloat16, 264)
+    assert not _uses_boundaries(gpu, torch.bfloat16, 12)
+    assert not _uses_boundaries(gpu, torch.bfloat16, 264)
 
 
 @pytest.mark.skipif(
-    not uses_boundaries(torch.device("cuda"), torch.bfloat16, 8), reason="old torch"
+    not _uses_boundaries(torch.device("cuda"), torch.bfloat16, 8), reason="old torch"
 )
 @pytest.mark.parametrize("layout", ["xlmr", "modern", "llama"])
 def test_a_layer_by_boundaries_is_one_graph(layout: Layout) -> None:
     """On tensors without data, so that torch's function is called as on a GPU, and needs none."""
-    if not uses_boundaries(torch.device("cuda"), torch.bfloat16, 8, local=True):
+    if not _uses_boundaries(torch.device("cuda"), torch.bfloat16, 8, local=True):
         pytest.skip("torch is too old")
     config = ModelConfig(
         layout=layout, vocabulary=64, width=32, layers=2, heads=4, feed_forward=48,
@@ -129,9 +128,9 @@ def test_boundaries_and_mask_agree_on_a_gpu(
     query = torch.randn(64, 4, 32, device="cuda", dtype=torch.bfloat16)
     key, value = torch.randn(2, 64, kv_heads, 32, device="cuda", dtype=torch.bfloat16)
     found = []
-    for mask in (None, make_mask(numbers, 64, causal=causal, window=window)):
+    for mask in (None, _make_mask(numbers, 64, causal=causal, window=window)):
         leaves = [part.clone().requires_grad_() for part in (query, key, value)]
-        mixed = attend(
+        mixed = _attend(
             *leaves, boundaries=boundaries, length=64, mask=mask, causal=causal, window=window
         )
         mixed.float().square().sum().backward()  # type: ignore[no-untyped-call]

@@ -9,12 +9,17 @@ import pytest
 import torch
 
 from tests.pretraining.prepared_rows import ENDLESS, MASKED, write_rows
-from vocabkit.pretraining.batch import Batch
-from vocabkit.pretraining.batches import BatchMaker, assemble, make_objective, read_samples
-from vocabkit.pretraining.masking import CausalChoice
+from vocabkit.pretraining.batches import (
+    Batch,
+    BatchMaker,
+    _CausalChoice,
+    assemble,
+    make_objective,
+    read_samples,
+)
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import DataSettings, TrainingSettings
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.vocabulary.roles import SpecialIds
 
 LANGUAGES = {"eng_Latn": (30, 2), "lao_Laoo": (4, 2), "yor_Latn": (9, 2)}
 SHARES = np.array([0.6, 0.1, 0.3])
@@ -166,7 +171,7 @@ def test_more_documents_than_expected_find_room() -> None:
         np.array([9, 9], np.int32),
         np.zeros(2, np.int32),
         np.arange(2),
-        objective=CausalChoice(ENDLESS, 8),
+        objective=_CausalChoice(ENDLESS, 8),
         special=ENDLESS,
         documents=3,
     )

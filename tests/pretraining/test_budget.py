@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vocabkit.pretraining.budget import (
-    count_flops,
-    count_parameters,
-    estimate_memory,
-    estimate_mfu,
-    find_peak,
-)
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.model_config import ModelConfig
-from vocabkit.pretraining.run_config import TrainingSettings
+from vocabkit.pretraining.plan import (
+    _count_flops,
+    _count_parameters,
+    _estimate_memory,
+    _find_peak,
+    estimate_mfu,
+)
+from vocabkit.pretraining.run_config import ModelConfig, TrainingSettings
 
 SMALL = ModelConfig("xlmr", 250_000, 768, 12, 12, 3_072)
 MEDIUM = ModelConfig("xlmr", 250_000, 1_024, 24, 16, 4_096)
@@ -42,13 +41,13 @@ def test_the_table_of_the_presets(
     config: ModelConfig, body: float, embedding: float, layers: float, head: float, at_15: float,
     at_30: float,
 ) -> None:  # fmt: skip
-    found = count_parameters(config)
+    found = _count_parameters(config)
     assert found.body / 1e6 == pytest.approx(body, rel=0.01)
     assert found.embedding / 1e6 == pytest.approx(embedding, rel=1e-3)
-    flops = count_flops(config, 512, 0.15)
+    flops = _count_flops(config, 512, 0.15)
     assert (flops.body + flops.attention) / 1e9 == pytest.approx(layers, rel=2e-3)
     assert flops.total / 1e9 == pytest.approx(at_15, rel=4e-3)
-    assert count_flops(config, 512, 0.3).total / 1e9 == pytest.approx(at_30, rel=4e-3)
+    assert _count_flops(config, 512, 0.3).total / 1e9 == pytest.approx(at_30, rel=4e-3)
     rate = 77 / 512
     transform = 6 * config.width**2 / 1e9
     assert flops.head / 1e9 / rate == pytest.approx(head + transform, rel=1e-3)
@@ -69,7 +68,7 @@ def test_parameters_are_those_of_the_model(config: ModelConfig) -> None:
     with torch.device("meta"):
         model = Model(config, seed=None)
     tables = model.table.numel() + (0 if config.tied else model.output.numel())
-    found = count_parameters(config)
+    found = _count_parameters(config)
     assert found.embedding == tables
     assert found.total == sum(parameter.numel() for parameter in model.parameters())
 
@@ -96,34 +95,34 @@ def count_products(config: ModelConfig, length: int) -> float:
 def test_arithmetic_of_the_layers_is_what_torch_counts(config: ModelConfig) -> None:
     counted = count_products(config, 16)
     assert counted
-    assert count_flops(config, 16, 0.15).body == pytest.approx(counted)
+    assert _count_flops(config, 16, 0.15).body == pytest.approx(counted)
 
 
 def test_causal_and_local_attention_see_less() -> None:
     llama = ModelConfig("llama", 500, 64, 2, 4, 96, mask_id=None)
     # Two layers, width 64, half of 512 places.
-    assert count_flops(llama, 512, 0.15).attention == 12 * 64 * 2 * 256
-    assert count_flops(llama, 512, 0.15).head == 6 * 64 * 500
+    assert _count_flops(llama, 512, 0.15).attention == 12 * 64 * 2 * 256
+    assert _count_flops(llama, 512, 0.15).head == 6 * 64 * 500
     modern = ModelConfig("modern", 500, 64, 4, 4, 96)
     # Layers 0 and 3 are global, 1 and 2 see 128 places.
-    assert count_flops(modern, 512, 0.15).attention == 12 * 64 * (2 * 512 + 2 * 128)
-    assert count_flops(modern, 64, 0.15).attention == 12 * 64 * 4 * 64
+    assert _count_flops(modern, 512, 0.15).attention == 12 * 64 * (2 * 512 + 2 * 128)
+    assert _count_flops(modern, 64, 0.15).attention == 12 * 64 * 4 * 64
 
 
 def test_memory_follows_the_table() -> None:
     training = TrainingSettings(batch_rows=256, micro_rows=128)
-    found = estimate_memory(SMALL, training, 512, 0.15)
+    found = _estimate_memory(SMALL, training, 512, 0.15)
     # 16 bytes a parameter: 4.4 GB; 0.31 MB of activations a token.
     assert found.states / 1e9 == pytest.approx(4.45, abs=0.05)
     assert found.activations / 65_536 / 1e6 == pytest.approx(0.31, rel=0.05)
     assert found.total == found.states + found.copies + found.head + found.activations
-    shared = estimate_memory(SMALL, training, 512, 0.15, world=8)
+    shared = _estimate_memory(SMALL, training, 512, 0.15, world=8)
     assert shared.states * 8 == pytest.approx(found.states, abs=8)
     assert shared.activations == found.activations // 4
     recomputed = training.model_copy(update={"activation_checkpointing": True})
-    assert estimate_memory(SMALL, recomputed, 512, 0.15).activations < found.activations / 4
+    assert _estimate_memory(SMALL, recomputed, 512, 0.15).activations < found.activations / 4
     chunked = training.model_copy(update={"head_rows": 1_024})
-    assert estimate_memory(SMALL, chunked, 512, 0.15).head < found.head
+    assert _estimate_memory(SMALL, chunked, 512, 0.15).head < found.head
     assert found.to_json()["total"] == found.total
 
 
@@ -139,7 +138,7 @@ def test_memory_follows_the_table() -> None:
     ],
 )
 def test_peaks_by_name(name: str | None, peak: float | None) -> None:
-    assert find_peak(name) == peak
+    assert _find_peak(name) == peak
 
 
 def test_mfu_is_none_where_no_peak_is_known() -> None:

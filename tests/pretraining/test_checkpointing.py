@@ -23,25 +23,25 @@ from tests.pretraining.tiny_runs import (
     tensors,
     train,
 )
+from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.checkpointing import (
     RunState,
     _name_failure,
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    load_optimizer_state,
     load_run_model,
     load_seen,
     read_state,
     remove_unfinished,
     save_checkpoint,
+    write_optimizer_state,
 )
 from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.hf_folder import write_hf
-from vocabkit.pretraining.importing import load_model
 from vocabkit.pretraining.optimizer import Optimizer
-from vocabkit.pretraining.optimizer_state import load_optimizer_state, write_optimizer_state
 from vocabkit.pretraining.run_config import OptimizerSettings
+from vocabkit.pretraining.transformers_format import load_model, write_hf
 
 ALONE = World(0, 1, torch.device("cpu"))
 

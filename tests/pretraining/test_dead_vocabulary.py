@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabkit.core.scripts import piece_script
+from vocabkit.core.errors import PretrainingError
+from vocabkit.core.text import piece_script
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.pretraining.dead_vocabulary import DeadVocabulary, find_dead
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining.evaluation import DeadVocabulary, find_dead
 from vocabkit.vocabulary.vocabulary import (
     Block,
     Kind,
     Vocabulary,
+    _replace_blocks,
     assemble_vocabulary,
-    replace_blocks,
 )
 
 LETTERS = [*"abcdef", "ẹ", "ọ", "а", "б", "た"]
@@ -37,7 +37,7 @@ def make_vocabulary() -> Vocabulary:
     )  # fmt: skip
     first = made.size - len(YORUBA) - len(RUSSIAN)
     second = first + len(YORUBA)
-    return replace_blocks(
+    return _replace_blocks(
         made,
         [Block("shared", 0, first), Block("yor_Latn", first, second),
          Block("rus_Cyrl", second, made.size)],

@@ -21,8 +21,8 @@ from tests.pretraining.tiny_runs import (
     train,
 )
 from vocabkit.core.errors import ConfigError
+from vocabkit.pretraining.checkpointing import write_optimizer_state
 from vocabkit.pretraining.distributed import World, open_world
-from vocabkit.pretraining.optimizer_state import write_optimizer_state
 from vocabkit.pretraining.run_config import RunConfig
 
 LOSS = {"every": 1, "evaluate_every": 4, "evaluate_rows": 2}

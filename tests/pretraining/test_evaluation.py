@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from tests.pretraining.prepared_rows import ENDLESS, MASKED, write_rows
-from vocabkit.pretraining.batch import Batch
+from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.evaluation import Evaluation, LanguageScore, evaluate
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.model_config import ModelConfig
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import DataSettings
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.pretraining.run_config import DataSettings, ModelConfig
+from vocabkit.vocabulary.roles import SpecialIds
 
 ROWS = {"eng_Latn": (3, 7), "fra_Latn": (2, 0), "yor_Latn": (2, 5)}
 

@@ -18,14 +18,11 @@ from tests.pretraining.prepared_rows import MASKED, write_rows
 from tests.pretraining.tiny_layouts import draw_model
 from tests.pretraining.tiny_runs import make_config, train
 from tests.pretraining.tiny_tokenizers import write_byte_level, write_ours
-from vocabkit.core.errors import ConfigError, OutputError, VocabkitError
+from vocabkit.core.errors import ConfigError, OutputError, PretrainingError, VocabkitError
 from vocabkit.pretraining.checkpointing import load_run_model
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.exporting import export_run
-from vocabkit.pretraining.hf_folder import write_hf
-from vocabkit.pretraining.importing import load_model
-from vocabkit.pretraining.logit_check import compare_logits, lay_out_rows
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.pretraining.exporting import _compare_logits, _lay_out_rows, export_run
+from vocabkit.pretraining.transformers_format import load_model, write_hf
+from vocabkit.vocabulary.roles import SpecialIds
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Vocabulary
 
@@ -86,7 +83,7 @@ def test_transformers_computes_what_was_trained(layout: str, tmp_path: Path) -> 
     peer, tokenizer = _open(tmp_path / "hf", causal=layout == "llama")
     ids = torch.tensor([[0, *range(10, 24), 12]])
     with torch.no_grad():
-        ours, theirs = model.logits(lay_out_rows(ids)), peer(input_ids=ids).logits[0]
+        ours, theirs = model.logits(_lay_out_rows(ids)), peer(input_ids=ids).logits[0]
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
     assert done.parameters == sum(parameter.numel() for parameter in peer.parameters())
     assert tokenizer.model_max_length == 16
@@ -187,17 +184,17 @@ def test_views_that_cannot_be_taken(run: Path, routed: Path, tmp_path: Path) -> 
 def test_another_model_is_found_out(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "hf")
     model, _ = load_run_model(run)
-    assert compare_logits(model, tmp_path / "hf").passed
+    assert _compare_logits(model, tmp_path / "hf").passed
     with torch.no_grad():
         model.blocks[1].qkv.weight[3, 5] += 0.1
-    assert not compare_logits(model, tmp_path / "hf").passed
+    assert not _compare_logits(model, tmp_path / "hf").passed
 
 
 def test_a_tokenizer_too_large_is_found_out(run: Path, tmp_path: Path) -> None:
     model = draw_model("xlmr")
     write_hf(model, tmp_path, run / "tokenizer")
     with pytest.raises(PretrainingError, match=r"a tokenizer of \d+ ids and a model of 100"):
-        compare_logits(model, tmp_path)
+        _compare_logits(model, tmp_path)
 
 
 def test_command(run: Path, routed: Path, tmp_path: Path) -> None:
@@ -253,7 +250,7 @@ def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("vocabkit.pretraining.hf_folder.save_file", fail)
+    monkeypatch.setattr("vocabkit.pretraining.transformers_format.save_file", fail)
     with pytest.raises(OutputError, match="No space left"):
         export_run(run, tmp_path / "hf")
     assert not [*tmp_path.iterdir()]

@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.pretraining.tiny_layouts import LAYOUTS, draw_model
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.hf_folder import write_hf
-from vocabkit.pretraining.importing import load_model, read_checkpoint
+from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.transformers_format import load_model, read_checkpoint, write_hf
 
 Tensors = dict[str, torch.Tensor]
 

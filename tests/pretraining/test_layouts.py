@@ -12,11 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.pretraining.tiny_layouts import LAYOUTS, VOCABULARY, draw_documents, draw_model
-from vocabkit.pretraining.hf_folder import write_hf
-from vocabkit.pretraining.importing import load_model
-from vocabkit.pretraining.layouts import CLASSES
-from vocabkit.pretraining.logit_check import TOLERANCE, lay_out_rows
+from vocabkit.pretraining.exporting import TOLERANCE, _lay_out_rows
 from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.transformers_format import CLASSES, load_model, write_hf
 
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.disable_progress_bar()
@@ -39,7 +37,7 @@ def _open(folder: Path, layout: str) -> Any:
 
 def _compare(model: Model, peer: Any) -> None:
     with torch.no_grad():
-        ours = model.logits(lay_out_rows(IDS))
+        ours = model.logits(_lay_out_rows(IDS))
         theirs = peer(input_ids=IDS).logits.flatten(0, 1)
     assert ours.shape == theirs.shape == (80, model.config.vocabulary)
     assert (ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max()

@@ -25,8 +25,14 @@ from tests.pretraining.tiny_runs import (
     train,
 )
 from vocabkit.core.config import load_config
-from vocabkit.core.errors import ConfigError, MissingExtra, OutputError, VocabkitError
-from vocabkit.core.folder_lock import hold_folder
+from vocabkit.core.errors import (
+    ConfigError,
+    MissingExtra,
+    OutputError,
+    PretrainingError,
+    VocabkitError,
+)
+from vocabkit.core.folders import hold_folder
 from vocabkit.pretraining.batches import BatchMaker
 from vocabkit.pretraining.checkpointing import (
     find_checkpoint,
@@ -34,11 +40,10 @@ from vocabkit.pretraining.checkpointing import (
     load_run_model,
     read_state,
 )
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.importing import load_model
 from vocabkit.pretraining.loop import pretrain
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.transformers_format import load_model
 
 GOLDEN = {
     "xlmr": [

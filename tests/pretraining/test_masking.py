@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.masking import CausalChoice, Choice, MaskedChoice
+from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.batches import _CausalChoice, _Choice, _MaskedChoice
 from vocabkit.pretraining.run_config import DataSettings
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.vocabulary.roles import SpecialIds
 
 OURS = SpecialIds(0, 2, 1, 4, 3, (0, 1, 2, 3, 4))
 ENDLESS = SpecialIds(0, None, 0, None, 0, (0,))
@@ -40,8 +40,8 @@ def make_rows(count: int, length: int, special: SpecialIds = OURS, seed: int = 0
     return rows, used
 
 
-def make_choice(length: int, seed: int = 3, **changes: float) -> MaskedChoice:
-    return MaskedChoice(DataSettings(**changes), OURS, 100, length, seed)
+def make_choice(length: int, seed: int = 3, **changes: float) -> _MaskedChoice:
+    return _MaskedChoice(DataSettings(**changes), OURS, 100, length, seed)
 
 
 def open_places(row: Any, used: int) -> list[int]:
@@ -92,7 +92,7 @@ def test_it_depends_on_the_sample_and_the_seed_alone() -> None:
     assert not np.array_equal(other.places, whole.places)
 
 
-def choose_many(chooser: MaskedChoice, count: int = 4_000) -> tuple[Any, Choice]:
+def choose_many(chooser: _MaskedChoice, count: int = 4_000) -> tuple[Any, _Choice]:
     rows = np.full((count, 20), 7, np.int32)
     return rows, chooser.choose(rows, np.full(count, 20, np.int32), np.arange(count))
 
@@ -125,7 +125,7 @@ def test_random_ids_are_uniform_over_text() -> None:
 
 def test_specials_within_the_vocabulary_are_never_drawn_nor_asked() -> None:
     special = replace(OURS, reserved=(0, 1, 2, 3, 4, *range(50, 100)))
-    chooser = MaskedChoice(DataSettings(replace_random=1.0, keep=0.0), special, 100, 20, 0)
+    chooser = _MaskedChoice(DataSettings(replace_random=1.0, keep=0.0), special, 100, 20, 0)
     rows, found = choose_many(chooser)
     assert found.ids.max() < 50
     rows[:] = 60
@@ -147,7 +147,7 @@ def test_causal_models_are_asked_for_the_next_token_of_the_document(
     special: SpecialIds, length: int, seed: int
 ) -> None:
     rows, used = make_rows(5, length, special, seed)
-    chooser = CausalChoice(special, length)
+    chooser = _CausalChoice(special, length)
     found = chooser.choose(rows, used, np.arange(5))
     assert np.array_equal(found.ids, rows)
     for row, end, places, targets, counts in zip(
@@ -164,4 +164,4 @@ def test_causal_models_are_asked_for_the_next_token_of_the_document(
 
 def test_a_masked_model_needs_a_mask_token() -> None:
     with pytest.raises(PretrainingError, match="no mask token"):
-        MaskedChoice(DataSettings(), ENDLESS, 100, 16, 0)
+        _MaskedChoice(DataSettings(), ENDLESS, 100, 16, 0)

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from vocabkit.core.errors import MissingExtra
-from vocabkit.pretraining.batch import Batch
+from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.meter import Meter, Seen
 from vocabkit.pretraining.run_config import LogSettings
-from vocabkit.pretraining.run_log import RunLog, check_sinks
+from vocabkit.pretraining.run_folder import RunLog, check_sinks
+from vocabkit.pretraining.trainer import _Meter, _Seen
 
 ALONE = World(0, 1, torch.device("cpu"))
 GOOD, BAD = torch.tensor(0.0), torch.tensor(1.0)
@@ -39,7 +39,7 @@ def make_batch(
 
 
 def test_language_losses_are_nats_over_predictions_that_count() -> None:
-    meter = Meter(3, ALONE)
+    meter = _Meter(3, ALONE)
     batch = make_batch([1], [1, 2, 3, 4], [1.0, 1.0, 0.0, 1.0], [0, 1, 1, 0])
     nats = torch.tensor([2.0, 5.0, 99.0, float("nan")])
     meter.add_batch(batch, nats)
@@ -56,7 +56,7 @@ def test_language_losses_are_nats_over_predictions_that_count() -> None:
 
 
 def test_bad_steps_are_counted_and_leave_no_trace_in_means() -> None:
-    meter = Meter(1, ALONE)
+    meter = _Meter(1, ALONE)
     for loss, skip in ((2.0, GOOD), (None, BAD), (None, BAD), (4.0, GOOD), (None, BAD)):
         meter.add_step(
             NAN if loss is None else torch.tensor(loss), NAN if loss is None else BAD, skip
@@ -72,13 +72,13 @@ def test_bad_steps_are_counted_and_leave_no_trace_in_means() -> None:
 
 
 def test_seen_ids_are_those_of_inputs_and_of_predictions_that_count() -> None:
-    seen = Seen(8, ALONE, causal=True)
+    seen = _Seen(8, ALONE, causal=True)
     seen.add_batch(make_batch([1, 5, 5], [2, 3], [1.0, 0.0], [0, 0]))
     seen.add_batch(make_batch([7], [6, 2], [1.0, 1.0], [0, 0]))
     found = seen.arrays()
     assert np.flatnonzero(found["input"]).tolist() == [1, 5, 7]
     assert np.flatnonzero(found["target"]).tolist() == [2, 6]
-    other = Seen(8, ALONE, causal=True)
+    other = _Seen(8, ALONE, causal=True)
     other.load(found)
     other.add_batch(make_batch([0], [0], [1.0], [0]))
     assert np.flatnonzero(other.arrays()["input"]).tolist() == [0, 1, 5, 7]
@@ -88,7 +88,7 @@ def test_a_piece_drawn_by_masking_was_not_in_the_text() -> None:
     # Places 1 and 2 are predicted: 9 was drawn there for 3, and 4 stayed; 0 fills up what does not count.
     batch = make_batch([0, 9, 4, 5], [3, 4, 0], [1.0, 1.0, 0.0], [0, 0, 0])
     batch = replace(batch, chosen=torch.tensor([1, 2, 0]))
-    seen = Seen(12, ALONE, causal=False)
+    seen = _Seen(12, ALONE, causal=False)
     seen.add_batch(batch)
     found = seen.arrays()
     assert np.flatnonzero(found["input"]).tolist() == [0, 4, 5]

@@ -14,8 +14,8 @@ from tests.pretraining.tiny_layouts import (
     draw_model,
     pack,
 )
-from vocabkit.pretraining.batch import Batch
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.model import Model, compile_layers
 
 DOCUMENTS = draw_documents([7, 12, 3, 24, 5, 9])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vocabkit.pretraining.order import Order, choose_block
+from vocabkit.pretraining.order import Order, _choose_block
 
 weights = st.lists(st.floats(1e-7, 1.0), min_size=1, max_size=12)
 
@@ -136,7 +136,7 @@ def test_a_far_sample_is_found_without_walking() -> None:
 def test_a_block_draws_the_rarest_language_once_where_it_can(
     shares: list[float], block: int
 ) -> None:
-    assert choose_block(shares) == block
+    assert _choose_block(shares) == block
 
 
 @pytest.mark.parametrize(

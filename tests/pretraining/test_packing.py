@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.pretraining import packing
-from vocabkit.pretraining.packing import PackedRows, Packer, Pieces, choose_rows, cut_documents
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.pretraining.packing import PackedRows, Packer, Pieces, _choose_rows, cut_documents
+from vocabkit.vocabulary.roles import SpecialIds
 
 MASKED = SpecialIds(0, 2, 1, 4, 3, (0, 1, 2, 3, 4))
 ENDLESS = SpecialIds(0, None, 0, None, None, (0,))
@@ -83,7 +83,7 @@ def test_rows_do_not_depend_on_how_documents_come(monkeypatch: pytest.MonkeyPatc
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=200))
 def test_rows_are_chosen_as_by_best_fit_one_by_one(spaces: list[int]) -> None:
-    owners = choose_rows(np.array(spaces, np.int64), 20)
+    owners = _choose_rows(np.array(spaces, np.int64), 20)
     fill = np.bincount(owners, spaces)
     assert fill.max() <= 20
     assert fill.min() >= 1

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.pretraining.counter_hash import hash_counters, mix, scale_hashes
-from vocabkit.pretraining.permutation import permute
+from vocabkit.pretraining.order import _mix, _permute, hash_counters, scale_hashes
 
 WORD = (1 << 64) - 1
 
@@ -25,7 +24,7 @@ def mix_slowly(value: int) -> int:
 
 @given(st.integers(0, WORD))
 def test_mix_is_splitmix(value: int) -> None:
-    assert int(mix(np.array([value], np.uint64))[0]) == mix_slowly(value)
+    assert int(_mix(np.array([value], np.uint64))[0]) == mix_slowly(value)
 
 
 def test_the_first_word_of_the_published_stream() -> None:
@@ -56,7 +55,7 @@ def test_scaled_words_are_uniform() -> None:
 
 @given(st.integers(1, 5_000), st.integers(0, WORD))
 def test_every_place_is_taken_once(size: int, key: int) -> None:
-    found = permute(np.arange(size), size, np.uint64(key))
+    found = _permute(np.arange(size), size, np.uint64(key))
     assert np.array_equal(np.sort(found), np.arange(size))
 
 
@@ -71,15 +70,15 @@ def test_many_permutations_at_once_are_those_one_by_one(asked: list[tuple[int, i
     sizes = np.array([size for size, _, _ in asked], np.uint64)
     keys = np.array([key for _, key, _ in asked], np.uint64)
     places = np.array([place % size for size, _, place in asked], np.uint64)
-    together = permute(places, sizes, keys)
+    together = _permute(places, sizes, keys)
     assert ((together >= 0) & (together < sizes.astype(np.int64))).all()
     for number in range(len(asked)):
-        assert together[number] == permute(places[number], sizes[number], keys[number])[0]
+        assert together[number] == _permute(places[number], sizes[number], keys[number])[0]
 
 
 def test_small_sets_come_in_every_order_equally_often() -> None:
     keys = hash_counters(0, np.arange(24_000))
-    orders = permute(np.arange(4)[None, :], 4, keys[:, None])
+    orders = _permute(np.arange(4)[None, :], 4, keys[:, None])
     found = Counter(map(tuple, orders.tolist()))
     assert set(found) == set(itertools.permutations(range(4)))
     # 23 degrees of freedom: 49.7 once in a thousand.
@@ -89,7 +88,7 @@ def test_small_sets_come_in_every_order_equally_often() -> None:
 @pytest.mark.parametrize("size", [3, 5, 11, 17])
 def test_each_place_of_a_small_set_goes_everywhere_equally_often(size: int) -> None:
     keys = hash_counters(1, size, np.arange(1_000 * size))
-    orders = permute(np.arange(size)[None, :], size, keys[:, None])
+    orders = _permute(np.arange(size)[None, :], size, keys[:, None])
     for place in range(size):
         found = np.bincount(orders[:, place], minlength=size)
         # Deviations of √1,000 = 32 and a little less; five of them.
@@ -97,7 +96,7 @@ def test_each_place_of_a_small_set_goes_everywhere_equally_often(size: int) -> N
 
 
 def test_neighbours_are_torn_apart() -> None:
-    found = permute(np.arange(10_000), 10_000, 9)
+    found = _permute(np.arange(10_000), 10_000, 9)
     steps = np.abs(np.diff(found))
     # Two uniform numbers of 10,000 lie a third apart on average.
     assert abs(float(steps.mean()) - 3_333.0) < 100.0

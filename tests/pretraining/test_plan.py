@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from tests.pretraining.prepared_rows import ENDLESS, write_rows
-from vocabkit.core.errors import ConfigError
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import LanguageSettings, RunConfig, TrainingSettings
+from vocabkit.pretraining.run_config import (
+    LanguageSettings,
+    ModelConfig,
+    RunConfig,
+    TrainingSettings,
+)
 
 MODEL = ModelConfig("xlmr", 50, 64, 2, 2, 128)
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from tests.pretraining.prepared_rows import write_rows
-from vocabkit.pretraining.batches import BatchMaker
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.prefetch import Prefetcher
+from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.batches import BatchMaker, Prefetcher
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import DataSettings, TrainingSettings
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.pretraining.prepared_rows import MASKED, write_rows
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.packing import PackedRows
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.row_files import RowWriter, row_paths
+from vocabkit.pretraining.preparing import RowWriter, _row_paths
 
 LENGTH, END = 8, 2
 
@@ -71,7 +71,7 @@ def test_files_are_those_numpy_reads(tmp_path: Path) -> None:
     first = np.load(tmp_path / "yor_Latn/00000.train.npy")
     assert first.dtype == np.dtype("<i4")
     assert np.array_equal(first, rows[:5])
-    assert not any(path.exists() for path in row_paths(tmp_path, "yor_Latn/00001.train"))
+    assert not any(path.exists() for path in _row_paths(tmp_path, "yor_Latn/00001.train"))
 
 
 @pytest.mark.parametrize("wrong", [-1, 12])

@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 
 from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
-from vocabkit.core.errors import ConfigError, CorpusError, OutputError, TokenizerError
+from vocabkit.core.errors import (
+    ConfigError,
+    CorpusError,
+    OutputError,
+    PretrainingError,
+    TokenizerError,
+)
 from vocabkit.corpus.counting import CountOptions, count_corpus
+from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.pretraining import row_scheduling
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.pretraining import preparing
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-from vocabkit.pretraining.work_folder import open_work
 from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 
 SPECIALS = ("<s> is no beginning </s>", "nor is <pad> padding or <mask>, <unk>", "<|endoftext|>")
@@ -126,7 +131,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_workers_do_not_change_a_byte(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_scheduling, "_SHARD_BYTES", 1)  # a shard a file
+    monkeypatch.setattr(preparing, "_SHARD_BYTES", 1)  # a shard a file
     tokenizer = write_ours(tmp_path / "t")
     for workers in (1, 2):
         options = PrepareOptions(64, workers=workers)
@@ -156,7 +161,7 @@ class Stopping(Executor):
 @pytest.fixture
 def interrupted(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run stopped after two shards of four."""
-    monkeypatch.setattr(row_scheduling, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(preparing, "_SHARD_BYTES", 1)
     with pytest.raises(KeyboardInterrupt):
         prepare_corpus(
             open_corpus(corpus), write_ours(tmp_path / "t"), tmp_path / "o", PrepareOptions(64),

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pretraining.prepared_rows import write_rows
-from vocabkit.core.errors import ConfigError
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.order import Order
+from vocabkit.pretraining.plan import _plan_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.quotas import plan_languages
 from vocabkit.pretraining.run_config import LanguageSettings
 
 SIZES = {"eng_Latn": 80, "lao_Laoo": 4, "yor_Latn": 16}
@@ -39,7 +38,7 @@ def test_text_is_drawn_in_proportion_to_a_power_of_it(
     corpus: PreparedCorpus, unit: str, exponent: float
 ) -> None:
     chosen = free(unit=unit, exponent=exponent)
-    plan = plan_languages(corpus, chosen, 1_000)
+    plan = _plan_languages(corpus, chosen, 1_000)
     splits = [corpus.split(code, "train") for code in corpus.languages]
     masses = np.array([getattr(split, unit) for split in splits], dtype=float)
     rows = np.array([split.rows for split in splits], dtype=float)
@@ -56,8 +55,8 @@ def test_text_is_drawn_in_proportion_to_a_power_of_it(
 
 
 def test_a_factor_multiplies_a_share_of_text(corpus: PreparedCorpus) -> None:
-    plain = plan_languages(corpus, free(), 500)
-    raised = plan_languages(corpus, free(oversampling={"lao_Laoo": 3.0}), 500)
+    plain = _plan_languages(corpus, free(), 500)
+    raised = _plan_languages(corpus, free(oversampling={"lao_Laoo": 3.0}), 500)
     ratio = raised.shares / plain.shares
     assert ratio[1] / ratio[0] == pytest.approx(3.0)
     assert ratio[2] == pytest.approx(ratio[0])
@@ -70,7 +69,7 @@ def test_unimax_never_passes_its_bound_before_all_reach_it(
     corpus: PreparedCorpus, samples: int, bound: float, unit: str
 ) -> None:
     chosen = free(weighting="unimax", max_epochs=bound, unit=unit)
-    plan = plan_languages(corpus, chosen, samples)
+    plan = _plan_languages(corpus, chosen, samples)
     epochs = np.array([row.epochs for row in plan.rows])
     if samples <= bound * 100:
         assert epochs.max() <= bound * (1 + 1e-6)
@@ -84,7 +83,7 @@ def test_unimax_never_passes_its_bound_before_all_reach_it(
 
 
 def test_the_order_draws_what_was_planned(corpus: PreparedCorpus) -> None:
-    plan = plan_languages(corpus, free(), 4_096)
+    plan = _plan_languages(corpus, free(), 4_096)
     order = Order(0, plan.shares, [row.rows for row in plan.rows])
     languages, rows, epochs = order.locate(np.arange(4_096))
     drawn = np.bincount(languages, minlength=3)
@@ -94,13 +93,13 @@ def test_the_order_draws_what_was_planned(corpus: PreparedCorpus) -> None:
         assert row.first_repeat is not None
         assert abs(int(again[0]) - row.first_repeat) <= order.block
         assert set(rows[languages == number].tolist()) == set(range(row.rows))
-    short = plan_languages(corpus, free(), 3)
+    short = _plan_languages(corpus, free(), 3)
     assert {row.first_repeat for row in short.rows} == {None}
 
 
 def test_quotas_are_shares_of_text(corpus: PreparedCorpus) -> None:
     quota = {"eng_Latn": 2.0, "lao_Laoo": 1.0, "yor_Latn": 1.0}
-    plan = plan_languages(corpus, free(weighting="quota", quota=quota), 100)
+    plan = _plan_languages(corpus, free(weighting="quota", quota=quota), 100)
     held = np.array([row.bytes / row.rows for row in plan.rows])
     assert np.allclose(plan.shares * held / (plan.shares * held).sum(), [0.5, 0.25, 0.25])
 
@@ -110,43 +109,43 @@ def test_too_many_epochs_are_refused_with_the_flag_that_allows_them(corpus: Prep
     with pytest.raises(
         PretrainingError, match=r"1 of 3 languages more than 8 times: lao_Laoo"
     ) as e:
-        plan_languages(corpus, chosen, 150)
-    shown = plan_languages(corpus, chosen, 150, refuse=False)
+        _plan_languages(corpus, chosen, 150)
+    shown = _plan_languages(corpus, chosen, 150, refuse=False)
     needed = int(np.ceil(shown.rows[1].epochs))
     assert e.value.hint is not None
     assert f"--allow-epochs {needed}," in e.value.hint
-    plan_languages(corpus, chosen.model_copy(update={"allow_epochs": float(needed)}), 150)
+    _plan_languages(corpus, chosen.model_copy(update={"allow_epochs": float(needed)}), 150)
 
 
 def test_unimax_is_named_only_where_it_helps(corpus: PreparedCorpus) -> None:
     for samples, helps in ((150, True), (1_500, False)):
         with pytest.raises(PretrainingError) as e:
-            plan_languages(corpus, LanguageSettings(weighting="uniform"), samples)
+            _plan_languages(corpus, LanguageSettings(weighting="uniform"), samples)
         assert e.value.hint is not None
         assert ("unimax" in e.value.hint) == helps
     evened = LanguageSettings(weighting="unimax")
-    assert max(row.epochs for row in plan_languages(corpus, evened, 150).rows) < 8.0
+    assert max(row.epochs for row in _plan_languages(corpus, evened, 150).rows) < 8.0
 
 
 def test_warnings_name_who_is_repeated_and_raised(corpus: PreparedCorpus) -> None:
     chosen = free(weighting="uniform", oversampling={"yor_Latn": 5.0})
-    found = plan_languages(corpus, chosen, 160).warnings()
+    found = _plan_languages(corpus, chosen, 160).warnings()
     assert len(found) == 2
     assert found[0].startswith("repeated more than 4 times: yor_Latn ")
     assert found[1] == "oversampled more than 4×: yor_Latn 5.0×"
-    assert plan_languages(corpus, LanguageSettings(weighting="natural"), 80).warnings() == []
+    assert _plan_languages(corpus, LanguageSettings(weighting="natural"), 80).warnings() == []
 
 
 def test_a_language_without_rows_is_left_out_and_named(tmp_path: Path) -> None:
     corpus = write_rows(tmp_path / "s", {"eng_Latn": (9, 1), "yor_Latn": (0, 1)})
-    plan = plan_languages(corpus, LanguageSettings(), 9)
+    plan = _plan_languages(corpus, LanguageSettings(), 9)
     assert plan.shares.tolist() == [1.0, 0.0]
     assert plan.rows[1].note == "no text to train on"
     assert plan.warnings() == ["no text to train on, never drawn: yor_Latn"]
     assert plan.tokens_per_row == corpus.split("eng_Latn", "train").tokens / 9
     empty = write_rows(tmp_path / "e", {"eng_Latn": (0, 1)})
     with pytest.raises(PretrainingError, match="no rows to train on"):
-        plan_languages(empty, LanguageSettings(), 9)
+        _plan_languages(empty, LanguageSettings(), 9)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +163,10 @@ def test_settings_that_cannot_be_met(
     corpus: PreparedCorpus, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        plan_languages(corpus, LanguageSettings(**changes), 10)
+        _plan_languages(corpus, LanguageSettings(**changes), 10)
 
 
 def test_the_plan_is_plain_data(corpus: PreparedCorpus) -> None:
-    found = json.loads(json.dumps(plan_languages(corpus, LanguageSettings(), 50).to_json()))
+    found = json.loads(json.dumps(_plan_languages(corpus, LanguageSettings(), 50).to_json()))
     assert [row["language"] for row in found["languages"]] == list(corpus.languages)
     assert found["samples"] == 50

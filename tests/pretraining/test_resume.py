@@ -25,6 +25,7 @@ from tests.pretraining.tiny_runs import (
     train,
 )
 from vocabkit.core.config import load_config
+from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.checkpointing import (
     find_checkpoint,
     list_checkpoints,
@@ -32,7 +33,6 @@ from vocabkit.pretraining.checkpointing import (
     load_seen,
     read_state,
 )
-from vocabkit.pretraining.errors import PretrainingError
 from vocabkit.pretraining.run_config import RunConfig
 
 LAYOUTS: list[dict[str, Any]] = [

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.core.config import dump_toml
+from vocabkit.core.config import dump_toml, find_preset
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.presets import find_preset
 from vocabkit.pretraining.plan import plan_run
-from vocabkit.pretraining.run_preset import read_preset
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.pretraining.run_config import read_preset
+from vocabkit.vocabulary.roles import SpecialIds
 
 IDS = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3)
 

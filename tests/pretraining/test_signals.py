@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from vocabkit.pretraining.signals import STOPPING, StopSignals
+from vocabkit.pretraining.distributed import STOPPING, StopSignals
 
 
 @pytest.mark.parametrize("number", STOPPING)

@@ -14,20 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vocabkit.core.errors import ConfigError
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.extension_receipt import find_new_rows, grow_rows, read_kept
+from vocabkit.core.errors import ConfigError, PretrainingError
+from vocabkit.pretraining.checkpointing import _grow_rows, find_new_rows, read_kept
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.model_config import ModelConfig
-from vocabkit.pretraining.run_config import OptimizerSettings, Stage
-from vocabkit.pretraining.schedule import rate_factor
-from vocabkit.pretraining.stages import (
+from vocabkit.pretraining.optimizer import (
     PlannedStage,
+    _vocabulary_names,
     find_stage,
     plan_stages,
+    rate_factor,
     require_new_rows,
-    vocabulary_names,
 )
+from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings, Stage
 
 THREE = (
     Stage(train="new-rows", share=0.2, rate=2.0),
@@ -72,9 +70,9 @@ def test_the_vocabularys_parameters_are_found_by_what_they_are() -> None:
     shape = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8}
     for tied, expected in ((True, {"table"}), (False, {"table", "output_table"})):
         masked = Model(ModelConfig("modern", 40, tied=tied, **shape), seed=None)
-        assert vocabulary_names(masked) == expected | {"output_bias"}
+        assert _vocabulary_names(masked) == expected | {"output_bias"}
         causal = Model(ModelConfig("llama", 40, tied=tied, **shape), seed=None)
-        assert vocabulary_names(causal) == expected
+        assert _vocabulary_names(causal) == expected
 
 
 def test_each_stage_rises_to_its_own_rate() -> None:
@@ -136,11 +134,11 @@ def test_the_receipt_tells_new_rows_and_grows_a_state(tmp_path: Path) -> None:
     assert kept is not None
     assert find_new_rows(kept).tolist() == [1, 3]
     old = torch.tensor([[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]])
-    grown = grow_rows(old, kept, 6)
+    grown = _grow_rows(old, kept, 6)
     assert grown.tolist() == [[3.0, 3.5], [0, 0], [1.0, 1.5], [0, 0], [0, 0], [0, 0]]
-    assert grow_rows(old[:, 0], kept, 4).tolist() == [3.0, 0.0, 1.0, 0.0]
+    assert _grow_rows(old[:, 0], kept, 4).tolist() == [3.0, 0.0, 1.0, 0.0]
     with pytest.raises(PretrainingError, match="of 2 rows: the receipt keeps id 2"):
-        grow_rows(old[:2], kept, 6)
+        _grow_rows(old[:2], kept, 6)
 
 
 def test_a_receipt_that_cannot_be_read_is_named(tmp_path: Path) -> None:

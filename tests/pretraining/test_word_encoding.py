@@ -12,9 +12,9 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
 from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
-from vocabkit.pretraining.word_encoding import WordEncoder, find_cut
-from vocabkit.vocabulary.tokenizer_protocol import Tokenizer
-from vocabkit.vocabulary.tokenizers import BackendTokenizer, open_tokenizer
+from vocabkit.pretraining.packing import WordEncoder, _find_cut
+from vocabkit.vocabulary.adapters import BackendTokenizer, Tokenizer
+from vocabkit.vocabulary.tokenizers import open_tokenizer
 
 WORD = st.one_of(
     st.sampled_from([*WORDS, "<s>", "</s>", "<pad>", "<|endoftext|>", "x" * 60, "的" * 50]),
@@ -45,7 +45,7 @@ def check(encoder: WordEncoder, texts: list[str]) -> None:
 
 def test_each_kind_has_its_cut(tokenizer: Tokenizer) -> None:
     expected = "at-spaces" if tokenizer.style == "sentencepiece" else "before-spaces"
-    assert find_cut(tokenizer) == expected
+    assert _find_cut(tokenizer) == expected
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from vocabkit.pretraining.batch import Batch
+from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.pretraining.run_config import ModelConfig
 
 VOCABULARY = 100
 TINY = {

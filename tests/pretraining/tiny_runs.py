@@ -20,12 +20,12 @@ from tests.pretraining.prepared_rows import MASKED, write_rows
 from vocabkit.core.config import validate
 from vocabkit.core.progress import Silent
 from vocabkit.pretraining.checkpointing import find_checkpoint
-from vocabkit.pretraining.hf_folder import write_hf
 from vocabkit.pretraining.loop import pretrain
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import RunConfig
-from vocabkit.pretraining.run_result import RunResult
+from vocabkit.pretraining.run_folder import RunResult
+from vocabkit.pretraining.transformers_format import write_hf
 
 STEPS = 8
 

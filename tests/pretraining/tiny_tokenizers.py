@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.vocabulary.vocabulary import Block, assemble_vocabulary, replace_blocks
+from vocabkit.vocabulary.vocabulary import Block, _replace_blocks, assemble_vocabulary
 
 LINES = (
     "the cat sat on the mat and the dog sat on the log",
@@ -34,7 +34,7 @@ def write_ours(folder: Path, *, blocks: bool = False, bytes_too: bool = True) ->
     if blocks:
         cut = vocabulary.size - len(own)
         parts = (Block("shared", 0, cut), Block("deu_Latn", cut, vocabulary.size))
-        vocabulary = replace_blocks(vocabulary, parts)
+        vocabulary = _replace_blocks(vocabulary, parts)
     vocabulary.save(folder)
     return folder
 

@@ -11,8 +11,7 @@ import pytest
 import sentencepiece
 
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.vocabulary.sentencepiece_format import read_model
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, assemble_vocabulary
+from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, assemble_vocabulary, read_model
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog while 12 people look at 34 small birds.",

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tests.vocabulary.bpe_bases import TEXT, byte_level_base, metaspace_base, write_base
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.bpe_base import Appended, BpeBase
+from vocabkit.vocabulary.byte_level import Appended, BpeBase
 
 WORDS = ["fox", "fox's", "lazy12", "ọmọ", "ọmọdé", "ẹ̀kọ́", "tree's,trees"]
 

@@ -11,10 +11,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from vocabkit.core.errors import TokenizerError
-from vocabkit.fitting.byte_rows import BYTE_ORDER
-from vocabkit.vocabulary.byte_level_folder import ByteLevelVocabulary, spell_bytes
-from vocabkit.vocabulary.split_patterns import PATTERNS
-from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.fitting.pre_tokens import BYTE_ORDER
+from vocabkit.vocabulary.byte_level import ByteLevelVocabulary, _spell_bytes
+from vocabkit.vocabulary.tokenizers import PATTERNS, open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
 
@@ -64,7 +63,7 @@ def test_the_table_tells_bytes_script_and_use(tmp_path: Path) -> None:
     )
     assert rows[0] == ("<|end_of_text|>", None, 0, "control", "shared", None, 0)
     assert rows[-1] == (
-        "Ġaé".replace("é", spell_bytes("é".encode())),
+        "Ġaé".replace("é", _spell_bytes("é".encode())),
         "2061c3a9",
         260,
         "normal",

@@ -13,8 +13,12 @@ from tokenizers import normalizers
 
 from vocabkit.core.errors import TokenizerError
 from vocabkit.corpus.normalization import compile_charsmap, load_normalizer
-from vocabkit.vocabulary.charsmap_pipeline import build_steps
-from vocabkit.vocabulary.unicode_facts import combining_classes, compose, primary_composites
+from vocabkit.vocabulary.charsmap import (
+    _combining_classes,
+    _compose,
+    _primary_composites,
+    build_steps,
+)
 
 NAMES = ("nmt_nfkc", "nfkc", "nfc", "identity")
 NONCHARACTERS = "\U0001fffe\U0002fffe"
@@ -52,7 +56,7 @@ def composed_too_late(name: str) -> frozenset[str]:
     rules = load_normalizer(name).rules
     several = {key: value for key, value in rules.items() if len(key) > 1}
     mapped = {key: "".join(rules.get(char, char) for char in key) for key in several}
-    by_nfc = compose(set(mapped.values()))
+    by_nfc = _compose(set(mapped.values()))
     late = [key for key, value in several.items() if by_nfc[mapped[key]] != value]
     return frozenset(char for key in late for char in key if ord(char) > 0xFFFF)
 
@@ -69,7 +73,7 @@ def test_rules_alone_and_between_letters(name: str) -> None:
     assert differences(name, [f"a{key}b" for key in singles + longer]) == []
 
 
-MARKS = sorted(combining_classes())
+MARKS = sorted(_combining_classes())
 PARTS = [
     *"aoOsLAüêαΑιωᾳ°²ﬁſ가각괘ᄒ ▁x\r\n\t",
     *"\x01\x02\x03\u200b\u200c\u200d\ufe0f\ufeff\u0344\u0340\u212b\u1ea4\u1e9b\u01e2\u1fc1\u00a8",
@@ -83,7 +87,7 @@ PARTS = [
 def test_random_contexts(name: str) -> None:
     late = composed_too_late(name) | set(NONCHARACTERS)
     rules = sorted(load_normalizer(name).rules)[::17]
-    seconds = sorted({second for _, second in primary_composites()})
+    seconds = sorted({second for _, second in _primary_composites()})
     part = st.one_of(
         st.sampled_from(PARTS),
         st.sampled_from(MARKS),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.vocabulary.difference import Moved, Rescored, compare_vocabularies
-from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
+from vocabkit.vocabulary.vocabulary import (
+    Moved,
+    Rescored,
+    Vocabulary,
+    assemble_vocabulary,
+    compare_vocabularies,
+)
 
 
 def make(scores: dict[str, float], **settings: int) -> Vocabulary:

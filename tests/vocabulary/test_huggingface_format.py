@@ -17,10 +17,16 @@ from tokenizers import Tokenizer
 
 from vocabkit.core.errors import TokenizerError
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.vocabulary.huggingface_format import build_backend, write_tokenizer
-from vocabkit.vocabulary.merges import derive_merges
-from vocabkit.vocabulary.sentencepiece_format import read_model, write_model
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, assemble_vocabulary
+from vocabkit.vocabulary.vocabulary import (
+    Kind,
+    Vocabulary,
+    _build_backend,
+    _derive_merges,
+    assemble_vocabulary,
+    read_model,
+    write_model,
+    write_tokenizer,
+)
 
 Build = Callable[..., Vocabulary]
 EDGES = [
@@ -57,7 +63,7 @@ MODELS = [("unigram", False), ("unigram", True), ("bpe", False), ("bpe", True)]
 
 def differing(vocabulary: Vocabulary, texts: list[str]) -> list[tuple[str, list[str], list[str]]]:
     processor = sentencepiece.SentencePieceProcessor(model_proto=write_model(vocabulary))
-    backend = build_backend(vocabulary)
+    backend = _build_backend(vocabulary)
     backend.encode_special_tokens = True
     found = []
     for text in texts:
@@ -80,7 +86,7 @@ def test_same_ids(
 @pytest.mark.parametrize(("model", "byte_fallback"), MODELS)
 def test_same_ids_on_any_text(built: Build, model: str, byte_fallback: bool) -> None:
     vocabulary = built(model, byte_fallback)
-    backend = build_backend(vocabulary)
+    backend = _build_backend(vocabulary)
     backend.encode_special_tokens = True
     processor = sentencepiece.SentencePieceProcessor(model_proto=write_model(vocabulary))
     alphabet = sorted(
@@ -131,7 +137,7 @@ def test_unused_pieces_are_never_matched(model: Literal["unigram", "bpe"]) -> No
     vocabulary = replace(whole, kinds=tuple(kinds))
     texts = ["ab ab", "ɓ", "ɓab", "a ɓa b", "<unused0>", "a<unused0>b"]
     assert differing(vocabulary, texts) == []
-    assert build_backend(vocabulary).token_to_id("<unused0>") == 5
+    assert _build_backend(vocabulary).token_to_id("<unused0>") == 5
 
 
 def test_missing_characters_inside_longer_pieces() -> None:
@@ -145,7 +151,7 @@ def test_missing_characters_inside_longer_pieces() -> None:
 
 def test_scores_are_the_models(built: Build) -> None:
     vocabulary = built("unigram", False)
-    entries = json.loads(build_backend(vocabulary).to_str())["model"]["vocab"]
+    entries = json.loads(_build_backend(vocabulary).to_str())["model"]["vocab"]
     for (piece, score), kind, expected in zip(
         entries, vocabulary.kinds, vocabulary.scores, strict=True
     ):
@@ -160,7 +166,7 @@ def test_merges_are_all_pairs_in_order(built: Build) -> None:
     rank = {vocabulary.pieces[index]: place for place, index in enumerate(normal)}
     every = [(a, b) for a in rank for b in rank if a + b in rank]
     every.sort(key=lambda pair: (rank[pair[0] + pair[1]], rank[pair[0]], rank[pair[1]]))
-    assert derive_merges(vocabulary) == every
+    assert _derive_merges(vocabulary) == every
 
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
@@ -176,7 +182,7 @@ def test_same_bytes_every_time(built: Build, tmp_path: Path, model: str) -> None
 
 
 def test_bytes_survive_decoding(built: Build) -> None:
-    backend = build_backend(built("unigram", True))
+    backend = _build_backend(built("unigram", True))
     for text in ("Ọ̀yọ́ ♥ 👩", "한국어 क़्"):
         normal = load_normalizer("nmt_nfkc").normalize(text)
         assert backend.decode(backend.encode(text).ids) == normal
@@ -219,4 +225,4 @@ def test_settings_without_an_exact_form_are_refused(trained: Callable[..., bytes
     model = proto.ModelProto.FromString(trained("unigram", False))
     model.trainer_spec.treat_whitespace_as_suffix = True
     with pytest.raises(TokenizerError, match="treat_whitespace_as_suffix"):
-        build_backend(read_model(model.SerializeToString()))
+        _build_backend(read_model(model.SerializeToString()))

@@ -10,9 +10,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as proto
 
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.huggingface_format import build_backend
-from vocabkit.vocabulary.sentencepiece_format import read_model, write_model
-from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
+from vocabkit.vocabulary.vocabulary import Kind, Vocabulary, _build_backend, read_model, write_model
 
 Build = Callable[..., Vocabulary]
 Train = Callable[[str, bool], bytes]
@@ -77,7 +75,7 @@ def test_a_model_with_other_specials_and_user_symbols(lines: list[str]) -> None:
     assert not vocabulary.spacing.dummy_prefix
     processor = sentencepiece.SentencePieceProcessor(model_proto=output.getvalue())
     rewritten = sentencepiece.SentencePieceProcessor(model_proto=write_model(vocabulary))
-    backend = build_backend(vocabulary)
+    backend = _build_backend(vocabulary)
     for line in ["a<sep>b", *lines[:40]]:
         assert rewritten.encode(line) == processor.encode(line)
         if "日本" not in line and "<sep>" not in line:

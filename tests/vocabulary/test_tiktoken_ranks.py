@@ -16,9 +16,14 @@ from hypothesis import strategies as st
 
 from tests.vocabulary.conftest import SENTENCES
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.split_patterns import PATTERNS, find_pattern, fingerprint_ranks
-from vocabkit.vocabulary.tiktoken_ranks import is_ranks
-from vocabkit.vocabulary.tokenizers import Tokenizer, open_tokenizer
+from vocabkit.vocabulary.adapters import Tokenizer
+from vocabkit.vocabulary.tokenizers import (
+    PATTERNS,
+    _find_pattern,
+    _fingerprint_ranks,
+    _is_ranks,
+    open_tokenizer,
+)
 from vocabkit.vocabulary.vocabulary import Kind
 
 
@@ -178,9 +183,9 @@ def test_an_unknown_vocabulary_needs_a_pattern(tmp_path: Path) -> None:
 
 def test_a_fingerprint_is_of_the_ranks_alone() -> None:
     backwards = dict(reversed(RANKS.items()))
-    assert fingerprint_ranks(backwards) == fingerprint_ranks(RANKS)
-    assert fingerprint_ranks({**RANKS, b"zz": 340}) != fingerprint_ranks(RANKS)
-    assert find_pattern(RANKS) is None
+    assert _fingerprint_ranks(backwards) == _fingerprint_ranks(RANKS)
+    assert _fingerprint_ranks({**RANKS, b"zz": 340}) != _fingerprint_ranks(RANKS)
+    assert _find_pattern(RANKS) is None
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,7 @@ def test_published_files_are_told_by_what_they_hold() -> None:
     found = {}
     for path in sorted(path for path in files if path.stat().st_size > 500_000):
         with path.open("rb") as file:
-            is_rank_file = is_ranks(file.read(200))
+            is_rank_file = _is_ranks(file.read(200))
         if is_rank_file:
             opened = open_tokenizer(path)  # no pattern given: it must be known
             found[opened.size] = opened.encode_batch(["Hello World!"])[0].tolist()

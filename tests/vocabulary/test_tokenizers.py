@@ -12,13 +12,14 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.tokenizers import UNKNOWN_BYTES, open_route, open_tokenizer, takes_pattern
+from vocabkit.vocabulary.adapters import UNKNOWN_BYTES
+from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer, takes_pattern
 from vocabkit.vocabulary.vocabulary import (
     Block,
     Kind,
     Vocabulary,
+    _replace_blocks,
     assemble_vocabulary,
-    replace_blocks,
 )
 
 Build = Callable[..., Vocabulary]
@@ -146,7 +147,7 @@ def blocks(built: Build, tmp_path: Path) -> Path:
     starts = (0, *ends)
     names = ("shared", "hin_Deva", "yor_Latn")
     listed = [Block(name, starts[i], ends[i]) for i, name in enumerate(names)]
-    replace_blocks(whole, listed).save(tmp_path / "blocks")
+    _replace_blocks(whole, listed).save(tmp_path / "blocks")
     return tmp_path / "blocks"
 
 

@@ -7,19 +7,149 @@ held-out text. Pieces met five times come first, then three, then two, as in `fi
 
 from __future__ import annotations
 
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from vocabkit.allocation.concavity import Concave, FloatArray, Int64Array, make_concave
-from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.compilation import Workers
-from vocabkit.fitting.lexicon import BoolArray, Lexicon, build_lexicon
-from vocabkit.fitting.rescoring import estimate_scores
-from vocabkit.fitting.results import Frozen, UnigramFit, UnigramOptions
+from vocabkit.auditing.parallel_text import read_audit_text
+from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
+from vocabkit.core.errors import CorpusError, FitError
+from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.sources import open_corpus
+from vocabkit.corpus.spans import SpanTable, derive_spans
+from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.fitting.blocks import estimate_scores
+from vocabkit.fitting.compilation import Workers, open_workers
+from vocabkit.fitting.lexicon import Lexicon, build_lexicon
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.unigram import fit_unigram
+from vocabkit.fitting.unigram import Frozen, UnigramFit, UnigramOptions, fit_unigram, warm_kernels
+
+# --- Concavity -------------------------------------------------------------------------------------
+# Concave curves: what each further piece is worth, from a few measured sizes.
+#
+# The worth of a vocabulary is measured at some sizes only, with noise, and an allocation needs it at every
+# size,
+# never rising faster than before: then taking the best next piece again and again is the best allocation.
+# Knows
+# arrays and nothing of languages.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concave:
+    """A rising concave curve through `size` (ascending) and `value`; `slope` is between neighbouring sizes."""
+
+    size: Float64Array
+    value: Float64Array
+    slope: Float64Array
+
+    def value_at(self, size: Float64Array) -> Float64Array:
+        """Return the curve's value, linear in the logarithm of the size; constant outside the points."""
+        found: Float64Array = np.interp(
+            np.log(np.maximum(size, 1.0)), np.log(self.size), self.value
+        )
+        return found
+
+    def gain_at(self, size: Float64Array) -> Float64Array:
+        """Return what one more piece adds at a size: never more at a larger one.
+
+        The slope of each segment stands at its middle and is linear in the logarithm of the size between
+        them, so that sizes do not jump from point to point as a price falls.
+        """
+        if not len(self.slope):
+            return np.zeros(len(size))
+        middle = (np.log(self.size[:-1]) + np.log(self.size[1:])) / 2.0
+        found: Float64Array = np.interp(np.log(np.maximum(size, 1.0)), middle, self.slope)
+        return found
+
+
+def _make_concave(size: Int64Array, value: Float64Array) -> Concave:
+    """Return the rising concave curve nearest to the points: slopes pooled (weighted by width) until they fall.
+
+    `size` is strictly ascending and positive. Slopes below zero become zero, starting from the first value.
+    """
+    if len(size) != len(value) or not len(size):
+        raise ValueError(
+            f"{len(size)} sizes and {len(value)} values: as many of each, at least one"
+        )
+    if (np.diff(size) <= 0).any() or size[0] < 1:
+        raise ValueError("sizes must be positive and ascending")
+    width = np.diff(size).astype(np.float64)
+    slope = np.maximum(_pool_falling(np.diff(value) / width, width), 0.0)
+    smooth = value[0] + np.concatenate(([0.0], np.cumsum(slope * width)))
+    return Concave(size.astype(np.float64), smooth, slope)
+
+
+def _pool_falling(value: Float64Array, weight: Float64Array) -> Float64Array:
+    """Return the non-increasing values nearest to `value` in weighted squares: pool adjacent violators."""
+    pooled: list[tuple[float, float, int]] = []
+    for here, mass in zip(value.tolist(), weight.tolist(), strict=True):
+        mean, total, members = here, mass, 1
+        while pooled and pooled[-1][0] < mean:
+            before, other, count = pooled.pop()
+            mean = (before * other + mean * total) / (other + total)
+            total += other
+            members += count
+        pooled.append((mean, total, members))
+    return np.repeat(
+        np.array([mean for mean, _, _ in pooled], np.float64),
+        np.array([count for _, _, count in pooled], np.int64),
+    )
+
+
+# --- Development -----------------------------------------------------------------------------------
+# Development text: aligned lines on which allocations compare languages.
+#
+# Line i says the same in every language, so tokens per line are comparable; tokens per character are not.
+# What is
+# used here must not be used to judge the result.
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """The spans of aligned text and how many lines there are, by language; `fingerprint` is of the lines."""
+
+    tables: Mapping[str, SpanTable]
+    lines: Mapping[str, int]
+    fingerprint: str
+
+
+def read_development(
+    folder: str | Path,
+    codes: Sequence[str],
+    rule: str,
+    digits: str,
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Development:
+    """Read aligned lines of the languages, the first `limit` of each.
+
+    Raises `CorpusError` for a language without lines, or with another number of them than the rest.
+    """
+    corpus = open_corpus(Path(folder), languages=list(codes), allow_missing=True)
+    text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
+    missing = [code for code in codes if code not in text.aligned_languages]
+    if missing:
+        raise CorpusError(
+            f"{folder}: no aligned lines for {', '.join(missing)} "
+            f"(the aligned languages have {text.alignment.lines or 0:_} lines)",
+            "leave these languages out with --languages, or give another --dev",
+        )
+    lines = {code: text.languages[code] for code in codes}
+    counts = WordCounts.from_texts(lines)
+    spans = derive_spans(counts, rule, digits, languages=list(codes))
+    sizes = {code: len(rows) for code, rows in lines.items()}
+    return Development(spans.languages, sizes, text.fingerprint)
+
+
+# --- Curves ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +181,10 @@ class Curve:
     language: str
     alphabet: int
     pieces: tuple[str, ...]
-    count: FloatArray
+    count: Float64Array
     size: Int64Array
-    likelihood: FloatArray
-    tokens: FloatArray
+    likelihood: Float64Array
+    tokens: Float64Array
     measured: str
     characters: float
     uncovered: float
@@ -67,12 +197,12 @@ class Curve:
     @cached_property
     def worth(self) -> Concave:
         """The log likelihood per character, made concave."""
-        return make_concave(self.size, self.likelihood)
+        return _make_concave(self.size, self.likelihood)
 
     @cached_property
     def saving(self) -> Concave:
         """Minus the tokens per character, made concave."""
-        return make_concave(self.size, -self.tokens)
+        return _make_concave(self.size, -self.tokens)
 
     def likelihood_at(self, size: int) -> float:
         """Return log likelihood per character at a size, on the concave curve."""
@@ -93,7 +223,7 @@ class Curve:
         return "; ".join(found)
 
 
-def trace_curve(
+def _trace_curve(
     language: str,
     train: SpanTable,
     measured: SpanTable | None,
@@ -127,7 +257,7 @@ def trace_curve(
     )
     pieces: list[str] = []
     scores: list[float] = []
-    guess: list[FloatArray] = []
+    guess: list[Float64Array] = []
     points: dict[int, tuple[float, float]] = {}
     tiers: list[tuple[int, int]] = []
     total = 0.0
@@ -204,3 +334,166 @@ def _note_points(points: dict[int, tuple[float, float]], fitted: UnigramFit, bel
 
 def _count_letters(lexicon: Lexicon) -> float:
     return float((lexicon.count * (np.diff(lexicon.offsets) - 1)).sum())
+
+
+# --- Curve cache -----------------------------------------------------------------------------------
+# Curves kept beside the counts: another budget or method needs no fit.
+#
+# A curve depends on one language's text, the text it is measured on, the covered characters and the options:
+# on
+# no other language.
+
+
+KEPT = 4
+"""How many curves of one language are kept."""
+_FORMAT = 1
+_ARRAYS = ("count", "size", "likelihood", "tokens")
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def _curve_key(
+    train: SpanTable,
+    measured: SpanTable | None,
+    covered: BoolArray,
+    options: CurveOptions,
+    kind: str,
+) -> str:
+    """Return a digest of all that a curve depends on."""
+    digest = hashlib.blake2b(digest_size=10)
+    for table in (train, measured):
+        if table is not None:
+            # Spans have a content hash each; with the counts it stands for the whole table.
+            digest.update(f"table {len(table)}".encode())
+            digest.update(table.key.tobytes())
+            digest.update(table.count.tobytes())
+    if options.min_documents > 1:
+        digest.update(train.documents.tobytes())
+    digest.update(np.packbits(covered).tobytes())
+    # Memory changes no result.
+    limits = [getattr(options, name) for name in options.__slots__ if name != "memory"]
+    digest.update(repr((limits, kind, _FORMAT)).encode())
+    return digest.hexdigest()
+
+
+def _load_curve(folder: Path | None, language: str, key: str) -> Curve | None:
+    """Return the curve kept under `key`, None where there is none or its file is damaged."""
+    path = _path(folder, language, key)
+    if path is None or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            found = {name: data[name] for name in data.files}
+        alphabet, limited, *tiers = found["numbers"].tolist()
+        characters, uncovered = found["amounts"].tolist()
+        return Curve(
+            language=language,
+            alphabet=alphabet,
+            pieces=tuple(found["pieces"].tobytes().decode().split("\n")),
+            **{name: found[name] for name in _ARRAYS},
+            measured=found["kind"].tobytes().decode(),
+            characters=characters,
+            uncovered=uncovered,
+            tiers=tuple(zip(tiers[::2], tiers[1::2], strict=True)),
+            data_limited=bool(limited),
+        )
+    except _DAMAGED:
+        return None
+
+
+def _save_curve(folder: Path | None, key: str, curve: Curve) -> None:
+    """Keep a curve; a folder that cannot be written is no reason to stop."""
+    path = _path(folder, curve.language, key)
+    if path is None:
+        return
+    numbers = [curve.alphabet, int(curve.data_limited), *(n for tier in curve.tiers for n in tier)]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            temporary,
+            pieces=np.frombuffer("\n".join(curve.pieces).encode(), np.uint8),
+            kind=np.frombuffer(curve.measured.encode(), np.uint8),
+            numbers=np.array(numbers, np.int64),
+            amounts=np.array([curve.characters, curve.uncovered]),
+            **{name: getattr(curve, name) for name in _ARRAYS},
+        )
+        temporary.replace(path)
+        kept = sorted(
+            path.parent.glob(f"{curve.language}-*.npz"), key=lambda file: file.stat().st_mtime_ns
+        )
+        for file in kept[:-KEPT]:
+            file.unlink(missing_ok=True)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _path(folder: Path | None, language: str, key: str) -> Path | None:
+    return None if folder is None else folder / f"{language}-{key}.npz"
+
+
+# --- Tracing ---------------------------------------------------------------------------------------
+# Tracing the curves of many languages at once, with those of an earlier run taken from the counts folder.
+
+
+def trace_curves(
+    train: Mapping[str, SpanTable],
+    measured: Mapping[str, SpanTable],
+    covered: Mapping[str, BoolArray],
+    options: CurveOptions,
+    *,
+    kind: str = "held_out",
+    cache: Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Curve]:
+    """Return the curve of every language of `train`, sorted by code.
+
+    `measured` holds the text each is measured on, `covered` its characters by code point. Languages are
+    traced side by side, one thread each: results do not depend on it. `cache` is a folder beside the counts.
+    Raises `FitError` naming a language without a covered character.
+    """
+    report = progress or Silent()
+    codes = sorted(train)
+    found: dict[str, Curve] = {}
+    keys: dict[str, str] = {}
+    characters: dict[str, int] = {}
+    for code in codes:
+        table = train[code]
+        keys[code] = _curve_key(table, measured.get(code), covered[code], options, kind)
+        kept = _load_curve(cache, code, keys[code])
+        if kept is not None:
+            found[code] = kept
+        else:
+            characters[code] = len(table.text)
+    # The largest first: the last ones to finish are then short.
+    missing = sorted(characters, key=lambda code: (-characters[code], code))
+    if not missing:
+        return {code: found[code] for code in codes}
+    with open_workers(threads) as pool:
+        warm_kernels(pool, report)
+        side = min(pool.threads, len(missing))
+    report.start("tracing curves", len(missing), "languages")
+
+    def trace(code: str) -> Curve:
+        with open_workers(1 if side > 1 else threads) as workers:
+            try:
+                curve = _trace_curve(
+                    code,
+                    train[code],
+                    measured.get(code),
+                    covered[code],
+                    workers,
+                    options,
+                    kind=kind,
+                )
+            except FitError as error:
+                raise FitError(f"{code}: {error.message}", error.hint) from error
+        _save_curve(cache, keys[code], curve)
+        report.advance(1)
+        return curve
+
+    with ThreadPoolExecutor(side) as pool_of_languages:
+        for curve in pool_of_languages.map(trace, missing):
+            found[curve.language] = curve
+    report.finish()
+    return {code: found[code] for code in codes}

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabkit.allocation.concavity import FloatArray, Int64Array
+from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.blocks import FittedBlock, fit_block, usable_pieces
+from vocabkit.fitting.blocks import FittedBlock, count_span_tokens, fit_block, usable_pieces
 from vocabkit.fitting.compilation import Workers
-from vocabkit.fitting.lexicon import BoolArray, build_lexicon
-from vocabkit.fitting.results import Frozen, UnigramOptions
+from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.usage import count_span_tokens
+from vocabkit.fitting.unigram import Frozen, UnigramOptions
 from vocabkit.vocabulary.vocabulary import Block, Kind, Vocabulary
 
 SIZES = (5_000, 10_000, 25_000, 50_000)
@@ -101,7 +100,7 @@ def measure_saturation(
     covered = np.zeros(0x110000, np.bool_)
     covered[[ord(piece) for piece in usable.pieces if len(piece) == 1]] = True
     gains: list[BlockGain] = []
-    draws: dict[tuple[str, int], FloatArray] = {}
+    draws: dict[tuple[str, int], Float64Array] = {}
     for code in train:
         scaled = Frozen(usable.pieces, usable.scores, totals[code])
         blocks = _grow(
@@ -185,7 +184,7 @@ def _resample(
 
 def _compare(
     code: str, size: int, block: FittedBlock, sums: _Sums | None, index: int
-) -> tuple[BlockGain, FloatArray]:
+) -> tuple[BlockGain, Float64Array]:
     """Return the gain of one block, and its saving in every resample."""
     pieces, dry = len(block.pieces), len(block.pieces) < size
     if sums is None:
@@ -199,7 +198,7 @@ def _compare(
 
 
 def _accumulate(
-    gains: Sequence[BlockGain], draws: Mapping[tuple[str, int], FloatArray], size: int
+    gains: Sequence[BlockGain], draws: Mapping[tuple[str, int], Float64Array], size: int
 ) -> list[ServedGain]:
     """Serve the languages of one block size one after the other, the greatest saving first."""
     rows = [gain for gain in gains if gain.size == size]
@@ -207,7 +206,7 @@ def _accumulate(
     found = []
     tokens = pieces = 0
     saving = 0.0
-    drawn: FloatArray | None = None
+    drawn: Float64Array | None = None
     for k, gain in enumerate(rows, start=1):
         tokens += gain.before - gain.after
         pieces += gain.pieces

@@ -16,22 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from vocabkit.configurations.language_table import write_rows
 from vocabkit.configurations.settings import ParityConfig
 from vocabkit.configurations.shared import (
     Fitted,
     complete_fit,
     fit_weighted,
     prepare_fit,
+    write_rows,
 )
 from vocabkit.core.config import dump_toml
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.weighting import LanguageWeights, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.vocabulary.sentencepiece_format import write_model
-from vocabkit.vocabulary.sentencepiece_tokenizer import SentencePieceTokenizer
-from vocabkit.vocabulary.vocabulary import Vocabulary
+from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.vocabulary import Vocabulary, write_model
 
 _NEAR = 0.97
 

@@ -12,26 +12,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from vocabkit.audit.parallel_text import read_audit_text
-from vocabkit.configurations.bpe_settings import ByteBpeConfig, ContinuedBpeConfig
-from vocabkit.configurations.byte_bpe import fit_byte_bpe
-from vocabkit.configurations.continued_bpe import continue_bpe
+from vocabkit.auditing.parallel_text import read_audit_text
+from vocabkit.configurations.byte_bpe import continue_bpe, fit_byte_bpe
 from vocabkit.configurations.parity import fit_parity
-from vocabkit.configurations.proportional import ProportionalConfig, fit_proportional
-from vocabkit.configurations.settings import FitConfig, ParityConfig, TwoStageConfig
+from vocabkit.configurations.proportional import fit_proportional
+from vocabkit.configurations.settings import (
+    ByteBpeConfig,
+    ContinuedBpeConfig,
+    FitConfig,
+    ParityConfig,
+    ProportionalConfig,
+    TwoStageConfig,
+)
 from vocabkit.configurations.shared import Fitted, fit_shared
-from vocabkit.configurations.stage_base import describe_base, read_base
-from vocabkit.configurations.two_stage import choose_tail, fit_two_stage
-from vocabkit.core.config import Config, load_config
+from vocabkit.configurations.two_stage import choose_tail, describe_base, fit_two_stage, read_base
+from vocabkit.core.config import Config, find_preset, load_config
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.presets import find_preset
+from vocabkit.core.folders import check_inputs, output_folder, write_manifest
 from vocabkit.core.progress import Progress
-from vocabkit.core.provenance import check_inputs, output_folder, write_manifest
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.vocabulary.bpe_base import BpeBase
-from vocabkit.vocabulary.routing import block_languages, route_vocabulary
-from vocabkit.vocabulary.vocabulary import Vocabulary
+from vocabkit.vocabulary.byte_level import BpeBase
+from vocabkit.vocabulary.vocabulary import Vocabulary, block_languages, route_vocabulary
 
 
 class Result(Protocol):
@@ -81,7 +83,7 @@ def fit_folder(
     `FitError`, `TokenizerError` and `OutputError`; nothing is left behind when it does.
     """
     path = find_preset(preset, "fit")
-    config, fit = read_configuration(path, overrides)
+    config, fit = _read_configuration(path, overrides)
     words = WordCounts.load(counts)
     check_inputs(Path(output), [counts])
     with output_folder(output, force=force) as work:
@@ -99,7 +101,7 @@ def fit_folder(
     return fitted
 
 
-def read_configuration(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, Fit]:
+def _read_configuration(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, Fit]:
     """Return a file's configuration, and what fits it. Raises `ConfigError`."""
     model, fit = _FITS[_read_kind(path)]
     return load_config(model, path, overrides), fit

@@ -1,13 +1,16 @@
-"""The exceptions a caller may see, and nothing else.
+"""Every exception that vocabkit raises on purpose, in one tree.
 
     VocabkitError            anything the user can put right; carries a hint: the next command to type
+    ├── CheckpointError      a checkpoint that is damaged, ambiguous, or does not fit the request
     ├── ConfigError          a preset, a TOML file or a --set value
     ├── CorpusError          text that cannot be read as configured
     ├── CountsError          a counts folder that is missing, damaged or does not fit the request
     ├── FitError             a vocabulary that cannot be fitted as asked
-    ├── TokenizerError       a tokenizer file that cannot be read, or text it cannot encode
+    │   └── TooFewPieces     text that supports fewer pieces than the size; `reached` says how many
+    ├── MissingExtra         an optional dependency that is not installed
     ├── OutputError          a folder that cannot be written, or must not be overwritten
-    └── MissingExtra         an optional dependency that is not installed
+    ├── PretrainingError     prepared rows, a run or a model that cannot be used as asked
+    └── TokenizerError       a tokenizer file that cannot be read, or text it cannot encode
 
 Bugs are ordinary Python exceptions: the command line shows those with a traceback and exit code 101.
 """
@@ -23,9 +26,13 @@ class VocabkitError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[VocabkitError], tuple[str, str | None]]:
+    def __reduce__(self) -> tuple[type[VocabkitError], tuple[object, ...]]:
         # Worker processes hand their errors back pickled; the default would lose the hint.
         return type(self), (self.message, self.hint)
+
+
+class CheckpointError(VocabkitError):
+    """A checkpoint is damaged, ambiguous, or does not fit the request."""
 
 
 class ConfigError(VocabkitError):
@@ -44,12 +51,19 @@ class FitError(VocabkitError):
     """A vocabulary cannot be fitted as asked."""
 
 
-class TokenizerError(VocabkitError):
-    """A tokenizer cannot be read, or cannot encode the text."""
+class TooFewPieces(FitError):
+    """The text cannot fill the size; `reached` is how many pieces it supports."""
 
+    def __init__(self, reached: int, size: int) -> None:
+        super().__init__(
+            f"this text supports {reached:_} pieces, not {size:_}",
+            "lower vocabulary.size, or count more text",
+        )
+        self.reached = reached
+        self.size = size
 
-class OutputError(VocabkitError):
-    """An output folder cannot be written, or must not be overwritten."""
+    def __reduce__(self) -> tuple[type[VocabkitError], tuple[object, ...]]:
+        return type(self), (self.reached, self.size)
 
 
 class MissingExtra(VocabkitError):
@@ -57,3 +71,15 @@ class MissingExtra(VocabkitError):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint or "pip install 'vocabkit[all]'")
+
+
+class OutputError(VocabkitError):
+    """An output folder cannot be written, or must not be overwritten."""
+
+
+class PretrainingError(VocabkitError):
+    """Prepared rows, a run or a model cannot be used as asked."""
+
+
+class TokenizerError(VocabkitError):
+    """A tokenizer cannot be read, or cannot encode the text."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from vocabkit.core.config import find_preset
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.presets import find_preset
 
 CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import sentencepiece
 import unicodedata2
 from sentencepiece import sentencepiece_model_pb2
 
+from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import ConfigError
-from vocabkit.corpus.white_space import DELIMITERS
+from vocabkit.corpus.word_counts import DELIMITERS
 
 _TO_SPACE = {ord(character): " " for character in DELIMITERS}
 RULES = ("nmt_nfkc", "nfkc", "nfc", "identity")
@@ -84,7 +84,7 @@ def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> tuple[Normaliz
     form = normalizer.name.upper()
     extra: dict[str, str] = {}
     for word in listed:
-        for sequence in combining_sequences(word):
+        for sequence in _combining_sequences(word):
             mapped = unicodedata2.normalize(form, sequence)
             if mapped != sequence:
                 extra[sequence] = mapped
@@ -95,7 +95,7 @@ def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> tuple[Normaliz
     return grown, sum(a != b for a, b in zip(rule, charsmap, strict=True))
 
 
-def combining_sequences(text: str) -> Iterator[str]:
+def _combining_sequences(text: str) -> Iterator[str]:
     """Yield each base character with the non-starters that follow it, where there are any."""
     start = 0
     for index, character in enumerate(text):
@@ -129,7 +129,7 @@ def compile_charsmap(rules: Mapping[str, str]) -> bytes:
 
 
 @cache
-def active_characters(normalizer: Normalizer) -> npt.NDArray[np.bool_]:
+def active_characters(normalizer: Normalizer) -> BoolArray:
     """Return, by code point, whether a character can make a word differ from its normal form.
 
     A word without any is its own normal form, which spares the normaliser nine words in ten. Characters that

@@ -7,20 +7,223 @@ and `field`. Files are found and measured here, never opened: `reading` does tha
 
 from __future__ import annotations
 
+import difflib
+import glob
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, cast, get_args
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, cast, get_args
 
-from vocabkit.core.errors import ConfigError, CorpusError
+from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra
 from vocabkit.core.languages import CODE, Panel, known_codes, resolve_code
-from vocabkit.corpus.discovery import Findings, find_in_folder, find_in_toml
-from vocabkit.corpus.files import EXPECTED, Source
 
-__all__ = ["Corpus", "Document", "Source", "open_corpus"]
+# --- Files -----------------------------------------------------------------------------------------
+# Which files hold text, told by their names: kind, compression, and the text that only comes along.
+#
+# Nothing is opened here.
+
+
+Kind = Literal["text", "jsonl", "parquet"]
+Compression = Literal["none", "gzip", "zstd"]
+
+SUFFIXES: Mapping[str, tuple[Kind, Compression]] = {
+    ".txt": ("text", "none"),
+    ".txt.gz": ("text", "gzip"),
+    ".txt.zst": ("text", "zstd"),
+    ".jsonl": ("jsonl", "none"),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".jsonl.zst": ("jsonl", "zstd"),
+    ".parquet": ("parquet", "none"),
+}
+# Text that comes with a corpus and is not part of it, whatever its suffix.
+_COMPANIONS = frozenset(
+    (
+        "readme", "license", "licence", "notice", "copying", "authors", "changelog", "sources",
+        "manifest",
+    )
+)  # fmt: skip
+EXPECTED = (
+    "a corpus is a folder with one file or sub-folder per language (yor_Latn.txt, yor_Latn.jsonl.zst, "
+    "yor_Latn/part-0.parquet) or a TOML file with [languages]; files end in " + ", ".join(SUFFIXES)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of one language. `path` is local or an fsspec URL; `size` is in (compressed) bytes."""
+
+    language: str
+    path: str
+    kind: Kind
+    compression: Compression
+    size: int
+
+
+def _match_suffix(name: str) -> tuple[str, Kind, Compression] | None:
+    """Return the stem, kind and compression of a data file's name, or None where it is not data."""
+    if name.startswith("."):
+        return None
+    for suffix, (kind, compression) in SUFFIXES.items():
+        if name.lower().endswith(suffix):
+            stem = name[: -len(suffix)]
+            return (stem, kind, compression) if stem.lower() not in _COMPANIONS else None
+    return None
+
+
+def _make_source(path: str, size: int) -> Source | None:
+    """Return the source behind a path, its language still open (`""`); None where it is not data."""
+    matched = _match_suffix(PurePosixPath(path.replace("\\", "/")).name)
+    return matched and Source("", path, matched[1], matched[2], size)
+
+
+# --- Discovery -------------------------------------------------------------------------------------
+# The two forms of a corpus on disk, read into names and sources: a folder, and a TOML file of globs.
+#
+# Names are left as written: `sources` resolves them to languages and decides what is missing.
+
+
+_KEYS = ("name", "document", "field", "languages")
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What a folder or a TOML file names: sources by the name as written, and what was passed over."""
+
+    name: str
+    by_name: dict[str, list[Source]]
+    ignored: list[str]
+    document: str | None = None
+    field: str | None = None
+
+
+def _find_in_folder(root: Path) -> _Findings:
+    """Return the data files of a corpus folder by language name, in sorted order."""
+    findings = _Findings(root.name or str(root), {}, [])
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            group = _read_subfolder(entry, findings.ignored)
+            if group:
+                findings.by_name.setdefault(entry.name, []).extend(group)
+            else:
+                findings.ignored.append(f"{entry}/: no data files")
+        else:
+            source = _local_source(entry, findings.ignored)
+            matched = _match_suffix(entry.name)
+            if source and matched:
+                findings.by_name.setdefault(matched[0], []).append(source)
+    if not findings.by_name:
+        shown = ", ".join(sorted(p.name + "/" * p.is_dir() for p in root.iterdir())[:12])
+        raise CorpusError(f"{root}: no language found; it holds {shown or 'nothing'}", EXPECTED)
+    return findings
+
+
+def _find_in_toml(path: Path) -> _Findings:
+    """Return the files a corpus TOML names. Raises `CorpusError` for bad TOML, keys, globs or suffixes."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: not valid TOML: {error}") from error
+    for key in data:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise CorpusError(f"{path}: unknown key {key!r}{meant}", f"keys are {', '.join(_KEYS)}")
+    table = data.get("languages")
+    if not isinstance(table, dict) or not table:
+        raise CorpusError(
+            f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"'
+        )
+    findings = _Findings(
+        _string(data, "name", path) or path.stem,
+        {},
+        [],
+        _string(data, "document", path),
+        _string(data, "field", path),
+    )
+    for name, value in table.items():
+        patterns = [value] if isinstance(value, str) else value
+        if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+            raise CorpusError(f"{path}: languages.{name} is neither a glob nor a list of globs")
+        group = {s.path: s for p in patterns for s in _expand(p, path, name, findings.ignored)}
+        # A language whose globs match nothing stays listed: `open_corpus` names it as missing.
+        findings.by_name[name] = [group[key] for key in sorted(group)]
+    return findings
+
+
+def _string(data: dict[str, Any], key: str, path: Path) -> str | None:
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CorpusError(f"{path}: {key} = {value!r} is not a string")
+    return value
+
+
+def _read_subfolder(folder: Path, ignored: list[str]) -> list[Source]:
+    sources = []
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir():
+            source = _local_source(path, ignored)
+            sources += [source] if source else []
+    return sources
+
+
+def _local_source(path: Path, ignored: list[str]) -> Source | None:
+    if path.name.startswith("."):
+        ignored.append(f"{path}: hidden")
+        return None
+    try:
+        source = _make_source(str(path), path.stat().st_size)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
+    if source is None:
+        ignored.append(f"{path}: not a data file")
+    return source
+
+
+def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Source]:
+    """Return the sources one glob names; a path without wildcards must exist and be a data file."""
+    if "://" in pattern and not pattern.startswith("file://"):
+        file_system, inner = find_file_system(pattern)
+        wild = any(mark in inner for mark in "*?[")
+        try:
+            found = sorted(file_system.glob(inner)) if wild else [inner]
+            files = [p for p in found if not wild or not file_system.isdir(p)]
+            pairs = [
+                (str(file_system.unstrip_protocol(p)), int(file_system.size(p))) for p in files
+            ]
+        except (OSError, TypeError) as error:
+            raise CorpusError(f"{toml}: languages.{name}: {pattern}: {error}") from error
+    else:
+        inner = pattern.removeprefix("file://")
+        literal = toml.parent / inner
+        wild = glob.has_magic(inner) and not literal.exists()
+        # Path.glob takes no absolute pattern and matches hidden files.
+        joined = inner if Path(inner).is_absolute() else f"{glob.escape(str(toml.parent))}/{inner}"
+        matches = glob.glob(joined, recursive=True) if wild else []  # noqa: PTH207
+        paths = [Path(match) for match in sorted(matches)] if wild else [literal]
+        if not wild and not literal.is_file():
+            raise CorpusError(f"{toml}: languages.{name}: {pattern}: no such file")
+        pairs = [(str(p), p.stat().st_size) for p in paths if p.is_file()]
+    sources = []
+    for path, size in pairs:
+        source = _make_source(path, size)
+        if source is not None:
+            sources.append(source)
+        elif wild:
+            ignored.append(f"{path}: not a data file")
+        else:
+            raise CorpusError(
+                f"{toml}: languages.{name}: {pattern}: not a kind of file that can be read",
+                f"files end in {', '.join(SUFFIXES)}",
+            )
+    return sources
+
+
+# --- Sources ---------------------------------------------------------------------------------------
+
 
 Document = Literal["line", "blank-line", "file"]
 
@@ -85,9 +288,9 @@ def open_corpus(
     """
     root = Path(path)
     if root.is_dir():
-        findings = find_in_folder(root)
+        findings = _find_in_folder(root)
     elif root.is_file() and root.suffix == ".toml":
-        findings = find_in_toml(root)
+        findings = _find_in_toml(root)
     elif root.exists():
         raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}")
     else:
@@ -122,7 +325,7 @@ def open_corpus(
     )
 
 
-def _find_inner(findings: Findings) -> Path | None:
+def _find_inner(findings: _Findings) -> Path | None:
     """Return the folder that holds most files named by a language, the one nearest the root of several."""
     folders = Counter(
         Path(source.path).parent
@@ -133,7 +336,7 @@ def _find_inner(findings: Findings) -> Path | None:
     return min(folders, key=lambda f: (-folders[f], len(f.parts), f), default=None)
 
 
-def _group_by_code(findings: Findings, preferred: set[str], root: Path) -> dict[str, list[Source]]:
+def _group_by_code(findings: _Findings, preferred: set[str], root: Path) -> dict[str, list[Source]]:
     grouped: dict[str, list[Source]] = {}
     for name, group in findings.by_name.items():
         try:
@@ -199,3 +402,26 @@ def _matches(text: str, codes: Iterable[str]) -> bool:
     except ConfigError as error:
         return "ambiguous" in error.message
     return True
+
+
+def find_file_system(url: str) -> tuple[Any, str]:
+    """Return the file system behind a URL and the path in it. Raises `MissingExtra`, `CorpusError`."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise MissingExtra(f"{url}: reading URLs needs fsspec", "pip install fsspec") from error
+    try:
+        file_system, inner = url_to_fs(url)
+    except ImportError as error:  # s3fs, gcsfs, … are packages of their own
+        raise MissingExtra(f"{url}: {error}", "install the package the message names") from error
+    except ValueError as error:
+        raise CorpusError(f"{url}: {error}") from error
+    return file_system, str(inner)
+
+
+def open_binary(path: str) -> AbstractContextManager[BinaryIO]:
+    """Open a local path or an fsspec URL for reading. Raises `MissingExtra`, or what the opening raises."""
+    if "://" not in path:
+        return Path(path).open("rb")
+    file_system, inner = find_file_system(path)
+    return cast("AbstractContextManager[BinaryIO]", file_system.open(inner, "rb"))

@@ -152,7 +152,7 @@ def weigh_languages(
         near = difflib.get_close_matches(str(method), get_args(Method), n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(get_args(Method))}"
         raise ConfigError(f"languages.weighting = {method!r}: no such method", hint)
-    shares, clipped = clip_shares(target, natural, limit)
+    shares, clipped = _clip_shares(target, natural, limit)
     rows = []
     for code in codes:
         # Exactly 1 and exactly the limit, where they are meant: division would leave 1 + 2⁻⁵².
@@ -176,7 +176,7 @@ def weigh_languages(
     return LanguageWeights(tuple(rows), method, limit, warn_above, tuple(notes))
 
 
-def clip_shares(
+def _clip_shares(
     target: Mapping[str, float], natural: Mapping[str, float], limit: float
 ) -> tuple[dict[str, float], frozenset[str]]:
     """Return target shares with no ratio to the natural share above `limit`, and the languages clipped.

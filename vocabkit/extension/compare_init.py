@@ -6,33 +6,564 @@ paired. A model without a head gives vectors: there the cosine between both toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vocabkit.audit.bootstrap import draw_resampling
-from vocabkit.core.errors import ConfigError
+from vocabkit.auditing.figures import Resampling, bound, draw_resampling
+from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.extension.context import Context
-from vocabkit.extension.donor_rows import open_donor
-from vocabkit.extension.init_scores import InitComparison, InitScore, Pair, Scored, summarize
-from vocabkit.extension.initializers import (
-    METHODS,
-    Role,
-    explain_missing,
-    initialize,
-    initialize_bias,
-    parse_method,
-)
-from vocabkit.extension.language_model import LanguageModel, load_model
-from vocabkit.extension.matching import match_tokenizers
-from vocabkit.extension.plan_types import FloatArray, RowPlan, Rows
-from vocabkit.extension.scored_lines import open_scorer
-from vocabkit.extension.tokenizer_source import open_source
+from vocabkit.extension.distill import LanguageModel, load_model
+from vocabkit.extension.initializers import METHODS, explain_missing, initialize
+from vocabkit.extension.plan import match_tokenizers, new_ids
+from vocabkit.extension.rows import Context, Role, RowPlan, Rows, parse_method
+from vocabkit.extension.simple_rows import initialize_bias
+from vocabkit.extension.space_rows import cut_lines, open_donor
+from vocabkit.vocabulary.roles import TokenizerSource, open_source
 
-__all__ = ["InitComparison", "InitScore", "compare_initializers"]
+# --- Comparison text -------------------------------------------------------------------------------
+# Text for a comparison: lines to score, and lines to learn from that are not among them.
+
+
+def split_lines(
+    text: Path, init_text: Path | None, limit: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Lines to score and, apart from them, lines to learn from.
+
+    Without a text to learn from, every second distinct line of the one text is. Lines of that text that are
+    to be scored are not learnt from. At most `limit` lines are scored, evenly from all of it. Raises
+    CorpusError for a file that cannot be read, or is empty.
+    """
+    scored = _read_lines(text)
+    if init_text is not None:
+        taken = set(scored)
+        learning = [line for line in _read_lines(init_text) if line not in taken]
+    else:
+        scored, learning = scored[::2], scored[1::2]
+    if limit is not None and len(scored) > limit:
+        scored = [scored[i * len(scored) // limit] for i in range(limit)]
+    return scored, learning
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The distinct lines that are not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}", "name a text file") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: not UTF-8: byte {error.start}", "convert it to UTF-8") from None
+    lines = list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+    if not lines:
+        raise CorpusError(f"{path}: holds no text", "name a file with a line a document")
+    return lines
+
+
+# --- Line scores -----------------------------------------------------------------------------------
+# What a model says of lines under one tokenization: nats by kind of target, or a vector a line.
+#
+# Every line is scored alone, after the token that begins a text, so that lines are independent draws. A
+# masked
+# model is asked for stretches of text that begin and end a token in both tokenizations, all their tokens
+# masked.
+
+OLD, AFTER_NEW, NEW = range(3)
+"""The kinds of target: an old token, an old token right after a new one, and a new token."""
+# Logits of 512 positions by 100,000 tokens are 200 MB.
+_CELLS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Targets:
+    """One line: the ids to feed, and the positions whose own ids are to be predicted."""
+
+    ids: Int64Array
+    asked: Int64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _LineScores:
+    """Per line and kind of target: `nats` float64[n, 3] of −log p summed, `targets` int64[n, 3] their number,
+    and `mass` float64[n], the probability of all new tokens summed over the targets.
+    """
+
+    nats: Float64Array
+    targets: Int64Array
+    mass: Float64Array
+
+
+def _score_lines(
+    model: Any,
+    lines: Sequence[_Targets],
+    is_new: BoolArray,
+    *,
+    mask: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> _LineScores:
+    """Score the targets of each line. `mask` is put in their place; without, the token before predicts each.
+
+    `is_new` says of every id of the model whether its row is new.
+    """
+    import torch
+
+    nats, mass = np.zeros((len(lines), 3)), np.zeros(len(lines))
+    targets = np.zeros((len(lines), 3), np.int64)
+    fresh = torch.from_numpy(is_new.astype(np.float32))
+    for batch in _list_batches(lines, len(is_new)):
+        ids, attention = _pad([lines[i].ids for i in batch])
+        fed = torch.from_numpy(ids.copy())
+        rows = np.repeat(np.arange(len(batch)), [len(lines[i].asked) for i in batch])
+        asked = np.concatenate([lines[i].asked for i in batch])
+        if mask is not None:
+            fed[rows, asked] = mask
+        with torch.inference_mode():
+            found = model(input_ids=fed, attention_mask=torch.from_numpy(attention))
+            before = asked if mask is not None else asked - 1
+            logs = torch.log_softmax(found.logits[rows, before].float(), dim=-1)
+            wanted = ids[rows, asked]
+            spent = -logs[torch.arange(len(wanted)), torch.from_numpy(wanted)].double().numpy()
+            share = (logs.exp() @ fresh).double().numpy()
+        after = is_new[ids[rows, asked - 1]] & (asked > 0)
+        kind = np.where(is_new[wanted], NEW, np.where(after, AFTER_NEW, OLD))
+        owners = np.array(batch)[rows]
+        np.add.at(nats, (owners, kind), spent)
+        np.add.at(targets, (owners, kind), 1)
+        np.add.at(mass, owners, share)
+        if advance is not None:
+            advance(len(batch))
+    return _LineScores(nats, targets, mass)
+
+
+def _embed_lines(
+    model: Any, lines: Sequence[Int64Array], advance: Callable[[int], None] | None = None
+) -> Float32Array:
+    """The mean of the last layer over each line's tokens, float32[n, d]."""
+    import torch
+
+    found: dict[int, Float32Array] = {}
+    for batch in _list_batches([_Targets(ids, ids[:0]) for ids in lines], 2_048):
+        ids, attention = _pad([lines[i] for i in batch])
+        with torch.inference_mode():
+            seen = torch.from_numpy(attention)
+            states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
+            weights = seen[:, :, None].float()
+            means = ((states * weights).sum(1) / weights.sum(1)).numpy()
+        found |= dict(zip(batch, means, strict=True))
+        if advance is not None:
+            advance(len(batch))
+    return np.stack([found[i] for i in range(len(lines))])
+
+
+def _ask_all(ids: Int64Array, begin: int | None) -> _Targets:
+    """Every token is asked for, after the one that begins a text; without such a one, all but the first."""
+    whole = ids if begin is None else np.concatenate([[begin], ids]).astype(np.int64)
+    return _Targets(whole, np.arange(1, len(whole), dtype=np.int64))
+
+
+def _ask_between(
+    ids: Int64Array, stops: Int64Array, spans: Sequence[tuple[int, int]], around: tuple[int, ...]
+) -> _Targets:
+    """The tokens that end within the spans of bytes are asked for; `around` are the tokens at both ends."""
+    asked = [
+        place + len(around[:1])
+        for place, stop in enumerate(stops.tolist())
+        if any(first < stop <= last for first, last in spans)
+    ]
+    whole = np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
+    return _Targets(whole, np.array(asked, np.int64))
+
+
+def _choose_spans(
+    text: bytes, first: Int64Array, second: Int64Array, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """About one in seven stretches of a line that end a token in both tokenizations, one at the least.
+
+    They begin at a space, or where none comes for 24 bytes at any such end: a script without spaces has
+    no words to mask.
+    """
+    both = np.intersect1d(first, second).tolist()
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for stop in both:
+        if stop == len(text) or text[stop : stop + 1].isspace() or stop - start >= 24:
+            spans.append((start, stop))
+            start = stop
+    if not spans:
+        return []
+    chosen = generator.random(len(spans)) < 0.15
+    if not chosen.any():
+        chosen[generator.integers(len(spans))] = True
+    return [span for span, taken in zip(spans, chosen, strict=True) if taken]
+
+
+def _list_batches(lines: Sequence[_Targets], size: int) -> Iterator[list[int]]:
+    """Lines of like length together, as many as logits fit."""
+    most = max(_CELLS // max(size, 1), 1)
+    batch: list[int] = []
+    for place in sorted(range(len(lines)), key=lambda i: (len(lines[i].ids), i)):
+        if batch and (len(batch) + 1) * len(lines[place].ids) > most:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _pad(lines: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
+    width = max(map(len, lines))
+    ids, attention = (np.zeros((len(lines), width), np.int64) for _ in range(2))
+    for row, line in enumerate(lines):
+        ids[row, : len(line)], attention[row, : len(line)] = line, 1
+    return ids, attention
+
+
+# --- Scored lines ----------------------------------------------------------------------------------
+# Text made ready for a comparison: the same lines under both tokenizations, in the form the model takes.
+#
+# Says what is counted on each line: bits over bytes for a model that predicts, a cosine for one that does
+# not.
+
+Advance = Callable[[int], None]
+_LONGEST = 600
+"""Bytes: a longer line is cut at spaces, so that it fits a model's positions in any tokenization."""
+
+
+@dataclass(slots=True, eq=False)
+class _Scorer:
+    """Lines under both tokenizations. `sizes` float64[n] is what each line's sum is divided by."""
+
+    model: Any
+    metric: str
+    old: Sequence[_Targets]
+    new: Sequence[_Targets]
+    is_new: BoolArray
+    old_rows: int
+    sizes: Float64Array
+    bytes: int
+    masks: tuple[int, int] | None
+    warnings: tuple[str, ...]
+    vectors: Float32Array | None = None
+
+    @property
+    def lines(self) -> int:
+        """The number of lines."""
+        return len(self.old)
+
+    def score_old(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
+        """Score the old tokenization, with the model's own rows; must come first."""
+        if self.metric == "cosine":
+            self.vectors = _embed_lines(self.model, [line.ids for line in self.old], advance)
+            return None, np.ones(len(self.old))
+        mask = None if self.masks is None else self.masks[0]
+        none = np.zeros(self.old_rows, bool)
+        return _as_bits(_score_lines(self.model, self.old, none, mask=mask, advance=advance))
+
+    def score_new(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
+        """Score the new tokenization with the rows that are in the model now."""
+        if self.metric == "cosine":
+            assert self.vectors is not None
+            found = _embed_lines(self.model, [line.ids for line in self.new], advance)
+            norms = np.linalg.norm(found, axis=1) * np.linalg.norm(self.vectors, axis=1)
+            return None, (found * self.vectors).sum(axis=1) / np.maximum(norms, 1e-12)
+        mask = None if self.masks is None else self.masks[1]
+        return _as_bits(_score_lines(self.model, self.new, self.is_new, mask=mask, advance=advance))
+
+
+def _open_scorer(
+    opened: LanguageModel,
+    plan: RowPlan,
+    old: TokenizerSource,
+    new: TokenizerSource,
+    lines: Sequence[str],
+    seed: int,
+) -> _Scorer:
+    """Encode the lines both ways. Raises ConfigError where no line can be scored."""
+    parts = [part for line in lines for part in _cut_text(line, _LONGEST)]
+    warnings = _find_losses(parts, old, new)
+    if opened.kind == "causal":
+        first, second, sizes, masks = _ask_causal(opened, plan, old, new, parts)
+    elif opened.kind == "masked":
+        first, second, sizes, masks = _ask_masked(plan, old, new, parts, seed)
+    else:
+        first, second, sizes, masks = _ask_encoder(plan, old, new, parts)
+    fits = [
+        i
+        for i, (a, b) in enumerate(zip(first, second, strict=True))
+        if sizes[i] > 0 and 0 < len(a.ids) <= opened.longest and 0 < len(b.ids) <= opened.longest
+    ]
+    if not fits:
+        raise ConfigError(
+            "the text has no line that can be scored", "name another text with --text"
+        )
+    if len(fits) < len(first):
+        lost = len(first) - len(fits)
+        lines = "line" if lost == 1 else "lines"
+        warnings.append(f"left out, being longer than the model takes: {lost:,} {lines}")
+    return _Scorer(
+        model=opened.model,
+        metric="cosine" if opened.kind == "encoder" else "bits_per_byte",
+        old=[first[i] for i in fits],
+        new=[second[i] for i in fits],
+        is_new=plan.kept < 0,
+        old_rows=plan.old_size,
+        sizes=sizes[fits],
+        bytes=int(sizes[fits].sum()) if opened.kind != "encoder" else sum(map(_bytes, parts)),
+        masks=masks,
+        warnings=tuple(warnings),
+    )
+
+
+def _cut_text(line: str, longest: int) -> list[str]:
+    """The line without white space around it, cut at spaces into parts of about `longest` bytes.
+
+    One without a space that far is cut between characters.
+    """
+    parts: list[str] = []
+    rest = line.strip()
+    while _bytes(rest) > longest:
+        head = rest.encode()[:longest].decode(errors="ignore")
+        cut = head.rfind(" ")
+        cut = cut if cut > 0 else len(head)
+        parts.append(rest[:cut].strip())
+        rest = rest[cut:].strip()
+    return [part for part in (*parts, rest) if part]
+
+
+_Asked = tuple[list[_Targets], list[_Targets], Float64Array, tuple[int, int] | None]
+
+
+def _ask_causal(
+    opened: LanguageModel,
+    plan: RowPlan,
+    old: TokenizerSource,
+    new: TokenizerSource,
+    parts: Sequence[str],
+) -> _Asked:
+    """Every token after the one that begins a text, which must have a row in both vocabularies."""
+    told = opened.model.config.bos_token_id
+    begin = old.roles.get("bos", told if isinstance(told, int) else old.roles.get("eos"))
+    after = None if begin is None else int(new_ids(plan)[begin])
+    if begin is None or after is None or after < 0:
+        begin = after = None
+    first = [_ask_all(ids.astype(np.int64), begin) for ids in old.tokenizer.encode_batch(parts)]
+    second = [_ask_all(ids.astype(np.int64), after) for ids in new.tokenizer.encode_batch(parts)]
+    return first, second, np.array([_bytes(part) for part in parts], np.float64), None
+
+
+def _ask_masked(
+    plan: RowPlan, old: TokenizerSource, new: TokenizerSource, parts: Sequence[str], seed: int
+) -> _Asked:
+    """Stretches of the lines on which both tokenizers write the same bytes."""
+    masks = old.roles.get("mask"), new.roles.get("mask")
+    if masks[0] is None or masks[1] is None or plan.kept[masks[1]] < 0:
+        raise ConfigError(
+            "a masked model is scored with its mask token, and a tokenizer has none",
+            "name the token in tokenizer_config.json: mask_token",
+        )
+    ends = _find_ends(plan, old, new)
+    generator = np.random.default_rng(seed)
+    first: list[_Targets] = []
+    second: list[_Targets] = []
+    sizes: list[int] = []
+    for cuts in cut_lines(parts, old.tokenizer, new.tokenizer, plan.old_size, plan.new_size):
+        spans = _choose_spans(cuts.text, cuts.old_stops, cuts.new_stops, generator)
+        first.append(_ask_between(cuts.old_ids, cuts.old_stops, spans, ends[0]))
+        second.append(_ask_between(cuts.new_ids, cuts.new_stops, spans, ends[1]))
+        sizes.append(sum(stop - start for start, stop in spans))
+    return first, second, np.array(sizes, np.float64), (masks[0], masks[1])
+
+
+def _ask_encoder(
+    plan: RowPlan, old: TokenizerSource, new: TokenizerSource, parts: Sequence[str]
+) -> _Asked:
+    """Whole lines between the tokens that begin and end a text."""
+    ends = _find_ends(plan, old, new)
+    found = [
+        [
+            _Targets(_wrap(ids.astype(np.int64), around), np.zeros(0, np.int64))
+            for ids in source.tokenizer.encode_batch(parts)
+        ]
+        for source, around in zip((old, new), ends, strict=True)
+    ]
+    return found[0], found[1], np.ones(len(parts)), None
+
+
+def _find_ends(
+    plan: RowPlan, old: TokenizerSource, new: TokenizerSource
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens before and after a text in both vocabularies; none where either lacks one."""
+    sides: list[tuple[int, ...]] = []
+    for source in (old, new):
+        begin = source.roles.get("cls", source.roles.get("bos"))
+        end = source.roles.get("sep", source.roles.get("eos"))
+        sides.append(() if begin is None or end is None else (begin, end))
+    if not all(sides) or any(plan.kept[one] < 0 for one in sides[1]):
+        return (), ()
+    return sides[0], sides[1]
+
+
+def _wrap(ids: Int64Array, around: tuple[int, ...]) -> Int64Array:
+    return np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
+
+
+def _find_losses(parts: Sequence[str], old: TokenizerSource, new: TokenizerSource) -> list[str]:
+    """Warnings of text that a tokenizer loses: bits per byte of what is not there are too few."""
+    total = sum(map(len, parts))
+    said: list[str] = []
+    for name, source in (("old", old), ("new", new)):
+        lost = sum(source.tokenizer.unknown_characters(parts))
+        if lost > 0.001 * total:
+            said.append(
+                f"the {name} tokenizer loses {lost / total:.1%} of the characters: its bits per byte "
+                "are of less than the text"
+            )
+    return said
+
+
+def _as_bits(found: _LineScores) -> tuple[_LineScores, Float64Array]:
+    return found, found.nats.sum(axis=1) / log(2)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+# --- Init scores -----------------------------------------------------------------------------------
+# What a comparison of initialisers found: a score each, and the intervals of their differences.
+#
+# Sums over lines are kept, so that any two can be compared on the same resamples; no model is run here.
+
+Pair = tuple[str, str | None]
+"""Methods for input and output rows; None for the latter where a matrix is tied, or there is no head."""
+Scored = tuple[Pair | None, _LineScores | None, Float64Array, str]
+"""A pair (None: the old tokenization), its scores and sums a line, and a note on how rows were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitScore:
+    """One way of making rows. `input` is None for the old tokenization, `output` None for tied rows.
+
+    `value` is bits per byte, or the mean cosine, with its 95 % interval; `change` the difference to the old
+    tokenization, paired by line. `old_target`, `old_after_new` and `new_target` are nats a target; `new_mass`
+    the mean probability of all new tokens together. None where a figure is not defined.
+    """
+
+    input: str | None
+    output: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    old_target: float | None
+    old_after_new: float | None
+    new_target: float | None
+    new_mass: float | None
+    targets: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InitComparison:
+    """All scores, the old tokenization first, and what each line gave: its `sums` over its `sizes`.
+
+    `metric` is `bits_per_byte` or `cosine`; `skipped` names the methods left out and why.
+    """
+
+    metric: str
+    scores: tuple[InitScore, ...]
+    lines: int
+    bytes: int
+    skipped: Mapping[str, str]
+    warnings: tuple[str, ...]
+    sums: Mapping[Pair, Float64Array] = field(default_factory=dict)
+    sizes: Float64Array = field(default_factory=lambda: np.zeros(0))
+    resampling: Resampling | None = None
+
+    def measure_change(self, first: Pair, second: Pair) -> tuple[float, float | None, float | None]:
+        """The second's figure less the first's on the same lines, with its paired 95 % interval."""
+        return _measure(self.sums[second] - self.sums[first], self.sizes, self.resampling)
+
+
+def _summarize(
+    rows: Sequence[Scored],
+    scorer: _Scorer,
+    resampling: Resampling | None,
+    skipped: Mapping[str, str],
+) -> InitComparison:
+    """Return the scores with their intervals; the first row is the old tokenization's."""
+    sizes, base = scorer.sizes, rows[0][2]
+    scores: list[InitScore] = []
+    for pair, found, sums, note in rows:
+        value, low, high = _measure(sums, sizes, resampling)
+        change: tuple[float | None, float | None, float | None] = (None, None, None)
+        if pair is not None and scorer.metric != "cosine":
+            change = _measure(sums - base, sizes, resampling)
+        scores.append(
+            InitScore(
+                None if pair is None else pair[0],
+                None if pair is None else pair[1],
+                *(value, low, high),
+                *change,
+                *_split(found, pair is None),
+                targets=0 if found is None else int(found.targets.sum()),
+                note=note,
+            )
+        )
+    listed = scores if scorer.metric != "cosine" else scores[1:]
+    return InitComparison(
+        metric=scorer.metric,
+        scores=tuple(listed),
+        lines=scorer.lines,
+        bytes=scorer.bytes,
+        skipped=dict(skipped),
+        warnings=scorer.warnings,
+        sums={pair: sums for pair, _, sums, _ in rows if pair is not None},
+        sizes=sizes,
+        resampling=resampling,
+    )
+
+
+def _split(
+    found: _LineScores | None, is_old: bool
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Nats a target of the three kinds, and the mass on new tokens a target."""
+    if found is None:
+        return None, None, None, None
+    amounts, nats = found.targets.sum(axis=0), found.nats.sum(axis=0)
+    means = [
+        float(nats[kind] / amounts[kind]) if amounts[kind] else None
+        for kind in (OLD, AFTER_NEW, NEW)
+    ]
+    total = int(amounts.sum())
+    mass = None if is_old or not total else float(found.mass.sum() / total)
+    return means[0], means[1], means[2], mass
+
+
+def _measure(
+    sums: Float64Array, sizes: Float64Array, resampling: Resampling | None
+) -> tuple[float, float | None, float | None]:
+    """Σ sums ÷ Σ sizes with its interval."""
+    value = float(sums.sum() / sizes.sum())
+    if resampling is None:
+        return value, None, None
+    low, high = bound(_resample(sums, resampling) / _resample(sizes, resampling))
+    return value, low, high
+
+
+def _resample(values: Float64Array, resampling: Resampling) -> Float64Array:
+    """Σ over the lines of each resample. `sum_rows` would round what is no whole number."""
+    return np.asarray(resampling.weights @ np.add.reduceat(values, resampling.starts), np.float64)
+
+
+# --- Compare init ----------------------------------------------------------------------------------
+
 
 _PEERS = ("normal:std=1", "multivariate:scale=3.16e-5")
 _UNTIED = {
@@ -91,7 +622,7 @@ def compare_initializers(
         donor=None if donor is None else open_donor(donor),
     )
     pairs, skipped = _list_pairs(methods, context, opened, untie)
-    scorer = open_scorer(opened, plan, old, new, lines, seed)
+    scorer = _open_scorer(opened, plan, old, new, lines, seed)
     maker = _Maker(opened, plan, context, bias, None if donor is None else Path(donor))
     report.start("Scoring", (len(pairs) + 1) * scorer.lines, "lines")
     rows: list[Scored] = []
@@ -101,12 +632,12 @@ def compare_initializers(
         opened.put_rows(*made.matrices)
         rows.append((pair, *scorer.score_new(report.advance), made.note))
     report.finish()
-    return summarize(rows, scorer, draw_resampling(scorer.lines, resamples, seed), skipped)
+    return _summarize(rows, scorer, draw_resampling(scorer.lines, resamples, seed), skipped)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Made:
-    matrices: tuple[FloatArray, FloatArray | None, FloatArray | None]
+    matrices: tuple[Float32Array, Float32Array | None, Float32Array | None]
     note: str
 
 
@@ -148,7 +679,7 @@ class _Maker:
             bias = _join(self.plan, self.old_bias, fresh)
         return _Made((inputs, outputs, bias), note)
 
-    def _make(self, method: str, role: Role, rows: FloatArray) -> Rows:
+    def _make(self, method: str, role: Role, rows: Float32Array) -> Rows:
         key = method, role
         if key not in self.made:
             # The methods in one list share inputs; all rows of all methods would be gigabytes.
@@ -159,7 +690,7 @@ class _Maker:
         return self.made[key]
 
 
-def _join(plan: RowPlan, old: FloatArray, fresh: FloatArray) -> FloatArray:
+def _join(plan: RowPlan, old: Float32Array, fresh: Float32Array) -> Float32Array:
     out = np.empty((plan.new_size, *old.shape[1:]), np.float32)
     kept = plan.kept >= 0
     out[kept] = old[plan.kept[kept]]

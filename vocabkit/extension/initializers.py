@@ -14,52 +14,47 @@ from typing import Literal
 
 import numpy as np
 
+from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.alignment import mix_alignment
-from vocabkit.extension.biases import BIAS_METHODS, initialize_bias
-from vocabkit.extension.context import Context, Donor, Role, list_new, parse_method
-from vocabkit.extension.linear_maps import map_by_least_squares, map_by_rotation
-from vocabkit.extension.matching_pursuit import mix_pursuit
-from vocabkit.extension.mixtures import Mixture, add_up
-from vocabkit.extension.neighbours import average_by_cosine, mix_focus, mix_nearest
-from vocabkit.extension.overlap import mix_overlap
-from vocabkit.extension.plan_types import BoolArray, FloatArray, Int64Array, RowPlan, Rows
-from vocabkit.extension.random_rows import (
+from vocabkit.extension.rows import (
+    Context,
+    Mixture,
+    RowPlan,
+    Rows,
+    add_up,
+    list_new,
+    list_used,
+    measure_moments,
+    parse_method,
+)
+from vocabkit.extension.simple_rows import (
     make_diagonal,
     make_mean,
     make_multivariate,
     make_normal,
     make_zero,
-)
-from vocabkit.extension.statistics import list_used, measure_moments
-from vocabkit.extension.subword_sources import (
     mix_first,
     mix_last,
+    mix_overlap,
     mix_positional,
     mix_subwords,
 )
-
-__all__ = [
-    "BIAS_METHODS",
-    "METHODS",
-    "Context",
-    "Donor",
-    "Method",
-    "Role",
-    "check_method",
-    "choose_methods",
-    "explain_missing",
-    "initialize",
-    "initialize_bias",
-    "parse_method",
-]
+from vocabkit.extension.space_rows import (
+    average_by_cosine,
+    map_by_least_squares,
+    map_by_rotation,
+    mix_alignment,
+    mix_focus,
+    mix_nearest,
+    mix_pursuit,
+)
 
 Need = Literal["nothing", "space", "text", "model"]
-Make = Callable[[RowPlan, FloatArray, Context], Rows]
+Make = Callable[[RowPlan, Float32Array, Context], Rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class _Method:
     """A way of making rows: what it needs beside tokenizers and old rows, its options, and its function."""
 
     make: Make
@@ -67,7 +62,7 @@ class Method:
     options: frozenset[str]
 
 
-def initialize(method: str, plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
+def initialize(method: str, plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     """Make the rows for all new ids that keep none, from old rows float32[V_old, d].
 
     `method` is a name of `METHODS`, with options as `parse_method` reads them; they go before the context's.
@@ -75,7 +70,7 @@ def initialize(method: str, plan: RowPlan, rows: FloatArray, context: Context) -
     the trained rows. Raises ConfigError for an unknown method or option, and where what it needs is missing.
     """
     name, options = _read_method(method)
-    known = find_method(name)
+    known = _find_method(name)
     context = replace(context, options={**context.options, **options})
     _refuse_missing(name, explain_missing(name, context))
     made = known.make(plan, rows, context)
@@ -94,12 +89,12 @@ def check_method(method: str, *, has_donor: bool, has_text: bool) -> None:
     What only its function can tell, such as an option's range, is told then.
     """
     name, _ = _read_method(method)
-    _refuse_missing(name, _explain(find_method(name).needs, has_donor, has_text))
+    _refuse_missing(name, _explain(_find_method(name).needs, has_donor, has_text))
 
 
 def _read_method(method: str) -> tuple[str, dict[str, float]]:
     name, options = parse_method(method)
-    known = find_method(name)
+    known = _find_method(name)
     wrong = sorted(options.keys() - known.options)
     if wrong:
         listed = ", ".join(sorted(known.options)) or "none"
@@ -113,7 +108,7 @@ def _refuse_missing(name: str, lack: str | None) -> None:
         raise ConfigError(f"{name}: {lack}", f"name it with {given}")
 
 
-def find_method(name: str) -> Method:
+def _find_method(name: str) -> _Method:
     """The method of that name. Raises ConfigError naming the nearest."""
     if name in METHODS:
         return METHODS[name]
@@ -124,7 +119,7 @@ def find_method(name: str) -> Method:
 
 def explain_missing(name: str, context: Context) -> str | None:
     """What the method lacks in this context; None where it can be used."""
-    needs = find_method(name).needs
+    needs = _find_method(name).needs
     has_text = bool(context.lines) and context.new_tokenizer is not None
     lack = _explain(needs, context.donor is not None, has_text)
     if lack is None and needs == "model" and context.model is None:
@@ -153,9 +148,9 @@ def choose_methods(*, tied: bool, has_donor: bool) -> tuple[str, str]:
 
 
 def _mixed(
-    name: str, mix: Callable[[RowPlan, FloatArray, Context], Mixture | tuple[Mixture, str]]
+    name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | tuple[Mixture, str]]
 ) -> Make:
-    def make(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
+    def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found = mix(plan, rows, context)
         mixture, note = found if isinstance(found, tuple) else (found, "")
         lacking = mixture.empty
@@ -177,9 +172,9 @@ def _mixed(
 
 def _mapped(
     name: str,
-    map_rows: Callable[[RowPlan, FloatArray, Context], tuple[FloatArray, Int64Array]],
+    map_rows: Callable[[RowPlan, Float32Array, Context], tuple[Float32Array, Int64Array]],
 ) -> Make:
-    def make(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
+    def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found, places = map_rows(plan, rows, context)
         spare = mix_subwords(plan, rows, context)
         values = add_up(spare, rows)
@@ -194,7 +189,7 @@ def _mapped(
     return make
 
 
-def _distilled(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
+def _distilled(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     from vocabkit.extension.distill import distill_rows
 
     start = METHODS["subword-mean"].make(plan, rows, context).values
@@ -202,7 +197,7 @@ def _distilled(plan: RowPlan, rows: FloatArray, context: Context) -> Rows:
     return Rows(values=values, method="distill", sources=None, seed=context.seed, note=note)
 
 
-def _mean_row(plan: RowPlan, rows: FloatArray) -> FloatArray:
+def _mean_row(plan: RowPlan, rows: Float32Array) -> Float32Array:
     return measure_moments(rows, list_used(plan, rows)).mean.astype(np.float32)
 
 
@@ -219,26 +214,26 @@ def _describe(name: str, lacking: BoolArray, empty: BoolArray, note: str) -> str
 _BY_SPELLING = (mix_subwords, mix_positional, mix_first, mix_last)
 _SPACE = frozenset({"width", "min_count"})
 
-METHODS: dict[str, Method] = {
-    "zero": Method(make_zero, "nothing", frozenset()),
-    "normal": Method(make_normal, "nothing", frozenset({"std"})),
-    "mean": Method(make_mean, "nothing", frozenset()),
-    "diagonal": Method(make_diagonal, "nothing", frozenset({"scale"})),
-    "multivariate": Method(make_multivariate, "nothing", frozenset({"scale"})),
-    "subword-mean": Method(_mixed("subword-mean", mix_subwords), "nothing", frozenset()),
-    "positional": Method(_mixed("positional", mix_positional), "nothing", frozenset({"rate"})),
-    "first": Method(_mixed("first", mix_first), "nothing", frozenset()),
-    "last": Method(_mixed("last", mix_last), "nothing", frozenset()),
-    "overlap": Method(_mixed("overlap", mix_overlap), "nothing", frozenset()),
-    "knn": Method(_mixed("knn", mix_nearest), "space", _SPACE | {"k", "temperature"}),
-    "focus": Method(_mixed("focus", mix_focus), "space", _SPACE),
-    "clp": Method(_mapped("clp", average_by_cosine), "space", _SPACE),
-    "omp": Method(_mixed("omp", mix_pursuit), "space", _SPACE | {"k", "candidates", "refresh"}),
-    "least-squares": Method(
+METHODS: dict[str, _Method] = {
+    "zero": _Method(make_zero, "nothing", frozenset()),
+    "normal": _Method(make_normal, "nothing", frozenset({"std"})),
+    "mean": _Method(make_mean, "nothing", frozenset()),
+    "diagonal": _Method(make_diagonal, "nothing", frozenset({"scale"})),
+    "multivariate": _Method(make_multivariate, "nothing", frozenset({"scale"})),
+    "subword-mean": _Method(_mixed("subword-mean", mix_subwords), "nothing", frozenset()),
+    "positional": _Method(_mixed("positional", mix_positional), "nothing", frozenset({"rate"})),
+    "first": _Method(_mixed("first", mix_first), "nothing", frozenset()),
+    "last": _Method(_mixed("last", mix_last), "nothing", frozenset()),
+    "overlap": _Method(_mixed("overlap", mix_overlap), "nothing", frozenset()),
+    "knn": _Method(_mixed("knn", mix_nearest), "space", _SPACE | {"k", "temperature"}),
+    "focus": _Method(_mixed("focus", mix_focus), "space", _SPACE),
+    "clp": _Method(_mapped("clp", average_by_cosine), "space", _SPACE),
+    "omp": _Method(_mixed("omp", mix_pursuit), "space", _SPACE | {"k", "candidates", "refresh"}),
+    "least-squares": _Method(
         _mapped("least-squares", map_by_least_squares), "space", _SPACE | {"ridge"}
     ),
-    "procrustes": Method(_mapped("procrustes", map_by_rotation), "space", _SPACE),
-    "alignment": Method(_mixed("alignment", mix_alignment), "text", frozenset()),
-    "distill": Method(_distilled, "model", frozenset({"steps", "batch", "length", "rate"})),
+    "procrustes": _Method(_mapped("procrustes", map_by_rotation), "space", _SPACE),
+    "alignment": _Method(_mixed("alignment", mix_alignment), "text", frozenset()),
+    "distill": _Method(_distilled, "model", frozenset({"steps", "batch", "length", "rate"})),
 }
 """Name → method, the baselines first."""

@@ -5,32 +5,332 @@ It reads headers, tokenizers and configurations, and the vocabulary matrices onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from vocabkit.core.errors import VocabkitError
-from vocabkit.extension.checkpoint import Checkpoint, open_checkpoint, read_json
-from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.folder_files import change_configurations, check_padding, sort_files
-from vocabkit.extension.id_files import make_tokenizer_files
-from vocabkit.extension.id_moves import IdMap
-from vocabkit.extension.matching import Coverage, Mode, match_tokenizers, new_ids
-from vocabkit.extension.number_formats import SIZES
-from vocabkit.extension.options import Options
-from vocabkit.extension.plan_types import RowPlan
-from vocabkit.extension.receipt import RECEIPT
-from vocabkit.extension.row_groups import Group, check_methods, make_groups
-from vocabkit.extension.tokenizer_source import TokenizerSource, dump_json, open_source
-from vocabkit.extension.untied_heads import new_head
-from vocabkit.extension.vocabulary_tensors import (
+import numpy as np
+
+from vocabkit.checkpoints.checkpoint import (
+    Checkpoint,
     VocabularyTensor,
     VocabularyTensors,
     find_vocabulary_tensors,
+    new_head,
+    open_checkpoint,
 )
+from vocabkit.checkpoints.receipt import RECEIPT
+from vocabkit.checkpoints.safetensors_files import SIZES, check_number
+from vocabkit.core.arrays import BoolArray, Int64Array
+from vocabkit.core.errors import CheckpointError, ConfigError, VocabkitError
+from vocabkit.core.folders import read_json
+from vocabkit.extension.files import (
+    IdMap,
+    change_configurations,
+    check_padding,
+    make_tokenizer_files,
+    sort_files,
+)
+from vocabkit.extension.initializers import check_method, choose_methods
+from vocabkit.extension.rows import RowPlan
+from vocabkit.extension.simple_rows import check_bias_method
+from vocabkit.vocabulary.roles import TokenizerSource, dump_json, open_source, same_roles
+from vocabkit.vocabulary.vocabulary import Kind
 
-__all__ = ["ExtensionPlan", "Group", "Options", "new_shape", "plan_extension"]
+# --- Matching --------------------------------------------------------------------------------------
+# Which old row every new token keeps: tokens are matched by surface, special ones by name and role.
+#
+# A surface is a token's bytes, the space before a word included, so that `Ġthe`, `▁the`, and WordPiece's
+# `the` are one token, and `##s` is `s` within a word. Where every old token keeps its id the vocabulary
+# is extended; where the new one has none of its own it is trimmed; else it is replaced.
+
+
+Mode = Literal["extend", "replace", "trim"]
+
+# Slots that were never trained: a mean over them would be drawn towards their first random values.
+_RESERVED = re.compile(
+    rb" ?[\[<]\|?(unused|reserved|extra_id|extra|dummy|madeupword|placeholder|pad_token)[\w :-]*\|?[\]>]"
+)
+_NAMED = (Kind.CONTROL, Kind.UNKNOWN, Kind.USER)
+# Above this share of rows beyond the tokenizer, it is more likely another model's (phi-2 has 1.8 %,
+# DeepSeek 2.3 %); below this number of rows nothing is refused.
+_PADDING_SHARE, _PADDING_ROWS = 0.1, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What becomes of tokens, in numbers of ids.
+
+    `kept` have the same id, `remapped` another, `approximated` are new and have a text, `unwritten` are
+    new and have none (special, unused, padding); `dropped` old tokens are in no new row.
+    """
+
+    kept: int
+    remapped: int
+    approximated: int
+    unwritten: int
+    dropped: int
+
+
+def match_tokenizers(
+    old: TokenizerSource, new: TokenizerSource, rows: int, multiple: int | None = None
+) -> tuple[Mode, RowPlan, Coverage]:
+    """Match the tokenizers of a matrix of `rows` rows; pad the new one to a multiple.
+
+    Raises CheckpointError where the old tokenizer cannot be the model's.
+    """
+    _check_old(old, rows)
+    old_bytes, new_bytes = _list_bytes(old), _list_bytes(new)
+    if _keeps_all(old, new, old_bytes, new_bytes):
+        mode: Mode = "extend"
+        size = _round_up(max(rows, new.size), multiple)
+        kept = np.full(size, -1, np.int64)
+        kept[: old.size] = np.where(_find_refilled(old, new), -1, np.arange(old.size))
+        # Padding stays as it is where no new token lands on it.
+        kept[new.size : rows] = np.arange(new.size, rows)
+    else:
+        size = _round_up(new.size, multiple)
+        kept = np.full(size, -1, np.int64)
+        kept[: new.size] = _match(old, new, old_bytes, new_bytes)
+        named = np.array([text is not None for text in new_bytes])
+        is_subset = not (named & (kept[: new.size] < 0)).any()
+        mode = "trim" if is_subset and new.size <= old.size else "replace"
+    special = np.zeros(size, np.bool_)
+    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
+    tokens = (*new_bytes, *[None] * (size - new.size))
+    plan = RowPlan(
+        old_size=rows,
+        new_size=size,
+        kept=kept,
+        tokens=tokens,
+        special=special,
+        padding=np.arange(rows) >= old.size,
+        old_used=_find_used(old, old_bytes, rows),
+    )
+    return mode, plan, _count(plan, old.size)
+
+
+def new_ids(plan: RowPlan) -> Int64Array:
+    """For every old id the first new id that keeps its row, or -1; the same id where it can be."""
+    found = np.full(plan.old_size, -1, np.int64)
+    places = np.flatnonzero(plan.kept >= 0)[::-1]
+    found[plan.kept[places]] = places
+    same = np.flatnonzero(plan.kept == np.arange(plan.new_size))
+    found[same] = same
+    return found
+
+
+def _check_old(old: TokenizerSource, rows: int) -> None:
+    if old.size > rows:
+        raise CheckpointError(
+            f"{old.path}: has ids up to {old.size - 1:,}, and the model {rows:,} rows",
+            "name the model's own tokenizer: --old-tokenizer PATH",
+        )
+    spare = rows - old.size
+    if spare > max(_PADDING_ROWS, rows * _PADDING_SHARE):
+        raise CheckpointError(
+            f"{old.path}: has {old.size:,} ids, and the model {rows:,} rows: {spare:,} rows more is "
+            "too much to be padding",
+            "name the model's own tokenizer: --old-tokenizer PATH",
+        )
+
+
+def _list_bytes(source: TokenizerSource) -> list[bytes | None]:
+    return [source.tokenizer.token_bytes(index) for index in range(source.size)]
+
+
+def _keeps_all(
+    old: TokenizerSource,
+    new: TokenizerSource,
+    old_bytes: Sequence[bytes | None],
+    new_bytes: Sequence[bytes | None],
+) -> bool:
+    """Whether every old id stands for the same token in the new vocabulary."""
+    if new.size < old.size:
+        return False
+    for index, text in enumerate(old_bytes):
+        if old.tokenizer.kinds[index] is Kind.UNUSED:
+            continue  # a slot without a token may be filled
+        name, other = old.names.get(index), new.names.get(index)
+        if name != other or (name is None and text != new_bytes[index]):
+            return False
+    return True
+
+
+def _find_refilled(old: TokenizerSource, new: TokenizerSource) -> BoolArray:
+    """Slots of the old vocabulary that get a token in the new one, over the old ids."""
+    return np.array(
+        [
+            kind is Kind.UNUSED and new.tokenizer.kinds[index] is not Kind.UNUSED
+            for index, kind in enumerate(old.tokenizer.kinds)
+        ],
+        np.bool_,
+    )
+
+
+def _match(
+    old: TokenizerSource,
+    new: TokenizerSource,
+    old_bytes: Sequence[bytes | None],
+    new_bytes: Sequence[bytes | None],
+) -> Int64Array:
+    tables: dict[bool, dict[bytes, int]] = {True: {}, False: {}}
+    kinds = old.tokenizer.kinds
+    for index, text in enumerate(old_bytes):
+        if text:
+            tables[kinds[index] is Kind.BYTE].setdefault(text, index)
+    kept = np.full(new.size, -1, np.int64)
+    for index, text in enumerate(new_bytes):
+        if not text:
+            continue
+        is_byte = new.tokenizer.kinds[index] is Kind.BYTE
+        if index < old.size and old_bytes[index] == text and is_byte == (kinds[index] is Kind.BYTE):
+            kept[index] = index
+            continue
+        # A byte-level `a` and the byte-fallback token <0x61> are the nearest there is to each other.
+        found = tables[is_byte].get(text)
+        kept[index] = tables[not is_byte].get(text, -1) if found is None else found
+    _match_specials(old, new, kept)
+    return kept
+
+
+def _match_specials(old: TokenizerSource, new: TokenizerSource, kept: Int64Array) -> None:
+    """By name, then those still without a row by role."""
+    kinds = old.tokenizer.kinds
+    for index, name in new.names.items():
+        found = old.ids.get(name)
+        is_named = new.tokenizer.kinds[index] in _NAMED
+        if is_named and found is not None and kinds[found] in _NAMED:
+            kept[index] = found
+    taken = set(kept[kept >= 0].tolist())
+    for role, index in new.roles.items():
+        if kept[index] >= 0:
+            continue
+        for same in same_roles(role):
+            found = old.roles.get(same)
+            if found is not None and found not in taken:
+                kept[index] = found
+                taken.add(found)
+                break
+
+
+def _find_used(old: TokenizerSource, old_bytes: Sequence[bytes | None], rows: int) -> BoolArray:
+    used = np.zeros(rows, np.bool_)
+    kinds = old.tokenizer.kinds
+    for index, text in enumerate(old_bytes):
+        is_text = kinds[index] in (Kind.NORMAL, Kind.USER, Kind.BYTE)
+        used[index] = bool(text) and is_text and not _RESERVED.fullmatch(text or b"")
+    return used
+
+
+def _count(plan: RowPlan, old_tokens: int) -> Coverage:
+    has = plan.kept >= 0
+    same = plan.kept == np.arange(plan.new_size)
+    written = np.array([text is not None for text in plan.tokens])
+    back = new_ids(plan)[:old_tokens]
+    return Coverage(
+        kept=int(same.sum()),
+        remapped=int((has & ~same).sum()),
+        approximated=int((~has & written).sum()),
+        unwritten=int((~has & ~written).sum()),
+        dropped=int((back < 0).sum()),
+    )
+
+
+def _round_up(size: int, multiple: int | None) -> int:
+    return size if not multiple else -(-size // multiple) * multiple
+
+
+# --- Options ---------------------------------------------------------------------------------------
+# What a caller of an extension chooses; nothing is checked here.
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller chooses. Methods are names of `initializers.METHODS`; None means the default."""
+
+    init_input: str | None = None
+    init_output: str | None = None
+    init_bias: str = "mean"
+    untie: bool = False
+    donor: Path | None = None
+    text: Path | None = None
+    multiple: int | None = None
+    link: bool = False
+    seed: int = 0
+    old_tokenizer: Path | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- Row groups ------------------------------------------------------------------------------------
+# Vocabulary tensors by whose rows they get, and the method by which each group's new rows are made.
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tensors that get equal rows, what they are for, and how their new rows are made."""
+
+    role: str
+    method: str
+    tensors: tuple[VocabularyTensor, ...]
+
+    @property
+    def first(self) -> VocabularyTensor:
+        """The tensor whose old rows are read."""
+        return self.tensors[0]
+
+
+def _make_groups(
+    checkpoint: Checkpoint, found: VocabularyTensors, options: Options, head: str | None
+) -> tuple[Group, ...]:
+    """Group the tensors. Raises CheckpointError where one matrix would be made in two ways."""
+    tied = found.tied != "untied" and not options.untie
+    names = choose_methods(tied=tied, has_donor=options.donor is not None)
+    inputs = options.init_input or names[0]
+    outputs = options.init_output or (inputs if tied else names[1])
+    said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
+    if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
+        raise CheckpointError(
+            f"{checkpoint.root}: input and output are one matrix: --init-output {outputs} would differ "
+            f"from --init-input {inputs}",
+            "--untie gives the output a matrix of its own",
+        )
+    groups: list[Group] = []
+    for items in found.groups().values():
+        roles = {item.role for item in items}
+        ins = tuple(item for item in items if item.role != "output")
+        outs = tuple(item for item in items if item.role == "output")
+        if roles == {"bias"}:
+            groups.append(Group("bias", options.init_bias, ins))
+        elif ins and outs and outputs == inputs and not options.untie:
+            groups.append(Group("tied", inputs, tuple(items)))
+        else:
+            role = "tied" if tied and found.tied == "alias" and "input" in roles else "input"
+            groups += [Group(role, inputs, ins)] if ins else []
+            groups += [Group("output", outputs, outs)] if outs else []
+    if head is not None:
+        groups.append(Group("output", outputs, (found.input,)))
+    return tuple(groups)
+
+
+def _check_methods(groups: tuple[Group, ...], options: Options) -> None:
+    """Refuse, before anything is made, a method or a number format that cannot be used.
+
+    Raises ConfigError and CheckpointError.
+    """
+    has_donor, has_text = options.donor is not None, options.text is not None
+    bias, _ = check_bias_method(options.init_bias)
+    for group in groups:
+        check_number(group.first.tensor.number)
+        if group.role != "bias":
+            check_method(group.method, has_donor=has_donor, has_text=has_text)
+        elif bias == "log-prior" and not has_text:
+            raise ConfigError("log-prior needs text and the new tokenizer", "name text with --text")
+
+
+# --- Plan ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,8 +430,8 @@ def plan_extension(
     head = new_head(checkpoint) if chosen.untie and found.tied == "alias" else None
     if chosen.untie and found.tied == "untied":
         raise CheckpointError(f"{checkpoint.root}: is untied already", "leave --untie out")
-    groups = make_groups(checkpoint, found, chosen, head)
-    check_methods(groups, chosen)
+    groups = _make_groups(checkpoint, found, chosen, head)
+    _check_methods(groups, chosen)
     warnings = list(found.warnings)
     back = new_ids(rows).tolist()
     moves = IdMap(
@@ -229,3 +529,83 @@ def _new_size(item: VocabularyTensor, size: int) -> int:
 
 def _file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+# --- Plan table ------------------------------------------------------------------------------------
+# A plan as rows for a reader: what is found, what becomes of tokens, and what it costs.
+
+
+def list_plan(plan: ExtensionPlan) -> list[dict[str, object]]:
+    """One row a fact: the part of the plan, a name, the value before and after, and a remark."""
+    return [*_list_tensors(plan), *_list_tokens(plan), *_list_sizes(plan), *_list_files(plan)]
+
+
+def _row(
+    part: str, name: str, before: object = None, after: object = None, note: str = ""
+) -> dict[str, object]:
+    return {"part": part, "name": name, "before": before, "after": after, "note": note or None}
+
+
+def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
+    for place, group in enumerate(plan.groups):
+        is_head = plan.head is not None and place == len(plan.groups) - 1
+        for item in group.tensors:
+            shape = "×".join(map(str, item.tensor.shape))
+            grown = "×".join(map(str, new_shape(item, plan.rows.new_size)))
+            yield _row(
+                "tensor",
+                str(plan.head) if is_head else item.tensor.name,
+                None if is_head else shape,
+                grown,
+                f"{group.role}, {item.tensor.number}, new rows by {group.method}",
+            )
+    ties = {
+        "alias": "input and output are one matrix, or there is no output",
+        "equal": "input and output are stored twice with equal bytes",
+        "untied": "input and output differ",
+    }
+    yield _row("tensor", "tie", plan.found.tied, "untied" if plan.options.untie else plan.found.tied,
+               ties[plan.found.tied])  # fmt: skip
+
+
+def _list_tokens(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
+    yield _row("tokens", "ids", plan.old.size, plan.new.size, plan.mode)
+    yield _row("tokens", "rows", plan.rows.old_size, plan.rows.new_size, "with padding")
+    spare = (int(plan.rows.padding.sum()), plan.rows.new_size - plan.new.size)
+    yield _row("tokens", "padding", *spare, "rows beyond the tokenizer")
+    meaning = {
+        "kept": "the row stays at its id",
+        "remapped": "the row moves with its surface",
+        "approximated": "a new row",
+        "unwritten": "a new row for an id without text",
+        "dropped": "an old token that is gone; its row is kept in the receipt",
+    }
+    for name, amount in asdict(plan.coverage).items():
+        yield _row("tokens", name, None, amount, meaning[name])
+
+
+def _list_sizes(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
+    checkpoint = plan.checkpoint
+    yield _row("size", "parameters", checkpoint.parameters, plan.new_parameters)
+    yield _row("size", "bytes of tensors", checkpoint.total_size, plan.tensor_size)
+    yield _row("size", "bytes to rewrite", None, plan.written_size)
+    yield _row("size", "bytes of disk", None, plan.disk_size, "about, with the receipt")
+    yield _row("size", "bytes of memory", None, plan.peak_memory, "about, beyond the imports")
+
+
+def _list_files(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
+    for text in plan.changes:
+        name, _, change = text.rpartition(": ")
+        yield _row("change", name or text, None, None, change if name else "")
+    for name in plan.shards:
+        yield _row("file", name, None, None, "rewritten")
+    for name in plan.written:
+        yield _row("file", name, None, None, "written anew")
+    for name in plan.removed:
+        yield _row("file", name, None, None, "removed: the old tokenizer's")
+    for name in plan.left_out:
+        yield _row("file", name, None, None, "left out: of the old vocabulary")
+    if plan.copied:
+        how = "hard-linked" if plan.options.link else "copied or reflinked"
+        amount = f"{len(plan.copied)} other file{'s' if len(plan.copied) > 1 else ''}"
+        yield _row("file", amount, None, None, f"{how}, unchanged")

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.receipt import write_arrays
-from vocabkit.extension.tokenizer_source import dump_json, open_source
-
-__all__ = ["write_sample_checkpoint"]
+from vocabkit.checkpoints.receipt import write_arrays
+from vocabkit.core.errors import CheckpointError
+from vocabkit.vocabulary.roles import dump_json, open_source
 
 _POSITIONS = 130  # 128 and XLM-R's two before them
 _FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")

@@ -16,20 +16,21 @@ from typing import Any
 
 import numpy as np
 
+from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_checkpoint
+from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, read_receipt
+from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Copied, Part, write_file
+from vocabkit.checkpoints.torch_files import write_torch_file
+from vocabkit.core.arrays import Int64Array
+from vocabkit.core.errors import CheckpointError
+from vocabkit.core.folders import (
+    check_places,
+    check_space,
+    duplicate_file,
+    fingerprint_file,
+    output_folder,
+)
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.provenance import fingerprint_file, output_folder
-from vocabkit.extension.checkpoint import Checkpoint, open_checkpoint
-from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.number_formats import SIZES, Bytes
-from vocabkit.extension.plan_types import Int64Array
-from vocabkit.extension.receipt import DROPPED, ORIGINAL, Receipt, read_receipt
-from vocabkit.extension.row_making import unfold_rows
-from vocabkit.extension.safetensors_stream import Copied, Part, write_file
-from vocabkit.extension.staging import check_places, check_space, duplicate_file
-from vocabkit.extension.torch_checkpoint import write_torch_file
-from vocabkit.extension.vocabulary_tensors import VocabularyTensor
-
-__all__ = ["Undone", "old_rows", "open_extended", "undo_extension"]
+from vocabkit.extension.extend import unfold_rows
 
 _BLOCK = 1 << 23
 

@@ -12,35 +12,384 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vocabkit.core.errors import VocabkitError
-from vocabkit.extension.checkpoint import read_json
-from vocabkit.extension.errors import CheckpointError
-from vocabkit.extension.plan_types import Int64Array
-from vocabkit.extension.receipt import Receipt, read_receipt
-from vocabkit.extension.source_checks import check_sources
-from vocabkit.extension.structure_checks import (
-    State,
-    check_configuration,
-    check_files,
-    check_index,
-    check_receipt,
-    check_rows,
-    check_tensors,
-    check_tokenizer,
+from vocabkit.checkpoints.checkpoint import (
+    Checkpoint,
+    find_vocabulary_tensors,
+    read_vocabulary_size,
 )
-from vocabkit.extension.tokenizer_source import open_source
-from vocabkit.extension.undo import open_extended, undo_extension
+from vocabkit.checkpoints.receipt import (
+    ORIGINAL,
+    RECEIPT,
+    Receipt,
+    digest_rows,
+    read_receipt,
+    split_sources,
+)
+from vocabkit.checkpoints.safetensors_files import Bytes, as_bytes, as_float32
+from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
+from vocabkit.core.errors import CheckpointError, VocabkitError
+from vocabkit.core.folders import fingerprint_file, read_json
+from vocabkit.extension.extend import restrict_plan
+from vocabkit.extension.files import list_tokenizer_files
+from vocabkit.extension.initializers import METHODS, initialize
+from vocabkit.extension.rows import Context, Role, RowPlan, measure_moments, parse_method
+from vocabkit.extension.simple_rows import initialize_bias
+from vocabkit.extension.undo import old_rows, open_extended, undo_extension
+from vocabkit.vocabulary.roles import open_source, token_text
+from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TOLERANCE", "Check", "verify_extension"]
+# --- Row checks ------------------------------------------------------------------------------------
+# What can be seen in the new rows themselves: numbers that are none, zero and repeated rows, norms.
+#
+# It judges rows, not tokens: a row may be sound and still mean nothing.
+
+
+_BLOCK = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class _RowStatistics:
+    """Numbers of rows that are not finite, zero or equal to another, and the quantiles of their norms.
+
+    `norms` are the 5 %, 50 % and 95 % quantiles of Euclidean norms; None where there is no row.
+    """
+
+    rows: int
+    not_finite: int
+    zero: int
+    repeated: int
+    norms: tuple[float, float, float] | None
+
+
+def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowStatistics:
+    """Measure the chosen rows of float32 [rows, width], in blocks."""
+    places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+    norms = np.empty(len(places), np.float64)
+    seen: dict[bytes, int] = {}
+    not_finite = 0
+    for start in range(0, len(places), _BLOCK):
+        block = np.asarray(rows[places[start : start + _BLOCK]], np.float32)
+        finite = np.isfinite(block).all(axis=1)
+        not_finite += int((~finite).sum())
+        norms[start : start + len(block)] = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
+        for row in block:
+            key = row.tobytes() if row.nbytes <= 64 else _digest(row)
+            seen[key] = seen.get(key, 0) + 1
+    known = norms[np.isfinite(norms)]
+    quantiles = np.quantile(known, (0.05, 0.5, 0.95)).tolist() if len(known) else None
+    return _RowStatistics(
+        rows=len(places),
+        not_finite=not_finite,
+        zero=int((norms == 0).sum()),
+        repeated=sum(amount for amount in seen.values() if amount > 1),
+        norms=None if quantiles is None else (quantiles[0], quantiles[1], quantiles[2]),
+    )
+
+
+def _digest(row: Float32Array) -> bytes:
+    import hashlib
+
+    return hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+
+
+# --- Structure checks ------------------------------------------------------------------------------
+# What can be checked of an extended checkpoint without running it, each against its receipt.
+#
+# Every function returns a state and what was found. Only `failed` means that the checkpoint is wrong; a
+# warning is about rows that are sound but odd.
+
+
+State = Literal["ok", "failed", "warned", "skipped"]
+
+
+def _check_receipt(receipt: Receipt) -> tuple[State, str]:
+    """Whether the receipt, which all else is held against, is as the manifest says."""
+    path = receipt.root / "manifest.json"
+    if not path.is_file():
+        return "failed", "manifest.json is missing, which has the receipt's hash"
+    name = f"{RECEIPT}/receipt.json"
+    outputs = read_json(path).get("outputs")
+    said = outputs.get(name) if isinstance(outputs, Mapping) else None
+    if said != fingerprint_file(receipt.root / name):
+        return "failed", f"{name} was changed since it was written"
+    return "ok", f"{name} as it was written"
+
+
+def _check_files(receipt: Receipt) -> tuple[State, str]:
+    """Whether every file is there with the bytes it was written with."""
+    files: Mapping[str, Any] = receipt.facts["files"]
+    missing = [name for name in files if not (receipt.root / name).is_file()]
+    if missing:
+        return "failed", f"missing: {', '.join(missing[:5])}"
+    changed = [
+        name
+        for name, item in files.items()
+        if (receipt.root / name).stat().st_size != item["size"]
+        or fingerprint_file(receipt.root / name) != item["blake2b"]
+    ]
+    if changed:
+        return "failed", f"changed since they were written: {', '.join(changed[:5])}"
+    return "ok", f"{len(files)} files as they were written"
+
+
+def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+    """Whether each vocabulary tensor has its new shape, and no other has that size."""
+    size = receipt.facts["new_rows"]
+    told = receipt.facts["options"]["tensors"]
+    listed = {item["name"]: item for group in receipt.groups for item in group["tensors"]}
+    for name, item in listed.items():
+        tensor = checkpoint.tensors.get(name)
+        if tensor is None or list(tensor.shape) != item["new_shape"]:
+            return "failed", f"{name}: {None if tensor is None else tensor.shape}"
+    roles = {item["name"]: item["role"] for item in listed.values()}
+    told = {**told, **roles}
+    found = find_vocabulary_tensors(checkpoint, size, told)
+    if found.rows != size or {item.tensor.name for item in found.found} != set(listed):
+        return (
+            "failed",
+            f"{found.rows} rows in {len(found.found)} tensors, not {size} in {len(listed)}",
+        )
+    return "ok", f"{len(listed)} tensors of {size:,} rows, {found.tied}"
+
+
+def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+    """Whether the index counts the bytes that the tensors have."""
+    if checkpoint.index is None:
+        return "skipped", "one file, no index"
+    said = read_json(receipt.root / checkpoint.index).get("metadata", {}).get("total_size")
+    if said != checkpoint.total_size:
+        return "failed", f"total_size {said}, and the tensors take {checkpoint.total_size:,}"
+    return "ok", f"total_size {said:,}"
+
+
+def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+    """Whether config.json and generation_config.json fit the tensors and the tokenizer."""
+    if checkpoint.config is None:
+        return "skipped", "a plain file has none"
+    size = receipt.facts["new_rows"]
+    said = read_vocabulary_size(checkpoint.config)
+    if said != size:
+        return "failed", f"vocab_size {said}, and the tensors have {size:,} rows"
+    wrong = [text for text in _list_wrong_ids(receipt, size)]
+    if wrong:
+        return "failed", "; ".join(wrong)
+    return "ok", f"vocab_size {size:,}"
+
+
+def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
+    """Ids beyond the vocabulary, and those of another token than the tokenizer's of that role."""
+    roles = open_source(receipt.root).roles if list_tokenizer_files(receipt.root) else {}
+    for name in ("config.json", "generation_config.json"):
+        if not (receipt.root / name).is_file():
+            continue
+        stored = receipt.root / ORIGINAL / name
+        before = read_json(stored) if stored.is_file() else {}
+        for key, value in read_json(receipt.root / name).items():
+            if not key.endswith("_token_id"):
+                continue
+            had = before.get(key, value)
+            if value == had:
+                continue  # many a configuration names ids of another vocabulary, and did before
+            listed = value if isinstance(value, list) else [value]
+            if any(item is not None and item >= size for item in listed):
+                yield f"{name}: {key} {value} is beyond the vocabulary"
+            index = roles.get(key.removesuffix("_token_id"))
+            # Nor do all models agree with their tokenizer: an id moved with its row is right.
+            olds = {had} if isinstance(had, int) else set(had or ())
+            moved = all(item is not None and int(receipt.kept[item]) in olds for item in listed)
+            if index is not None and index not in listed and not moved:
+                yield f"{name}: {key} {value}, and the tokenizer says {index}"
+
+
+def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
+    """Whether the tokenizer fits the rows, and its files agree with each other."""
+    if not list_tokenizer_files(receipt.root):
+        return "skipped", "no tokenizer in the folder"
+    source = open_source(receipt.root)
+    size = receipt.facts["new_rows"]
+    if source.size > size:
+        return "failed", f"ids up to {source.size - 1:,}, and {size:,} rows"
+    if source.size != receipt.facts["new_tokenizer"]["size"]:
+        return "failed", f"{source.size:,} ids, not {receipt.facts['new_tokenizer']['size']:,}"
+    decoder = source.settings.get("added_tokens_decoder") or {}
+    names = source.names
+    for index, entry in decoder.items():
+        if names.get(int(index)) != token_text(entry):
+            return "failed", f"added_tokens_decoder: {index} is {names.get(int(index))!r}"
+    for role, index in source.roles.items():
+        text = token_text(source.settings.get(f"{role}_token"))
+        if text is not None and names.get(index) != text:
+            return "failed", f"{role}_token {text!r} is no special token"
+    return "ok", f"{source.size:,} ids, {size - source.size:,} rows of padding"
+
+
+def _check_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tuple[State, str]:
+    """What the new rows of a group look like beside the old ones."""
+    group = receipt.groups[place]
+    listed = group["tensors"][0]
+    stored = checkpoint.read_rows(listed["name"], listed["axis"])
+    values = as_float32(stored, group["number"])
+    kept = receipt.kept
+    tokens = receipt.facts["new_tokenizer"]["size"]
+    fresh = (kept < 0) & (np.arange(len(kept)) < tokens)
+    made = _measure_rows(values, fresh)
+    if not made.rows:
+        return "ok", "no new rows"
+    if made.not_finite:
+        return "failed", f"{made.not_finite} of {made.rows} new rows are not finite"
+    if group["role"] == "bias":
+        return "ok", f"{made.rows} new values"
+    detail = f"{made.rows:,} new rows"
+    places = np.flatnonzero(kept >= 0)
+    old = _measure_rows(values, places[:: max(1, len(places) // 20_000)])
+    if made.norms and old.norms:
+        detail += f", norms {made.norms[0]:.3g}–{made.norms[1]:.3g}–{made.norms[2]:.3g}"
+        detail += f" (old {old.norms[0]:.3g}–{old.norms[1]:.3g}–{old.norms[2]:.3g})"
+    doubts = [
+        f"{amount:,} {what}"
+        for amount, what in ((made.zero, "zero"), (made.repeated, "equal to another"))
+        if amount
+    ]
+    if made.norms and old.norms and made.norms[1] > 3 * max(old.norms[2], 1e-12):
+        doubts.append("norms far above the old")
+    return ("warned" if doubts else "ok"), "; ".join([detail, *doubts])
+
+
+# --- Source checks ---------------------------------------------------------------------------------
+# New rows made again from the receipt, and compared with those that are stored.
+#
+# Rows that are sums of old rows come from their sources; seeded ones, and biases, from their method and
+# seed. What was learned from text, a donor or the model itself is compared by its digest alone.
+
+
+_SOURCE_BLOCK = 1 << 23
+# A last place of each format: sums may be rounded otherwise by another version of a library.
+_NEAR = {"F32": 1e-6, "F64": 1e-6, "F16": 1e-3, "BF16": 8e-3}
+
+
+def _check_sources(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tuple[State, str]:
+    """Whether the new rows of a group are what was made, alike in all its tensors, and can be made again."""
+    group = receipt.groups[place]
+    listed = group["tensors"][0]
+    number = group["number"]
+    fresh = np.flatnonzero(receipt.kept < 0)
+    stored = checkpoint.read_rows(listed["name"], listed["axis"])
+    step = max(1, _SOURCE_BLOCK // max(1, stored.shape[1]))
+    blocks = (stored[fresh[i : i + step]] for i in range(0, len(fresh), step))
+    if digest_rows(blocks) != group["new_rows_blake2b"]:
+        return "failed", "the new rows are not those that were made"
+    for other in group["tensors"][1:]:
+        if not _is_equal(checkpoint.read_rows(other["name"], other["axis"]), stored, step):
+            return "failed", f"{other['name']} differs from {listed['name']}"
+    again = _make_again(receipt, checkpoint, place) if len(fresh) else None
+    if again is None:
+        return "ok", f"{len(fresh):,} rows by {group['method']}, as they were made"
+    differing, far = 0, 0.0
+    for start in range(0, len(fresh), step):
+        part = stored[fresh[start : start + step]]
+        made = again[start : start + step]
+        differing += int((as_bytes(made, number) != part).any(axis=1).sum())
+        far = max(far, float(np.abs(made - as_float32(part, number)).max(initial=0)))
+    if not differing:
+        return "ok", f"{len(fresh):,} rows made again, bit for bit"
+    if far > _NEAR[number] * max(1e-12, float(np.abs(again).max())):
+        return "failed", f"{differing:,} rows made again differ by up to {far:.2g}"
+    return "ok", f"{len(fresh):,} rows made again, {differing:,} of them within rounding"
+
+
+def _is_equal(first: Bytes, second: Bytes, step: int) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(first[start : start + step], second[start : start + step])
+        for start in range(0, len(first), step)
+    )
+
+
+def _make_again(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Float32Array | None:
+    """The rows as the receipt tells to make them; None where it takes more than the receipt."""
+    group = receipt.groups[place]
+    sources = split_sources(receipt, place)
+    name, _ = parse_method(group["method"])
+    is_bias = group["role"] == "bias"
+    can = name != "log-prior" if is_bias else METHODS[name].needs == "nothing"
+    if sources is None and not can:
+        return None
+    origin = group["tensors"][0]["from"]
+    base_place = place if origin is None else _find_place(receipt, origin)
+    base = as_float32(old_rows(receipt, checkpoint, base_place), group["number"])
+    if sources is not None:
+        return _add_up(base, *sources, used=receipt.old_used[: len(base)])
+    found = _read_plan(receipt, len(base))
+    if found is None:
+        return None
+    plan, context = found
+    if is_bias:
+        made = initialize_bias(group["method"], plan, base.reshape(-1), context)
+        return made.reshape(-1, 1)
+    roles: dict[str, Role] = {"input": "input", "output": "output", "tied": "tied"}
+    seeded = Context(
+        context.old_tokenizer, context.new_tokenizer, roles[group["role"]],
+        seed=int(receipt.facts["options"]["seed"]),
+    )  # fmt: skip
+    return initialize(group["method"], plan, base, seeded).values
+
+
+def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
+    """The plan and tokenizers as they were; None where a tokenizer is not in the folder."""
+    kept_files = receipt.root / ORIGINAL
+    if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
+        return None
+    old, new = open_source(kept_files), open_source(receipt.root)
+    size = int(receipt.facts["new_rows"])
+    special = np.zeros(size, np.bool_)
+    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
+    tokens = [new.tokenizer.token_bytes(index) for index in range(new.size)]
+    plan = RowPlan(
+        old_size=int(receipt.facts["old_rows"]),
+        new_size=size,
+        kept=receipt.kept,
+        tokens=(*tokens, *[None] * (size - new.size)),
+        special=special,
+        padding=receipt.array("padding"),
+        old_used=receipt.old_used,
+    )
+    return restrict_plan(plan, rows), Context(old.tokenizer, new.tokenizer)
+
+
+def _find_place(receipt: Receipt, name: str) -> int:
+    return next(
+        place
+        for place, group in enumerate(receipt.groups)
+        if any(item["name"] == name for item in group["tensors"])
+    )
+
+
+def _add_up(
+    rows: Float32Array, ids: Int64Array, weights: Float32Array, offsets: Int64Array, used: BoolArray
+) -> Float32Array:
+    """Σ weight · row of each new row in float64; the mean of the used rows where there is no source."""
+    made = np.zeros((len(offsets) - 1, rows.shape[1]), np.float32)
+    for place, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        part = rows[ids[start:stop]].astype(np.float64)
+        made[place] = (weights[start:stop].astype(np.float64)[:, None] * part).sum(axis=0)
+    empty = np.flatnonzero(np.diff(offsets) == 0)
+    if len(empty):
+        trained = np.flatnonzero(used & (rows != 0).any(axis=1))
+        made[empty] = measure_moments(rows, trained).mean
+    return made
+
+
+# --- Verify ----------------------------------------------------------------------------------------
+
 
 TOLERANCE = 1e-6
 """How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
@@ -71,24 +420,24 @@ def verify_extension(
     """
     receipt = read_receipt(folder)
     found = [
-        _guard("receipt", lambda: check_receipt(receipt)),
-        _guard("files", lambda: check_files(receipt)),
+        _guard("receipt", lambda: _check_receipt(receipt)),
+        _guard("files", lambda: _check_files(receipt)),
     ]
     try:
         checkpoint = open_extended(receipt)
     except VocabkitError as error:
         return [*found, Check("tensors", "failed", error.message)]
-    found.append(_guard("tensors", lambda: check_tensors(receipt, checkpoint)))
+    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
     if found[-1].state == "failed":
         return found
-    found.append(_guard("index", lambda: check_index(receipt, checkpoint)))
-    found.append(_guard("configuration", lambda: check_configuration(receipt, checkpoint)))
-    found.append(_guard("tokenizer", lambda: check_tokenizer(receipt)))
+    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
+    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
+    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
     for place, group in enumerate(receipt.groups):
         name = f"{group['role']} {group['tensors'][0]['name']}"
-        found.append(_guard(f"rows of {name}", partial(check_rows, receipt, checkpoint, place)))
+        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, place)))
         found.append(
-            _guard(f"sources of {name}", partial(check_sources, receipt, checkpoint, place))
+            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, place))
         )
     found.append(_check_reload(receipt, reload, lines, original))
     return found

@@ -9,21 +9,38 @@ Knows one language; what two languages both want is `configurations.two_stage`'s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
+from vocabkit.core.arrays import Float32Array, Float64Array, Int64Array
+from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress
-from vocabkit.fitting.candidates import encode_pieces
+from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
-from vocabkit.fitting.lattice import Lattice
-from vocabkit.fitting.lexicon import FloatArray, Lexicon
-from vocabkit.fitting.results import Frozen, UnigramOptions
+from vocabkit.fitting.lattice import Lattice, build_pieces, build_trie, expect_counts, split_pieces
+from vocabkit.fitting.lexicon import Lexicon
+from vocabkit.fitting.sentencepiece_engine import decode_rows
 from vocabkit.fitting.substrings import Substrings
-from vocabkit.fitting.trie import build_trie
-from vocabkit.fitting.unigram import LONGEST, fit_unigram
+from vocabkit.fitting.unigram import (
+    LEAST,
+    LONGEST,
+    MARGIN,
+    Frozen,
+    UnigramOptions,
+    encode_pieces,
+    fit_unigram,
+    round_scores,
+    score_counts,
+)
+from vocabkit.vocabulary.vocabulary import Vocabulary, write_model
+
+# --- Blocks ----------------------------------------------------------------------------------------
+
 
 WORD_MARK = "\u2581"
 
@@ -44,8 +61,8 @@ class FittedBlock:
     """
 
     pieces: tuple[str, ...]
-    scores: npt.NDArray[np.float32]
-    count: FloatArray
+    scores: Float32Array
+    count: Float64Array
     tiers: tuple[Tier, ...]
 
 
@@ -59,7 +76,7 @@ def usable_pieces(frozen: Frozen) -> Frozen:
     return Frozen([piece for piece, _ in kept], [score for _, score in kept], frozen.total)
 
 
-def find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Frozen:
+def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Frozen:
     """Return the frozen pieces that occur in the lexicon at all: the only ones that can compete in it.
 
     Of 250,000 pieces of 40 languages a tail language's text holds a tenth.
@@ -99,10 +116,10 @@ def fit_block(
     piece needs an expected count of at least a half. `deny` are pieces never taken.
     """
     chosen = options or UnigramOptions(sparse=False, first_iterations=1)
-    frozen = find_occurring(lexicon, frozen, workers)
+    frozen = _find_occurring(lexicon, frozen, workers)
     pieces: list[str] = []
     scores: list[float] = []
-    counts: list[FloatArray] = []
+    counts: list[Float64Array] = []
     tiers = []
     letters = {chr(int(point)) for point in lexicon.alphabet}
     refused = {piece for piece in deny if len(piece) > 1 and piece not in letters}
@@ -142,3 +159,159 @@ def fit_block(
         np.concatenate([np.zeros(0), *counts]),
         tuple(Tier(floor, number) for floor, number in filled.items() if number),
     )
+
+
+# --- Rescoring -------------------------------------------------------------------------------------
+# Scores for pieces that are given: EM over the text with nothing added, dropped or pruned.
+#
+# A union of vocabularies fitted apart has no scale of its own; a few passes over all text give it one. The
+# M-step
+# is the plain one, log(expected count ÷ total), for every piece: a count below a half is raised to a half.
+# Chooses no pieces.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescored:
+    """Scores of the pieces in their order, all different as float32; `count` is how often each is expected.
+
+    `total` is the scale: scores are log(count ÷ total). `unreachable` are indices of pieces of two and more
+    characters whose best split scores as high as they do: no text is encoded to them. `log_likelihood` is
+    of the rows under the scores before the last step.
+    """
+
+    scores: Float32Array
+    count: Float64Array
+    total: float
+    unreachable: Int64Array
+    log_likelihood: float
+
+
+def estimate_scores(
+    lexicon: Lexicon,
+    pieces: Sequence[str],
+    workers: Workers,
+    *,
+    weights: Mapping[str, float] | None = None,
+    start: Float64Array | None = None,
+    iterations: int = 3,
+    memory: int | None = None,
+) -> Rescored:
+    """Estimate the scores of `pieces`, all different, in `iterations` passes over the lexicon.
+
+    `weights` multiply the languages' counts; `start` is a first guess of each piece's count (default: all
+    equal). `memory` limits the bytes of arcs held. Raises `FitError` when a character of the lexicon is no
+    piece: its rows could not be written.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations = {iterations}: at least one pass")
+    alphabet = {chr(int(point)): k for k, point in enumerate(lexicon.alphabet, start=1)}
+    missing = sorted(set(alphabet) - set(pieces))
+    if missing:
+        raise FitError(
+            f"{len(missing):_} characters of the text are no pieces, among them {missing[0]!r}",
+            "give every covered character a piece",
+        )
+    first = len(alphabet) + 1
+    longer = [k for k, p in enumerate(pieces) if len(p) > 1 and all(c in alphabet for c in p)]
+    text = encode_pieces(lexicon, [pieces[k] for k in longer])
+    length = np.array([len(pieces[k]) for k in longer], np.int64)
+    ends = np.flatnonzero(text == 0)
+    trie = build_trie(text, ends[1:] - 1, length, first)
+    longest = max(int(length.max(initial=1)), 1)
+    lattice = Lattice(lexicon, trie, longest, workers, memory)
+    # Where each id of the lattice stands among the pieces; id 0 is none.
+    place = np.full(first + len(longer), -1, np.int64)
+    for k, piece in enumerate(pieces):
+        if len(piece) == 1 and piece in alphabet:
+            place[alphabet[piece]] = k
+    place[first:] = longer
+    width = np.concatenate((np.zeros(1), np.ones(len(alphabet)), length)).astype(np.uint8)
+    row_weight = lexicon.weigh(weights)
+    guess = np.ones(len(pieces)) if start is None else np.asarray(start, np.float64)
+    count = np.zeros(len(place))
+    count[1:] = np.maximum(guess[place[1:]], LEAST)
+    for _ in range(iterations):
+        score = np.full(len(place), -np.inf)
+        score[1:] = score_counts(count[1:], float(np.maximum(count[1:], LEAST).sum()), sparse=False)
+        found = expect_counts(lattice, row_weight, score, width, workers)
+        count = found.count
+    everywhere = np.zeros(len(pieces))
+    everywhere[place[1:]] = count[1:]
+    total = float(np.maximum(everywhere, LEAST).sum())
+    scores = round_scores(
+        score_counts(everywhere, total, sparse=False), np.ones(len(pieces), np.bool_)
+    )
+    unreachable = np.zeros(0, np.int64)
+    if longer:
+        inner, row_of = build_pieces(lexicon.alphabet, text, trie, longest, workers)
+        owner = np.full(len(inner.lexicon), -1, np.int32)
+        owner[row_of] = np.arange(first, len(place), dtype=np.int32)
+        final = np.full(len(place), -np.inf)
+        final[1:] = scores[place[1:]]
+        splits = split_pieces(inner, owner, final, np.ones(len(place)), workers)
+        beaten = splits.score[row_of] + MARGIN >= final[first:]
+        unreachable = np.asarray(longer, np.int64)[beaten]
+    return Rescored(scores, everywhere, total, unreachable, found.log_likelihood)
+
+
+# --- Usage -----------------------------------------------------------------------------------------
+# Which pieces a language uses: the best segmentation of its spans, counted.
+#
+# Encodes spans as they stand, through SentencePiece, with no prefix added: a word-initial span carries its
+# own
+# U+2581 and a continuation has none. Since no piece crosses the end of a span, the counts are those of the
+# running text (unknown characters apart: SentencePiece merges neighbouring unknowns across spans).
+
+
+_BATCH = 50_000
+
+
+def count_usage(
+    vocabulary: Vocabulary,
+    tables: Mapping[str, SpanTable],
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> dict[str, Int64Array]:
+    """Return, by language, how often each id is used on the language's spans."""
+    encoder = _open_encoder(vocabulary)
+    if progress:
+        progress.start("usage", sum(len(t.count) for t in tables.values()), "spans")
+    usage = {}
+    for code in sorted(tables):
+        table = tables[code]
+        counts = np.zeros(vocabulary.size, np.int64)
+        spans = decode_rows(table.text, table.offsets)
+        for start in range(0, len(table.count), _BATCH):
+            batch = list(itertools.islice(spans, _BATCH))
+            ids = encoder.encode(batch, num_threads=threads)
+            lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+            flat = np.fromiter(itertools.chain.from_iterable(ids), np.int64, int(lengths.sum()))
+            np.add.at(counts, flat, np.repeat(table.count[start : start + len(batch)], lengths))
+            if progress:
+                progress.advance(len(batch))
+        usage[code] = counts
+    if progress:
+        progress.finish()
+    return usage
+
+
+def count_span_tokens(vocabulary: Vocabulary, table: SpanTable, *, threads: int = 2) -> Int64Array:
+    """Return how many tokens each span of a table takes, in table order; occurrences play no part."""
+    encoder = _open_encoder(vocabulary)
+    found = np.empty(len(table), np.int64)
+    spans = decode_rows(table.text, table.offsets)
+    for start in range(0, len(table), _BATCH):
+        ids = encoder.encode(list(itertools.islice(spans, _BATCH)), num_threads=threads)
+        found[start : start + len(ids)] = np.fromiter(map(len, ids), np.int64, len(ids))
+    return found
+
+
+def _open_encoder(vocabulary: Vocabulary) -> sentencepiece.SentencePieceProcessor:
+    """Return SentencePiece with the vocabulary, taking its input as it stands."""
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(write_model(vocabulary))
+    proto.normalizer_spec.Clear()
+    proto.normalizer_spec.add_dummy_prefix = False
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
-from vocabkit.core.user_cache import find_user_cache
+from vocabkit.core.folders import find_user_cache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 def compile(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` as a kernel, compiled when first called with each combination of types."""
-    folder = cache_folder()
+    folder = _cache_folder()
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     kernel = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
@@ -34,7 +34,7 @@ def compile(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @cache
-def cache_folder() -> Path | None:
+def _cache_folder() -> Path | None:
     """Return the folder of compiled kernels, or None where none can be written.
 
     Its name holds a digest of this stage's sources: numba looks only at the file a kernel is written in,

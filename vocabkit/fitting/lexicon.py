@@ -11,17 +11,406 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.errors import FitError
+from vocabkit.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers, compile
-from vocabkit.fitting.sorting import EQUAL, Int32Array, Int64Array, UInt8Array, sort_positions
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+# --- Coverage --------------------------------------------------------------------------------------
+# Character coverage: which characters a vocabulary must hold, and which are cut, by language.
+#
+# SentencePiece's rule, to the bit: characters by falling count, then code point, are taken until the share
+# already taken, as a 32-bit float, reaches the coverage (checked before each one; 64 bits differ on about one
+# alphabet in thirty). U+2581, the word mark, counts as a character. Three departures: the word mark is never
+# cut; characters no trainer row can hold (white space, NUL, U+2585) always are; and a coverage of 1 cuts
+# nothing, where the 32-bit rule still drops characters rarer than 6e-8 of the text.
+#
+# A global rule drops the letters of languages with little text; `scope="language"` applies the rule to each
+# language's own counts and keeps the union. What is cut is listed, never silent.
+
+
+Scope = Literal["global", "language"]
+
+WORD_MARK = "\u2581"
+RESERVED = "\0\t\n\r \u2585"
+"""Never pieces: SentencePiece splits rows at white space and marks unknown characters with U+2585."""
+
+_CODE_POINTS = 0x110000
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class CutCharacter:
+    """A character of a language that the vocabulary does not hold; `share` is of the language's characters."""
+
+    language: str
+    character: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The covered alphabet and what fell outside it.
+
+    `required` maps each covered character to its weighted count, by falling count, then code point;
+    `alphabets` gives each language's number of distinct covered characters. `cut` is sorted by language,
+    then falling count. Counts are of normalised text and include the word mark.
+    """
+
+    scope: Scope
+    character: float
+    required: Mapping[str, float]
+    alphabets: Mapping[str, int]
+    cut: tuple[CutCharacter, ...]
+
+    @property
+    def covered(self) -> BoolArray:
+        """Whether each code point is covered, by code point."""
+        table = np.zeros(_CODE_POINTS, np.bool_)
+        table[[ord(character) for character in self.required]] = True
+        return table
+
+    @property
+    def cut_share(self) -> dict[str, float]:
+        """The share of each language's characters that is cut; languages that lose nothing have 0.0."""
+        shares = dict.fromkeys(self.alphabets, 0.0)
+        for row in self.cut:
+            shares[row.language] += row.share
+        return shares
+
+
+def cover_characters(
+    tables: Mapping[str, SpanTable],
+    weights: Mapping[str, float],
+    *,
+    scope: Scope,
+    character: float,
+) -> Coverage:
+    """Decide the alphabet of span tables. Raises `ConfigError` unless 0 < `character` <= 1.
+
+    With scope `global` the rule sees Σ weight · count over the languages; with `language`, each one's own
+    counts, where weights do not matter.
+    """
+    if not 0.0 < character <= 1.0:
+        raise ConfigError(
+            f"coverage.character = {character}: must be above 0 and at most 1",
+            "--set coverage.character=0.9995",
+        )
+    counts = {code: count_characters(tables[code]) for code in sorted(tables)}
+    pooled = np.zeros(_CODE_POINTS)
+    for code, table in counts.items():
+        pooled += weights[code] * table
+    if scope == "global":
+        keep = select_characters(pooled, character)
+    else:
+        keep = np.zeros(_CODE_POINTS, np.bool_)
+        for table in counts.values():
+            keep |= select_characters(table, character)
+    points = np.flatnonzero(keep)
+    points = points[np.lexsort((points, -pooled[points]))]
+    required = {chr(p): float(pooled[p]) for p in points.tolist()}
+
+    cut = []
+    for code, table in counts.items():
+        lost = np.flatnonzero((table > 0) & ~keep)
+        total = table.sum()
+        for point in lost[np.lexsort((lost, -table[lost]))].tolist():
+            count = int(table[point])
+            cut.append(CutCharacter(code, chr(point), count, count / total))
+    alphabets = {code: int(((table > 0) & keep).sum()) for code, table in counts.items()}
+    return Coverage(scope, character, required, alphabets, tuple(cut))
+
+
+def select_characters(counts: Float64Array, character: float) -> BoolArray:
+    """Apply the rule to one alphabet: counts by code point in, whether each is covered out."""
+    counts = counts.copy()
+    counts[[ord(c) for c in RESERVED]] = 0
+    points = np.flatnonzero(counts > 0)
+    points = points[np.lexsort((points, -counts[points]))]
+    taken = np.cumsum(counts[points])
+    keep = np.zeros(len(counts), np.bool_)
+    if len(points):
+        share = ((taken - counts[points]) / taken[-1]).astype(np.float32)
+        reached = share >= np.float32(character)
+        keep[points[: int(reached.argmax()) if reached.any() else len(points)]] = True
+        if character == 1.0:
+            keep[points] = True
+        keep[ord(WORD_MARK)] = counts[ord(WORD_MARK)] > 0
+    return keep
+
+
+def count_characters(table: SpanTable) -> Float64Array:
+    """Return occurrences by code point, exact below 2⁵³."""
+    counts = np.zeros(_CODE_POINTS)
+    for start in range(0, len(table.count), _BLOCK):
+        bounds = table.offsets[start : start + _BLOCK + 1]
+        occurrences = np.repeat(table.count[start : start + _BLOCK], np.diff(bounds))
+        part = np.bincount(table.text[bounds[0] : bounds[-1]], weights=occurrences)
+        counts[: len(part)] += part
+    return counts
+
+
+# --- Sorting ---------------------------------------------------------------------------------------
+# Sorting positions of a flat text by the characters that follow them, or that precede them.
+#
+# A text is an int32 array of character codes in which 0 ends every row and also stands at the very beginning.
+# Positions are grouped by their first character, then refined a packed key of several characters at a time;
+# each group is sorted by one thread, so the outcome is the same for any number of threads. Beside the order
+# it
+# gives how many characters neighbours share. Equal strings end up adjacent; nothing is hashed.
+
+
+EQUAL = 255
+"""Marks a position whose whole string equals the one before it."""
+FAR = 250
+"""The most shared characters that are told apart."""
+_PENDING = 254
+_SMALL = 24
+_BATCH = 1 << 16
+
+
+def sort_positions(
+    text: Int32Array,
+    items: Int32Array,
+    characters: int,
+    workers: Workers,
+    *,
+    step: int,
+    depth: int,
+    evidence: npt.NDArray[Any] | None = None,
+    floor: int = 0,
+) -> tuple[UInt8Array, Int64Array]:
+    """Sort `items` in place by the string read from each in direction `step`, up to `depth` characters.
+
+    `characters` is the largest code. Returns, per item, how many characters it shares with the item before
+    it (at most `depth` and `FAR`, or `EQUAL`), and where each first character's group starts. A group whose
+    `evidence`, indexed by position, sums to less than `floor` is left unsorted.
+    """
+    starts = np.zeros(characters + 2, np.int64)
+    grouped = np.empty_like(items)
+    _group(text, items, starts, grouped)
+    items[:] = grouped
+    del grouped
+    shared = np.zeros(len(items), np.uint8)
+    given = evidence if evidence is not None else np.zeros(0, np.int32)
+    bits = max(int(characters).bit_length(), 1)
+    per_key = 63 // bits
+
+    def refine(group: tuple[int, int]) -> None:
+        _refine(
+            text,
+            items,
+            shared,
+            starts,
+            group[0],
+            group[1],
+            step,
+            per_key,
+            bits,
+            depth,
+            floor,
+            given,
+        )
+
+    workers.map(refine, batch_groups(starts))
+    return shared, starts
+
+
+def batch_groups(starts: Int64Array, batch: int = _BATCH) -> list[tuple[int, int]]:
+    """Return ranges of neighbouring groups for one task each, the largest task first."""
+    ranges = []
+    first = 0
+    for group in range(1, len(starts)):
+        if starts[group] - starts[first] >= batch or group == len(starts) - 1:
+            ranges.append((first, group))
+            first = group
+    return sorted(ranges, key=lambda r: (int(starts[r[0]] - starts[r[1]]), r))
+
+
+@compile
+def _group(text: Int32Array, items: Int32Array, starts: Int64Array, out: Int32Array) -> None:
+    for i in range(len(items)):
+        starts[text[items[i]] + 1] += 1
+    for code in range(1, len(starts)):
+        starts[code] += starts[code - 1]
+    place = starts.copy()
+    for i in range(len(items)):
+        code = text[items[i]]
+        out[place[code]] = items[i]
+        place[code] += 1
+
+
+@compile
+def _refine(
+    text: Int32Array,
+    items: Int32Array,
+    shared: UInt8Array,
+    starts: Int64Array,
+    first: int,
+    stop: int,
+    step: int,
+    per_key: int,
+    bits: int,
+    depth: int,
+    floor: int,
+    evidence: npt.NDArray[Any],
+) -> None:
+    widest = 0
+    for group in range(first, stop):
+        widest = max(widest, starts[group + 1] - starts[group])
+    keys = np.empty(widest, np.int64)
+    for group in range(first, stop):
+        lo, hi = starts[group], starts[group + 1]
+        for i in range(lo + 1, hi):
+            shared[i] = _PENDING
+        done = 1
+        pending = hi - lo > 1
+        while pending:
+            pending = False
+            i = lo
+            while i < hi:
+                j = i + 1
+                while j < hi and shared[j] == _PENDING:
+                    j += 1
+                if j - i > 1 and _refine_run(
+                    text,
+                    items,
+                    shared,
+                    keys,
+                    i,
+                    j,
+                    lo,
+                    done,
+                    step,
+                    per_key,
+                    bits,
+                    depth,
+                    floor,
+                    evidence,
+                ):
+                    pending = True
+                i = j
+            done += per_key
+
+
+@compile
+def _refine_run(
+    text: Int32Array,
+    items: Int32Array,
+    shared: UInt8Array,
+    keys: Int64Array,
+    lo: int,
+    hi: int,
+    base: int,
+    done: int,
+    step: int,
+    per_key: int,
+    bits: int,
+    depth: int,
+    floor: int,
+    evidence: npt.NDArray[Any],
+) -> bool:
+    settled = done >= depth
+    if not settled and hi - lo < floor:
+        total = 0
+        for i in range(lo, hi):
+            total += evidence[items[i]]
+        settled = total < floor
+    if settled:
+        for i in range(lo + 1, hi):
+            shared[i] = min(done, depth, FAR)
+        return False
+    for i in range(lo, hi):
+        key = np.int64(0)
+        place = items[i] + step * done
+        for _ in range(per_key):
+            code = np.int64(text[place])
+            key = (key << bits) | code
+            if code != 0:
+                place += step
+        keys[i - base] = key
+    _sort_pairs(keys, items, lo - base, hi - base, base)
+    again = False
+    last = (np.int64(1) << bits) - 1
+    for i in range(lo + 1, hi):
+        key = keys[i - base]
+        if key == keys[i - base - 1]:
+            if key & last == 0:
+                shared[i] = EQUAL
+            else:
+                shared[i] = _PENDING
+                again = True
+        else:
+            difference = key ^ keys[i - base - 1]
+            same = per_key
+            while difference != 0:
+                difference >>= bits
+                same -= 1
+            shared[i] = min(done + same, depth, FAR)
+    return again
+
+
+@compile
+def _sort_pairs(keys: Int64Array, items: Int32Array, lo: int, hi: int, base: int) -> None:
+    """Sort keys[lo:hi], and items[base + lo : base + hi] with them: three-way quicksort."""
+    stack = np.empty(256, np.int64)
+    depth = 0
+    while True:
+        while hi - lo > _SMALL:
+            middle = (lo + hi) >> 1
+            a, b, c = keys[lo], keys[middle], keys[hi - 1]
+            pivot = max(min(a, b), min(max(a, b), c))
+            left, at, right = lo, lo, hi
+            while at < right:
+                key = keys[at]
+                if key < pivot:
+                    item = items[base + at]
+                    keys[at] = keys[left]
+                    items[base + at] = items[base + left]
+                    keys[left] = key
+                    items[base + left] = item
+                    left += 1
+                    at += 1
+                elif key > pivot:
+                    right -= 1
+                    item = items[base + at]
+                    keys[at] = keys[right]
+                    items[base + at] = items[base + right]
+                    keys[right] = key
+                    items[base + right] = item
+                else:
+                    at += 1
+            # The longer side waits, so the stack stays below two entries a halving.
+            if left - lo > hi - right:
+                stack[depth], stack[depth + 1] = lo, left
+                lo = right
+            else:
+                stack[depth], stack[depth + 1] = right, hi
+                hi = left
+            depth += 2
+        for i in range(lo + 1, hi):
+            key, item = keys[i], items[base + i]
+            j = i
+            while j > lo and keys[j - 1] > key:
+                keys[j] = keys[j - 1]
+                items[base + j] = items[base + j - 1]
+                j -= 1
+            keys[j] = key
+            items[base + j] = item
+        if depth == 0:
+            return
+        depth -= 2
+        lo, hi = stack[depth], stack[depth + 1]
+
+
+# --- Lexicon ---------------------------------------------------------------------------------------
+
 
 SHORT = 24
 """Longest row that shares prefixes: its probability stays above 1e-300 (see `expectation`)."""
@@ -58,7 +447,7 @@ class Lexicon:
         """Characters of the distinct rows."""
         return len(self.text) - 1 - len(self)
 
-    def weigh(self, weights: Mapping[str, float] | None = None) -> FloatArray:
+    def weigh(self, weights: Mapping[str, float] | None = None) -> Float64Array:
         """Return Σ weight · count of each row (weights default to 1), scaled to keep the total of the counts.
 
         The scale matters (pieces expected less than half a time are dropped), so it is that of the text.
@@ -69,7 +458,7 @@ class Lexicon:
         for code in sorted(self.pairs):
             rows, count = self.pairs[code]
             np.add.at(total, rows, weights[code] * count)
-        result: FloatArray = total * (float(self.count.sum()) / float(total.sum()))
+        result: Float64Array = total * (float(self.count.sum()) / float(total.sum()))
         return result
 
     def strings(self) -> list[str]:

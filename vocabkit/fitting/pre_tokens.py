@@ -21,20 +21,19 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import regex
 
-from vocabkit.core.errors import ConfigError
+from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
+from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.counts_folder import load_language
-from vocabkit.corpus.scheduling import open_executor
-from vocabkit.corpus.word_counts import LanguageCounts, WordCounts, WordTable
-from vocabkit.vocabulary.split_patterns import GGUF_NAMES, PATTERNS
+from vocabkit.corpus.shard_map import open_executor
+from vocabkit.corpus.word_counts import LanguageCounts, WordCounts, WordTable, load_language
+from vocabkit.fitting.bpe import SymbolRows
+from vocabkit.vocabulary.adapters import BYTE_ALPHABET
+from vocabkit.vocabulary.tokenizers import GGUF_NAMES, PATTERNS
 
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-UInt8Array = npt.NDArray[np.uint8]
+# --- Pre tokens ------------------------------------------------------------------------------------
+
 
 WHITESPACE = (r" ?\S+|\s+(?!\S)|\s+",)
 """Nothing but words, as SentencePiece splits: digits and punctuation join the letters beside them."""
@@ -108,7 +107,7 @@ def count_pre_tokens(
             }
             parts: Iterator[tuple[str, _Part]] = ((code, jobs.pop(code).result()) for code in order)
         else:
-            parts = ((c, split_language(counts.languages[c], patterns)) for c in languages)
+            parts = ((c, _split_language(counts.languages[c], patterns)) for c in languages)
         for code, (joined, train, held_out) in parts:
             pieces = joined.split(b"\n") if joined else []
             enter = table.setdefault
@@ -126,10 +125,10 @@ _Part = tuple[bytes, Int64Array, Int64Array]
 
 
 def _split_folder(folder: Path, code: str, patterns: tuple[str, ...]) -> _Part:
-    return split_language(load_language(folder, code), patterns)
+    return _split_language(load_language(folder, code), patterns)
 
 
-def split_language(counts: LanguageCounts, patterns: Sequence[str]) -> _Part:
+def _split_language(counts: LanguageCounts, patterns: Sequence[str]) -> _Part:
     """The distinct pre-tokens of one language, joined by line feeds, with their counts in each split."""
     compiled = [regex.compile(pattern) for pattern in patterns]
     table: dict[str, int] = {}
@@ -200,3 +199,122 @@ def _split_once(text: str, pattern: regex.Pattern[str]) -> list[str]:
             parts.append(text[start:stop])
         done = stop
     return [*parts, text[done:]] if done < len(text) else parts
+
+
+# --- Byte rows -------------------------------------------------------------------------------------
+# From pre-tokens to rows the merge engine takes: bytes as ids, languages pooled by weight or kept apart.
+#
+# Weights become integers once, after summing over languages, at the largest power of two that leaves the sum
+# of
+# all pairs inside 62 bits (at most 2²⁰): the same sum whatever the order, and no rounding of consequence. Raw
+# counts stay beside them, since a weight must not turn one occurrence into evidence.
+
+
+_MOST = 2**62
+_SCALE = 20
+
+BYTE_ORDER = tuple(BYTE_ALPHABET[letter] for letter in sorted(BYTE_ALPHABET))
+"""The bytes in the order of their ids in a new vocabulary: that of the letters that stand for them."""
+
+
+def byte_symbols(pre_tokens: PreTokens, first: int) -> Int32Array:
+    """The id of every byte of the table, byte ids counting up from `first`."""
+    ids = np.zeros(256, np.int32)
+    ids[np.frombuffer(b"".join(BYTE_ORDER), np.uint8)] = np.arange(first, first + 256)
+    return ids[pre_tokens.text]
+
+
+def pool_languages(
+    pre_tokens: PreTokens,
+    symbols: Int32Array,
+    offsets: Int64Array,
+    weights: Mapping[str, float],
+) -> SymbolRows:
+    """Every row once: raw counts and weighted ones summed over languages. Raises FitError on overflow.
+
+    `offsets` may go on beyond the table's rows; those others count nothing.
+    """
+    raw = np.zeros(len(offsets) - 1, np.int64)
+    exact = np.zeros(len(offsets) - 1, np.float64)
+    for code, own in pre_tokens.languages.items():
+        # Rows of one language are distinct.
+        raw[own.rows] += own.train
+        exact[own.rows] += weights[code] * own.train
+    weight = raw
+    if any(value != 1.0 for value in weights.values()):
+        weight = scale_counts(exact, np.diff(offsets))
+    check_sum(raw, np.diff(offsets))
+    group = np.zeros(len(raw), np.int32)
+    return SymbolRows(symbols, offsets, raw, weight, group, np.zeros_like(raw))
+
+
+def scale_counts(exact: Float64Array, lengths: Int64Array) -> Int64Array:
+    """Weighted counts as integers, to the largest power of two at which all pairs together stay exact."""
+    total = max(float(exact @ lengths), 1.0)
+    scale = 2.0 ** min(_SCALE, int(np.floor(np.log2(_MOST / total))) - 1)
+    return np.rint(exact * scale).astype(np.int64)
+
+
+def check_sum(raw: Int64Array, lengths: Int64Array) -> None:
+    """Raise FitError where all pairs together could exceed 62 bits."""
+    total = float(raw.astype(np.float64) @ lengths)
+    if total >= _MOST:
+        raise FitError(f"{total:.3g} symbols of text are more than 64-bit counts hold (4.6e18)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parted:
+    """Rows with a group a language. `first[g]` is where group g's own rows begin, `used[g]` which they are."""
+
+    rows: SymbolRows
+    first: tuple[int, ...]
+    used: tuple[Int64Array, ...]
+
+
+def part_languages(
+    pre_tokens: PreTokens,
+    symbols: Int32Array,
+    offsets: Int64Array,
+    development: Mapping[str, tuple[Int32Array, Int64Array]] | None = None,
+) -> Parted:
+    """A group a language, in the order of the table; watched is its held-out text, or `development`.
+
+    `development` gives other rows of `symbols` to watch instead, and their counts, by language.
+    """
+    parts: list[tuple[Int32Array, Int64Array, Int64Array, Int64Array, Int32Array]] = []
+    first: list[int] = []
+    used: list[Int64Array] = []
+    total = 0
+    for group, (code, own) in enumerate(pre_tokens.languages.items()):
+        held = own.held_out if development is None else np.zeros_like(own.held_out)
+        kept = np.flatnonzero((own.train > 0) | (held > 0))
+        chosen, train, watched = own.rows[kept], own.train[kept], held[kept]
+        first.append(total)
+        used.append(kept)
+        if development is not None:
+            others, counts = development[code]
+            chosen = np.concatenate([chosen, others])
+            train = np.concatenate([train, np.zeros_like(counts)])
+            watched = np.concatenate([watched, counts])
+        ids, lengths = _gather(symbols, offsets, chosen)
+        parts.append((ids, lengths, train, watched, np.full(len(chosen), group, np.int32)))
+        total += len(chosen)
+    ids, lengths, train, watched, groups = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    check_sum(train, lengths)
+    rows = SymbolRows(ids, starts, train, train, groups, watched)
+    return Parted(rows, tuple(first), tuple(used))
+
+
+def _gather(
+    symbols: Int32Array, offsets: Int64Array, rows: Int32Array
+) -> tuple[Int32Array, Int64Array]:
+    """The symbols of chosen rows, one after another, and their lengths."""
+    lengths = np.diff(offsets)[rows]
+    ends = np.cumsum(lengths)
+    places = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+    places += np.repeat(offsets[:-1][rows] - (ends - lengths), lengths)
+    return symbols[places], lengths

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabkit.core.scripts import script_of
+from vocabkit.core.text import script_of
 
 LEAST = 0.5
 TOLERANCE = 1e-9
@@ -26,7 +26,7 @@ Scores = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceFit:
+class _ReferenceFit:
     """Pieces by falling score, and the sizes and log likelihoods per character on the way."""
 
     pieces: tuple[str, ...]
@@ -34,7 +34,7 @@ class ReferenceFit:
     path: tuple[tuple[int, float], ...]
 
 
-def find_closed(rows: Mapping[str, int], longest: int = 16, floor: int = 2) -> dict[str, int]:
+def _find_closed(rows: Mapping[str, int], longest: int = 16, floor: int = 2) -> dict[str, int]:
     """Return closed substrings of 2 to `longest` characters with their occurrences, in the trainer's order.
 
     The order is that of the reversed strings, a string coming after those it ends.
@@ -43,7 +43,7 @@ def find_closed(rows: Mapping[str, int], longest: int = 16, floor: int = 2) -> d
     for row, count in rows.items():
         for start in range(len(row)):
             for stop in range(start + 1, min(len(row), start + longest + 1) + 1):
-                if is_allowed(row[start:stop]):
+                if _is_allowed(row[start:stop]):
                     seen[row[start:stop]] += count
     widest: Counter[str] = Counter()
     for text, count in seen.items():
@@ -57,7 +57,7 @@ def find_closed(rows: Mapping[str, int], longest: int = 16, floor: int = 2) -> d
     return dict(sorted(closed.items(), key=lambda item: [*map(ord, reversed(item[0])), 0x110000]))
 
 
-def is_allowed(piece: str) -> bool:
+def _is_allowed(piece: str) -> bool:
     """Return whether a substring of a row may be a piece: no marks between two scripts."""
     script = ""
     for character in piece:
@@ -71,7 +71,7 @@ def is_allowed(piece: str) -> bool:
     return True
 
 
-def expect_counts(rows: Mapping[str, float], scores: Scores) -> tuple[dict[str, float], float]:
+def _expect_counts(rows: Mapping[str, float], scores: Scores) -> tuple[dict[str, float], float]:
     """Return the expected occurrences of each piece and Σ weight · log probability of the rows."""
     longest = max(map(len, scores))
     counts = dict.fromkeys(scores, 0.0)
@@ -98,7 +98,7 @@ def expect_counts(rows: Mapping[str, float], scores: Scores) -> tuple[dict[str, 
     return counts, likelihood
 
 
-def split_best(piece: str, scores: Scores) -> float:
+def _split_best(piece: str, scores: Scores) -> float:
     """Return the highest score of writing `piece` with at least two pieces."""
     best = [0.0] + [-math.inf] * len(piece)
     for stop in range(1, len(piece) + 1):
@@ -109,16 +109,16 @@ def split_best(piece: str, scores: Scores) -> float:
     return best[-1]
 
 
-def maximise(counts: Mapping[str, float], sparse: bool = True) -> Scores:
+def _maximise(counts: Mapping[str, float], sparse: bool = True) -> Scores:
     """Return new scores; counts below a half are raised to it (the caller has dropped what goes)."""
     raised = {piece: max(count, LEAST) for piece, count in counts.items()}
     total = sum(raised.values())
     if sparse:
-        return {piece: digamma(count) - digamma(total) for piece, count in raised.items()}
+        return {piece: _digamma(count) - _digamma(total) for piece, count in raised.items()}
     return {piece: math.log(count) - math.log(total) for piece, count in raised.items()}
 
 
-def digamma(x: float) -> float:
+def _digamma(x: float) -> float:
     """Return the digamma function of a positive number."""
     result = 0.0
     while x < 30.0:
@@ -128,7 +128,7 @@ def digamma(x: float) -> float:
     return result + math.log(x) - 0.5 / x - square * (1 / 12 - square * (1 / 120 - square / 252))
 
 
-def fit_unigram(
+def _fit_unigram(
     rows: Mapping[str, int],
     size: int,
     *,
@@ -142,7 +142,7 @@ def fit_unigram(
     last_iterations: int = 2,
     overshoot: float = 1.1,
     sparse: bool = True,
-) -> ReferenceFit:
+) -> _ReferenceFit:
     """Fit `size` pieces. Raises `ValueError` when the text cannot fill the size."""
     weight = (
         {row: float(count) for row, count in rows.items()} if weights is None else dict(weights)
@@ -152,7 +152,7 @@ def fit_unigram(
     start = {c: sum(w * row.count(c) for row, w in weight.items()) for c in characters}
     cost = {c: math.sqrt(-math.log(n / letters)) for c, n in start.items()}
     value = {}
-    for piece in find_closed(rows, longest, floor):
+    for piece in _find_closed(rows, longest, floor):
         start[piece] = sum(w * _occurrences(row, piece) for row, w in weight.items())
         value[piece] = start[piece] * sum(cost[c] for c in reversed(piece))
     order = {piece: place for place, piece in enumerate(value)}
@@ -168,9 +168,9 @@ def fit_unigram(
     passes = first_iterations
     while True:
         for _ in range(passes):
-            counts, likelihood = expect_counts(weight, scores)
+            counts, likelihood = _expect_counts(weight, scores)
             counts = {p: n for p, n in counts.items() if n >= LEAST - TOLERANCE or len(p) == 1}
-            scores = maximise(counts, sparse)
+            scores = _maximise(counts, sparse)
         passes = iterations
         path.append((len(scores), likelihood / letters))
         if len(scores) < size:
@@ -187,10 +187,10 @@ def fit_unigram(
     for round_ in range(10**6):
         if round_ < 2:
             for _ in range(last_iterations):
-                counts, likelihood = expect_counts(weight, scores)
-                scores = maximise(counts, sparse)
-        rounded = round_scores(scores, place)
-        lost = [p for p in scores if len(p) > 1 and split_best(p, rounded) + MARGIN >= rounded[p]]
+                counts, likelihood = _expect_counts(weight, scores)
+                scores = _maximise(counts, sparse)
+        rounded = _round_scores(scores, place)
+        lost = [p for p in scores if len(p) > 1 and _split_best(p, rounded) + MARGIN >= rounded[p]]
         if not lost:
             break
         fill, reserve = reserve[: len(lost)], reserve[len(lost) :]
@@ -202,10 +202,10 @@ def fit_unigram(
         scores = dict(sorted(scores.items(), key=lambda item: place[item[0]]))
     path.append((size, likelihood / letters))
     final = sorted(scores, key=lambda p: (-rounded[p], place[p]))
-    return ReferenceFit(tuple(final), tuple(rounded[p] for p in final), tuple(path))
+    return _ReferenceFit(tuple(final), tuple(rounded[p] for p in final), tuple(path))
 
 
-def round_scores(scores: Scores, place: Mapping[str, int]) -> Scores:
+def _round_scores(scores: Scores, place: Mapping[str, int]) -> Scores:
     """Return the scores as float32, no two alike: an equal one steps down, in order of pieces."""
     out: Scores = {}
     last = np.float32(np.inf)
@@ -224,7 +224,7 @@ def _rank_losses(
     """Return pieces, characters first, by falling count · (score − score of the best split)^0.35."""
     loss = {}
     for piece, score in scores.items():
-        gain = score - split_best(piece, scores) if len(piece) > 1 else math.inf
+        gain = score - _split_best(piece, scores) if len(piece) > 1 else math.inf
         loss[piece] = np.float32(counts[piece] * gain**POWER if gain > TOLERANCE else -1.0)
     return sorted(scores, key=lambda p: (-loss[p], place[p]))
 

@@ -14,8 +14,10 @@ here; it returns ordinary pieces and scores only. What was measured on 0.2.3 and
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +27,175 @@ import numpy.typing as npt
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
+from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.rows import Rows
-from vocabkit.fitting.seeds import Seeds
-from vocabkit.fitting.substrings import MAX_LENGTH
+from vocabkit.corpus.spans import SpanTable
+from vocabkit.fitting.compilation import Workers
+from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
+from vocabkit.fitting.substrings import MAX_LENGTH, find_substrings, weigh_substrings
+from vocabkit.fitting.unigram import copy_strings
+
+# --- Rows ------------------------------------------------------------------------------------------
+# Training rows for SentencePiece: a lexicon with integer weights, since its trainers take nothing else.
+#
+# Joins a lexicon with language weights. Finds no pieces and knows no trainer.
+
+
+CANONICAL_TOTAL = 10**9
+"""What weighted counts sum to. The absolute scale is a setting of SentencePiece's trainer in all but name
+(pieces expected less than half a time are dropped; the M-step is a digamma), so it is fixed, not incidental."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A lexicon and the integer counts a trainer sees.
+
+    `rounding` is the L1 distance between the weights' distribution and the exact one: 0.0 when `weight` is
+    the raw counts.
+    """
+
+    lexicon: Lexicon
+    weight: Int64Array
+    rounding: float
+
+    def __len__(self) -> int:
+        return len(self.lexicon)
+
+    def strings(self) -> list[str]:
+        """Return the rows as strings, in order."""
+        return self.lexicon.strings()
+
+
+def pool_rows(
+    tables: Mapping[str, SpanTable],
+    weights: Mapping[str, float],
+    covered: BoolArray,
+    workers: Workers,
+    *,
+    total: int = CANONICAL_TOTAL,
+) -> Rows:
+    """Pool the languages' spans into distinct rows, cut at uncovered characters (see `build_lexicon`).
+
+    When every weight is exactly 1 the raw counts are the weights; otherwise Σ weight · count is scaled to
+    `total` and rounded once, over the sum of all languages. Raises `FitError` when nothing is left.
+    """
+    lexicon = build_lexicon(tables, covered, workers)
+    if all(weights[code] == 1.0 for code in tables):
+        return Rows(lexicon, lexicon.count, 0.0)
+    return Rows(lexicon, *_scale_counts(lexicon.weigh(weights), total))
+
+
+def _scale_counts(weight: Float64Array, total: int = CANONICAL_TOTAL) -> tuple[Int64Array, float]:
+    """Return positive weights as integers summing to `total`, none below 1, and the L1 rounding error.
+
+    Largest remainder; ties go to the earlier row. The error is Σ |integer ÷ total − weight ÷ Σ weight|.
+    Raises `FitError` when there are more rows than `total`.
+    """
+    if len(weight) > total:
+        raise FitError(
+            f"{len(weight):_} distinct spans cannot share a total of {total:_}",
+            "fit fewer languages, or drop words met once when counting",
+        )
+    exact = weight / weight.sum()
+    # Rows below one occurrence are lifted to one; the others pay for it in proportion, and may themselves
+    # fall below one, so it repeats. Every round lifts at least one more row.
+    lifted = np.zeros(len(exact), np.bool_)
+    while True:
+        free = total - int(lifted.sum())
+        share = exact * (free / exact[~lifted].sum()) if not lifted.all() else exact
+        below = ~lifted & (share < 1.0)
+        if not below.any():
+            break
+        lifted |= below
+    integers = np.where(lifted, 1, np.floor(share)).astype(np.int64)
+    missing = min(max(total - int(integers.sum()), 0), len(integers))
+    remainder = np.where(lifted, -1.0, share - np.floor(share))
+    integers[np.argsort(-remainder, kind="stable")[:missing]] += 1
+    return integers, float(np.abs(integers / total - exact).sum())
+
+
+def decode_rows(text: npt.NDArray[np.uint32], offsets: Int64Array) -> Iterator[str]:
+    """Yield rows of flat code points as strings."""
+    for start in range(0, len(offsets) - 1, 100_000):
+        bounds = offsets[start : start + 100_001]
+        block = text[bounds[0] : bounds[-1]].astype("<u4").tobytes().decode("utf-32-le")
+        ends = (bounds - bounds[0]).tolist()
+        yield from (block[a:b] for a, b in itertools.pairwise(ends))
+
+
+# --- Seeds -----------------------------------------------------------------------------------------
+# Seeds for SentencePiece's unigram trainer: closed substrings ranked as it ranks its own.
+#
+# What is closed is `substrings`'s business; here they are weighed by integer row weights and ordered by
+# weight ×
+# length, then length, then code points. Trains nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Seeds by falling weight × length, then length, then code points.
+
+    `weight` is on the scale of the rows' weights, which is what a trainer needs beside characters counted
+    from the same rows; `count` is raw occurrences. `found` is how many there were before the size limit.
+    """
+
+    pieces: list[str]
+    weight: Int64Array
+    count: Int64Array
+    found: int
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+def find_seeds(
+    rows: Rows,
+    size: int,
+    workers: Workers,
+    *,
+    min_count: int = 2,
+    min_documents: int = 1,
+    max_length: int = MAX_LENGTH,
+) -> Seeds:
+    """Return the best `size` closed substrings of the rows.
+
+    `min_count` is a floor on raw occurrences, whatever the weights. `min_documents` is a floor on the
+    summed document frequency of the occurrences: an upper bound of the substring's own document frequency
+    (two words of one document count twice), so it never drops a piece it should keep.
+    """
+    lexicon = rows.lexicon
+    found = find_substrings(
+        lexicon, workers, longest=max_length, floor=min_count, documents=min_documents > 1
+    )
+    # Integer weights sum to at most a few times 10⁹ times a row's length, which a double holds exactly.
+    weight = weigh_substrings(lexicon, found, rows.weight.astype(np.float64), workers)
+    whole = np.rint(weight).astype(np.int64)
+    kept = np.arange(len(found))
+    if min_documents > 1:
+        kept = kept[found.documents >= min_documents]
+    value = -(whole[kept] * found.length[kept])
+    # Ties at the limit go to the earlier in the final order, so more than `size` may be looked at.
+    if len(kept) > size:
+        least = np.partition(value, size - 1)[size - 1]
+        kept = kept[value <= least]
+    pieces = decode_strings(
+        lexicon.alphabet, copy_strings(lexicon.text, found.last[kept], found.length[kept])[1:]
+    )
+    order = sorted(
+        range(len(kept)),
+        key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i]),
+    )[:size]
+    best = kept[order]
+    return Seeds(
+        [pieces[i] for i in order],
+        whole[best],
+        found.evidence[best],
+        int((found.documents >= min_documents).sum()) if min_documents > 1 else len(found),
+    )
+
+
+# --- Sentencepiece engine --------------------------------------------------------------------------
+
 
 THREADS = 8
 """Pinned rather than taken from the machine: SentencePiece's unigram pieces depend on it."""
@@ -39,10 +206,10 @@ class Pieces:
     """Ordinary pieces in the trainer's order, with their scores (log probabilities, or −merge rank)."""
 
     pieces: tuple[str, ...]
-    scores: npt.NDArray[np.float32]
+    scores: Float32Array
 
 
-def fit_unigram(
+def fit_by_sentencepiece(
     rows: Rows,
     seeds: Seeds,
     size: int,

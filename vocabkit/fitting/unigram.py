@@ -8,34 +8,756 @@ The steps are in `training`, the same in plain Python in `reference`. Knows no f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vocabkit.core.errors import FitError
+from vocabkit.core.arrays import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
+from vocabkit.core.errors import FitError, TooFewPieces
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.fitting.candidates import check_lists
-from vocabkit.fitting.compilation import Workers
-from vocabkit.fitting.lexicon import Lexicon
-from vocabkit.fitting.results import Frozen, PathPoint, UnigramFit, UnigramOptions
-from vocabkit.fitting.substrings import Substrings, weigh_substrings
-from vocabkit.fitting.training import Clock, Training
+from vocabkit.corpus.spans import SpanTable, hash_spans
+from vocabkit.fitting.compilation import Workers, compile
+from vocabkit.fitting.lattice import (
+    Lattice,
+    Runs,
+    build_pieces,
+    build_runs,
+    build_trie,
+    count_best,
+    expect_counts,
+    find_child,
+    split_pieces,
+)
+from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
+from vocabkit.fitting.substrings import Substrings, find_substrings, weigh_substrings
 
-__all__ = ["Frozen", "PathPoint", "TooFewPieces", "UnigramFit", "UnigramOptions", "fit_unigram"]
+# --- Scores ----------------------------------------------------------------------------------------
+# Scores: from expected counts to log probabilities, and the small rules by which pieces are compared.
+#
+# Comparisons are made on float32 so that a last bit of a sum decides nothing: equal values go to the earlier
+# piece. Runs no passes over text.
+
+
+LEAST = 0.5
+"""Pieces expected less often than this are dropped (SentencePiece's rule)."""
+TOLERANCE = 1e-9
+"""Sums closer than this count as equal."""
+
+
+def score_counts(count: Float64Array, total: float, *, sparse: bool) -> Float64Array:
+    """Return the M-step's scores of counts raised to `LEAST`: log, or digamma, of each less that of the total.
+
+    The digamma is the mean of the log under a Dirichlet posterior: it takes about half an occurrence from
+    each count and so thins out rare pieces.
+    """
+    raised = np.maximum(count, LEAST)
+    if sparse:
+        return _digamma(raised) - float(_digamma(np.array([total]))[0])
+    scores: Float64Array = np.log(raised) - math.log(total)
+    return scores
+
+
+def _digamma(value: Float64Array) -> Float64Array:
+    """Return the digamma function of positive numbers: recurrence up to 20, then the asymptotic series."""
+    x = value.astype(np.float64)
+    result = np.zeros(len(x))
+    while (small := np.flatnonzero(x < 20.0)).size:
+        result[small] -= 1.0 / x[small]
+        x[small] += 1.0
+    x -= 0.5
+    square = 1.0 / (x * x)
+    series = square * (1 / 24 + square * (-7 / 960 + square * (31 / 8064 - square * 127 / 30720)))
+    out: Float64Array = result + np.log(x) + series
+    return out
+
+
+def _take_best(value: Float64Array, size: int) -> BoolArray:
+    """Return which entries are the `size` greatest as float32; of equal ones the first."""
+    rounded = value.astype(np.float32)
+    if size >= len(value):
+        return np.ones(len(value), np.bool_)
+    if size <= 0:
+        return np.zeros(len(value), np.bool_)
+    least = np.partition(rounded, len(value) - size)[len(value) - size]
+    taken: BoolArray = rounded > least
+    ties = np.flatnonzero(rounded == least)
+    taken[ties[: size - int(taken.sum())]] = True
+    return taken
+
+
+def round_scores(score: Float64Array, active: BoolArray) -> Float32Array:
+    """Return scores as float32, all active ones different; equal ones step down in order of id.
+
+    SentencePiece adds float32 and tokenizers float64: with equal scores they would choose differently.
+    """
+    out = score.astype(np.float32)
+    ids = np.flatnonzero(active)
+    ids = ids[np.lexsort((ids, -score[ids]))]
+    values = out[ids]
+    _step_down(values)
+    out[ids] = values
+    return out
+
+
+@compile
+def _step_down(values: Float32Array) -> None:
+    for i in range(1, len(values)):
+        if values[i] >= values[i - 1]:
+            values[i] = np.nextafter(values[i - 1], np.float32(-np.inf))
+
+
+# --- Results ---------------------------------------------------------------------------------------
+# What a unigram fit may be asked for, and what it returns.
+
+
+@dataclass(frozen=True, slots=True)
+class UnigramOptions:
+    """How a fit proceeds; docs/trainer.md tells what each choice buys.
+
+    `seeds` = 0 takes eight times the size. `floors` are raw occurrences a seed must have, tried in turn until
+    the size fills. Each round keeps `shrink` of the pieces and makes `iterations` passes, the first and last
+    more. `overshoot` is how many pieces, relative to the size, the last choice is made from. `sparse` is the
+    digamma M-step. `loss` is `viterbi` (SentencePiece's) or `expected`: count · (score − best split)^`power`. A
+    power of 1 is the likelihood lost, of 0 the number of uses; likelihood alone spends pieces on scripts
+    with many characters, whose every occurrence is worth more nats but no more tokens.
+    `memory` limits the bytes of arcs held; the rest are found again at every pass.
+    """
+
+    seeds: int = 0
+    floors: tuple[int, ...] = (5, 3, 2)
+    min_documents: int = 1
+    rank: str = "information"
+    shrink: float = 0.75
+    iterations: int = 1
+    first_iterations: int = 2
+    last_iterations: int = 2
+    overshoot: float = 1.1
+    sparse: bool = True
+    loss: str = "expected"
+    power: float = 0.35
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Pieces with scores that stay: log(expected count ÷ `total`), `total` being of the fit they are from."""
+
+    pieces: Sequence[str]
+    scores: Sequence[float]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class PathPoint:
+    """One size on the way down: log likelihood per character in nats, of training and of held-out rows.
+
+    `tokens` are per held-out character, in the best segmentation.
+    """
+
+    size: int
+    training: float
+    held_out: float | None
+    tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnigramFit:
+    """Normal pieces by falling score, characters included; `count` is how often each is expected.
+
+    `total` is the scale of the scores: with it they can be frozen in another fit. `replaced` unreachable
+    pieces were dropped at the end; `unreachable` lists characters and kept pieces whose best split scores
+    higher. `floor` is the evidence the `seeds` had. `seconds` is wall time by step. `rank`, where the path was
+    followed below the size, is each piece's place in the order of worth: the vocabulary of n pieces on the path
+    is those of rank below n.
+    """
+
+    pieces: tuple[str, ...]
+    scores: Float32Array
+    count: Float64Array
+    total: float
+    path: tuple[PathPoint, ...]
+    replaced: int
+    unreachable: tuple[str, ...]
+    floor: int
+    seeds: int
+    seconds: Mapping[str, float]
+    rank: Int64Array | None = None
+
+
+# --- Candidates ------------------------------------------------------------------------------------
+# Candidates: the pieces a fit starts from: chosen closed substrings, and lists of pieces to keep or deny.
+#
+# A seed's rank is weighted occurrences × Σ √(−log share of the character). SentencePiece's, occurrences ×
+# length,
+# takes a Chinese character for a Latin one: with eight times the size in seeds, Lao needs 5 % more tokens and
+# Chinese 2 %. The root is a compromise; without it the other languages lose more than these gain.
+
+
+WORD_MARK = "\u2581"
+_SLICE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """Pieces longer than one character, in order of their ids.
+
+    `text` holds their codes, each followed by a 0, after a leading 0; `mass` the weighted occurrences. The
+    first `seeds` come from the substrings; then come `fixed` pieces of a base and `kept` ones. `runs` are the
+    seeds' places, None where there are other pieces too.
+    """
+
+    text: Int32Array
+    length: UInt8Array
+    mass: Float64Array
+    seeds: int
+    fixed: int
+    kept: int
+    runs: Runs | None
+
+
+def _choose_candidates(
+    lexicon: Lexicon,
+    substrings: Substrings,
+    mass: Float64Array,
+    characters: Float64Array,
+    limit: int,
+    workers: Workers,
+    *,
+    floor: int,
+    min_documents: int = 1,
+    rank: str = "information",
+    fixed: Sequence[str] = (),
+    keep: Collection[str] = (),
+    deny: Collection[str] = (),
+) -> _Candidates:
+    """Choose at most `limit` seeds of at least `floor` raw occurrences, and add the `fixed` and `keep` pieces.
+
+    `mass` is the weighted occurrences of each substring, `characters` of each character code. Pieces of
+    `fixed` must be ones the lexicon's characters can write.
+    """
+    among_fixed = set(fixed)
+    kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
+    fixed_codes, kept_codes = encode_pieces(lexicon, fixed), encode_pieces(lexicon, kept)
+    value = _rank(lexicon, substrings, mass, characters, rank, workers)
+    value[substrings.evidence < floor] = -np.inf
+    if min_documents > 1:
+        value[substrings.documents < min_documents] = -np.inf
+    refused = np.concatenate(
+        (fixed_codes, kept_codes[1:], encode_pieces(lexicon, sorted(deny))[1:])
+    )
+    if len(refused) > 1:
+        value[_find_among(lexicon, substrings, refused)] = -np.inf
+    chosen = np.flatnonzero(_take_best(value, limit) & (value > -np.inf))
+    text = copy_strings(lexicon.text, substrings.last[chosen], substrings.length[chosen])
+    text = np.concatenate((text, fixed_codes[1:], kept_codes[1:]))
+    added = len(fixed) + len(kept)
+    first_id = len(lexicon.alphabet) + 1
+    found = (substrings.begin[chosen], substrings.stop[chosen], substrings.length[chosen])
+    return _Candidates(
+        text,
+        (np.diff(np.flatnonzero(text == 0)) - 1).astype(np.uint8),
+        np.concatenate((mass[chosen], np.ones(added))),
+        len(chosen),
+        len(fixed),
+        len(kept),
+        None if added else build_runs(substrings.order, *found, first_id),
+    )
+
+
+def _check_lists(
+    lexicon: Lexicon, keep: Collection[str], deny: Collection[str], longest: int
+) -> None:
+    """Raise `FitError` for a kept piece that cannot be one, and for a denied one that must be."""
+    covered = {chr(int(point)) for point in lexicon.alphabet}
+    for piece in sorted(keep):
+        problem = ""
+        if not piece or WORD_MARK in piece[1:] or any(c.isspace() for c in piece):
+            problem = "no piece is empty, holds white space, or has ▁ anywhere but in front"
+        elif len(piece) > longest:
+            problem = f"it has {len(piece)} characters and pieces have at most {longest}"
+        elif missing := sorted(set(piece) - covered):
+            problem = f"{', '.join(map(repr, missing))} is not a covered character of this text"
+        if problem:
+            raise FitError(
+                f"{piece!r} cannot be kept: {problem}", "take it off the list of pieces to keep"
+            )
+    for piece in sorted(deny):
+        if piece in covered or piece in keep:
+            reason = "it is a covered character" if piece in covered else "it is also to be kept"
+            raise FitError(
+                f"{piece!r} cannot be denied: {reason}", "take it off the list of pieces to deny"
+            )
+
+
+def encode_pieces(lexicon: Lexicon, pieces: Collection[str]) -> Int32Array:
+    """Return the codes of the pieces that the lexicon can write, each followed by a 0, after a leading 0."""
+    code = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
+    out = [0]
+    for piece in pieces:
+        if all(c in code for c in piece):
+            out.extend(code[c] for c in piece)
+            out.append(0)
+    return np.array(out, np.int32)
+
+
+def _rank(
+    lexicon: Lexicon,
+    substrings: Substrings,
+    mass: Float64Array,
+    characters: Float64Array,
+    rank: str,
+    workers: Workers,
+) -> Float64Array:
+    cost = np.zeros(len(characters))
+    cost[1:] = 1.0
+    if rank == "information":
+        cost[1:] = np.sqrt(-np.log(characters[1:] / characters.sum()))
+    out = np.empty(len(substrings))
+
+    def spell(first: int) -> None:
+        stop = min(first + _SLICE, len(out))
+        last, length = substrings.last, substrings.length
+        _spell(lexicon.text, last, length, mass, cost, first, stop, out)
+
+    workers.map(spell, range(0, len(out), _SLICE))
+    return out
+
+
+@compile
+def _spell(
+    text: Int32Array,
+    last: Int32Array,
+    length: UInt8Array,
+    mass: Float64Array,
+    cost: Float64Array,
+    first: int,
+    stop: int,
+    out: Float64Array,
+) -> None:
+    for i in range(first, stop):
+        spelled = 0.0
+        for back in range(length[i]):
+            spelled += cost[text[last[i] - back]]
+        out[i] = mass[i] * spelled
+
+
+def _find_among(lexicon: Lexicon, substrings: Substrings, pieces: Int32Array) -> BoolArray:
+    """Return which substrings are among the pieces, each followed by a 0."""
+    ends = np.flatnonzero(pieces == 0)
+    trie = build_trie(pieces, ends[1:] - 1, np.diff(ends) - 1, 0)
+    return _match(lexicon.text, substrings.last, substrings.length, trie.table, trie.piece)
+
+
+@compile
+def _match(
+    text: Int32Array, last: Int32Array, length: UInt8Array, table: Int64Array, terminal: Int32Array
+) -> BoolArray:
+    out = np.zeros(len(last), np.bool_)
+    for i in range(len(last)):
+        node = 0
+        for back in range(length[i]):
+            node = find_child(table, node, text[last[i] - back])
+            if node < 0:
+                break
+        out[i] = node >= 0 and terminal[node] >= 0
+    return out
+
+
+@compile
+def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
+    size = 1
+    for i in range(len(last)):
+        size += length[i] + 1
+    out = np.zeros(size, np.int32)
+    place = 1
+    for i in range(len(last)):
+        for at in range(last[i] - length[i] + 1, last[i] + 1):
+            out[place] = text[at]
+            place += 1
+        place += 1
+    return out
+
+
+# --- Training --------------------------------------------------------------------------------------
+# Training: the state of a unigram fit between passes, and the steps that change it.
+#
+# Ids 1 … A are the characters, longer pieces follow; id 0 is none. A piece that is out has score −inf.
+# Started by
+# `unigram.fit_unigram`, which documents the choices.
+
+
+MARGIN = 1e-4
+"""By how much a piece must beat its best split: more than float32 sums can hide."""
+ROUNDS = 2
+"""How often scores are estimated again after replacing unreachable pieces; then they stay as they are."""
+
+
+class _Clock:
+    """Wall seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last call."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+class _Training:
+    """A fit in progress."""
+
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        substrings: Substrings,
+        mass: Float64Array,
+        row_weight: Float64Array,
+        size: int,
+        workers: Workers,
+        *,
+        floor: int,
+        options: UnigramOptions,
+        frozen: Frozen | None,
+        keep: Collection[str],
+        deny: Collection[str],
+        held_out: Lexicon | None,
+        clock: _Clock,
+    ) -> None:
+        self.lexicon, self.row_weight, self.options = lexicon, row_weight, options
+        self.workers, self.clock, self.floor, self.frozen = workers, clock, floor, frozen
+        self.path: list[PathPoint] = []
+        self.reached = 0
+        # Candidates that were dropped, by number, the least worth first.
+        self.dropped: list[Int64Array] = []
+        letters = len(lexicon.alphabet)
+        single = _count_characters(lexicon, row_weight, workers)
+        alphabet = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
+        base = dict(zip(frozen.pieces, frozen.scores, strict=True)) if frozen else {}
+        fixed = [p for p in base if len(p) > 1 and all(c in alphabet for c in p)]
+        chosen = _choose_candidates(
+            lexicon,
+            substrings,
+            mass,
+            single,
+            (options.seeds or max(8 * size, 1_000)) - letters,
+            workers,
+            floor=floor,
+            min_documents=options.min_documents,
+            rank=options.rank,
+            fixed=fixed,
+            keep=keep,
+            deny=deny,
+        )
+        clock.lap("seeds ranked")
+        self.text, self.seeds = chosen.text, chosen.seeds
+        self.first = letters + 1
+        self.width = np.concatenate((np.zeros(1), np.ones(letters), chosen.length)).astype(np.uint8)
+        self.origin = np.arange(len(chosen.length), dtype=np.int64)
+        begin = self.first + chosen.seeds
+        self.is_frozen = np.zeros(len(self.width), np.bool_)
+        self.is_frozen[begin : begin + chosen.fixed] = True
+        self.is_frozen[[alphabet[p] for p in base if p in alphabet]] = True
+        self.is_kept = np.zeros(len(self.width), np.bool_)
+        self.is_kept[1 : self.first] = True
+        self.is_kept[begin + chosen.fixed :] = True
+
+        ends = np.flatnonzero(self.text == 0)
+        longest = max(substrings.longest, int(self.width.max()))
+        trie = build_trie(self.text, ends[1:] - 1, np.diff(ends) - 1, self.first)
+        clock.lap("trie")
+        self.lattice = Lattice(lexicon, trie, longest, workers, options.memory, chosen.runs)
+        clock.lap("arcs")
+        self.pieces, self.row_of = build_pieces(lexicon.alphabet, self.text, trie, longest, workers)
+        clock.lap("arcs of pieces")
+        self.held_out = (
+            Lattice(held_out, trie, longest, workers, options.memory)
+            if held_out is not None
+            else None
+        )
+
+        self.count = np.concatenate((single, chosen.mass)) * self.width
+        with np.errstate(divide="ignore"):
+            self.score = np.log(self.count / self.count.sum())
+        self.score[begin : begin + chosen.fixed] = [base[p] for p in fixed]
+        for piece in base:
+            if piece in alphabet:
+                self.score[alphabet[piece]] = base[piece]
+
+    @property
+    def active(self) -> BoolArray:
+        """Pieces that count towards the size and are in."""
+        out: BoolArray = (self.score > -np.inf) & ~self.is_frozen
+        return out
+
+    def run(
+        self, size: int, path_to: int | None, report: Progress, *, allow_fewer: bool = False
+    ) -> UnigramFit | None:
+        """Go from the seeds to `size` pieces; None when too few are left (`reached`)."""
+        options = self.options
+        goal = max(size, int(size * options.overshoot))
+        report.start("fitting", None, "passes")
+        passes = options.first_iterations
+        while True:
+            for _ in range(passes):
+                likelihood = self.step(report, dropping=True)
+            passes = options.iterations
+            self.reached = int(self.active.sum())
+            self._note(likelihood)
+            if self.reached < size or self.reached <= goal:
+                break
+            self.prune(max(goal, int(self.reached * options.shrink)))
+        result = None
+        if self.reached >= size or allow_fewer:
+            result = self.finish(min(size, self.reached), report, allow_fewer=allow_fewer)
+        if result is None:
+            report.finish()
+            return None
+        rank = self._descend(path_to, report) if path_to is not None else None
+        report.finish()
+        seconds = dict(self.clock.seconds)
+        return replace(result, path=tuple(self.path), seconds=seconds, rank=rank)
+
+    def step(self, report: Progress, *, dropping: bool) -> float:
+        """Make one pass of EM; return the log likelihood under the scores before it."""
+        found = expect_counts(self.lattice, self.row_weight, self.score, self.width, self.workers)
+        self.clock.lap("expectation")
+        active = self.active
+        if dropping:
+            active &= (found.count >= LEAST - TOLERANCE) | self.is_kept
+        self.count = found.count
+        if self.frozen is not None:
+            total = self.frozen.total
+        else:
+            total = float(np.maximum(found.count[active], LEAST).sum())
+        self._forget(self.active & ~active, found.count)
+        score = np.where(self.is_frozen, self.score, -np.inf)
+        score[active] = score_counts(found.count[active], total, sparse=self.options.sparse)
+        self.score = score
+        if dropping and (active | self.is_frozen).sum() < 0.9 * len(active):
+            self._shrink(active | self.is_frozen)
+        self.clock.lap("maximisation")
+        report.advance(1)
+        return found.log_likelihood
+
+    def prune(self, size: int) -> None:
+        """Keep the `size` pieces whose loss is greatest, characters and kept pieces first."""
+        active = self.active
+        loss = self._losses()
+        keep = _take_best(loss, size) & active
+        self._forget(active & ~keep, loss)
+        self._shrink(keep | self.is_frozen)
+        self.clock.lap("compaction")
+
+    def finish(self, size: int, report: Progress, *, allow_fewer: bool) -> UnigramFit | None:
+        """Cut to the exact size, re-estimate, and replace pieces that cannot be reached."""
+        eligible = self.active
+        loss = self._losses()
+        active = _take_best(loss, size) & eligible
+        order = np.lexsort((np.arange(len(loss)), -loss.astype(np.float32)))
+        reserve = order[(eligible & ~active)[order]]
+        before = self.score.copy()
+        replaced = rounds = 0
+        while True:
+            self.score[eligible & ~active] = -np.inf
+            if rounds < ROUNDS:
+                for _ in range(self.options.last_iterations):
+                    likelihood = self.step(report, dropping=False)
+            rounds += 1
+            rounded = round_scores(self.score, active)
+            beaten = self._beaten(rounded.astype(np.float64)) & active
+            lost = beaten & ~self.is_kept
+            wanted = int(lost.sum())
+            if not wanted:
+                break
+            active &= ~lost
+            replaced += wanted
+            fill, reserve = reserve[:wanted], reserve[wanted:]
+            if len(fill) < wanted and not allow_fewer:
+                self.reached = int(active.sum()) + len(fill)
+                return None
+            active[fill] = True
+            self.score[fill] = before[fill]
+        self._note(likelihood)
+        ids = np.flatnonzero(active)
+        ids = ids[np.lexsort((ids, -rounded[ids].astype(np.float64)))]
+        names = self._strings()
+        self._ids = ids
+        total = float(np.maximum(self.count[active], LEAST).sum())
+        self.clock.lap("finish")
+        return UnigramFit(
+            tuple(names[i] for i in ids.tolist()),
+            rounded[ids],
+            self.count[ids],
+            self.frozen.total if self.frozen is not None else total,
+            (),
+            replaced,
+            tuple(names[i] for i in np.flatnonzero(beaten & self.is_kept).tolist()),
+            self.floor,
+            self.seeds,
+            {},
+        )
+
+    def _descend(self, path_to: int, report: Progress) -> Int64Array:
+        """Go on pruning below the size for the sake of the path; return the rank of the finished pieces."""
+        ids = self._ids
+        origin = np.full(len(ids), -1, np.int64)
+        origin[ids >= self.first] = self.origin[ids[ids >= self.first] - self.first]
+        self.dropped = []
+        least = int((self.active & self.is_kept).sum())
+        while self.active.sum() > max(path_to, least):
+            alive = int(self.active.sum())
+            self.prune(max(path_to, least, int(alive * self.options.shrink)))
+            for _ in range(self.options.iterations):
+                likelihood = self.step(report, dropping=True)
+            self._note(likelihood)
+        left = np.flatnonzero(self.active)
+        left = left[left >= self.first]
+        left = left[np.lexsort((left, -self.score[left].astype(np.float32)))]
+        longer = [self.origin[left - self.first], *(part[::-1] for part in reversed(self.dropped))]
+        order = np.concatenate(longer)
+        place = np.full(len(self.row_of), -1, np.int64)
+        characters = int((origin < 0).sum())
+        place[order] = characters + np.arange(len(order))
+        rank = np.empty(len(ids), np.int64)
+        rank[origin >= 0] = place[origin[origin >= 0]]
+        rank[origin < 0] = np.arange(characters)
+        return rank
+
+    def _forget(self, dropped: BoolArray, worth: Float64Array) -> None:
+        """Note which candidates go, the least worth first."""
+        ids = np.flatnonzero(dropped)
+        ids = ids[ids >= self.first]
+        ids = ids[np.lexsort((-ids, worth[ids].astype(np.float32)))]
+        self.dropped.append(self.origin[ids - self.first])
+
+    def _losses(self) -> Float64Array:
+        """Return what the text loses with each piece: inf where it must stay, -inf where it is out."""
+        used = self.count
+        if self.options.loss == "viterbi":
+            used = count_best(self.lattice, self.row_weight, self.score, self.workers)
+            self.clock.lap("viterbi")
+        splits = split_pieces(self.pieces, self._piece_of_row(), self.score, used, self.workers)
+        row = self.row_of[self.origin]
+        loss = np.full(len(self.score), np.inf)
+        active = self.active
+        score, split = self.score[self.first :], splits.score[row]
+        with np.errstate(invalid="ignore"):
+            gain = score - split
+            if self.options.loss == "viterbi":
+                longer = splits.loss[row]
+            else:
+                longer = used[self.first :] * np.maximum(gain, 0.0) ** self.options.power
+        # A piece that loses to its own split goes, however much it is used.
+        loss[self.first :] = np.where(gain > TOLERANCE, longer, -1.0)
+        loss[self.is_kept] = np.inf
+        loss[~active] = -np.inf
+        self.clock.lap("splits")
+        return loss
+
+    def _beaten(self, score: Float64Array) -> BoolArray:
+        """Return which pieces do not beat their best split by a margin."""
+        splits = split_pieces(
+            self.pieces, self._piece_of_row(), score, np.ones(len(score)), self.workers
+        )
+        out = np.zeros(len(score), np.bool_)
+        out[self.first :] = splits.score[self.row_of[self.origin]] + MARGIN >= score[self.first :]
+        self.clock.lap("splits")
+        return out
+
+    def _shrink(self, keep: BoolArray) -> None:
+        """Drop pieces from every array and lattice; characters stay."""
+        keep = keep.copy()
+        keep[: self.first] = True
+        remap = np.full(len(keep), -1, np.int32)
+        remap[keep] = np.arange(int(keep.sum()), dtype=np.int32)
+        self.lattice.keep(remap, self.workers)
+        self.pieces.keep(remap, self.workers)
+        if self.held_out is not None:
+            self.held_out.keep(remap, self.workers)
+        self.origin = self.origin[keep[self.first :]]
+        self.width, self.score, self.count = self.width[keep], self.score[keep], self.count[keep]
+        self.is_frozen, self.is_kept = self.is_frozen[keep], self.is_kept[keep]
+
+    def _piece_of_row(self) -> Int32Array:
+        out = np.full(len(self.pieces.lexicon), -1, np.int32)
+        out[self.row_of[self.origin]] = np.arange(self.first, len(self.score), dtype=np.int32)
+        return out
+
+    def _strings(self) -> list[str]:
+        longer = decode_strings(self.lexicon.alphabet, self.text[1:])
+        singles = [chr(int(point)) for point in self.lexicon.alphabet]
+        return ["", *singles, *(longer[k] for k in self.origin.tolist())]
+
+    def _note(self, likelihood: float) -> None:
+        value = tokens = None
+        if self.held_out is not None:
+            weight = self.held_out.lexicon.weigh()
+            found = expect_counts(self.held_out, weight, self.score, self.width, self.workers)
+            letters = _characters(self.held_out.lexicon, weight)
+            value = found.log_likelihood / letters
+            best = count_best(self.held_out, weight, self.score, self.workers)
+            tokens = float(best.sum()) / letters
+            self.clock.lap("held out")
+        size = int(self.active.sum())
+        training = likelihood / _characters(self.lexicon, self.row_weight)
+        self.path.append(PathPoint(size, training, value, tokens))
+
+
+def _characters(lexicon: Lexicon, row_weight: Float64Array) -> float:
+    return float((row_weight * (np.diff(lexicon.offsets) - 1)).sum())
+
+
+def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
+    """Return weighted occurrences by code, 0 for code 0."""
+    size = len(lexicon.alphabet) + 1
+    rows = lexicon.chunks[lexicon.partitions].tolist()
+    text, offsets = lexicon.text, lexicon.offsets
+    parts = workers.map(
+        lambda first, stop: _tally(text, offsets, row_weight, first, stop, size),
+        rows[:-1],
+        rows[1:],
+    )
+    total = np.zeros(size)
+    for part in parts:
+        total += part
+    return total
+
+
+@compile
+def _tally(
+    text: Int32Array,
+    offsets: Int64Array,
+    row_weight: Float64Array,
+    first: int,
+    stop: int,
+    size: int,
+) -> Float64Array:
+    out = np.zeros(size)
+    for row in range(first, stop):
+        for at in range(offsets[row], offsets[row + 1] - 1):
+            out[text[at]] += row_weight[row]
+    return out
+
+
+# --- Unigram ---------------------------------------------------------------------------------------
+
 
 LONGEST = 18
 """Most characters of a piece: beyond, forward sums of one piece's stretch could leave the range of a double."""
-
-
-class TooFewPieces(FitError):
-    """The text cannot fill the size; `reached` is how many pieces it supports."""
-
-    def __init__(self, reached: int, size: int) -> None:
-        super().__init__(
-            f"this text supports {reached:_} pieces, not {size:_}",
-            "lower vocabulary.size, or count more text",
-        )
-        self.reached = reached
 
 
 def fit_unigram(
@@ -69,7 +791,7 @@ def fit_unigram(
             f"pieces of {longest} characters: this trainer takes at most {LONGEST}",
             f"--set vocabulary.max_piece_length={LONGEST}, or trainer.engine=sentencepiece",
         )
-    check_lists(lexicon, keep, deny, longest)
+    _check_lists(lexicon, keep, deny, longest)
     required = len(lexicon.alphabet) + sum(len(piece) > 1 for piece in set(keep))
     if frozen is None and size < required:
         raise FitError(
@@ -78,7 +800,7 @@ def fit_unigram(
         )
     if held_out is not None and not np.array_equal(held_out.alphabet, lexicon.alphabet):
         raise ValueError("held_out must be built with alphabet=lexicon.alphabet")
-    clock = Clock()
+    clock = _Clock()
     row_weight = lexicon.weigh(weights)
     mass = substrings.evidence.astype(np.float64)
     if weights is not None and any(weights[code] != 1.0 for code in lexicon.pairs):
@@ -87,7 +809,7 @@ def fit_unigram(
     reached = 0
     floors = [floor for floor in chosen.floors if floor >= substrings.floor]
     for floor in floors:
-        training = Training(
+        training = _Training(
             lexicon,
             substrings,
             mass,
@@ -108,3 +830,38 @@ def fit_unigram(
             return result
         reached = max(reached, training.reached)
     raise TooFewPieces(reached, size)
+
+
+# --- Warming ---------------------------------------------------------------------------------------
+# Warming: compiling the trainer's kernels before they are needed, as a step of its own that a user can see.
+#
+# About half a minute the first time on a machine, a second once they are in the cache. Fits nothing of use.
+
+
+def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
+    """Compile, or load from the cache, every kernel of a fit, by fitting seven words."""
+    report = progress or Silent()
+    report.start("compiling the trainer (kept for next time)")
+    words = [
+        "▁abab",
+        "▁abc",
+        "▁cab",
+        "abcabc",
+        "bcab",
+        "▁cc\u0301.",
+        "abcabcabcabcabcabcabcabcabcabc",
+    ]
+    text = np.frombuffer("".join(words).encode("utf-32-le"), "<u4").astype(np.uint32)
+    offsets = np.concatenate(([0], np.cumsum([len(word) for word in words]))).astype(np.int64)
+    count = np.full(len(words), 9, np.int64)
+    table = SpanTable(text, offsets, count, count, hash_spans(text, offsets))
+    lexicon = build_lexicon({"a": table, "b": table}, np.ones(0x110000, np.bool_), workers)
+    substrings = find_substrings(lexicon, workers)
+    options = UnigramOptions(floors=(2,), overshoot=1.0)
+    weights = {"a": 1.0, "b": 2.0}
+    # Kept pieces go through the trie, and seeds alone are laid out by their runs.
+    for keep, deny in ((["ab"], ["bca"]), ([], [])):
+        fit_unigram(
+            lexicon, substrings, 9, workers, weights=weights, options=options, keep=keep, deny=deny
+        )
+    report.finish()

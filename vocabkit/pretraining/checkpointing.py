@@ -22,25 +22,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from vocabkit.core.provenance import name_full_disk
-from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.core.arrays import BoolArray
+from vocabkit.core.errors import PretrainingError
+from vocabkit.core.folders import name_full_disk
+from vocabkit.pretraining.distributed import World, fill_part
 from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.optimizer import Optimizer
+from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.pretraining.run_folder import RunModel, read_run_model
+from vocabkit.pretraining.transformers_format import VOCABULARY_PARAMETERS, name_tensors, split_rows
 
-__all__ = [
-    "RunState", "find_checkpoint", "list_checkpoints", "load_checkpoint", "load_run_model",
-    "load_seen", "read_state", "remove_unfinished", "save_checkpoint",
-]  # fmt: skip
+# --- Checkpointing ---------------------------------------------------------------------------------
+
 
 CHECKPOINTS = "checkpoints"
 SCHEMA = 1
@@ -96,7 +99,7 @@ def save_checkpoint(
     run: Path,
     tensors: Mapping[str, Tensor],
     state: RunState,
-    seen: Mapping[str, npt.NDArray[np.bool_]],
+    seen: Mapping[str, BoolArray],
     world: World,
     *,
     keep: int,
@@ -174,7 +177,7 @@ def read_state(folder: Path) -> RunState:
     return RunState(**data)
 
 
-def load_seen(folder: Path) -> dict[str, npt.NDArray[np.bool_]]:
+def load_seen(folder: Path) -> dict[str, BoolArray]:
     """Which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
     return dict(load_file(folder / _SEEN))
 
@@ -262,3 +265,139 @@ def _single(world: World) -> Iterator[None]:
         if world.size == 1:
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
+
+
+# --- Extension receipt -----------------------------------------------------------------------------
+# What `vocabkit extend` left beside a checkpoint: which rows are new, and how an old optimiser state grows.
+#
+# Read as files (`extension/receipt.json`, `extension/rows.safetensors`): this stage does not know that one.
+
+
+RECEIPT_SCHEMA = 1
+
+
+def read_kept(checkpoint: Path) -> Tensor | None:
+    """New id → old id, or -1 where the id is new: int64[new vocabulary]. None where there is no receipt.
+
+    Raises PretrainingError when there is one that cannot be read.
+    """
+    facts, rows = (checkpoint / "extension" / name for name in ("receipt.json", "rows.safetensors"))
+    if not facts.is_file():
+        return None
+    hint = "the receipt is damaged: extend again"
+    try:
+        schema = json.loads(facts.read_text(encoding="utf-8")).get("schema")
+    except (ValueError, AttributeError) as error:
+        raise PretrainingError(f"{facts}: not valid JSON: {error}", hint) from error
+    if schema != RECEIPT_SCHEMA:
+        raise PretrainingError(f"{facts}: schema {schema}: this version reads {RECEIPT_SCHEMA}")
+    try:
+        with safe_open(rows, framework="numpy") as file:
+            kept: np.ndarray = file.get_tensor("kept")
+    except (OSError, SafetensorError) as error:
+        raise PretrainingError(f"{rows}: {error}", hint) from error
+    return torch.from_numpy(kept.astype(np.int64))
+
+
+def find_new_rows(kept: Tensor) -> Tensor:
+    """The ids that the extension added, in order: int64."""
+    return torch.nonzero(kept < 0).reshape(-1)
+
+
+def _grow_rows(old: Tensor, kept: Tensor, rows: int) -> Tensor:
+    """A matrix (or vector) of `rows` rows: kept ids have their old rows, every other row is zero.
+
+    Raises PretrainingError when `old` has fewer rows than the receipt speaks of.
+    """
+    known = torch.nonzero(kept >= 0).reshape(-1)
+    needed = int(kept.max()) + 1 if len(kept) else 0
+    if len(old) < needed or rows < len(kept):
+        raise PretrainingError(
+            f"optimizer state of {len(old)} rows: the receipt keeps id {needed - 1}",
+            "it belongs to another checkpoint: remove optimizer.safetensors to start its state anew",
+        )
+    grown = torch.zeros((rows, *old.shape[1:]), dtype=old.dtype)
+    grown[known] = old[kept[known]]
+    return grown
+
+
+# --- Optimizer state -------------------------------------------------------------------------------
+# The optimiser's state beside an exported model: `optimizer.safetensors`, by the names of transformers.
+#
+# It lets a run go on elsewhere with the moments it had. `extend` carries such a file along as it is; the rows
+# of
+# a grown vocabulary then follow its receipt: kept ids take theirs with them, new ones begin at zero. A model
+# without the file begins with zeros everywhere, as from scratch.
+
+
+OPTIMIZER_STATE = "optimizer.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def write_optimizer_state(run: Path, target: Path, step: int | None = None) -> None:
+    """Write the moments of a run's newest checkpoint, or of `step`'s, into the folder `target`.
+
+    `exp_avg.NAME` and `exp_avg_sq.NAME` in fp32, shaped as the tensor NAME of the exported model, without rows
+    of padding; `step.NAME` counts the updates. Raises PretrainingError where there is no such checkpoint.
+    """
+    config = read_run_model(run).config
+    folder = find_checkpoint(run, step)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in Model(config, seed=None).named_parameters()}
+    held: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in MOMENTS}
+        held[f"optimizer.step.{name}"] = torch.empty(())
+    load_checkpoint(folder, held, World(0, 1, torch.device("cpu")))
+    written: dict[str, Tensor] = {}
+    for name, parts in name_tensors(config).items():
+        rows = config.vocabulary if name in VOCABULARY_PARAMETERS else shapes[name][0]
+        for kind in MOMENTS:
+            whole = held[f"optimizer.{kind}.{name}"][:rows]
+            pieces = torch.split(whole, split_rows(len(parts), rows, config))
+            for part, piece in zip(parts, pieces, strict=True):
+                written[f"{kind}.{part}"] = piece.contiguous()
+        for part in parts:
+            written[f"step.{part}"] = held[f"optimizer.step.{name}"].clone()
+    save_tensors(written, target / OPTIMIZER_STATE)
+
+
+def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelConfig) -> bool:
+    """Read a checkpoint's `optimizer.safetensors` into an optimiser; whether there is one.
+
+    Raises PretrainingError where it is damaged, or of another model.
+    """
+    path = checkpoint / OPTIMIZER_STATE
+    if not path.is_file():
+        return False
+    kept = read_kept(checkpoint)
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name, parts in name_tensors(config).items():
+                for kind, moments in zip(
+                    MOMENTS, (optimizer.means, optimizer.squares), strict=True
+                ):
+                    whole = torch.cat([file.get_tensor(f"{kind}.{part}") for part in parts])
+                    if name in VOCABULARY_PARAMETERS:
+                        whole = _fit_rows(whole, kept, config)
+                    _fill(moments[name], whole, path, name)
+                optimizer.steps[name].copy_(file.get_tensor(f"step.{parts[0]}"))
+    except SafetensorError as error:
+        raise PretrainingError(
+            f"{path}: {error}", "remove it to begin with a state of zeros"
+        ) from error
+    return True
+
+
+def _fit_rows(whole: Tensor, kept: Tensor | None, config: ModelConfig) -> Tensor:
+    """A matrix of the vocabulary with the rows the model has, padding included."""
+    return _grow_rows(whole, torch.arange(len(whole)) if kept is None else kept, config.rows)
+
+
+def _fill(target: Tensor, whole: Tensor, path: Path, name: str) -> None:
+    if whole.shape != target.shape:
+        raise PretrainingError(
+            f"{path}: {name} has shape {list(whole.shape)}, expected {list(target.shape)}",
+            "it belongs to another model: remove it to begin with a state of zeros",
+        )
+    fill_part(target, whole)

@@ -7,18 +7,23 @@ Started by `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK; this module s
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vocabkit.pretraining.errors import PretrainingError
+from vocabkit.core.errors import PretrainingError
 
-__all__ = ["World", "fill_part", "local_part", "local_rows", "open_world", "shard_model"]
+# --- Distributed -----------------------------------------------------------------------------------
+
 
 T = TypeVar("T")
 
@@ -168,3 +173,81 @@ def _find_stretch(total: int, rank: int, size: int) -> tuple[int, int]:
 
 def _world_is_open() -> bool:
     return dist.is_available() and dist.is_initialized()
+
+
+# --- Signals ---------------------------------------------------------------------------------------
+# A request to stop: noticed at once, obeyed at the next step boundary, where a run can be saved.
+#
+# What a scheduler sends before it takes a machine away (SIGTERM, SIGUSR1) and Ctrl-C (SIGINT) only set a flag
+# here; nothing is saved or agreed between ranks here: the loop does that, and evaluation polls the flag too.
+# A second Ctrl-C means now.
+
+
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+)
+
+
+class StopSignals:
+    """While the block runs, `received` is the number of the first stopping signal, or None.
+
+    Handlers of before come back at the end. Python gives signals to the main thread alone: elsewhere the
+    block changes nothing and `received` stays None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received is None:
+            self.received = number
+
+
+# --- Agreement -------------------------------------------------------------------------------------
+# What ranks agree on after a step, so that all of them stop, or save, after the same one.
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The number of a signal that some rank received, 0 for none, and whether it is time to save."""
+
+    signal: int
+    save: bool
+
+
+class Agreement:
+    """A signal to any rank is one to all; the main rank's clock is everyone's."""
+
+    def __init__(self, world: World, signals: StopSignals, minutes: float) -> None:
+        self._world, self._signals = world, signals
+        self._seconds = 60.0 * minutes
+        self._saved = monotonic()
+
+    def reach(self) -> Due:
+        """Agree; every rank calls. On the CPU alone: the GPU is not waited for."""
+        overdue = self._world.main and monotonic() - self._saved >= self._seconds
+        signal, save = self._world.largest(self._signals.received or 0, int(overdue))
+        return Due(signal, bool(save))
+
+    def note_saved(self) -> None:
+        """The time to the next save starts now."""
+        self._saved = monotonic()

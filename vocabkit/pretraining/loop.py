@@ -16,26 +16,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabkit.core.errors import VocabkitError
-from vocabkit.core.folder_lock import hold_folder
+from vocabkit.core.folders import hold_folder
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.pretraining.agreement import Agreement, Due
-from vocabkit.pretraining.batches import BatchMaker
+from vocabkit.pretraining.batches import BatchMaker, Prefetcher
 from vocabkit.pretraining.checkpointing import RunState, save_checkpoint
-from vocabkit.pretraining.dead_vocabulary import find_dead
-from vocabkit.pretraining.distributed import World, open_world
-from vocabkit.pretraining.evaluation import evaluate
-from vocabkit.pretraining.ledger import Ledger
-from vocabkit.pretraining.meter import Reading
-from vocabkit.pretraining.prefetch import Prefetcher
+from vocabkit.pretraining.distributed import Agreement, Due, StopSignals, World, open_world
+from vocabkit.pretraining.evaluation import evaluate, find_dead
+from vocabkit.pretraining.order import Ledger
 from vocabkit.pretraining.run_config import RunConfig
-from vocabkit.pretraining.run_log import RunLog, check_sinks, has_line
-from vocabkit.pretraining.run_result import RunResult, read_result, write_result
+from vocabkit.pretraining.run_folder import (
+    RunLog,
+    RunResult,
+    check_sinks,
+    has_line,
+    read_result,
+    write_result,
+)
 from vocabkit.pretraining.run_start import RunStart, make_model, restore_run, start_run, tidy_run
-from vocabkit.pretraining.signals import StopSignals
-from vocabkit.pretraining.stopwatch import Stopwatch
-from vocabkit.pretraining.trainer import Trainer, settled_process
-
-__all__ = ["pretrain"]
+from vocabkit.pretraining.trainer import Reading, Stopwatch, Trainer, settled_process
 
 PATIENCE = 10
 """Steps in a row without a finite loss and gradient after which a run stops: it will not mend itself."""

@@ -8,6 +8,7 @@ pretraining at this scale goes without, and attention by boundaries has none.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,16 +17,285 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from vocabkit.pretraining.attention import make_mask, uses_boundaries
-from vocabkit.pretraining.batch import Batch
-from vocabkit.pretraining.compiler import find_lack
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.layers import Layer, Norm, Projection
-from vocabkit.pretraining.loss import linear_cross_entropy
-from vocabkit.pretraining.model_config import ModelConfig
+from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.batches import Batch
+from vocabkit.pretraining.loss import find_lack, linear_cross_entropy
+from vocabkit.pretraining.run_config import ModelConfig
 
-__all__ = ["Model", "compile_layers"]
+# --- Attention -------------------------------------------------------------------------------------
+# Attention among the tokens of one document, in a stream of documents laid end to end.
+#
+# On a GPU in bf16 or fp16: `torch.nn.attention.varlen`, told where documents start. Elsewhere, and with a
+# torch
+# or a width of heads that it does not know: scaled dot products row by row under a mask, exact and slower; a
+# document never crosses a row, so that the mask is length² a row and not the square of the stream. No
+# dropout,
+# which the first has none of.
+
+
+class _Varlen:
+    """Torch's function and the names of its options, once `_uses_boundaries` has looked them up.
+
+    Inside a compiled layer the compiler would trace the looking up, and warn of it; at the top of this module
+    it would load the compiler, two seconds of imports, where nothing is compiled.
+    """
+
+    function: Any = None
+    options: frozenset[str] = frozenset()
+
+
+def _uses_boundaries(
+    device: torch.device, dtype: torch.dtype, head_width: int, *, local: bool = False
+) -> bool:
+    """Whether attention on a device in a type goes by documents' boundaries, and so needs no mask.
+
+    `head_width`: columns of a head; the kernel takes multiples of 8 up to 256. `local`: some layers see a
+    window only, which it knows since 2.11.
+    """
+    return (
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and head_width % 8 == 0
+        and head_width <= 256
+        and _knows_boundaries(local)
+    )
+
+
+def _knows_boundaries(local: bool) -> bool:
+    if _Varlen.function is None:
+        try:
+            from torch.nn.attention.varlen import varlen_attn
+        except ImportError:  # torch before 2.10
+            return False
+        # `is_causal` became `window_size` after 2.10, `enable_gqa` came with 2.12.
+        _Varlen.options = frozenset(inspect.signature(varlen_attn).parameters)
+        _Varlen.function = varlen_attn
+    return "window_size" in _Varlen.options or not local
+
+
+def _make_mask(
+    documents: Tensor, length: int, *, causal: bool, window: int | None = None
+) -> Tensor:
+    """Which place of a row sees which: bool [rows, 1, length, length], True where it does.
+
+    `documents` int32 [T] numbers the stream's documents. `causal`: none sees a later one. `window`: none
+    sees one more than window // 2 away.
+    """
+    numbers = documents.view(-1, length)
+    mask = numbers[:, :, None] == numbers[:, None, :]
+    places = torch.arange(length, device=documents.device)
+    distance = places[:, None] - places[None, :]
+    if causal:
+        mask = mask & (distance >= 0)
+    if window is not None:
+        mask = mask & (distance.abs() <= window // 2)
+    return mask[:, None]
+
+
+def _rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
+    """Turn halves of each head by angles that grow with position (RoPE, arXiv 2104.09864).
+
+    `x` [T, heads, head width], `positions` int [T]. Angles and products in fp32, result in the type of `x`.
+    """
+    width = x.shape[-1]
+    steps = torch.arange(0, width, 2, dtype=torch.float32, device=x.device)
+    angles = positions[:, None].float() * (1.0 / (theta ** (steps / width)))
+    cosine, sine = angles.cos()[:, None], angles.sin()[:, None]
+    first, second = x.float().chunk(2, -1)
+    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
+    return turned.to(x.dtype)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    boundaries: Tensor,
+    length: int,
+    mask: Tensor | None,
+    causal: bool,
+    window: int | None = None,
+) -> Tensor:
+    """Mix values by the softmax of scaled products: [T, heads, head width].
+
+    `query` [T, heads, width]; `key`, `value` [T, kv heads, width], each kv head shared by heads / kv heads
+    neighbouring heads. With a `mask` (see `_make_mask`) that decides; without one `boundaries` does, int32
+    with documents' starts and then T to its end.
+    """
+    if mask is None:
+        return _attend_by_boundaries(query, key, value, boundaries, length, causal, window)
+    rows = query.shape[0] // length
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1:
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    query_rows, key_rows, value_rows = (
+        part.view(rows, length, *part.shape[1:]).transpose(1, 2) for part in (query, key, value)
+    )
+    mixed = F.scaled_dot_product_attention(query_rows, key_rows, value_rows, attn_mask=mask)
+    return mixed.transpose(1, 2).reshape(query.shape)
+
+
+def _attend_by_boundaries(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    boundaries: Tensor,
+    length: int,
+    causal: bool,
+    window: int | None,
+) -> Tensor:
+    if _Varlen.function is None and not _knows_boundaries(window is not None):
+        raise RuntimeError(f"torch {torch.__version__}: no such attention by boundaries")
+    options: dict[str, Any] = {}
+    if key.shape[1] != query.shape[1]:
+        if "enable_gqa" in _Varlen.options:
+            options["enable_gqa"] = True
+        else:
+            shared = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    if "window_size" in _Varlen.options:
+        side = -1 if window is None else window // 2
+        options["window_size"] = (side, 0 if causal else side)
+    else:
+        options["is_causal"] = causal
+    mixed: Any = _Varlen.function(
+        query, key, value, boundaries, boundaries, length, length, **options
+    )
+    return mixed  # type: ignore[no-any-return]
+
+
+# --- Layers ----------------------------------------------------------------------------------------
+# The blocks a model is built of. Each computes in the type of its input, whatever its parameters are held in.
+#
+# Parameters stay in fp32 where one process holds them whole, or arrive in bf16 from FSDP2; both are cast on
+# use, so that both compute the same. Autocast is switched off around these blocks (see `model`).
+
+
+class _Projection(nn.Module):
+    """A matrix [out, in] and perhaps a bias [out]."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out]."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class _Norm(nn.Module):
+    """Layer normalisation, or with `rms` division by the root of the mean square (arXiv 1910.07467)."""
+
+    def __init__(self, width: int, epsilon: float, *, bias: bool, rms: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+        self.epsilon = epsilon
+        self.rms = rms
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape and type; statistics in fp32."""
+        weight = self.weight.to(x.dtype)
+        if self.rms:
+            wide = x.float()
+            wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
+            return weight * wide.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward with their norms, in one of three layouts.
+
+    `local`: attention within the window only. `theta`: base of the rotation, None where positions are
+    learned. `checkpointing` recomputes the layer in the backward pass instead of keeping its insides.
+    """
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = config.heads, config.key_value_heads
+        self.head_width = config.head_width
+        self.causal = config.causal
+        self.post_norm = config.layout == "xlmr"
+        self.gated = config.layout != "xlmr"
+        self.local = config.layout == "modern" and index % config.global_every != 0
+        self.window = config.local_window if self.local else None
+        self.theta = None
+        if config.layout != "xlmr":
+            self.theta = config.local_theta if self.local else config.rope_theta
+        self.checkpointing = False
+        self.compiled: Any = None
+
+        bias, rms = config.layout == "xlmr", config.layout == "llama"
+        width, inner = config.width, config.feed_forward
+        together = (self.heads + 2 * self.kv_heads) * self.head_width
+        self.qkv = _Projection(width, together, bias=bias)
+        self.mix = _Projection(width, width, bias=bias)
+        self.up = _Projection(width, inner * (2 if self.gated else 1), bias=bias)
+        self.down = _Projection(inner, width, bias=bias)
+        # ModernBERT's embedding norm stands where the first layer's would.
+        first = config.layout == "modern" and index == 0
+        self.attention_norm = (
+            None if first else _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
+        )
+        self.feed_forward_norm = _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
+    ) -> Tensor:
+        """[T, width] → [T, width]; see `attention.attend` for the rest."""
+        compute = self.compiled or self.compute
+        if self.checkpointing and torch.is_grad_enabled():
+            # Nothing is drawn at random in a layer, so no state of a generator is kept for it.
+            result: Tensor = checkpoint(
+                compute, x, positions, boundaries, mask, length,
+                use_reentrant=False, preserve_rng_state=False,
+            )  # fmt: skip
+            return result
+        changed: Tensor = compute(x, positions, boundaries, mask, length)
+        return changed
+
+    def compute(
+        self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
+    ) -> Tensor:
+        """What `forward` does, bare of hooks: the region that is compiled."""
+        if self.post_norm:
+            x = self._norm(x + self._attend(x, positions, boundaries, mask, length))
+            return self.feed_forward_norm(x + self._feed(x))  # type: ignore[no-any-return]
+        x = x + self._attend(self._norm(x), positions, boundaries, mask, length)
+        return x + self._feed(self.feed_forward_norm(x))
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return x if self.attention_norm is None else self.attention_norm(x)
+
+    def _attend(
+        self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
+    ) -> Tensor:
+        counts = [self.heads, self.kv_heads, self.kv_heads]
+        query, key, value = self.qkv(x).view(len(x), -1, self.head_width).split(counts, 1)
+        if self.theta is not None:
+            query, key = _rotate(query, positions, self.theta), _rotate(key, positions, self.theta)
+        mixed = _attend(
+            query, key, value, boundaries=boundaries, length=length, mask=mask, causal=self.causal,
+            window=self.window,
+        )  # fmt: skip
+        return self.mix(mixed.reshape(len(x), -1))  # type: ignore[no-any-return]
+
+    def _feed(self, x: Tensor) -> Tensor:
+        inner = self.up(x)
+        if not self.gated:
+            return self.down(F.gelu(inner))  # type: ignore[no-any-return]
+        shape, gate = inner.chunk(2, -1)
+        curve = F.silu(shape) if self.causal else F.gelu(shape)
+        return self.down(curve * gate)  # type: ignore[no-any-return]
+
+
+# --- Model -----------------------------------------------------------------------------------------
 
 
 class Model(nn.Module):
@@ -53,11 +323,11 @@ class Model(nn.Module):
             places = config.max_length + config.pad_id + 1
             self.positions = nn.Parameter(torch.empty(places, width))
             self.token_type = nn.Parameter(torch.empty(1, width))
-        self.input_norm = Norm(width, epsilon, bias=bias) if masked else None
+        self.input_norm = _Norm(width, epsilon, bias=bias) if masked else None
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layers))
-        self.final_norm = None if bias else Norm(width, epsilon, bias=False, rms=rms)
-        self.head_projection = Projection(width, width, bias=bias) if masked else None
-        self.head_norm = Norm(width, epsilon, bias=bias) if masked else None
+        self.final_norm = None if bias else _Norm(width, epsilon, bias=False, rms=rms)
+        self.head_projection = _Projection(width, width, bias=bias) if masked else None
+        self.head_norm = _Norm(width, epsilon, bias=bias) if masked else None
         if seed is not None:
             self._draw(seed)
 
@@ -142,12 +412,12 @@ class Model(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None]:
         """Masks of global and of local layers, once for all layers; None where boundaries do."""
         causal, local = self.config.causal, any(layer.local for layer in self.blocks)
-        if uses_boundaries(documents.device, dtype, self.config.head_width, local=local):
+        if _uses_boundaries(documents.device, dtype, self.config.head_width, local=local):
             return None, None
-        whole = make_mask(documents, length, causal=causal)
+        whole = _make_mask(documents, length, causal=causal)
         if not local:
             return whole, None
-        return whole, make_mask(documents, length, causal=causal, window=self.config.local_window)
+        return whole, _make_mask(documents, length, causal=causal, window=self.config.local_window)
 
     @torch.no_grad()
     def _draw(self, seed: int) -> None:

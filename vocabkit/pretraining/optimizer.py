@@ -8,18 +8,86 @@ torch's fused kernel, on the shards of this rank. Schedules are in `schedule`, w
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.distributed import World, local_part
-from vocabkit.pretraining.run_config import OptimizerSettings
-from vocabkit.pretraining.stages import vocabulary_names
+from vocabkit.pretraining.run_config import OptimizerSettings, Stage
 
-__all__ = ["Optimizer", "clip_gradients"]
+# --- Stages ----------------------------------------------------------------------------------------
+# What trains when: new rows first, then the vocabulary's matrices, then all, as `[[stages]]` says.
+#
+# A stage is a stretch of the run's steps. What does not train in it stays bit for bit as it is: neither its
+# gradient nor its weight decay nor the momentum of an earlier run moves it (see `optimizer`).
+
+
+VOCABULARY_PARAMETERS = ("table", "output", "output_bias")
+"""The attributes of a model whose first dimension is the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage in steps: those from `first` up to `stop`."""
+
+    train: Literal["new-rows", "embeddings", "all"]
+    first: int
+    stop: int
+    rate: float = 1.0
+
+
+def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]:
+    """The stages in steps; one of everything where none is configured. Ends are rounded, so nothing is lost.
+
+    Raises ConfigError when a share of `steps` is less than one step.
+    """
+    if not stages:
+        return (PlannedStage("all", 0, steps),)
+    planned: list[PlannedStage] = []
+    share = 0.0
+    for place, stage in enumerate(stages):
+        share += stage.share
+        first = planned[-1].stop if planned else 0
+        stop = steps if place == len(stages) - 1 else round(share * steps)
+        if stop <= first:
+            raise ConfigError(
+                f"stages[{place}].share = {stage.share}: less than one of {steps} steps",
+                "give the stage a larger share, or the run more steps",
+            )
+        planned.append(PlannedStage(stage.train, first, stop, stage.rate))
+    return tuple(planned)
+
+
+def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
+    """The stage that a step lies in; the last one for steps after the end."""
+    return next((stage for stage in stages if step < stage.stop), stages[-1])
+
+
+def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) -> None:
+    """Raise PretrainingError when a stage trains new rows and there is no receipt that names any."""
+    if any(stage.train == "new-rows" for stage in stages) and not (
+        new_rows is not None and len(new_rows)
+    ):
+        raise PretrainingError(
+            "a stage trains new-rows, but no receipt says which rows are new",
+            "pass --checkpoint a folder written by `vocabkit extend`, or leave the stage out",
+        )
+
+
+def _vocabulary_names(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters that have a row for every id."""
+    found = {id(getattr(model, name, None)) for name in VOCABULARY_PARAMETERS}
+    return frozenset(name for name, value in model.named_parameters() if id(value) in found)
+
+
+# --- Optimizer -------------------------------------------------------------------------------------
 
 
 class Optimizer:
@@ -32,7 +100,7 @@ class Optimizer:
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         self.settings = settings
         self.parameters = dict(model.named_parameters())
-        self.by_row = vocabulary_names(model)
+        self.by_row = _vocabulary_names(model)
         self.means = {name: _zeros(value) for name, value in self.parameters.items()}
         self.squares = {name: _zeros(value) for name, value in self.parameters.items()}
         self.steps = {
@@ -156,3 +224,43 @@ def _squared_norm(parts: list[Tensor], device: torch.device) -> Tensor:
 
 def _zeros(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)
+
+
+# --- Schedule --------------------------------------------------------------------------------------
+# The learning rate of every step, as a factor of the configured one: a pure function of the step's number.
+#
+# Nothing is carried from step to step, so that a resumed run has the rates of one that never stopped.
+
+
+def rate_factor(
+    settings: OptimizerSettings, stages: Sequence[PlannedStage], step: int, steps: int
+) -> float:
+    """What `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
+
+    The shape over the run, times the rate of the stage, times a ramp over the first `warmup` of each stage:
+    what has stood still meets its gradients with no momentum, at a stage's start as at a run's.
+    `trapezoid` is level, then falls in a straight line over the last `decay` of the run; `linear` and `cosine`
+    fall from the end of the first ramp on, and know no `decay`. All end near `final`, which the step after
+    the last one would have.
+    """
+    stage = find_stage(stages, step)
+    ramp = _ramp_steps(settings, stage)
+    rise = min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0
+    first_ramp = _ramp_steps(settings, stages[0])
+    return rise * stage.rate * _shape(settings, step, steps, first_ramp)
+
+
+def _ramp_steps(settings: OptimizerSettings, stage: PlannedStage) -> int:
+    return round(settings.warmup * (stage.stop - stage.first))
+
+
+def _shape(settings: OptimizerSettings, step: int, steps: int, ramp: int) -> float:
+    if settings.schedule == "constant":
+        return 1.0
+    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - ramp
+    if falling <= 0:
+        return 1.0
+    left = min(1.0, (steps - step) / falling)
+    if settings.schedule == "cosine":
+        left = 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
+    return settings.final + (1.0 - settings.final) * left

@@ -7,25 +7,439 @@ they assume.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from vocabkit.core.errors import ConfigError
-from vocabkit.pretraining.budget import (
-    Arithmetic,
-    Memory,
-    Parameters,
-    count_flops,
-    count_parameters,
-    estimate_memory,
-    find_peak,
-)
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.model_config import ModelConfig
-from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.quotas import SamplingPlan, plan_languages
-from vocabkit.pretraining.run_config import RunConfig
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["ASSUMED_MFU", "RunPlan", "check_fit", "plan_run"]
+from vocabkit.core.errors import ConfigError, PretrainingError
+from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
+from vocabkit.pretraining.prepared import PreparedCorpus, Split
+from vocabkit.pretraining.run_config import (
+    LanguageSettings,
+    ModelConfig,
+    RunConfig,
+    TrainingSettings,
+    choose_chunk_rows,
+)
+
+# --- Budget ----------------------------------------------------------------------------------------
+# What a model costs: parameters, arithmetic, memory and time, computed from its shape alone.
+#
+# Parameters are exact. Arithmetic counts matrix products, twice as much backward as forward, and the head on
+# predicted places only: what is needed, not what an implementation may waste. Memory is an estimate, and so
+# is
+# time, which rests on an assumed share of the device's peak. Nothing is measured here.
+#
+# Attention is counted over whole rows (half of them for causal models, the window where it is local); packed
+# documents are shorter, which overstates the whole by at most attention's share, a tenth in `multi-s`.
+
+
+_PEAKS = {
+    "B200": 2_250e12, "H200": 989e12, "GH200": 989e12, "H100 NVL": 835e12, "H100 PCIE": 756e12,
+    "H100": 989e12, "A100": 312e12, "L40S": 362e12,
+}  # fmt: skip
+"""Dense bf16 FLOP/s that the maker states, by what a device's name holds; longer names are looked up first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`embedding` counts the vocabulary's matrices, padded rows included; `body` all else."""
+
+    body: int
+    embedding: int
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return self.body + self.embedding
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """FLOPs forward and backward for one token of the input, spread over the places that are predicted."""
+
+    body: float
+    attention: float
+    head: float
+
+    @property
+    def total(self) -> float:
+        """FLOPs a token."""
+        return self.body + self.attention + self.head
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on one device.
+
+    `states`: parameters, gradients and both moments, fp32, shared out over the devices. `copies`: parameters
+    in the type of the computation. `head`: one chunk of logits, the output matrix cast, and its gradient while
+    it adds up. `activations`: what layers keep for the backward pass of one micro-batch.
+    """
+
+    states: int
+    copies: int
+    head: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return self.states + self.copies + self.head + self.activations
+
+    def to_json(self) -> dict[str, int]:
+        """Return plain data, the total included."""
+        return {**asdict(self), "total": self.total}
+
+
+def _count_parameters(config: ModelConfig) -> Parameters:
+    """Return the parameters of a model, exactly as `model.Model` allocates them."""
+    width, inner, layers = config.width, config.feed_forward, config.layers
+    matrices = layers * _layer_products(config)
+    embedding = config.rows * width * (1 if config.tied else 2)
+    if config.layout == "llama":
+        return Parameters(matrices + layers * 2 * width + width, embedding)
+    if config.layout == "modern":
+        # Norms have no bias and the first layer has one; input, final and head norm; head; output bias.
+        norms = (2 * layers - 1 + 3) * width
+        return Parameters(matrices + norms + width * width + config.rows, embedding)
+    biases = layers * (3 * width + width + inner + width)
+    norms = layers * 4 * width + 4 * width
+    places = (config.max_length + config.pad_id + 1 + 1) * width
+    head = width * width + width + config.rows
+    return Parameters(matrices + biases + norms + places + head, embedding)
+
+
+def _count_flops(config: ModelConfig, length: int, masking: float) -> Arithmetic:
+    """Return FLOPs a token in rows of `length`, `masking` of whose places are predicted (all, if causal).
+
+    6 FLOPs a weight and token: 2 forward, 4 backward. Attention 12 · width · places seen, a layer.
+    """
+    rate = 1.0 if config.causal else predicted_per_row(masking, length) / length
+    seen = 0.0
+    for layer in range(config.layers):
+        local = config.layout == "modern" and layer % config.global_every != 0
+        seen += min(config.local_window, length) if local else length
+    seen *= 0.5 if config.causal else 1.0
+    head = config.vocabulary * config.width
+    if not config.causal:
+        head += config.width**2
+    return Arithmetic(
+        6.0 * config.layers * _layer_products(config), 12.0 * config.width * seen, 6.0 * head * rate
+    )
+
+
+def predicted_per_row(masking: float, length: int) -> int:
+    """Return how many places of a row of a masked model are predicted; at least one."""
+    return max(1, round(masking * length))
+
+
+def _estimate_memory(
+    config: ModelConfig, training: TrainingSettings, length: int, masking: float, world: int = 1
+) -> Memory:
+    """Return bytes on each of `world` devices.
+
+    A layer keeps about 18 · width + 4 · feed_forward values' worth of bytes in bf16 for each token, 8 ·
+    feed_forward where it is gated; recomputing keeps its input alone, and one layer's insides at a time.
+    """
+    size = 2 if training.precision == "bf16" else 4
+    found = _count_parameters(config)
+    layer = _layer_products(config)
+    copies = 0 if size == 4 else size * found.total
+    if world > 1:
+        # The root's parameters stay gathered, and those of two layers at a time.
+        copies = size * (found.embedding + 2 * layer)
+    tokens = min(training.micro_rows, -(-training.batch_rows // world)) * length
+    inner = (4 if config.layout == "xlmr" else 8) * config.feed_forward
+    kept = (18 * config.width + inner) * tokens * size // 2
+    if training.activation_checkpointing:
+        activations = config.layers * config.width * size * tokens + kept
+    else:
+        activations = config.layers * kept
+    predicted = tokens if config.causal else tokens // length * predicted_per_row(masking, length)
+    chosen = choose_chunk_rows(predicted, config.rows, cuda=True, size=size)
+    most = training.head_rows or chosen
+    head = config.rows * (min(most, predicted) * size + config.width * (size + 4))
+    return Memory(-(-16 * found.total // world), copies, head, activations)
+
+
+def _find_peak(device: str | None) -> float | None:
+    """Return the dense bf16 FLOP/s of a device by its name; None for a CPU and for one not known."""
+    if device is None:
+        return None
+    name = device.upper().replace("-", " ")
+    for known in sorted(_PEAKS, key=len, reverse=True):
+        if all(part in name for part in known.split()):
+            return _PEAKS[known]
+    return None
+
+
+def estimate_mfu(
+    flops_per_token: float, tokens_per_second: float, device: str | None, world: int = 1
+) -> float | None:
+    """Return the share of the devices' peak that needed arithmetic takes; None where no peak is known.
+
+    `tokens_per_second` is over all `world` devices.
+    """
+    peak = _find_peak(device)
+    return None if peak is None else flops_per_token * tokens_per_second / (peak * world)
+
+
+def _layer_products(config: ModelConfig) -> int:
+    """Return the weights of one layer's matrices."""
+    together = (config.heads + 2 * config.key_value_heads) * config.head_width
+    feeds = 2 if config.layout == "xlmr" else 3
+    return config.width * (together + config.width + feeds * config.feed_forward)
+
+
+# --- Quotas ----------------------------------------------------------------------------------------
+# How often each language is drawn: shares of samples, and the epochs they come to, before training starts.
+#
+# A weighting gives every language a share of the text drawn, in tokens or in bytes of original text; a factor
+# may raise a language's share; shares of text become shares of rows by what a row of the language holds.
+# Bytes are the default: a share of tokens favours languages whose words fall into many pieces.
+#
+# Repeating text up to about four times costs little, and by sixteen times adds little (arXiv 2305.16264);
+# above `warn_epochs` is reported, above `allow_epochs` refused. UniMax's bound counts epochs of the run
+# itself. Which row comes when is `order`'s affair.
+
+
+_UNLIMITED = 1e300
+"""A language's weight against its natural share is not clipped here: its epochs are what is bounded."""
+_QUOTA_ROUNDS = 50
+_NAMED = 6
+"""Languages that a warning names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguagePlan:
+    """One language's row.
+
+    `rows`, `tokens` (of text) and `bytes` are what there is; `share` is that of samples, `samples` how many are
+    drawn over the run, within one, and `epochs` how often that passes over its rows. `weight` is its share of
+    the text drawn ÷ its share of the text there is; `oversampling` the factor asked for. `first_repeat` is the
+    sample at which a row first comes again, within a block of the order; None when none does.
+    """
+
+    language: str
+    rows: int
+    tokens: int
+    bytes: int
+    share: float
+    samples: int
+    epochs: float
+    weight: float
+    oversampling: float
+    first_repeat: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """The languages of a corpus, in its order, for a run of `samples` rows; shares sum to one."""
+
+    rows: tuple[LanguagePlan, ...]
+    settings: LanguageSettings
+    samples: int
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of samples of each language, float64[n]."""
+        return np.array([row.share for row in self.rows], dtype=np.float64)
+
+    @property
+    def tokens_per_row(self) -> float:
+        """Tokens of text that a sample holds on average."""
+        return self._average([row.tokens for row in self.rows])
+
+    @property
+    def bytes_per_row(self) -> float:
+        """Bytes of original text that a sample holds on average."""
+        return self._average([row.bytes for row in self.rows])
+
+    def check(self) -> None:
+        """Raise PretrainingError when a language would be repeated more often than is allowed."""
+        allowed = self.settings.allow_epochs
+        over = [row for row in self.rows if row.epochs > allowed]
+        if over:
+            names = _name_worst({row.language: row.epochs for row in over})
+            needed = math.ceil(max(row.epochs for row in over))
+            hint = f"--allow-epochs {needed}, or a shorter run"
+            # Another weighting helps only where the text as a whole is not read too often.
+            whole = self.samples / sum(row.rows for row in self.rows)
+            if whole < allowed and self.settings.weighting != "unimax":
+                hint += ", or --set languages.weighting=unimax"
+            raise PretrainingError(
+                f"the run repeats the text of {len(over)} of {len(self.rows)} languages more than "
+                f"{allowed:g} times: {names}",
+                hint,
+            )
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for each thing to know before training."""
+        found = []
+        limit = self.settings.warn_epochs
+        often = [row for row in self.rows if row.epochs > limit]
+        if often:
+            names = _name_worst({row.language: row.epochs for row in often})
+            found.append(f"repeated more than {limit:g} times: {names}")
+        raised = [row for row in self.rows if row.oversampling > OVERSAMPLING_WARNING]
+        if raised:
+            names = _name_worst({row.language: row.oversampling for row in raised})
+            found.append(f"oversampled more than {OVERSAMPLING_WARNING:g}×: {names}")
+        empty = [row.language for row in self.rows if not row.rows]
+        if empty:
+            found.append(f"no text to train on, never drawn: {', '.join(empty)}")
+        return found
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language for a table."""
+        return [asdict(row) for row in self.rows]
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain data for plan.json."""
+        return {
+            "samples": self.samples,
+            "settings": self.settings.model_dump(mode="json"),
+            "languages": self.to_rows(),
+            "warnings": self.warnings(),
+        }
+
+    def _average(self, sizes: list[int]) -> float:
+        return math.fsum(
+            row.share * size / row.rows
+            for row, size in zip(self.rows, sizes, strict=True)
+            if row.rows
+        )
+
+
+def _name_worst(times: Mapping[str, float]) -> str:
+    """The languages with the highest figures: a table says the rest, a warning must be read."""
+    worst = sorted(times, key=lambda code: (-times[code], code))
+    named = ", ".join(f"{code} {times[code]:,.1f}×" for code in worst[:_NAMED])
+    return named + (f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else "")
+
+
+def _plan_languages(
+    corpus: PreparedCorpus, settings: LanguageSettings, samples: int, *, refuse: bool = True
+) -> SamplingPlan:
+    """Return how often each language of a corpus is drawn in a run of `samples` rows.
+
+    Raises ConfigError for settings that cannot be met, PretrainingError for a corpus without text and, unless
+    `refuse` is False, for more epochs than `settings.allow_epochs`.
+    """
+    splits = {code: corpus.split(code, "train") for code in corpus.languages}
+    masses = {code: _measure(split, settings) for code, split in splits.items()}
+    masses = {code: mass for code, mass in masses.items() if mass > 0.0}
+    if not masses:
+        raise PretrainingError(
+            f"{corpus.folder}: no rows to train on", "vocabkit prepare CORPUS --held-out 0.02"
+        )
+    _check_settings(settings, tuple(splits), masses)
+    per_row = {code: mass / splits[code].rows for code, mass in masses.items()}
+    text = _share_text(masses, per_row, settings, samples)
+    total = math.fsum(text[code] / per_row[code] for code in masses)
+    shares = {code: text[code] / per_row[code] / total for code in masses}
+    natural = math.fsum(masses.values())
+    rows = []
+    for code, split in splits.items():
+        share = shares.get(code, 0.0)
+        drawn = share * samples
+        rows.append(
+            LanguagePlan(
+                code,
+                split.rows,
+                split.tokens,
+                split.bytes,
+                share,
+                round(drawn),
+                drawn / split.rows if share else 0.0,
+                text[code] * natural / masses[code] if share else 0.0,
+                settings.oversampling.get(code, 1.0),
+                int(split.rows / share) if drawn > split.rows else None,
+                "" if share else "no text to train on",
+            )
+        )
+    plan = SamplingPlan(tuple(rows), settings, samples)
+    if refuse:
+        plan.check()
+    return plan
+
+
+def _measure(split: Split, settings: LanguageSettings) -> float:
+    return float(split.bytes if settings.unit == "bytes" else split.tokens) if split.rows else 0.0
+
+
+def _share_text(
+    masses: Mapping[str, float],
+    per_row: Mapping[str, float],
+    settings: LanguageSettings,
+    samples: int,
+) -> dict[str, float]:
+    """Return shares of the text drawn, which sum to one.
+
+    UniMax caps a language at so many epochs of the budget, which is the text of the run: what `samples` rows
+    hold, and that depends on the shares. Starting from the average row, the two settle within a few rounds.
+    """
+    total = math.fsum(masses.values())
+    budget = samples * total / math.fsum(masses[code] / per_row[code] for code in masses)
+    text: dict[str, float] = {}
+    for _ in range(_QUOTA_ROUNDS if settings.weighting == "unimax" else 1):
+        # `weigh_languages` takes the corpus for the budget: the cap is put in its terms. A run that every
+        # language's cap together cannot fill comes out natural, and its epochs are reported like any other's.
+        cap = max(1.0, settings.max_epochs * total / budget)
+        weights = weigh_languages(
+            masses,
+            settings.weighting,
+            exponent=settings.exponent,
+            max_epochs=cap,
+            quota=settings.quota,
+            limit=_UNLIMITED,
+        )
+        raised = {
+            row.language: row.target_share * settings.oversampling.get(row.language, 1.0)
+            for row in weights.rows
+        }
+        whole = math.fsum(raised.values())
+        text = {code: share / whole for code, share in raised.items()}
+        drawn = samples / math.fsum(text[code] / per_row[code] for code in masses)
+        if abs(drawn - budget) <= 1e-12 * budget:
+            break
+        budget = drawn
+    return text
+
+
+def _check_settings(
+    settings: LanguageSettings, languages: tuple[str, ...], masses: Mapping[str, float]
+) -> None:
+    known = f"the data has: {', '.join(languages)}"
+    for code, factor in settings.oversampling.items():
+        if code not in languages:
+            raise ConfigError(
+                f"languages.oversampling names {code}, which is not in the data", known
+            )
+        if not (math.isfinite(factor) and factor > 0.0):
+            raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")
+    if settings.weighting == "quota":
+        unknown = sorted(set(settings.quota) - set(masses))
+        if unknown:
+            raise ConfigError(
+                f"languages.quota names what has no rows to train on: {', '.join(unknown)}", known
+            )
+        missing = sorted(set(masses) - set(settings.quota))
+        if missing:
+            raise ConfigError(
+                f"languages.quota has no share for: {', '.join(missing)}",
+                "give every language of the data a share, or prepare fewer with --languages",
+            )
+    if not (math.isfinite(settings.max_epochs) and settings.max_epochs > 0.0):
+        raise ConfigError(f"languages.max_epochs = {settings.max_epochs}: must be positive")
+
+
+# --- Plan ------------------------------------------------------------------------------------------
+
 
 ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
@@ -89,7 +503,7 @@ def plan_run(
     """Return the plan of a run over a corpus; without one, of a preset whose rows are `model.max_length` long.
 
     `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, and
-    what `check_fit` and `plan_languages` raise; `refuse` is passed on to the latter.
+    what `check_fit` and `_plan_languages` raise; `refuse` is passed on to the latter.
     """
     length = model.max_length if corpus is None else corpus.length
     if corpus is None:
@@ -99,8 +513,8 @@ def plan_run(
         steps, languages = _settle(config, corpus, refuse)
     samples = steps * config.training.batch_rows
     places = samples * length
-    flops = count_flops(model, length, config.data.masking)
-    peak = find_peak(device)
+    flops = _count_flops(model, length, config.data.masking)
+    peak = _find_peak(device)
     return RunPlan(
         steps,
         samples,
@@ -108,9 +522,9 @@ def plan_run(
         None if languages is None else round(samples * languages.tokens_per_row),
         None if languages is None else round(samples * languages.bytes_per_row),
         languages,
-        count_parameters(model),
+        _count_parameters(model),
         flops,
-        estimate_memory(model, config.training, length, config.data.masking, world),
+        _estimate_memory(model, config.training, length, config.data.masking, world),
         device,
         world,
         None if peak is None else flops.total * places / (peak * ASSUMED_MFU * world),
@@ -151,12 +565,12 @@ def _settle(config: RunConfig, corpus: PreparedCorpus, refuse: bool) -> tuple[in
     size = sum(split.bytes for split in splits) / rows
     steps = _count_steps(config, tokens, size)
     for _ in range(_ROUNDS):
-        plan = plan_languages(corpus, config.languages, steps * batch, refuse=False)
+        plan = _plan_languages(corpus, config.languages, steps * batch, refuse=False)
         again = _count_steps(config, plan.tokens_per_row, plan.bytes_per_row)
         if again == steps:
             break
         steps = again
-    return steps, plan_languages(corpus, config.languages, steps * batch, refuse=refuse)
+    return steps, _plan_languages(corpus, config.languages, steps * batch, refuse=refuse)
 
 
 def _count_steps(config: RunConfig, tokens_per_row: float, bytes_per_row: float | None) -> int:
@@ -176,5 +590,5 @@ def _count_steps(config: RunConfig, tokens_per_row: float, bytes_per_row: float 
     if asked < 1:
         raise ConfigError(f"training: a length of {asked}: must be at least 1", hint)
     if not held:
-        return 1  # Nothing to train on: `plan_languages` says so in its own words.
+        return 1  # Nothing to train on: `_plan_languages` says so in its own words.
     return math.ceil(asked / held)

@@ -15,15 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.special_ids import SpecialIds
+from vocabkit.core.arrays import Int32Array, Int64Array
+from vocabkit.core.errors import PretrainingError
+from vocabkit.vocabulary.roles import SpecialIds
 
-__all__ = ["ENCODINGS", "SPLITS", "Encoding", "PreparedCorpus", "Split", "SplitName"]
-
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 Encoding = Literal["union", "routed"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
 SplitName = Literal["train", "held-out"]

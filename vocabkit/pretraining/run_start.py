@@ -8,40 +8,125 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.pretraining.checkpointing import (
     RunState,
     find_checkpoint,
+    find_new_rows,
     list_checkpoints,
     load_checkpoint,
+    load_optimizer_state,
     load_seen,
+    read_kept,
     read_state,
     remove_unfinished,
 )
 from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.errors import PretrainingError
-from vocabkit.pretraining.extension_receipt import find_new_rows, read_kept
-from vocabkit.pretraining.ledger import Ledger
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.model_config import ModelConfig
-from vocabkit.pretraining.model_setup import build_model, check_new_ids, describe_model
-from vocabkit.pretraining.optimizer_state import load_optimizer_state
-from vocabkit.pretraining.plan import RunPlan, plan_run
+from vocabkit.pretraining.optimizer import PlannedStage, plan_stages, require_new_rows
+from vocabkit.pretraining.order import Ledger
+from vocabkit.pretraining.plan import RunPlan, check_fit, plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.run_config import ModelConfig, RunConfig
 from vocabkit.pretraining.run_folder import (
+    Identity,
     check_identity,
     create_run,
+    identify_run,
     is_run,
     read_new_rows,
     read_origin,
     read_run_model,
     write_config,
 )
-from vocabkit.pretraining.run_identity import Identity, identify_run
-from vocabkit.pretraining.stages import PlannedStage, plan_stages, require_new_rows
 from vocabkit.pretraining.trainer import Trainer
+from vocabkit.pretraining.transformers_format import load_model, read_checkpoint
+from vocabkit.vocabulary.adapters import Tokenizer
+from vocabkit.vocabulary.roles import find_tokenizer_files
+from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.vocabulary.vocabulary import Kind
 
-__all__ = ["RunStart", "make_model", "restore_run", "start_run", "tidy_run"]
+# --- Model setup -----------------------------------------------------------------------------------
+# The model a run begins with: drawn from a seed, or read from a checkpoint that `extend` or others wrote.
+
+
+_ALIKE = 0.01
+"""Share of pieces that may differ between two formats of one tokenizer; another one differs in most."""
+
+
+def describe_model(
+    config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None
+) -> ModelConfig:
+    """The shape of a new run's model: `[model]`'s, or the checkpoint's.
+
+    Raises ConfigError where both or neither say it, PretrainingError where it does not fit the prepared data.
+    """
+    if checkpoint is None:
+        if config.model is None:
+            raise ConfigError(
+                "no [model] and no checkpoint: nothing says what to train",
+                "add a [model] table, or pass --checkpoint DIR",
+            )
+        shape = config.model.shape(
+            config.model.vocabulary or corpus.vocabulary, corpus.special, corpus.length
+        )
+    else:
+        if config.model is not None:
+            raise ConfigError(
+                f"[model] and the checkpoint {checkpoint} both say what to train",
+                "leave [model] out, or pass no --checkpoint",
+            )
+        shape, _ = read_checkpoint(checkpoint)
+    check_fit(shape, corpus)
+    if checkpoint is not None:
+        _check_tokenizer(checkpoint, corpus)
+    return shape
+
+
+def _build_model(shape: ModelConfig, seed: int | None, checkpoint: Path | None) -> Model:
+    """The model in fp32 on the CPU: a checkpoint's weights, or drawn; with no seed, whatever memory holds."""
+    return Model(shape, seed=seed) if checkpoint is None else load_model(checkpoint)
+
+
+def _check_new_ids(new_rows: Tensor, corpus: PreparedCorpus) -> None:
+    """Raise PretrainingError when data knows none of the ids that an extension added."""
+    if len(new_rows) and int(new_rows.min()) >= corpus.vocabulary:
+        raise PretrainingError(
+            f"{corpus.folder}: data of {corpus.vocabulary:,} ids, and the first id that the extension added "
+            f"is {int(new_rows.min()):,}: it was prepared with the tokenizer of before",
+            "prepare the corpus with the extended checkpoint's tokenizer",
+        )
+
+
+def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
+    """Raise PretrainingError when the checkpoint holds a tokenizer that gives pieces other ids than the data's.
+
+    One tokenizer may come in files of two formats: where they differ, pieces are compared.
+    """
+    try:
+        if find_tokenizer_files(checkpoint).fingerprint == corpus.tokenizer_fingerprint:
+            return
+        held, used = open_tokenizer(checkpoint), open_tokenizer(corpus.tokenizer_folder)
+    except TokenizerError:
+        return  # a checkpoint need not hold a tokenizer
+    different = _find_different(held, used)
+    if different is not None:
+        raise PretrainingError(
+            f"{corpus.folder} was prepared with another tokenizer than {checkpoint} holds: id {different} is "
+            f"{used.token_bytes(different)!r} in the one, {held.token_bytes(different)!r} in the other",
+            f"vocabkit prepare CORPUS --tokenizer {checkpoint} -o DIR",
+        )
+
+
+def _find_different(held: Tokenizer, used: Tokenizer) -> int | None:
+    """The first id of pieces that are not the same, when there are too many of them; None otherwise."""
+    both = range(min(held.size, used.size))
+    text = [index for index in both if held.kinds[index] is Kind.NORMAL is used.kinds[index]]
+    other = [index for index in text if held.token_bytes(index) != used.token_bytes(index)]
+    return other[0] if len(other) > _ALIKE * len(text) else None
+
+
+# --- Run start -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +179,7 @@ def start_run(
         kept = None if checkpoint is None else read_kept(checkpoint)
         if kept is not None:
             new_rows = find_new_rows(kept)
-            check_new_ids(new_rows, corpus)
+            _check_new_ids(new_rows, corpus)
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
     plan = plan_run(config, corpus, shape, world.size, device=device)
     stages = plan_stages(config.stages, plan.steps)
@@ -117,7 +202,7 @@ def start_run(
 def make_model(start: RunStart) -> Model:
     """The model with its first weights, on the CPU; where a checkpoint is resumed they are still to be read."""
     seed = start.config.training.seed if start.resumed is None else None
-    return build_model(start.shape, seed, start.checkpoint)
+    return _build_model(start.shape, seed, start.checkpoint)
 
 
 def tidy_run(run: Path, config: RunConfig) -> None:

@@ -6,50 +6,676 @@ no special tokens are added. The formats are in their own modules; nothing else 
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import json
+import mmap
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import length_hint
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import regex
+import tiktoken
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
+
+from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError, VocabkitError
 from vocabkit.core.languages import resolve_code
-from vocabkit.vocabulary.backend_tokenizer import BackendTokenizer
-from vocabkit.vocabulary.byte_level_format import PAIRS, read_pair
-from vocabkit.vocabulary.gguf_fields import MAGIC
-from vocabkit.vocabulary.gguf_format import read_gguf
-from vocabkit.vocabulary.routing import SHARED, block_languages, route_vocabulary
-from vocabkit.vocabulary.sentencepiece_format import write_model
-from vocabkit.vocabulary.sentencepiece_tokenizer import SentencePieceTokenizer
-from vocabkit.vocabulary.tiktoken_ranks import (
-    TiktokenTokenizer,
-    choose_pattern,
-    is_ranks,
-    is_tekken,
-    read_ranks,
-    read_tekken,
-)
-from vocabkit.vocabulary.tokenizer_protocol import (
+from vocabkit.corpus.normalization import Normalizer
+from vocabkit.vocabulary.adapters import (
+    BYTE_ALPHABET,
     HINT,
-    UNKNOWN_BYTES,
-    Int32Array,
-    Int64Array,
+    BackendTokenizer,
+    Flat,
+    SentencePieceTokenizer,
     Style,
     Tokenizer,
+    check_id,
+    check_surrogates,
+    find_inexactness,
+    first_line,
+    flatten,
+    join_bytes,
 )
-from vocabkit.vocabulary.vocabulary import Vocabulary
+from vocabkit.vocabulary.vocabulary import (
+    SHARED,
+    SPACE,
+    Block,
+    Kind,
+    Roles,
+    Spacing,
+    Vocabulary,
+    block_languages,
+    route_vocabulary,
+    write_model,
+)
 
-__all__ = [
-    "UNKNOWN_BYTES",
-    "BackendTokenizer",
-    "Int32Array",
-    "Int64Array",
-    "SentencePieceTokenizer",
-    "Style",
-    "TiktokenTokenizer",
-    "Tokenizer",
-    "find_file",
-    "open_route",
-    "open_tokenizer",
-    "takes_pattern",
-]
+# --- Split patterns --------------------------------------------------------------------------------
+# The patterns byte-level tokenizers split text with, by name, and which known vocabulary has which.
+#
+# tiktoken's rank files do not carry their pattern and GGUF files only its name. A vocabulary not listed
+# here needs `--pattern`; nothing is guessed from a file's name or from its size alone.
+
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_ENDING = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def _words(letters: str, digits: str, others: str) -> str:
+    word = rf"[^\r\n\p{{L}}\p{{N}}]?{letters}+"
+    symbols = rf" ?[^\s{others}]+[\r\n]*"
+    return f"{_CONTRACTION}|{word}|{digits}|{symbols}|{_ENDING}"
+
+
+def _cased_words(contraction: str, digits: str) -> str:
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    start = r"[^\r\n\p{L}\p{N}]?"
+    words = f"{start}{upper}*{lower}+{contraction}|{start}{upper}+{lower}*{contraction}"
+    return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_ENDING}"
+
+
+# Name → the patterns, applied one after another, each to the pieces the one before left.
+PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "gpt2": (_GPT2,),
+    "cl100k": (_words(r"\p{L}", r"\p{N}{1,3}", r"\p{L}\p{N}"),),
+    "qwen2": (_words(r"\p{L}", r"\p{N}", r"\p{L}\p{N}"),),
+    "qwen3.5": (_words(r"[\p{L}\p{M}]", r"\p{N}", r"\p{L}\p{M}\p{N}"),),
+    "o200k": (_cased_words(f"{_CONTRACTION}?", r"\p{N}{1,3}"),),
+    "tekken": (_cased_words("", r"\p{N}"),),
+    "digits-gpt2": (r"\p{N}", _GPT2),
+    "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9]{3}"),
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        r"[一-龥\u3040-ゟ゠-ヿ]+",
+        r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+        + _ENDING,
+    ),
+}
+
+# What GGUF files call a pattern → its name here.
+GGUF_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("gpt-2", "phi-2", "mpt", "olmo", "jais", "modern-bert", "roberta-bpe"), "gpt2"
+    ),
+    **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "dbrx", "smaug-bpe", "glm4"), "cl100k"),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"), "qwen2"),
+    **dict.fromkeys(("starcoder", "refact", "command-r", "smollm", "exaone"), "digits-gpt2"),
+    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), "deepseek-v3"),
+    **dict.fromkeys(("gpt-4o", "llama4"), "o200k"),
+    "qwen35": "qwen3.5",
+    "tekken": "tekken",
+    "falcon": "falcon",
+}
+
+# Digests of `_fingerprint_ranks` of published rank files, and the number of their ranks.
+_KNOWN = {
+    "7ea07dc7d7c7532d": "gpt2",  # 50,256: GPT-2, r50k
+    "533977b3cf371bcb": "gpt2",  # 50,280: p50k
+    "0895afe17e9e53a2": "gpt2",  # 50,256: multilingual Whisper
+    "5b8fe178b85f7004": "cl100k",  # 100,256
+    "8e181e8b92089bdd": "cl100k",  # 128,000: Llama 3
+    "5907a59d5093a092": "o200k",  # 199,998
+    "61ef9fda3248165b": "o200k",  # 200,000: Llama 4
+    "13fb68009beabb8f": "qwen2",  # 151,643: Qwen 1 to 3
+    "523591779155bfa5": "qwen3.5",  # 248,044: Qwen 3.5 and 3.6
+}
+
+
+def _fingerprint_ranks(ranks: Mapping[bytes, int]) -> str:
+    """A digest (BLAKE2b, 64 bits, hex) of tokens and ranks, whatever their order in the file."""
+    digest = hashlib.blake2b(digest_size=8)
+    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
+        digest.update(rank.to_bytes(4, "little") + len(token).to_bytes(4, "little") + token)
+    return digest.hexdigest()
+
+
+def _find_pattern(ranks: Mapping[bytes, int]) -> str | None:
+    """The name of the pattern that a published vocabulary goes with; None for any other."""
+    return _KNOWN.get(_fingerprint_ranks(ranks))
+
+
+# --- Gguf fields -----------------------------------------------------------------------------------
+# The key-value section of a GGUF file: version 2 or 3, little-endian; tensors are never read.
+#
+# What a vocabulary among the fields means is told in `gguf_format`.
+
+
+MAGIC = b"GGUF"
+_HINT = "download it again, or name the file it was converted from"
+_NUMBERS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING, _ARRAY = 8, 9
+
+
+def _read_fields(path: Path) -> Mapping[str, Any]:
+    """The fields by key: numbers, bytes for strings, lists of bytes, and arrays of numbers.
+
+    Strings are bytes because a token need not be whole UTF-8. Raises TokenizerError when the file is
+    cut off, in big-endian order or of another version.
+    """
+    # The fields come first; a model's tensors behind them, gigabytes of them, stay on disk.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _read(_Reader(str(path), data))
+
+
+def _read(reader: _Reader) -> Mapping[str, Any]:
+    if reader.take(4) != MAGIC:
+        raise TokenizerError(f"{reader.source}: not a GGUF file", _HINT)
+    version = reader.number("<I")
+    if version not in (2, 3):
+        raise TokenizerError(f"{reader.source}: GGUF version {version}: expected 2 or 3", _HINT)
+    reader.number("<Q")  # tensors
+    fields = {}
+    for _ in range(reader.number("<Q")):
+        key = reader.string().decode(errors="replace")
+        fields[key] = reader.value(reader.number("<I"))
+    return fields
+
+
+@dataclass(slots=True)
+class _Reader:
+    source: str
+    data: mmap.mmap
+    place: int = 0
+
+    def take(self, count: int) -> bytes:
+        end = self.place + count
+        if end > len(self.data):
+            size = len(self.data)
+            raise TokenizerError(f"{self.source}: cut off: byte {end} of a file of {size}", _HINT)
+        part = self.data[self.place : end]
+        self.place = end
+        return part
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def string(self) -> bytes:
+        return self.take(self.number("<Q"))
+
+    def value(self, kind: int) -> Any:
+        if kind in _NUMBERS:
+            return self.number(_NUMBERS[kind])
+        if kind == _STRING:
+            return self.string()
+        if kind != _ARRAY:
+            raise TokenizerError(f"{self.source}: byte {self.place}: no such type: {kind}", _HINT)
+        inner, count = self.number("<I"), self.number("<Q")
+        if inner in _NUMBERS:
+            form = np.dtype(_NUMBERS[inner])
+            return np.frombuffer(self.take(count * form.itemsize), form)
+        if inner != _STRING:
+            raise TokenizerError(f"{self.source}: an array of type {inner} in an array", _HINT)
+        return [self.string() for _ in range(count)]
+
+
+# --- Byte level format -----------------------------------------------------------------------------
+# Byte-level BPE from its two lists, tokens with ids and merges, as GPT-2 was published and GGUF holds it.
+
+
+# The names the two files go by: first the tokens, then the merges.
+PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+
+
+def build_byte_level(
+    source: str,
+    vocabulary: Mapping[str, int],
+    merges: Iterable[tuple[str, str]],
+    patterns: Sequence[str],
+    ignore_merges: bool = False,
+) -> tokenizers.Tokenizer:
+    """A backend that splits by `patterns` one after another. Raises TokenizerError naming `source`."""
+    missing = len(BYTE_ALPHABET.keys() - vocabulary.keys())
+    # Some were trained without the bytes their text lacked: up to 28 letters are missing in those seen.
+    if missing > 64:
+        raise TokenizerError(
+            f"{source}: {missing} of the 256 letters that stand for bytes have no token: "
+            "not byte-level BPE",
+            HINT,
+        )
+    try:
+        model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
+    except Exception as error:  # tokenizers raises Exception itself
+        raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
+    backend = tokenizers.Tokenizer(model)
+    steps = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _read_pair(
+    tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]
+) -> BackendTokenizer:
+    """Read a JSON of tokens and the file of merges beside it. Raises TokenizerError."""
+    try:
+        vocabulary = json.loads(tokens.read_text(encoding="utf-8"))
+        lines = merges.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
+    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
+        raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
+    pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
+    return BackendTokenizer(str(tokens), build_byte_level(str(tokens), vocabulary, pairs, pattern))
+
+
+def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Merges, `left right` a line, as pairs; empty lines are passed over. Raises TokenizerError."""
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        # A space within a token is written as another letter, so one space stands between the two.
+        left, _, right = line.partition(" ")
+        if left and right and " " not in right:
+            pairs.append((left, right))
+        elif line.strip():
+            raise TokenizerError(f"{source}: merge {number} is no pair: {line[:40]!r}", HINT)
+    return pairs
+
+
+# --- Tiktoken ranks --------------------------------------------------------------------------------
+# Byte-level vocabularies as ranks, run by tiktoken: its own files, and tekken's JSON.
+#
+# tiktoken's files hold ranks alone. The pattern that splits text comes from `split_patterns`, or from the
+# caller; special tokens are not in the file, and none are added.
+
+
+class _TiktokenTokenizer:
+    """Ranks and a pattern run by tiktoken. An id is a rank plus the number of special tokens before them."""
+
+    style: Style = "byte-level"
+    word_prefix = " "
+
+    def __init__(
+        self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0
+    ) -> None:
+        """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
+        missing = [value for value in range(256) if bytes([value]) not in ranks]
+        if missing:
+            raise TokenizerError(
+                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first",
+                HINT,
+            )
+        self.name = name
+        self._specials = specials
+        self._pattern = pattern
+        self._tokens = {rank + specials: token for token, rank in ranks.items()}
+        self.size = max(self._tokens) + 1
+        try:
+            self._encoding = tiktoken.Encoding(
+                name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={}
+            )
+        except ValueError as error:
+            raise TokenizerError(f"{name}: no pattern: {pattern[:60]!r}: {error}", HINT) from error
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
+        return tuple(
+            Kind.CONTROL
+            if index < self._specials
+            else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
+            for index in range(self.size)
+        )
+
+    @cached_property
+    def exact_on_words(self) -> str | None:
+        """The reason: a pattern looks at the white space around a word, and the first has none."""
+        return find_inexactness(self)
+
+    def normalize(self, text: str) -> None:
+        """None: bytes are taken as they are."""
+        return
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        shift = np.int32(self._specials)
+        return [np.array(ids, dtype=np.int32) + shift for ids in self._encode(texts)]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """The ids of all texts in a row, and how many each has."""
+        ids, lengths = flatten(list(self._encode(texts)))
+        return ids + np.int32(self._specials), lengths
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has."""
+        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """The ranks of each text, one after the other: a list held makes the next ones slower to come."""
+        listed = list(texts)
+        # tiktoken would write U+FFFD for a lone surrogate without a word.
+        try:
+            "".join(listed).encode()
+        except UnicodeEncodeError:
+            check_surrogates(listed)
+        left = iter(listed)
+        try:
+            yield from map(self._encoding.encode_ordinary, left)
+        except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            place = len(listed) - length_hint(left) - 1
+            raise TokenizerError(
+                f"text {place} ({len(listed[place]):,} characters): {first_line(error)}",
+                hint="break the text into lines",
+            ) from error
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """Zeros: every byte has a token."""
+        return [0] * len(texts)
+
+    def count_chunks(self, text: str) -> int:
+        """The number of matches of the pattern."""
+        return len(regex.findall(self._pattern, text))
+
+    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
+        """The bytes of ids."""
+        return join_bytes(self, ids, has_prefix=False)
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """The bytes of one id; None for special tokens and ranks left out."""
+        return self._tokens.get(check_id(self, index))
+
+
+def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
+    """Read a tiktoken file: a line a token, its bytes in base64 and its rank.
+
+    `pattern` is a name of `split_patterns`; None finds the one a published vocabulary is used with.
+    Raises TokenizerError naming the line that is wrong, or the names when the pattern is not known.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            # Some files end in a token of no bytes, written as a lone `=`: no text is encoded to it.
+            token = base64.b64decode(parts[0].lstrip(b"="), validate=True)
+            rank = int(parts[1])
+        except (binascii.Error, ValueError, IndexError) as error:
+            raise TokenizerError(
+                f"{path}:{number}: expected a token in base64 and its rank: {line[:40]!r}", HINT
+            ) from error
+        if not token:
+            continue
+        if token in ranks or rank < 0:
+            what = "occurs twice" if token in ranks else f"has rank {rank}"
+            raise TokenizerError(f"{path}:{number}: the token {token!r} {what}", HINT)
+        ranks[token] = rank
+    if len(set(ranks.values())) != len(ranks):
+        raise TokenizerError(f"{path}: two tokens have the same rank", HINT)
+    steps = _choose_pattern(pattern or _find_pattern(ranks), f"{path}: {len(ranks):,} ranks")
+    if len(steps) > 1:
+        raise TokenizerError(f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}")
+    return _TiktokenTokenizer(str(path), ranks, steps[0])
+
+
+def _choose_pattern(name: str | None, what: str) -> tuple[str, ...]:
+    """The patterns of that name. Raises TokenizerError listing the names when there is none."""
+    if name is not None and name in PATTERNS:
+        return PATTERNS[name]
+    names = ", ".join(PATTERNS)
+    problem = f"no pattern {name!r}" if name else "it is not known which pattern splits the text"
+    raise TokenizerError(f"{what}: {problem}: one of {names}", hint="--pattern NAME")
+
+
+def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
+    """A tekken file's JSON as a tokenizer: special tokens first, then as many ranks as are used.
+
+    Raises TokenizerError naming the part that is missing.
+    """
+    try:
+        config = content["config"]
+        specials = int(config["default_num_special_tokens"])
+        count = int(config["default_vocab_size"]) - specials
+        ranks = {
+            base64.b64decode(entry["token_bytes"]): int(entry["rank"])
+            for entry in content["vocab"]
+            if int(entry["rank"]) < count
+        }
+        pattern = str(config["pattern"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
+    return _TiktokenTokenizer(str(path), ranks, pattern, specials)
+
+
+def _is_ranks(head: bytes) -> bool:
+    """Whether a file that begins like this is a tiktoken file: base64 and a number on the first line."""
+    parts = head.split(b"\n", 1)[0].split()
+    if len(parts) != 2 or not parts[1].isdigit():
+        return False
+    try:
+        base64.b64decode(parts[0], validate=True)
+    except binascii.Error:
+        return False
+    return True
+
+
+def _is_tekken(content: object) -> bool:
+    """Whether JSON is a tekken file."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        return False
+    return "pattern" in content["config"] and isinstance(content.get("vocab"), list)
+
+
+# --- Gguf format -----------------------------------------------------------------------------------
+# The vocabulary of a GGUF file as a tokenizer, as llama.cpp's own rules read it.
+#
+# SentencePiece vocabularies are rebuilt as a `.model`, precompiled charsmap included; BPE and WordPiece
+# ones as what a `tokenizer.json` would hold. The file keeps no normaliser for the latter two, so a model
+# whose tokenizer.json normalises (NFC, say) does so there and not here.
+
+
+_KINDS = {
+    1: Kind.NORMAL,
+    2: Kind.UNKNOWN,
+    3: Kind.CONTROL,
+    4: Kind.USER,
+    5: Kind.UNUSED,
+    6: Kind.BYTE,
+}
+# Patterns under which llama.cpp takes a piece of text that is a token whole, whatever the merges.
+_WHOLE_FIRST = ("llama3", "llama-v3", "llama-bpe")
+
+
+def _read_gguf(path: Path, pattern: str | None = None) -> SentencePieceTokenizer | BackendTokenizer:
+    """Read the vocabulary of a GGUF file; `pattern` overrides the one a byte-level vocabulary names.
+
+    Raises TokenizerError when the file is cut off, holds no vocabulary, or one of a kind not read.
+    """
+    fields = _Fields(path, _read_fields(path))
+    model = fields.text("model")
+    if model in ("llama", "t5"):
+        return _read_pieces(fields, "bpe" if model == "llama" else "unigram")
+    readers = {"gemma4": _read_spaced, "bert": _read_words}
+    if model == "gpt2":
+        return _read_byte_level(fields, pattern)
+    if model not in readers:
+        expected = "llama, t5, gpt2, gemma4 or bert"
+        raise TokenizerError(f"{path}: the vocabulary is {model!r}: expected {expected}", HINT)
+    return readers[model](fields)
+
+
+class _Fields:
+    """The fields under `tokenizer.ggml`, checked."""
+
+    def __init__(self, path: Path, fields: Mapping[str, Any]) -> None:
+        self.path = path
+        self._fields = fields
+        raw = self.get("tokens")
+        if not isinstance(raw, list) or not raw:
+            raise TokenizerError(f"{path}: it holds no vocabulary: no tokenizer.ggml.tokens", HINT)
+        try:
+            self.tokens = [token.decode() for token in raw]
+        except UnicodeDecodeError as error:
+            raise TokenizerError(
+                f"{path}: a token is not UTF-8: {error.object[:40]!r}", HINT
+            ) from error
+        types = self.get("token_type")
+        numbers = [1] * len(raw) if types is None else types.tolist()
+        if len(numbers) != len(raw) or not set(numbers) <= _KINDS.keys():
+            raise TokenizerError(f"{path}: {len(raw)} tokens, {len(numbers)} token types", HINT)
+        self.kinds = [_KINDS[number] for number in numbers]
+
+    def get(self, key: str) -> Any:
+        return self._fields.get(f"tokenizer.ggml.{key}")
+
+    def text(self, key: str) -> str:
+        return bytes(self.get(key) or b"").decode(errors="replace")
+
+    def merges(self) -> list[tuple[str, str]]:
+        lines = [line.decode(errors="replace") for line in self.get("merges") or []]
+        return _split_merges(str(self.path), lines)
+
+    def role(self, key: str) -> int | None:
+        index = self.get(f"{key}_token_id")
+        inside = index is not None and 0 <= index < len(self.tokens)
+        return int(index) if inside and self.kinds[index] is Kind.CONTROL else None
+
+
+def _read_pieces(fields: _Fields, model: str) -> SentencePieceTokenizer:
+    """Rebuild a .model. A piece after the first unknown one cannot be unknown too: it is unused."""
+    kinds = list(fields.kinds)
+    named = fields.get("unknown_token_id")
+    unknown = int(named) if named is not None else -1
+    if not (0 <= unknown < len(kinds) and kinds[unknown] is Kind.UNKNOWN):
+        if Kind.UNKNOWN not in kinds:
+            raise TokenizerError(f"{fields.path}: the vocabulary has no unknown piece", HINT)
+        unknown = kinds.index(Kind.UNKNOWN)
+    for index, kind in enumerate(kinds):
+        if kind is Kind.UNKNOWN and index != unknown:
+            kinds[index] = Kind.UNUSED
+    scores = fields.get("scores")
+    if scores is None or len(scores) != len(kinds):
+        raise TokenizerError(f"{fields.path}: a score a piece is needed", HINT)
+    charsmap = fields.get("precompiled_charsmap")
+    prefix = fields.get("add_space_prefix")
+    vocabulary = Vocabulary(
+        pieces=_rename_repeated(fields.tokens, kinds),
+        scores=np.array(scores, dtype=np.float32),
+        kinds=tuple(kinds),
+        blocks=(Block("shared", 0, len(kinds)),),
+        model="bpe" if model == "bpe" else "unigram",
+        normalizer=Normalizer(
+            "identity" if charsmap is None else "precompiled",
+            b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),
+        ),
+        roles=Roles(
+            begin=fields.role("bos"),
+            pad=fields.role("padding"),
+            end=fields.role("eos"),
+            unknown=unknown,
+            mask=fields.role("mask"),
+        ),
+        # llama.cpp's defaults where the file says nothing.
+        spacing=Spacing(
+            dummy_prefix=True if prefix is None else bool(prefix),
+            remove_extra=bool(fields.get("remove_extra_whitespaces")),
+        ),
+    )
+    return SentencePieceTokenizer(str(fields.path), vocabulary, write_model(vocabulary))
+
+
+def _rename_repeated(tokens: list[str], kinds: list[Kind]) -> tuple[str, ...]:
+    """Padding that repeats a token cannot be told apart in a .model: it is numbered and unused."""
+    seen: set[str] = set()
+    names = []
+    for index, token in enumerate(tokens):
+        if token in seen or not token:
+            kinds[index] = Kind.UNUSED
+            token = f"<unused-id-{index}>"
+        seen.add(token)
+        names.append(token)
+    return tuple(names)
+
+
+def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
+    named = fields.text("pre")
+    what = f"{fields.path}: its pre-tokeniser is {named!r}"
+    steps = _choose_pattern(pattern or GGUF_NAMES.get(named), what)
+    vocabulary = {token: index for index, token in enumerate(fields.tokens)}
+    backend = build_byte_level(
+        str(fields.path), vocabulary, fields.merges(), steps, named in _WHOLE_FIRST
+    )
+    return _wrap(fields, backend)
+
+
+def _read_spaced(fields: _Fields) -> BackendTokenizer:
+    """BPE by merges over text with spaces as `▁`, and bytes for characters without a piece."""
+    vocabulary = {token: index for index, token in enumerate(fields.tokens)}
+    named = fields.get("unknown_token_id")
+    model = models.BPE(
+        vocabulary,
+        fields.merges(),
+        unk_token=None if named is None else fields.tokens[int(named)],
+        byte_fallback=Kind.BYTE in fields.kinds,
+        fuse_unk=True,
+    )
+    backend = tokenizers.Tokenizer(model)
+    prefix = [normalizers.Prepend(SPACE)] if fields.get("add_space_prefix") else []
+    backend.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
+    # llama.cpp merges nothing across the border of line feeds.
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"\n+"), "isolated")
+    backend.decoder = decoders.Replace(SPACE, " ")
+    return _wrap(fields, backend)
+
+
+def _read_words(fields: _Fields) -> BackendTokenizer:
+    """WordPiece. GGUF marks the pieces that begin a word where BERT marks those that go on."""
+
+    def restore(token: str, kind: Kind) -> str:
+        if token.startswith(SPACE):
+            return token[1:]
+        bracketed = token.startswith("[") and token.endswith("]")
+        return token if kind is not Kind.NORMAL or bracketed else f"##{token}"
+
+    names = [restore(token, kind) for token, kind in zip(fields.tokens, fields.kinds, strict=True)]
+    named = fields.get("unknown_token_id")
+    unknown = fields.tokens[int(named)] if named is not None else "[UNK]"
+    vocabulary = {token: index for index, token in enumerate(names)}
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+    # llama.cpp lower-cases and strips accents, whatever the model was trained with.
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    return _wrap(fields, backend, keep=unknown)
+
+
+def _wrap(
+    fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = None
+) -> BackendTokenizer:
+    """Declare the control and user pieces, which keep their ids."""
+    pairs = list(zip(fields.tokens, fields.kinds, strict=True))
+    special = [token for token, kind in pairs if kind is Kind.CONTROL and token != keep]
+    user = [token for token, kind in pairs if kind is Kind.USER]
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    backend.add_tokens([AddedToken(token, normalized=False) for token in user])
+    return BackendTokenizer(str(fields.path), backend)
+
+
+# --- Tokenizers ------------------------------------------------------------------------------------
+
 
 # The names looked for in a folder, in this order, before a sole file of one of the suffixes.
 _NAMES = ("tokenizer.model", "tokenizer.json", "tekken.json", *(pair[0] for pair in PAIRS))
@@ -69,9 +695,9 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     with target.open("rb") as file:
         head = file.read(4096)
     if head.startswith(MAGIC):
-        return read_gguf(target, pattern)
-    if is_ranks(head):
-        return read_ranks(target, pattern)
+        return _read_gguf(target, pattern)
+    if _is_ranks(head):
+        return _read_ranks(target, pattern)
     if target.suffix == ".json" or head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return _read_json(target, pattern)
     return SentencePieceTokenizer.read(target)
@@ -102,7 +728,7 @@ def takes_pattern(path: str | Path) -> bool:
     with target.open("rb") as file:
         head = file.read(4096)
     paired = any(target.name == one and target.with_name(two).is_file() for one, two in PAIRS)
-    return paired or head.startswith(MAGIC) or is_ranks(head)
+    return paired or head.startswith(MAGIC) or _is_ranks(head)
 
 
 def find_file(path: str | Path) -> Path:
@@ -125,14 +751,14 @@ def find_file(path: str | Path) -> Path:
 def _read_json(path: Path, pattern: str | None) -> Tokenizer:
     for tokens, merges in PAIRS:
         if path.name == tokens and path.with_name(merges).is_file():
-            steps = choose_pattern(pattern or "gpt2", str(path))
-            return read_pair(path, path.with_name(merges), steps)
+            steps = _choose_pattern(pattern or "gpt2", str(path))
+            return _read_pair(path, path.with_name(merges), steps)
     # Parsed here only where it can be tekken's: a tokenizer.json of 30 MB takes a second.
     if b'"token_bytes"' in path.read_bytes():
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (UnicodeDecodeError, json.JSONDecodeError):
             content = None  # reading it as a tokenizer.json tells what is wrong
-        if is_tekken(content):
-            return read_tekken(path, content)
+        if _is_tekken(content):
+            return _read_tekken(path, content)
     return BackendTokenizer.read(path)

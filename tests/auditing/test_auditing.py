@@ -1,0 +1,251 @@
+"""The whole of it on tiny real tokenizers; what each figure means is tested where it is computed."""
+
+import io
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import tokenizers
+
+from vocabkit.auditing.auditing import audit_tokenizers
+from vocabkit.auditing.encoding import name_tokenizers
+from vocabkit.auditing.figures import Audit, Figure, check_requirements
+from vocabkit.auditing.metrics import compare_tokenizers
+from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
+from vocabkit.core.errors import ConfigError, TokenizerError
+from vocabkit.core.languages import load_panel
+from vocabkit.corpus.word_counts import WordCounts
+
+WORDS = {
+    "eng_Latn": ["the", "dog", "sat", "on", "a", "mat", "and", "then", "saw", "the", "cat"],
+    "hin_Deva": ["कुत्ता", "चटाई", "पर", "बैठा", "और", "फिर", "बिल्ली", "को", "देखा", "एक", "अंत"],
+    "yor_Latn": ["ajá", "náà", "jókòó", "lórí", "ẹní", "ó", "sì", "rí", "ológbò", "kan", "nílé"],
+    "tha_Thai": ["สุนัข", "นั่ง", "บน", "เสื่อ", "และ", "แมว", "จบ", "เรื่อง", "ตอน", "ของ", "ที่"],
+}
+LINES = {
+    code: [
+        " ".join(words[(row * 3 + k) % len(words)] for k in range(2 + row % 7)) for row in range(30)
+    ]
+    for code, words in WORDS.items()
+}
+
+
+@cache
+def train(fallback: bool) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(
+            [line for code in ("eng_Latn", "hin_Deva", "yor_Latn") for line in LINES[code]]
+        ),
+        model_writer=model,
+        vocab_size=360 if fallback else 90,
+        byte_fallback=fallback,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "fallback.model").write_bytes(train(True))
+    (folder / "plain.model").write_bytes(train(False))
+    return folder / "fallback.model", folder / "plain.model"
+
+
+@pytest.fixture(scope="module")
+def text() -> AuditText:
+    return text_from_lines(LINES, aligned="yes")
+
+
+@pytest.fixture(scope="module")
+def audit(paths: tuple[Path, Path], text: AuditText) -> Audit:
+    return audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+
+
+def one(audit: Audit, metric: str, name: str, tokenizer: str = "fallback") -> Figure:
+    (found,) = audit.select(metric=metric, name=name, tokenizer=tokenizer)
+    return found
+
+
+def test_premium_from_two_encode_calls(audit: Audit, paths: tuple[Path, Path]) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
+    totals = {
+        code: sum(len(processor.encode(line)) for line in lines) for code, lines in LINES.items()
+    }
+    for code in LINES:
+        assert one(audit, "premium", code).value == pytest.approx(totals[code] / totals["eng_Latn"])
+        assert one(audit, "tokens", code).value == totals[code]
+        assert one(audit, "premium", code).n == 30
+        sizes = [sum(len(line.encode()) for line in LINES[c]) for c in (code, "eng_Latn")]
+        assert one(audit, "byte_premium", code).value == pytest.approx(sizes[0] / sizes[1])
+    mean = one(audit, "premium.mean", "all")
+    assert mean.value == pytest.approx(sum(totals.values()) / 4 / totals["eng_Latn"])
+    assert mean.low is not None
+    worst = one(audit, "premium.bottom_decile", "all")
+    assert worst.value == max(one(audit, "premium", code).value or 0 for code in LINES)
+
+
+def test_a_tokenizer_that_loses_a_language_is_not_the_best_at_it(audit: Audit) -> None:
+    thai = one(audit, "premium", "tha_Thai", "plain")
+    assert thai.value is None
+    assert "lost" in (thai.note or "")
+    assert one(audit, "languages_lost", "all", "plain").value == 1
+    assert one(audit, "premium.mean", "all", "plain").n == 3
+    assert not any(
+        o.met
+        for o in check_requirements(audit, ["premium.max<99"])
+        if o.figure.tokenizer == "plain"
+    )
+    assert all(
+        o.met
+        for o in check_requirements(audit, ["premium.max<99"])
+        if o.figure.tokenizer == "fallback"
+    )
+    regressed = compare_tokenizers(audit, "fallback", "plain").regressions
+    assert "tha_Thai" in {change.language for change in regressed}
+
+
+def test_every_figure_says_what_it_is(audit: Audit) -> None:
+    assert {item.name for item in audit.tokenizers} == {"fallback", "plain"}
+    for figure in audit.figures:
+        assert figure.tokenizer in ("fallback", "plain")
+        assert figure.aggregation
+        assert figure.unit
+        if figure.low is not None and figure.high is not None:
+            assert figure.value is not None
+            assert figure.low <= figure.high
+        if figure.value is None:
+            assert figure.note or figure.n == 0, figure
+    keys = [(f.tokenizer, f.scope, f.name, f.metric) for f in audit.figures]
+    assert len(keys) == len(set(keys))
+    metrics = {figure.metric for figure in audit.figures}
+    assert {
+        "fertility", "premium", "premium_median", "premium_fixed", "byte_premium", "words_whole",
+        "words_continued", "unknown_characters", "byte_fallback", "character_coverage", "grapheme_splits",
+        "code_switching", "premium.bottom_decile", "premium.gini", "fertility.median", "allocation_characters",
+        "allocation_words", "unused_ids", "renyi_2.5", "embedding_parameters", "change", "roundtrip_failures",
+    } <= metrics  # fmt: skip
+    assert {f.name for f in audit.select(scope="tail")} == {"tail", "other"}
+    assert audit.findings
+    assert {finding.tokenizer for finding in audit.findings} == {"fallback", "plain"}
+
+
+def test_saved_and_loaded_it_is_the_same(audit: Audit, tmp_path: Path) -> None:
+    audit.save(tmp_path)
+    assert Audit.load(tmp_path) == audit
+
+
+def test_nothing_depends_on_workers_or_on_running_again(
+    audit: Audit, paths: tuple[Path, Path], text: AuditText
+) -> None:
+    again = audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+    assert again == audit
+
+
+@pytest.mark.slow
+def test_nothing_depends_on_processes(
+    audit: Audit, paths: tuple[Path, Path], text: AuditText
+) -> None:
+    again = audit_tokenizers(
+        paths, text, panel=load_panel("panels/panel-40"), resamples=50, workers=2
+    )
+    assert again == audit
+
+
+def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> None:
+    loose = text_from_lines({"eng_Latn": LINES["eng_Latn"], "hin_Deva": LINES["hin_Deva"][:7]})
+    found = audit_tokenizers(paths[:1], loose, panel=None, resamples=20, integrity=False)
+    assert one(found, "premium", "hin_Deva").value is None
+    assert one(found, "premium", "hin_Deva").note == loose.alignment.note
+    assert one(found, "fertility", "hin_Deva").low is not None
+    assert not list(found.select(metric="premium.mean"))
+    assert one(found, "fertility.mean", "all").n == 2
+    assert not found.findings
+
+
+def test_counted_words_give_the_tokens_of_the_text(paths: tuple[Path, Path]) -> None:
+    counts = WordCounts.from_texts(LINES)
+    found = audit_tokenizers(
+        paths[:1], text_from_counts(counts), panel=None, counts=counts, integrity=False
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
+    for code, lines in LINES.items():
+        assert one(found, "tokens", code).value == sum(
+            len(processor.encode(line)) for line in lines
+        )
+        assert one(found, "fertility", code).low is None
+        assert one(found, "resource_size", code).value == counts.totals[code].characters
+
+
+def test_counted_words_are_refused_where_words_do_not_tell(tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=320,
+        show_progress=False,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    )
+    backend.train_from_iterator(LINES["eng_Latn"], trainer)
+    backend.save(str(tmp_path / "crossing.json"))
+    counted = text_from_counts(WordCounts.from_texts(LINES))
+    with pytest.raises(TokenizerError, match="counted words do not tell") as caught:
+        audit_tokenizers([tmp_path / "crossing.json"], counted, panel=None)
+    assert "--corpus" in (caught.value.hint or "")
+
+
+def test_one_failing_language_is_said_and_the_others_measured(
+    paths: tuple[Path, Path], text: AuditText
+) -> None:
+    partly = replace(text, failures={"xho_Latn": "cannot be read"})
+    found = audit_tokenizers(paths[:1], partly, panel=None, resamples=10, integrity=False)
+    assert found.failures == {"xho_Latn": "cannot be read"}
+    assert one(found, "premium", "yor_Latn").value is not None
+
+
+def test_a_changed_file_at_the_same_path_is_read_anew(tmp_path: Path, text: AuditText) -> None:
+    path = tmp_path / "t.model"
+    sizes = []
+    for fallback in (True, False):
+        path.write_bytes(train(fallback))
+        found = audit_tokenizers([path], text, panel=None, resamples=10, integrity=False)
+        sizes.append(one(found, "tokens", "tha_Thai", "t").value)
+    assert sizes[0] != sizes[1]
+
+
+def test_bad_arguments(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no tokenizer"):
+        audit_tokenizers([], text, panel=None)
+    with pytest.raises(ConfigError, match="none of those audited: fallback"):
+        audit_tokenizers(paths[:1], text, panel=None, fixed="other")
+    (tmp_path / "bad.model").write_bytes(b"\x00\x01\x02")
+    with pytest.raises(TokenizerError, match=r"bad\.model"):
+        audit_tokenizers([tmp_path / "bad.model"], text, panel=None)
+
+
+def test_names_are_short_and_distinct(tmp_path: Path) -> None:
+    for name in (
+        "a/tokenizer.model",
+        "b/tokenizer.model",
+        "b/x/tokenizer.json",
+        "c/x/tokenizer.json",
+        "gpt2.tiktoken",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert name_tokenizers([tmp_path / "a", tmp_path / "b", tmp_path / "gpt2.tiktoken"]) == (
+        "a",
+        "b",
+        "gpt2",
+    )
+    assert name_tokenizers([tmp_path / "a" / "tokenizer.model"]) == ("a",)
+    (tmp_path / "gpt3" / "data").mkdir(parents=True)
+    assert name_tokenizers([tmp_path / "gpt3" / "data"]) == ("gpt3/data",)
+    assert name_tokenizers([tmp_path / "b" / "x", tmp_path / "c" / "x"]) == ("b/x", "c/x")
+    assert name_tokenizers([tmp_path / "a", tmp_path / "a"]) == ("a", "a (2)")

@@ -1,0 +1,810 @@
+"""Whether text comes back from its tokens as it went in, by language, and what the tokenizer does to it before.
+
+Round trips, normalisation, canonical forms, digits, typed special tokens and white space. All of it is
+about what is kept; what it costs is `metrics`'s, and which pieces are of no use `reachability`'s.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import regex
+import unicodedata2
+
+from vocabkit.auditing.composition import attribute_token
+from vocabkit.auditing.encoding import Opening, reuse_tokenizer
+from vocabkit.auditing.figures import Figure, Finding, Severity
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
+from vocabkit.core.errors import TokenizerError
+from vocabkit.core.text import show_token
+from vocabkit.vocabulary.adapters import UNKNOWN_BYTES, Tokenizer
+from vocabkit.vocabulary.vocabulary import Kind
+
+# --- Canonical forms -------------------------------------------------------------------------------
+# How much the tokens of a line depend on which of its canonically equivalent spellings was typed.
+#
+# Unicode holds NFC, NFD and the orders of marks of different classes to be the same text; a tokenizer that
+# does not normalise, or its training text, may not.
+
+
+def _measure_forms(tokenizer: Tokenizer, language: str, lines: Sequence[str]) -> list[Figure]:
+    """Return three figures of a language: two of NFC against NFD, one of permuted marks.
+
+    Only lines that have two spellings count, and `n` is their number; without any the value is null.
+    Raises TokenizerError.
+    """
+    composed = [compose(line) for line in lines]
+    decomposed = [_decompose(line) for line in lines]
+    pairs = [(one, two) for one, two in zip(composed, decomposed, strict=True) if one != two]
+    first = _count_variants(tokenizer, [one for one, _ in pairs])
+    second = _count_variants(tokenizer, [two for _, two in pairs])
+    swapped = [(two, _permute_marks(two)) for two in decomposed]
+    changed = [(one, two) for one, two in swapped if one != two]
+    usual = tokenizer.encode_batch([one for one, _ in changed])
+    other = tokenizer.encode_batch([two for _, two in changed])
+    differ = [one.tolist() != two.tolist() for one, two in zip(usual, other, strict=True)]
+    ratios = second[first > 0] / first[first > 0]
+    rows: tuple[tuple[str, float | None, str, str, int, str], ...] = (
+        (
+            "nfd_differs",
+            float((first != second).mean()) if len(pairs) else None,
+            "share of lines",
+            "share",
+            len(pairs),
+            "lines whose NFC and NFD differ, with another number of tokens",
+        ),
+        (
+            "nfd_cost",
+            float(ratios.mean()) if len(ratios) else None,
+            "tokens of NFD / tokens of NFC",
+            "mean of ratios",
+            len(ratios),
+            "lines whose NFC and NFD differ",
+        ),
+        (
+            "mark_order_differs",
+            float(np.mean(differ)) if differ else None,
+            "share of lines",
+            "share",
+            len(differ),
+            "NFD lines with marks that can change places, with other tokens when they do",
+        ),
+    )
+    return [
+        Figure(
+            tokenizer=tokenizer.name,
+            scope="language",
+            name=language,
+            metric=metric,
+            value=value,
+            unit=unit,
+            aggregation=aggregation,
+            n=n,
+            note=note if n else f"no {note}",
+        )
+        for metric, value, unit, aggregation, n, note in rows
+    ]
+
+
+def compose(text: str) -> str:
+    """NFC by the tables of Unicode 18."""
+    return text if text.isascii() else str(unicodedata2.normalize("NFC", text))
+
+
+def _decompose(text: str) -> str:
+    """NFD by the tables of Unicode 18."""
+    return text if text.isascii() else str(unicodedata2.normalize("NFD", text))
+
+
+def _permute_marks(text: str) -> str:
+    """The text with each run of marks from the highest combining class to the lowest: canonically the same.
+
+    NFD runs from the lowest to the highest; marks of one class keep their order, which has a meaning.
+    """
+    if text.isascii():
+        return text
+    result: list[str] = []
+    marks: list[tuple[int, str]] = []
+    for character in text:
+        number = unicodedata2.combining(character)
+        if number:
+            marks.append((number, character))
+            continue
+        result += [mark for _, mark in sorted(marks, key=lambda item: -item[0])]
+        marks.clear()
+        result.append(character)
+    result += [mark for _, mark in sorted(marks, key=lambda item: -item[0])]
+    return "".join(result)
+
+
+def _count_variants(
+    tokenizer: Tokenizer, lines: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return tokenizer.encode_flat(lines)[1].reshape(-1)
+
+
+# --- Digit grouping --------------------------------------------------------------------------------
+# How a tokenizer cuts numbers, by writing system: digits alone, in groups, whole, or as pieces were learnt.
+#
+# Read off the tokens of a few numbers in the middle of a line; how well they are cut is not judged.
+
+
+Grouping = Literal[
+    "single",
+    "groups from the left",
+    "groups from the right",
+    "whole",
+    "learnt pieces",
+    "bytes",
+    "normalised",
+    "unknown",
+]
+# The zeros of the decimal digits in use today, full-width ones too; the other nine follow in order.
+ZEROS = "0٠۰߀०০੦૦୦௦౦೦൦๐໐༠၀០᠐᱐０"
+_SEVERITIES: Mapping[Grouping, Severity] = {"unknown": "warning", "bytes": "note"}
+# Two numbers of each length from 2 to 10 digits: a learnt year or price must not decide.
+_NUMBERS = tuple(
+    number for size in range(2, 11) for number in ("7392640518"[:size], "4186935027"[:size])
+)
+
+
+def _check_digits(tokenizer: Tokenizer) -> tuple[list[Finding], list[Figure]]:
+    """Return a finding a digit set with how it is cut, and a figure with its tokens a digit.
+
+    The figure (scope `vocabulary`, name of the zero without DIGIT ZERO) is null where the digits are lost
+    or changed to others.
+    """
+    findings, figures = [], []
+    for zero in ZEROS:
+        grouping, tokens, digits = _group_digits(tokenizer, zero)
+        name = str(unicodedata2.name(zero)).removesuffix("DIGIT ZERO").strip().lower() or "ascii"
+        findings.append(
+            Finding(
+                tokenizer=tokenizer.name,
+                check=f"digits: {name}",
+                severity=_SEVERITIES.get(grouping, "fine"),
+                count=tokens,
+                total=digits,
+                note=grouping,
+            )
+        )
+        figures.append(
+            Figure(
+                tokenizer=tokenizer.name,
+                scope="vocabulary",
+                name=name,
+                metric="tokens_per_digit",
+                value=None if tokens is None else tokens / digits,
+                unit="tokens a digit",
+                aggregation="ratio of sums",
+                n=len(_NUMBERS),
+                note=grouping,
+            )
+        )
+    return findings, figures
+
+
+def _group_digits(tokenizer: Tokenizer, zero: str) -> tuple[Grouping, int | None, int]:
+    """Return how numbers written with `zero` and its nine fellows are cut, their tokens and digits.
+
+    The tokens are None where the digits are unknown or become others.
+    """
+    numbers = ["".join(chr(ord(zero) + int(digit)) for digit in number) for number in _NUMBERS]
+    total = sum(map(len, numbers))
+    lines = [f"x {number}" for number in numbers]
+    sizes = []
+    for line, number, ids in zip(lines, numbers, tokenizer.encode_batch(lines), strict=True):
+        normalized = tokenizer.normalize(line)
+        if normalized is not None and number not in normalized:
+            return "normalised", None, total
+        found = _measure_groups(tokenizer, ids, number)
+        if found is None:
+            return "unknown", None, total
+        sizes.append(found)
+    tokens = sum(map(len, sizes))
+    if any(size != int(size) for found in sizes for size in found):
+        return "bytes", tokens, total
+    return _name_grouping([[int(size) for size in found] for found in sizes]), tokens, total
+
+
+def _measure_groups(tokenizer: Tokenizer, ids: Int32Array, number: str) -> list[float] | None:
+    """The digits in each token that holds any, a fraction where a token ends inside one."""
+    parts = [tokenizer.token_bytes(int(index)) for index in ids]
+    joined = b"".join(UNKNOWN_BYTES if part is None else part for part in parts)
+    place = joined.rfind(number.encode())
+    if place < 0:
+        return None
+    width = len(number[0].encode())
+    stop = place + len(number) * width
+    ends = list(accumulate(len(part or UNKNOWN_BYTES) for part in parts))
+    starts = [0, *ends[:-1]]
+    shares = [
+        (min(end, stop) - max(start, place)) / width
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return [share for share in shares if share > 0]
+
+
+def _name_grouping(sizes: Sequence[Sequence[int]]) -> Grouping:
+    if all(len(found) == 1 for found in sizes):
+        return "whole"
+    largest = max(max(found) for found in sizes)
+    if largest == 1:
+        return "single"
+    if all(_has_equal_groups(found, largest) for found in sizes):
+        return "groups from the left"
+    if all(_has_equal_groups(found[::-1], largest) for found in sizes):
+        return "groups from the right"
+    return "learnt pieces"
+
+
+def _has_equal_groups(sizes: Sequence[int], size: int) -> bool:
+    """Whether all groups are of `size` digits, and the last one, which may be shorter, of at most that."""
+    return all(found == size for found in sizes[:-1]) and sizes[-1] <= size
+
+
+# --- Round trips -----------------------------------------------------------------------------------
+# Encoding many texts and decoding them again: which do not come back as they went in, or as normalised.
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """Texts that did not come back, each with what came, out of `total`."""
+
+    pairs: list[tuple[bytes, bytes]]
+    total: int
+
+
+class _Codec:
+    """Encoding and decoding many texts: the bytes of all ids are looked up once.
+
+    `control` and `user` are the ids of those kinds.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Look up the bytes of all ids of a tokenizer."""
+        self._tokenizer = tokenizer
+        kinds = tokenizer.kinds
+        self.control = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.CONTROL)
+        self.user = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.USER)
+        self._table = [
+            tokenizer.token_bytes(index) or (UNKNOWN_BYTES if kind is Kind.UNKNOWN else b"")
+            for index, kind in enumerate(kinds)
+        ]
+        (ids,) = tokenizer.encode_batch(["a"])
+        # Decoding takes off the one space that encoding put first, if it did.
+        self._strips = self._join(ids.tolist()) != tokenizer.decode_bytes(ids)
+
+    def _join(self, ids: Sequence[int]) -> bytes:
+        return b"".join([self._table[index] for index in ids])
+
+    def find_lost(self, texts: Sequence[str]) -> tuple[_Lost, list[list[int]]]:
+        """The texts that do not come back, and the ids of all. Raises TokenizerError."""
+        lost = []
+        batch = [ids.tolist() for ids in self._tokenizer.encode_batch(texts)]
+        for text, ids in zip(texts, batch, strict=True):
+            data, back = text.encode(), self._join(ids)
+            if self._strips and back.startswith(b" "):
+                back = back[1:]
+            if back != data:
+                known = self._tokenizer.normalize(text)
+                if known is None or back != known.encode():
+                    lost.append((data, back))
+        return _Lost(lost, len(texts)), batch
+
+
+def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
+    """The part of a text about the first character that differs from another."""
+    start = 0
+    for one, two in zip(data, other, strict=False):
+        if one != two:
+            break
+        start += 1
+    start = max(0, start - width // 3)
+    while start and data[start : start + 1] and 0x80 <= data[start] < 0xC0:
+        start -= 1
+    text = data[start:].decode(errors="ignore")[:width]
+    return text.encode()
+
+
+# --- Piece faults ----------------------------------------------------------------------------------
+# The pieces of a vocabulary with their texts, and those that look like mistakes: duplicates and junk.
+#
+# Whether text is ever encoded to a piece is `reachability`'s question.
+
+
+EXAMPLES = 10
+LONG = 64
+# A class that is a fault is a warning from one piece in a thousand on; below, a note.
+SERIOUS = 0.001
+PUNCTUATION_RUN = 8
+_RUN = regex.compile(rf"[\p{{P}}\p{{S}}]{{{PUNCTUATION_RUN},}}")
+_CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r]]", regex.VERSION1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece that text can be encoded to: its id, kind, bytes, and text where the bytes are any."""
+
+    index: int
+    kind: Kind
+    data: bytes
+    text: str | None
+
+
+def _list_pieces(tokenizer: Tokenizer) -> list[_Piece]:
+    """Return the pieces that stand for bytes, by id."""
+    pieces = []
+    for index, kind in enumerate(tokenizer.kinds):
+        data = tokenizer.token_bytes(index)
+        if data:
+            pieces.append(_Piece(index, kind, data, _decode(data)))
+    return pieces
+
+
+def _find_duplicates(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> Iterable[Finding]:
+    """Yield the pieces equal to an earlier one once normalised, by the tokenizer itself and by NFKC."""
+    texts = [piece for piece in pieces if piece.text and piece.kind is not Kind.BYTE]
+    checks: tuple[tuple[str, Severity, str, Callable[[str], str]], ...] = (
+        (
+            "duplicates: normaliser",
+            "warning",
+            "equal to an earlier piece as the tokenizer itself normalises text",
+            lambda text: _normalize_inside(tokenizer, text),
+        ),
+        ("duplicates: NFKC", "note", "equal to an earlier piece after NFKC", _compose),
+    )
+    for check, severity, note, form in checks:
+        seen: set[str] = set()
+        found = []
+        for piece in texts:
+            key = form(piece.text or "")
+            if key and key in seen:
+                found.append(piece)
+            seen.add(key)
+        yield _report_pieces(tokenizer, check, severity, found, texts, note)
+
+
+def _normalize_inside(tokenizer: Tokenizer, text: str) -> str:
+    """The text as it comes out between « and », so that its spaces count and its marks do not compose."""
+    if text.isascii() and text.strip().isalpha() and text.islower():
+        return text  # no normaliser of those read changes it, and it saves half of the calls
+    found = tokenizer.normalize(f"«{text}»")
+    return text if found is None else found.removeprefix("«").removesuffix("»")
+
+
+def _compose(text: str) -> str:
+    return text if text.isascii() else str(unicodedata2.normalize("NFKC", text))
+
+
+def _find_junk(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> Iterable[Finding]:
+    """Yield a finding for each kind of junk among the normal pieces."""
+    texts = [piece for piece in pieces if piece.text and piece.kind is Kind.NORMAL]
+    checks: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
+        (
+            "junk: punctuation",
+            f"{PUNCTUATION_RUN} or more punctuation marks or symbols in a row",
+            lambda text: len(text) >= PUNCTUATION_RUN and _RUN.search(text) is not None,
+        ),
+        (
+            "junk: replacement",
+            "U+FFFD, which stands for text that was already lost",
+            lambda text: "\ufffd" in text,
+        ),
+        (
+            "junk: control",
+            "control characters other than tab, line feed and carriage return",
+            lambda text: not text.isprintable() and _CONTROL.search(text) is not None,
+        ),
+        (
+            "junk: mixed scripts",
+            "letters of two scripts that no language writes together",
+            lambda text: not text.isascii() and attribute_token(text.encode()).kind == "mixed",
+        ),
+        ("junk: long", f"more than {LONG} characters", lambda text: len(text) > LONG),
+    )
+    for check, note, is_junk in checks:
+        found = [piece for piece in texts if is_junk(piece.text or "")]
+        yield _report_pieces(tokenizer, check, "note", found, texts, note)
+
+
+def _report_pieces(
+    tokenizer: Tokenizer,
+    check: str,
+    severity: Severity,
+    found: Sequence[_Piece],
+    total: Sequence[_Piece],
+    note: str,
+    count: int | None = None,
+) -> Finding:
+    """Return a finding with the first pieces found as examples; `count` where more were than are shown."""
+    number = len(found) if count is None else count
+    if severity == "warning" and number < SERIOUS * len(total):
+        severity = "note"
+    return Finding(
+        tokenizer=tokenizer.name,
+        check=check,
+        severity=severity if number else "fine",
+        count=number,
+        total=len(total),
+        note=note,
+        examples=tuple(show_token(piece.data) for piece in found[:EXAMPLES]),
+    )
+
+
+def _decode(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+# --- Integrity -------------------------------------------------------------------------------------
+
+METRICS = (
+    "roundtrip_failures",
+    "lines_normalized",
+    "nfd_differs",
+    "nfd_cost",
+    "mark_order_differs",
+)
+_ALTERED = "come back neither as they went in nor as normalised"
+# White space, and the invisible characters that Persian, Hindi and emoji are spelt with.
+_FIDELITY = (
+    " a", "a ", "a  b", "a\tb", "a\nb", "a\r\nb", "a\n\nb", "a\u00a0b", "a\u3000b", "\ufeffa",
+    "a\ufeffb", "a\u200cb", "a\u200db", "a\u00adb",
+)  # fmt: skip
+_SPECIAL = (
+    "<s>", "</s>", "<pad>", "<unk>", "<mask>", "<bos>", "<eos>", "[CLS]", "[SEP]", "[MASK]", "[UNK]",
+    "<|endoftext|>", "<|im_start|>", "<|begin_of_text|>", "<|eot_id|>", "<0x41>", "<unused0>",
+)  # fmt: skip
+
+
+def _check_integrity(
+    tokenizer: Tokenizer, lines: Mapping[str, Sequence[str]], *, seed: int = 0, limit: int = 200
+) -> tuple[list[Finding], list[Figure]]:
+    """Return the findings about the tokenizer, and the figures of each language of `lines`.
+
+    All lines are normalised; up to `limit` of a language, drawn by `seed`, are encoded and decoded. A line
+    comes back when its bytes do, or those of the line as normalised. A language that the tokenizer
+    refuses has null figures with the reason.
+    """
+    codec = _Codec(tokenizer)
+    findings: list[Finding] = []
+    figures: list[Figure] = []
+    # The examples shown are the first: one of each language before a second of any.
+    first: list[tuple[bytes, bytes]] = []
+    rest: list[tuple[bytes, bytes]] = []
+    total = specials = users = 0
+    for language, texts in lines.items():
+        sample = _draw(texts, limit, f"{seed}:{language}")
+        try:
+            own, found, counts = _check_language(tokenizer, codec, language, texts, sample)
+        except TokenizerError as error:
+            figures += [
+                _figure(tokenizer, language, metric, None, 0, error.message) for metric in METRICS
+            ]
+            continue
+        figures += own
+        first += found.pairs[:1]
+        rest += found.pairs[1:]
+        total += found.total
+        specials += counts[0]
+        users += counts[1]
+    lost = first + rest
+    findings.append(
+        _report(tokenizer, "round trip", _grade(len(lost), total), _Lost(lost, total), _ALTERED)
+    )
+    findings += [
+        _count(
+            tokenizer,
+            "special tokens from text",
+            "failure",
+            specials,
+            total,
+            "lines, and typed special tokens, that were encoded to a control token; total: lines",
+            extra=_count_specials(tokenizer),
+        ),
+        _count(
+            tokenizer,
+            "added tokens in text",
+            "note",
+            users,
+            total,
+            "lines with a token that is matched before all others, such as markup; total: lines",
+        ),
+        _check_probes(tokenizer, codec, "white space", _FIDELITY),
+        _check_probes(tokenizer, codec, "typed special tokens", _SPECIAL),
+        _check_characters(tokenizer, codec, lines),
+    ]
+    digits, shares = _check_digits(tokenizer)
+    return findings + digits, figures + shares
+
+
+def _check_language(
+    tokenizer: Tokenizer, codec: _Codec, language: str, texts: Sequence[str], sample: Sequence[str]
+) -> tuple[list[Figure], _Lost, tuple[int, ...]]:
+    lost, batch = codec.find_lost(sample)
+    changed = sum(tokenizer.normalize(text) is not None for text in texts)
+    counts = tuple(
+        sum(not ids.isdisjoint(line) for line in batch) for ids in (codec.control, codec.user)
+    )
+    figures = [
+        _figure(tokenizer, language, "roundtrip_failures", len(lost.pairs), len(sample), None),
+        _figure(tokenizer, language, "lines_normalized", changed, len(texts), None),
+        *_measure_forms(tokenizer, language, sample),
+    ]
+    return figures, lost, counts
+
+
+def _draw(texts: Sequence[str], limit: int, seed: str) -> list[str]:
+    if len(texts) <= limit:
+        return list(texts)
+    places = sorted(random.Random(seed).sample(range(len(texts)), limit))
+    return [texts[place] for place in places]
+
+
+def _check_probes(
+    tokenizer: Tokenizer, codec: _Codec, check: str, probes: Sequence[str]
+) -> Finding:
+    """Round trips of fixed texts; what the normaliser alone changes is a note and listed too."""
+    lost, _ = codec.find_lost(probes)
+    changed = [
+        (text.encode(), known.encode())
+        for text in probes
+        if (known := tokenizer.normalize(text)) is not None
+    ]
+    gone = {data for data, _ in lost.pairs}
+    pairs = lost.pairs + [pair for pair in changed if pair[0] not in gone]
+    severity: Severity = "warning" if lost.pairs else "note"
+    note = f"{len(lost.pairs)} changed for good, {len(pairs) - len(lost.pairs)} by the normaliser alone"
+    return _report(tokenizer, check, severity, _Lost(pairs, len(probes)), note)
+
+
+def _check_characters(
+    tokenizer: Tokenizer, codec: _Codec, lines: Mapping[str, Sequence[str]]
+) -> Finding:
+    """Every character of all the lines, alone between two letters."""
+    seen = {character for texts in lines.values() for text in texts for character in text}
+    texts = [
+        f"a{character}a" for character in sorted(seen) if not 0xD800 <= ord(character) < 0xE000
+    ]
+    try:
+        lost, _ = codec.find_lost(texts)
+    except TokenizerError as error:
+        return Finding(tokenizer.name, "characters", "failure", None, len(texts), error.message)
+    inside = [(data[1:-1], back) for data, back in lost.pairs]
+    severity = _grade(len(inside), len(texts))
+    return _report(
+        tokenizer,
+        "characters",
+        severity,
+        _Lost(inside, len(texts)),
+        f"distinct characters: {_ALTERED}",
+    )
+
+
+def _count_specials(tokenizer: Tokenizer) -> int:
+    ids, _ = tokenizer.encode_flat(_SPECIAL)
+    return sum(tokenizer.kinds[index] is Kind.CONTROL for index in ids.tolist())
+
+
+def _grade(count: int, total: int) -> Severity:
+    """A warning up to one in a hundred, as for unknown characters; beyond, figures are of other text."""
+    if not count:
+        return "fine"
+    return "failure" if count > total / 100 else "warning"
+
+
+def _report(
+    tokenizer: Tokenizer, check: str, severity: Severity, lost: _Lost, note: str
+) -> Finding:
+    examples = [
+        f"{show_token(_cut_difference(data, back))} → {show_token(_cut_difference(back, data))}"
+        for data, back in lost.pairs[:EXAMPLES]
+    ]
+    return Finding(
+        tokenizer=tokenizer.name,
+        check=check,
+        severity=severity if lost.pairs else "fine",
+        count=len(lost.pairs),
+        total=lost.total,
+        note=note,
+        examples=tuple(examples),
+    )
+
+
+def _count(
+    tokenizer: Tokenizer,
+    check: str,
+    severity: Severity,
+    count: int,
+    total: int,
+    note: str,
+    extra: int = 0,
+) -> Finding:
+    number = count + extra
+    return Finding(
+        tokenizer.name,
+        check,
+        severity if number else "fine",
+        number,
+        total,
+        note,
+    )
+
+
+def _figure(
+    tokenizer: Tokenizer, language: str, metric: str, count: int | None, n: int, note: str | None
+) -> Figure:
+    return Figure(
+        tokenizer=tokenizer.name,
+        scope="language",
+        name=language,
+        metric=metric,
+        value=None if count is None or not n else count / n,
+        unit="share of lines",
+        aggregation="share",
+        n=n,
+        note=note,
+    )
+
+
+# --- Reachability ----------------------------------------------------------------------------------
+# Pieces that no text is ever encoded to, of a whole vocabulary; with the faults of `piece_faults`.
+#
+# A piece counts as reachable when one of a dozen probe texts around it gives its id: one probe is not enough,
+# since a run of spaces needs letters beside it, and a pre-tokeniser cuts off what stands alone. That a
+# piece is out of reach of all the probes is strong evidence, not proof. No corpus is read.
+
+
+Reach = Literal[
+    "reachable",
+    "context-only",
+    "normalization-unreachable",
+    "pretokenizer-unreachable",
+    "dead",
+    "shadowed byte",
+    "unverifiable",
+]
+
+# What a piece is met as on its own, and then between other text. The order decides between `reachable`
+# and `context-only`; only what an earlier probe missed is tried by a later one.
+_ALONE: tuple[Callable[[str], str], ...] = (
+    lambda text: text,
+    lambda text: text.removeprefix(" "),
+    lambda text: f"«{text}»",
+)
+_WITHIN: tuple[Callable[[str], str], ...] = (
+    lambda text: f"a{text}",
+    lambda text: f"q{text}",
+    lambda text: f"qx{text}",
+    lambda text: f"\N{CYRILLIC SMALL LETTER YA}{text}",
+)
+_BESIDE: tuple[Callable[[str], str], ...] = (
+    *_WITHIN,
+    lambda text: f" {text}",
+    lambda text: f"{text}\n",
+    lambda text: f"a {text} b",
+    lambda text: f"a{text} b",
+    lambda text: f"。{text}。",
+    lambda text: f"1{text}1",
+    lambda text: f"\n{text}a",
+)
+_NOTES: Mapping[Reach, tuple[Severity, str]] = {
+    "reachable": ("fine", "given by the piece alone, or between «»"),
+    "context-only": ("note", "given only between other text, such as letters or spaces"),
+    "normalization-unreachable": ("warning", "the normaliser changes the piece's text"),
+    "pretokenizer-unreachable": ("warning", "the pre-tokeniser cuts the piece's text"),
+    "dead": ("warning", "other pieces are always preferred, in every probe"),
+    "shadowed byte": ("note", "byte pieces of characters that have a piece: unused by design"),
+    "unverifiable": ("note", "parts of characters, whose bytes alone are no text, and byte pieces"),
+}
+
+
+def _check_reachability(tokenizer: Tokenizer) -> list[Finding]:
+    """Return a finding for each class of reach, each kind of duplicate and each kind of junk.
+
+    `total` is the number of pieces other than control, unknown and unused ones, which text never gives.
+    """
+    pieces = _list_pieces(tokenizer)
+    classes = _classify_pieces(tokenizer, pieces)
+    findings = []
+    for reach, (severity, note) in _NOTES.items():
+        found = [piece for piece, own in zip(pieces, classes, strict=True) if own == reach]
+        shown = [] if reach == "reachable" else found
+        findings.append(
+            _report_pieces(tokenizer, f"pieces: {reach}", severity, shown, pieces, note, len(found))
+        )
+    return [*findings, *_find_duplicates(tokenizer, pieces), *_find_junk(tokenizer, pieces)]
+
+
+def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Reach]:
+    """Return the reach of each piece.
+
+    A piece that no probe gives is normalization-unreachable when its text does not survive the
+    normaliser between two letters; pretokenizer-unreachable when the pre-tokeniser cuts it; else dead,
+    or a shadowed byte.
+    """
+    found: list[Reach] = ["unverifiable"] * len(pieces)
+    left = np.array([place for place, piece in enumerate(pieces) if piece.text is not None], int)
+    # A WordPiece that goes on within a word never stands alone.
+    alone = (*_ALONE, *_WITHIN) if tokenizer.style == "wordpiece" else _ALONE
+    for reach, probes in (("reachable", alone), ("context-only", _BESIDE)):
+        for probe in probes:
+            hit = _probe(tokenizer, pieces, left, probe)
+            for place in left[hit].tolist():
+                found[place] = "reachable" if reach == "reachable" else "context-only"
+            left = left[~hit]
+    for place in left.tolist():
+        found[place] = _explain(tokenizer, pieces[place])
+    return found
+
+
+def _probe(
+    tokenizer: Tokenizer,
+    pieces: Sequence[_Piece],
+    places: npt.NDArray[np.int_],
+    probe: Callable[[str], str],
+) -> BoolArray:
+    """Whether each piece's id is among those of its probe text."""
+    hit = np.zeros(len(places), dtype=bool)
+    if not len(places):
+        return hit
+    texts = [probe(pieces[place].text or "") for place in places.tolist()]
+    ids, lengths = _encode(tokenizer, texts)
+    owners = np.repeat(np.arange(len(places)), lengths)
+    wanted = np.array([pieces[place].index for place in places.tolist()])
+    hit[owners[ids == wanted[owners]]] = True
+    return hit
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+    """Encode; a text that the tokenizer refuses has no ids, and the others are encoded without it."""
+    try:
+        return tokenizer.encode_flat(texts)
+    except TokenizerError:
+        if len(texts) == 1:
+            return np.zeros(0, np.int32), np.zeros(1, np.int64)
+        half = len(texts) // 2
+        first, second = _encode(tokenizer, texts[:half]), _encode(tokenizer, texts[half:])
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def _explain(tokenizer: Tokenizer, piece: _Piece) -> Reach:
+    text = piece.text or ""
+    if piece.kind is Kind.BYTE:
+        return "shadowed byte"
+    if _normalize_inside(tokenizer, text) != text:
+        return "normalization-unreachable"
+    if tokenizer.style == "wordpiece" and not text.startswith(" "):
+        return "pretokenizer-unreachable" if tokenizer.count_chunks(f"a{text}") > 1 else "dead"
+    chunks = tokenizer.count_chunks(text.removeprefix(" ") or text)
+    return "pretokenizer-unreachable" if chunks > 1 else "dead"
+
+
+# --- Soundness -------------------------------------------------------------------------------------
+# The checks of one tokenizer by itself, as jobs for a process: round trips, and unreachable pieces.
+
+
+def check_round_trips(
+    opening: Opening, name: str, lines: Mapping[str, Sequence[str]], seed: int
+) -> tuple[list[Finding], list[Figure]]:
+    """Return what `integrity` finds, under the tokenizer's short name. Raises TokenizerError."""
+    findings, figures = _check_integrity(reuse_tokenizer(opening).tokenizer, lines, seed=seed)
+    return (
+        [replace(finding, tokenizer=name) for finding in findings],
+        [replace(figure, tokenizer=name) for figure in figures],
+    )
+
+
+def check_pieces(opening: Opening, name: str) -> tuple[list[Finding], list[Figure]]:
+    """Return what `reachability` finds, under the tokenizer's short name. Raises TokenizerError."""
+    findings = _check_reachability(reuse_tokenizer(opening).tokenizer)
+    return [replace(finding, tokenizer=name) for finding in findings], []

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: tensors, vocabulary rows and receipts."""

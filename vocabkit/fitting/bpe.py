@@ -1,0 +1,832 @@
+"""BPE merges from counted rows of symbols: which pair next, and what it changes.
+
+Rows come from anywhere: the bytes of a pre-token for BPE from nothing, the ids a tokenizer gave it for more
+merges on top of one. Nothing here knows what a symbol stands for beyond its text, which must be new for
+every token: a pair that would spell a token there is already is passed over. That happens only where a
+tokenizer holds tokens its own merges do not reach; otherwise a text has one segmentation whatever stands
+around it, so that no two pairs spell the same (research on BPE calls it locality), and every token made
+here is reached from its own text.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array
+from vocabkit.core.errors import FitError
+from vocabkit.core.progress import Progress, Silent
+from vocabkit.fitting.compilation import compile
+
+# --- Pair index ------------------------------------------------------------------------------------
+# The kernels of a BPE merge: adjacent pairs counted once, then only what a merge changes.
+#
+# Rows of symbols lie one after another in `symbols`, −1 before, between and behind them. A token of several
+# symbols is written at its first and at its last place, and nowhere between, so that from any token both
+# neighbours are one step away: the one before ends at the place before, and `lengths` tells where it starts.
+#
+# A pair is a slot: its key (group, left id, right id), its occurrences in raw and in weighted counts, and the
+# places it was seen at, in ascending order. Places are not removed when a neighbour's merge takes one of the
+# two away; a merge looks at each and skips those. Since a new pair always holds the newest id, no pair gains
+# occurrences after the merge that made it, and one that starts below the floor can be left out for good.
+#
+# Everything is exact in 64-bit integers and independent of the order of rows. Choosing pairs is
+# `pair_heap`'s.
+
+
+ID_BITS = 23
+"""Ids below 8,388,608, so that a group and two ids are one 64-bit key."""
+ID_MASK = (1 << ID_BITS) - 1
+RAW, WEIGHT, START, PLACES, NEXT = range(5)
+"""Columns of a slot: two counts, where its places begin in the pool, how many, and the next one pending."""
+
+
+@compile
+def _pack_pair(group: int, left: int, right: int) -> int:
+    """The key of a group's pair."""
+    return int((np.int64(group) << (2 * ID_BITS)) | (np.int64(left) << ID_BITS) | np.int64(right))
+
+
+@compile
+def _find_slot(table: Int32Array, keys: Int64Array, key: int) -> int:
+    """The slot of a key; −1 − (its place in the table) when it has none."""
+    mask = len(table) - 1
+    spread = key * np.int64(-7046029254386353131)
+    place = (spread ^ (spread >> 29)) & mask
+    while table[place] >= 0:
+        if keys[table[place]] == key:
+            return int(table[place])
+        place = (place + 1) & mask
+    return int(-1 - place)
+
+
+@compile
+def fill_table(table: Int32Array, keys: Int64Array, used: int) -> None:
+    """Enter the first `used` slots into an empty, larger table."""
+    table[:] = -1
+    for slot in range(used):
+        table[-1 - _find_slot(table, keys, keys[slot])] = slot
+
+
+@compile
+def count_pairs(
+    symbols: Int32Array,
+    rows: Int32Array,
+    raw: Int64Array,
+    weight: Int64Array,
+    groups: Int32Array,
+    table: Int32Array,
+    keys: Int64Array,
+    slots: Int64Array,
+    state: Int64Array,
+    first: int,
+) -> int:
+    """Count the pairs at places `first`… of symbols of length one. Returns where it stopped, `len` if done.
+
+    `state[0]` is the number of slots in use. It stops when slots or table are full.
+    """
+    limit = min(len(keys), len(table) // 2)
+    for i in range(first, len(symbols) - 1):
+        if symbols[i] < 0 or symbols[i + 1] < 0:
+            continue
+        row = rows[i]
+        key = _pack_pair(groups[row], symbols[i], symbols[i + 1])
+        slot = _find_slot(table, keys, key)
+        if slot < 0:
+            if state[0] == limit:
+                return i
+            table[-1 - slot] = state[0]
+            slot = state[0]
+            keys[slot] = key
+            slots[slot] = 0
+            state[0] += 1
+        slots[slot, RAW] += raw[row]
+        slots[slot, WEIGHT] += weight[row]
+        slots[slot, PLACES] += 1
+    return len(symbols)
+
+
+@compile
+def lay_out(slots: Int64Array, used: int, floor: int) -> int:
+    """Give each slot of at least `floor` raw occurrences room for its places; return the room needed."""
+    total = 0
+    for slot in range(used):
+        slots[slot, START] = total
+        if slots[slot, RAW] >= floor:
+            total += slots[slot, PLACES]
+        slots[slot, PLACES] = 0
+    return total
+
+
+@compile
+def list_places(
+    symbols: Int32Array,
+    rows: Int32Array,
+    groups: Int32Array,
+    table: Int32Array,
+    keys: Int64Array,
+    slots: Int64Array,
+    pool: Int32Array,
+    floor: int,
+) -> None:
+    """Write every place into its slot's room, in ascending order."""
+    for i in range(len(symbols) - 1):
+        if symbols[i] < 0 or symbols[i + 1] < 0:
+            continue
+        key = _pack_pair(groups[rows[i]], symbols[i], symbols[i + 1])
+        slot = _find_slot(table, keys, key)
+        if slots[slot, RAW] >= floor:
+            pool[slots[slot, START] + slots[slot, PLACES]] = i
+            slots[slot, PLACES] += 1
+
+
+@compile
+def count_places(
+    table: Int32Array, keys: Int64Array, slots: Int64Array, group_count: int, pair: int
+) -> int:
+    """How many places a pair has in all groups: a bound on what merging it adds, per side."""
+    total = 0
+    for group in range(group_count):
+        slot = _find_slot(table, keys, _pack_pair(group, pair >> ID_BITS, pair & ID_MASK))
+        if slot >= 0:
+            total += slots[slot, PLACES]
+    return total
+
+
+@compile
+def _note(
+    changes: Int64Array,
+    touched: Int32Array,
+    found: int,
+    symbol: int,
+    side: int,
+    raw: int,
+    weight: int,
+) -> int:
+    """Add one occurrence beside `symbol` to `changes`; return how many symbols that side has seen.
+
+    The symbols seen on the left fill `touched` from its beginning, those on the right from its end.
+    """
+    at = 3 * side
+    if changes[symbol, at + 2] == 0:
+        touched[len(touched) - 1 - found if side else found] = symbol
+        found += 1
+    changes[symbol, at] += raw
+    changes[symbol, at + 1] += weight
+    changes[symbol, at + 2] += 1
+    return found
+
+
+@compile
+def _replace(
+    symbols: Int32Array,
+    rows: Int32Array,
+    raw: Int64Array,
+    weight: Int64Array,
+    lengths: Int32Array,
+    pool: Int32Array,
+    start: int,
+    stop: int,
+    left: int,
+    right: int,
+    new: int,
+    changes: Int64Array,
+    touched: Int32Array,
+) -> tuple[int, int, int]:
+    """Write `new` wherever the pair still stands; keep those places at the front of the pair's own.
+
+    Returns where they stop, and how many neighbours were noted on the left and on the right.
+    """
+    first, second = lengths[left], lengths[right]
+    valid = start
+    lefts, rights = 0, 0
+    for k in range(start, stop):
+        i = pool[k]
+        j = i + first
+        if symbols[i] != left or symbols[j] != right:
+            continue
+        row = rows[i]
+        before, after = symbols[i - 1], symbols[j + second]
+        # A neighbour merged a moment ago is noted too: its pair has no slot yet that could lose.
+        if before >= 0:
+            lefts = _note(changes, touched, lefts, before, 0, raw[row], weight[row])
+        if after >= 0:
+            rights = _note(changes, touched, rights, after, 1, raw[row], weight[row])
+        if first > 1:
+            symbols[j - 1] = -1
+        if second > 1:
+            symbols[j] = -1
+        symbols[i] = new
+        symbols[j + second - 1] = new
+        pool[valid] = i
+        valid += 1
+    return valid, lefts, rights
+
+
+@compile
+def _lose(
+    table: Int32Array,
+    keys: Int64Array,
+    slots: Int64Array,
+    group: int,
+    left: int,
+    right: int,
+    changes: Int64Array,
+    touched: Int32Array,
+    lefts: int,
+    rights: int,
+) -> None:
+    """Take what was noted off the pairs that the neighbours made before; clear the notes."""
+    for side in range(2):
+        for k in range(rights if side else lefts):
+            symbol = touched[len(touched) - 1 - k] if side else touched[k]
+            key = _pack_pair(group, right, symbol) if side else _pack_pair(group, symbol, left)
+            slot = _find_slot(table, keys, key)
+            if slot >= 0:
+                slots[slot, RAW] -= changes[symbol, 3 * side]
+                slots[slot, WEIGHT] -= changes[symbol, 3 * side + 1]
+            changes[symbol, 3 * side : 3 * side + 3] = 0
+
+
+@compile
+def _enter(
+    table: Int32Array,
+    keys: Int64Array,
+    slots: Int64Array,
+    state: Int64Array,
+    pending: Int64Array,
+    group: int,
+    new: int,
+    floor: int,
+    changes: Int64Array,
+    touched: Int32Array,
+    lefts: int,
+    rights: int,
+) -> None:
+    """Make slots of the pairs with `new` that have evidence; columns 6 and 7 tell where their places go."""
+    for side in range(2):
+        at = 3 * side
+        for k in range(rights if side else lefts):
+            symbol = touched[len(touched) - 1 - k] if side else touched[k]
+            if changes[symbol, at] < floor:
+                changes[symbol, 6 + side] = -1
+                continue
+            key = _pack_pair(group, new, symbol) if side else _pack_pair(group, symbol, new)
+            slot = state[0]
+            table[-1 - _find_slot(table, keys, key)] = slot
+            keys[slot] = key
+            slots[slot, RAW] = changes[symbol, at]
+            slots[slot, WEIGHT] = changes[symbol, at + 1]
+            slots[slot, START] = state[1]
+            slots[slot, PLACES] = changes[symbol, at + 2]
+            slots[slot, NEXT] = pending[group]
+            pending[group] = slot
+            changes[symbol, 6 + side] = state[1]
+            state[0] += 1
+            state[1] += changes[symbol, at + 2]
+
+
+@compile
+def merge_pair(
+    symbols: Int32Array,
+    rows: Int32Array,
+    raw: Int64Array,
+    weight: Int64Array,
+    watched: Int64Array,
+    lengths: Int32Array,
+    table: Int32Array,
+    keys: Int64Array,
+    slots: Int64Array,
+    pool: Int32Array,
+    changes: Int64Array,
+    touched: Int32Array,
+    pending: Int64Array,
+    tokens: Int64Array,
+    state: Int64Array,
+    pair: int,
+    new: int,
+    floor: int,
+) -> int:
+    """Replace `pair` by the token `new` in every group; return the raw occurrences replaced.
+
+    `changes` is zeros [ids, 8] and left so: per neighbour the raw and weighted occurrences and the number of
+    places, first of what goes, then of what comes, on the left and the right. `pending[g]` leads the list
+    of slots that `pair_heap` has yet to take. `tokens[g]` falls by the `watched` count of each row.
+    `state` holds the slots and the pool in use. The caller has made room.
+    """
+    left, right = pair >> ID_BITS, pair & ID_MASK
+    whole = lengths[left] + lengths[right]
+    lengths[new] = whole
+    merged = 0
+    for group in range(len(pending)):
+        own = _find_slot(table, keys, _pack_pair(group, left, right))
+        if own < 0 or slots[own, PLACES] == 0:
+            continue
+        start, stop = slots[own, START], slots[own, START] + slots[own, PLACES]
+        stop, lefts, rights = _replace(
+            symbols,
+            rows,
+            raw,
+            weight,
+            lengths,
+            pool,
+            start,
+            stop,
+            left,
+            right,
+            new,
+            changes,
+            touched,
+        )
+        _lose(table, keys, slots, group, left, right, changes, touched, lefts, rights)
+        slots[own, RAW] = 0
+        slots[own, WEIGHT] = 0
+        slots[own, PLACES] = 0
+        lefts, rights = 0, 0
+        for k in range(start, stop):
+            i = pool[k]
+            row = rows[i]
+            merged += raw[row]
+            tokens[group] -= watched[row]
+            before, after = symbols[i - 1], symbols[i + whole]
+            if before >= 0:
+                lefts = _note(changes, touched, lefts, before, 0, raw[row], weight[row])
+            # Two new tokens side by side are one pair: the left side of the second counts it.
+            if after >= 0 and after != new:
+                rights = _note(changes, touched, rights, after, 1, raw[row], weight[row])
+        _enter(
+            table, keys, slots, state, pending, group, new, floor, changes, touched, lefts, rights
+        )
+        for k in range(start, stop):
+            i = pool[k]
+            before, after = symbols[i - 1], symbols[i + whole]
+            if before >= 0 and changes[before, 6] >= 0:
+                pool[changes[before, 6]] = i - lengths[before]
+                changes[before, 6] += 1
+            if after >= 0 and after != new and changes[after, 7] >= 0:
+                pool[changes[after, 7]] = i
+                changes[after, 7] += 1
+        for k in range(lefts):
+            changes[touched[k]] = 0
+        for k in range(rights):
+            changes[touched[len(touched) - 1 - k]] = 0
+    return merged
+
+
+@compile
+def count_tokens(symbols: Int32Array, starts: Int64Array, lengths: Int32Array) -> Int32Array:
+    """How many tokens each row has now."""
+    found = np.zeros(len(starts), np.int32)
+    for row in range(len(starts)):
+        i = starts[row]
+        while symbols[i] >= 0:
+            found[row] += 1
+            i += lengths[symbols[i]]
+    return found
+
+
+@compile
+def list_tokens(
+    symbols: Int32Array, starts: Int64Array, lengths: Int32Array, offsets: Int64Array
+) -> Int32Array:
+    """The tokens of all rows, those of row r from `offsets[r]` on."""
+    found = np.zeros(offsets[-1], np.int32)
+    for row in range(len(starts)):
+        i, at = starts[row], offsets[row]
+        while symbols[i] >= 0:
+            found[at] = symbols[i]
+            at += 1
+            i += lengths[symbols[i]]
+    return found
+
+
+@compile
+def add_usage(
+    symbols: Int32Array,
+    starts: Int64Array,
+    lengths: Int32Array,
+    chosen: Int32Array,
+    counts: Int64Array,
+    usage: Int64Array,
+) -> None:
+    """Add to `usage` how often each id occurs in the chosen rows, each row as often as `counts` says."""
+    for k in range(len(chosen)):
+        i = starts[chosen[k]]
+        while symbols[i] >= 0:
+            usage[symbols[i]] += counts[k]
+            i += lengths[symbols[i]]
+
+
+# --- Pair heap -------------------------------------------------------------------------------------
+# The pair with the highest count, of equals the one with the smallest ids: a lazy binary heap of slots.
+#
+# Counts in the heap may be out of date, but only too high: occurrences are lost to other merges, never
+# gained. So the top is compared with its slot's count now and sinks when it was too high. This order of
+# equals is the one of tokenizers' trainer. Counting is `pair_index`'s.
+
+
+@compile
+def _is_before(count: int, key: int, other: int, other_key: int) -> bool:
+    return count > other or (count == other and key < other_key)
+
+
+@compile
+def _sink(heap: Int64Array, size: int, place: int, count: int, slot: int, keys: Int64Array) -> None:
+    """Let (count, slot) find its place at or below `place`."""
+    key = keys[slot]
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and _is_before(
+            heap[child + 1, 0], keys[heap[child + 1, 1]], heap[child, 0], keys[heap[child, 1]]
+        ):
+            child += 1
+        if not _is_before(heap[child, 0], keys[heap[child, 1]], count, key):
+            break
+        heap[place, 0] = heap[child, 0]
+        heap[place, 1] = heap[child, 1]
+        place = child
+    heap[place, 0] = count
+    heap[place, 1] = slot
+
+
+@compile
+def take_pending(
+    heap: Int64Array, size: int, first: int, keys: Int64Array, slots: Int64Array, floor: int
+) -> tuple[int, int]:
+    """Put the list of slots that `first` leads into the heap; return its size and what found no room.
+
+    Slots of fewer than `floor` raw occurrences are dropped: they never come up.
+    """
+    slot = first
+    while slot >= 0 and size < len(heap):
+        following = slots[slot, NEXT]
+        if slots[slot, RAW] >= floor:
+            count, key = slots[slot, WEIGHT], keys[slot]
+            place = size
+            size += 1
+            while place > 0:
+                above = (place - 1) // 2
+                if not _is_before(count, key, heap[above, 0], keys[heap[above, 1]]):
+                    break
+                heap[place, 0] = heap[above, 0]
+                heap[place, 1] = heap[above, 1]
+                place = above
+            heap[place, 0] = count
+            heap[place, 1] = slot
+        slot = following
+    return size, slot
+
+
+@compile
+def pop_best(
+    heap: Int64Array, size: int, keys: Int64Array, slots: Int64Array, floor: int
+) -> tuple[int, int]:
+    """Take the best slot with at least `floor` raw occurrences off the heap; return its size and the slot.
+
+    The slot is −1 when none is left.
+    """
+    while size > 0:
+        count, slot = heap[0, 0], heap[0, 1]
+        if slots[slot, RAW] >= floor and slots[slot, WEIGHT] == count:
+            size -= 1
+            if size > 0:
+                _sink(heap, size, 0, heap[size, 0], heap[size, 1], keys)
+            return size, slot
+        if slots[slot, RAW] >= floor:
+            _sink(heap, size, 0, slots[slot, WEIGHT], slot, keys)
+        else:
+            size -= 1
+            if size > 0:
+                _sink(heap, size, 0, heap[size, 0], heap[size, 1], keys)
+    return 0, -1
+
+
+# --- Merging ---------------------------------------------------------------------------------------
+
+
+Number = TypeVar("Number", np.int32, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolRows:
+    """Rows of ids with counts: row r is `symbols[offsets[r]:offsets[r + 1]]`.
+
+    `raw` is how often each occurs, the evidence a floor asks for; `weight` what pairs are compared by,
+    integers too; `group` numbers the row's group from 0, whose pairs are counted apart; `watched` is how
+    often it occurs in the text whose tokens `Merger.tokens` follows.
+    """
+
+    symbols: Int32Array
+    offsets: Int64Array
+    raw: Int64Array
+    weight: Int64Array
+    group: Int32Array
+    watched: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One merge: the two ids, the id made of them, its text, and the raw occurrences replaced."""
+
+    left: int
+    right: int
+    token: int
+    text: bytes
+    count: int
+
+
+class Merger:
+    """Rows in the course of merging. `tokens[g]` is how many tokens the watched text of each group has."""
+
+    def __init__(
+        self,
+        rows: SymbolRows,
+        texts: Iterable[bytes],
+        *,
+        taken: Iterable[bytes] = (),
+        next_id: int | None = None,
+        min_count: int = 2,
+    ) -> None:
+        """Index every pair of the rows.
+
+        `texts` spells each id in order; `taken` are further texts no token may have. New ids count up from
+        `next_id`, by default the number of texts. Raises FitError for more than 2³¹ symbols.
+        """
+        self._texts = dict(enumerate(texts))
+        self._known = {*self._texts.values(), *taken}
+        self._next = len(self._texts) if next_id is None else next_id
+        self._floor = max(min_count, 1)
+        self._groups = int(rows.group.max(initial=0)) + 1
+        # A group of its own may lack the evidence for a pair that another group has merged.
+        self._kept = self._floor if self._groups == 1 else 0
+        self._raw, self._weight, self._watched = rows.raw, rows.weight, rows.watched
+        self._place_rows(rows)
+        self._lengths = np.ones(max(self._next, len(self._texts)) + 1, np.int32)
+        self.tokens = np.zeros(self._groups, np.int64)
+        np.add.at(self.tokens, rows.group, np.diff(rows.offsets) * rows.watched)
+        self._index(rows.group)
+
+    def _place_rows(self, rows: SymbolRows) -> None:
+        count = len(rows)
+        size = len(rows.symbols) + count + 1
+        if size >= 2**31:
+            raise FitError(
+                f"{size:_} symbols of distinct pre-tokens are more than this engine indexes (2_147_483_647)",
+                "count fewer languages, or raise the minimum count of words",
+            )
+        lengths = np.diff(rows.offsets)
+        row_of = np.repeat(np.arange(count, dtype=np.int32), lengths)
+        self._symbols = np.full(size, -1, np.int32)
+        self._rows = np.zeros(size, np.int32)
+        places = np.arange(len(rows.symbols), dtype=np.int64) + row_of + 1
+        self._symbols[places] = rows.symbols
+        self._rows[places] = row_of
+        self._starts: Int64Array = rows.offsets[:-1] + np.arange(1, count + 1)
+
+    def _index(self, groups: Int32Array) -> None:
+        capacity = 1 << 16
+        self._table = np.full(2 * capacity, -1, np.int32)
+        self._keys = np.zeros(capacity, np.int64)
+        self._slots = np.zeros((capacity, 5), np.int64)
+        self._state = np.zeros(2, np.int64)
+        done = 0
+        while True:
+            done = count_pairs(
+                self._symbols,
+                self._rows,
+                self._raw,
+                self._weight,
+                groups,
+                self._table,
+                self._keys,
+                self._slots,
+                self._state,
+                done,
+            )
+            if done == len(self._symbols):
+                break
+            self._make_room(len(self._keys), 0)
+        used = int(self._state[0])
+        needed = lay_out(self._slots, used, self._kept)
+        self._pool = np.empty(needed + needed // 2 + 1024, np.int32)
+        self._state[1] = needed
+        list_places(
+            self._symbols,
+            self._rows,
+            groups,
+            self._table,
+            self._keys,
+            self._slots,
+            self._pool,
+            self._kept,
+        )
+        self._pending = np.full(self._groups, -1, np.int64)
+        owner = self._keys[:used] >> (2 * ID_BITS)
+        for group in range(self._groups):
+            own = np.flatnonzero(owner == group)
+            self._slots[own[:-1], NEXT] = own[1:]
+            if len(own):
+                self._slots[own[-1], NEXT] = -1
+                self._pending[group] = own[0]
+        self._heaps = [np.zeros((1024, 2), np.int64) for _ in range(self._groups)]
+        self._heap_sizes = [0] * self._groups
+        self._changes = np.zeros((len(self._lengths), 8), np.int64)
+        self._touched = np.zeros(2 * len(self._lengths), np.int32)
+
+    def _make_room(self, slots: int, places: int) -> None:
+        """Let so many more slots and places fit."""
+        used, filled = (int(value) for value in self._state)
+        if used + slots > len(self._keys):
+            capacity = max(2 * len(self._keys), used + slots)
+            self._keys = _grow(self._keys, used, capacity)
+            self._slots = _grow(self._slots, used, capacity)
+        if used + slots > len(self._table) // 2:
+            self._table = np.empty(1 << (2 * (used + slots)).bit_length(), np.int32)
+            fill_table(self._table, self._keys, used)
+        if places and filled + places > len(self._pool):
+            self._pool = _grow(
+                self._pool, filled, max(filled + places, len(self._pool) + len(self._pool) // 4)
+            )
+
+    def _best(self, group: int) -> int:
+        """The pair to merge next in a group, as left << ID_BITS | right; −1 when there is none."""
+        while True:
+            size, left_over = take_pending(
+                self._heaps[group],
+                self._heap_sizes[group],
+                int(self._pending[group]),
+                self._keys,
+                self._slots,
+                self._floor,
+            )
+            self._heap_sizes[group] = size
+            self._pending[group] = left_over
+            if left_over < 0:
+                break
+            self._heaps[group] = _grow(self._heaps[group], size, 2 * len(self._heaps[group]))
+        while True:
+            size, slot = pop_best(
+                self._heaps[group], self._heap_sizes[group], self._keys, self._slots, self._floor
+            )
+            self._heap_sizes[group] = size
+            if slot < 0:
+                return -1
+            pair = int(self._keys[slot]) & ((1 << (2 * ID_BITS)) - 1)
+            if self._spell(pair) not in self._known:
+                return pair
+
+    def _spell(self, pair: int) -> bytes:
+        return self._texts[pair >> ID_BITS] + self._texts[pair & ID_MASK]
+
+    def merge_best(self, group: int = 0) -> Merge | None:
+        """Merge the best pair of a group, in every group; None when it has none with enough evidence.
+
+        Raises FitError when ids run out.
+        """
+        pair = self._best(group)
+        if pair < 0:
+            return None
+        new = self._next
+        if new > ID_MASK:
+            raise FitError(f"token ids end at {ID_MASK:_}", "ask for fewer tokens")
+        if new >= len(self._lengths):
+            self._lengths = _grow(self._lengths, new, 2 * new)
+            self._changes = np.zeros((2 * new, 8), np.int64)
+            self._touched = np.zeros(4 * new, np.int32)
+        places = count_places(self._table, self._keys, self._slots, self._groups, pair)
+        self._make_room(2 * min(places, (new + 1) * self._groups), 2 * places)
+        count = merge_pair(
+            self._symbols,
+            self._rows,
+            self._raw,
+            self._weight,
+            self._watched,
+            self._lengths,
+            self._table,
+            self._keys,
+            self._slots,
+            self._pool,
+            self._changes,
+            self._touched,
+            self._pending,
+            self.tokens,
+            self._state,
+            pair,
+            new,
+            self._kept,
+        )
+        text = self._spell(pair)
+        self._texts[new] = text
+        self._known.add(text)
+        self._next += 1
+        return Merge(pair >> ID_BITS, pair & ID_MASK, new, text, int(count))
+
+    def count_tokens(self) -> Int32Array:
+        """The tokens each row has now."""
+        return count_tokens(self._symbols, self._starts, self._lengths)
+
+    def list_tokens(self) -> tuple[Int32Array, Int64Array]:
+        """The ids of all rows as they are now, and where each row begins, int64[rows + 1]."""
+        offsets = np.zeros(len(self._starts) + 1, np.int64)
+        np.cumsum(self.count_tokens(), out=offsets[1:])
+        found = list_tokens(self._symbols, self._starts, self._lengths, offsets)
+        return found, offsets
+
+    def count_usage(self, rows: Int32Array, counts: Int64Array) -> Int64Array:
+        """How often each id occurs in the given rows, each as often as `counts` says: int64[next id]."""
+        usage = np.zeros(self._next, np.int64)
+        add_usage(self._symbols, self._starts, self._lengths, rows, counts, usage)
+        return usage
+
+
+def warm_kernels(progress: Progress | None = None) -> None:
+    """Compile every kernel, or load it from the cache, by merging two rows: a step a user can see."""
+    report = progress or Silent()
+    report.start("compiling the merge engine (kept for next time)")
+    one = np.ones(2, np.int64)
+    symbols, offsets = np.array([0, 1, 0, 0, 1], np.int32), np.array([0, 2, 5], np.int64)
+    rows = SymbolRows(symbols, offsets, one, one, np.zeros(2, np.int32), one)
+    merger = Merger(rows, [b"a", b"b"], min_count=1)
+    while merger.merge_best() is not None:
+        pass
+    merger.list_tokens()
+    merger.count_usage(np.zeros(1, np.int32), one[:1])
+    report.finish()
+
+
+def _grow(array: npt.NDArray[Number], used: int, capacity: int) -> npt.NDArray[Number]:
+    """A longer array that begins with the first `used` entries of this one."""
+    grown = np.empty((capacity, *array.shape[1:]), array.dtype)
+    grown[:used] = array[:used]
+    return grown
+
+
+# --- Parity merging --------------------------------------------------------------------------------
+# Parity-aware merges: each is the most frequent pair of the language that is worst off at the moment.
+#
+# Worst off is the language with the most tokens per unit (a line of aligned text, a byte, a character) of its
+# development text. The idea is Foroutan et al.'s (Parity-Aware Byte-Pair Encoding); two flaws of
+# the published program are mended here: a language without a pair left is passed over where the original ends
+# the whole training, and pairs are indexed where it scans them all for every merge.
+
+
+class ParityMerger:
+    """Merges by turns of the language worst off, of equals the first.
+
+    `units[g]` is the size of group g's development text, above 0. With `window` > 0 a language that had more
+    than `share` ÷ (number of languages) of the last `window` merges waits; where all wait, none does.
+    """
+
+    def __init__(
+        self, merger: Merger, units: Sequence[float], *, window: int = 100, share: float = 2.0
+    ) -> None:
+        self._merger = merger
+        self._units = np.asarray(units, np.float64)
+        self._open = np.ones(len(units), np.bool_)
+        self._recent: deque[int] = deque(maxlen=window or None)
+        self._window = window
+        self._most = max(share * window / len(units), 1.0)
+        self._turns = np.zeros(len(units), np.int64)
+        self.chosen = np.zeros(len(units), np.int64)
+        """How many merges each group chose."""
+
+    def costs(self) -> Float64Array:
+        """Tokens per unit of each group's development text now."""
+        return self._merger.tokens / self._units
+
+    def merge(self) -> Iterator[Merge]:
+        """Merges until no language has a pair with enough evidence."""
+        while self._open.any():
+            group = self._worst()
+            found = self._merger.merge_best(group)
+            if found is None:
+                self._open[group] = False
+                continue
+            self.chosen[group] += 1
+            if self._window:
+                if len(self._recent) == self._window:
+                    self._turns[self._recent[0]] -= 1
+                self._recent.append(group)
+                self._turns[group] += 1
+            yield found
+
+    def _worst(self) -> int:
+        free = self._open & (self._turns < self._most)
+        if not free.any():
+            free = self._open
+        return int(np.argmax(np.where(free, self.costs(), -1.0)))
+
+    @property
+    def exhausted(self) -> tuple[int, ...]:
+        """The groups without a pair left."""
+        return tuple(int(group) for group in np.flatnonzero(~self._open))

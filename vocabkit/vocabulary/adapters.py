@@ -1,0 +1,560 @@
+"""A tokenizer.json, or what amounts to one, run by `tokenizers`: text to ids, ids to bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import sentencepiece
+import tokenizers
+
+from vocabkit.core.arrays import Int32Array, Int64Array
+from vocabkit.core.errors import TokenizerError
+from vocabkit.vocabulary.vocabulary import (
+    SPACE,
+    Kind,
+    Vocabulary,
+    is_unused_name,
+    piece_bytes,
+    read_model,
+)
+
+# --- Byte alphabet ---------------------------------------------------------------------------------
+# The letters that byte-level vocabularies write bytes with, one a byte, all of them printable.
+
+
+def _list_letters() -> dict[int, str]:
+    """Bytes that print as themselves in Latin-1 stand for themselves, the others for U+0100 onwards."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [value for value in range(256) if value not in visible]
+    letters = {value: chr(value) for value in visible}
+    return letters | {value: chr(256 + place) for place, value in enumerate(hidden)}
+
+
+BYTE_LETTERS: Mapping[int, str] = MappingProxyType(_list_letters())
+"""Byte → letter."""
+
+BYTE_ALPHABET: Mapping[str, bytes] = MappingProxyType(
+    {letter: bytes([value]) for value, letter in BYTE_LETTERS.items()}
+)
+"""Letter → byte."""
+
+
+# --- Tokenizer protocol ----------------------------------------------------------------------------
+# What every tokenizer can do, whatever its format, and the few steps that all adapters share.
+#
+# The adapters are in the modules named after the formats; `tokenizers` opens a file with the right one.
+
+Flat = tuple[Int32Array, Int64Array]
+Style = Literal["sentencepiece", "byte-level", "wordpiece"]
+# What an id that stands for no known text decodes to.
+UNKNOWN_BYTES = "\ufffd".encode()
+HINT = (
+    "name a folder written by `vocabkit fit`, a tokenizer.model, a tokenizer.json, "
+    "a tiktoken or tekken file, or a GGUF file"
+)
+# Words with letters, digits and punctuation, and the white space that tokenizers treat specially.
+_WORDS = ("the", "cat,", "12", "x", "(Été)", "don't", "mañana.", "ab12", "的", "\u0915\u094d")
+_LINES = (*(gap.join(_WORDS) for gap in (" ", "  ", "\t", "\u3000")), f" {_WORDS[0]} ")
+_CROSSING = re.compile(rb"\S\s")
+_CROSSING_AS_SUFFIX = re.compile(rb"\s\S")
+
+
+class Tokenizer(Protocol):
+    """What every format can do. Ids are positions in `kinds`; `size` is their number."""
+
+    @property
+    def name(self) -> str:
+        """The path it was read from."""
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """What each id is for."""
+
+    @property
+    def style(self) -> Style:
+        """How pieces are made: spaces as letters, bytes as letters, or words with `##` parts."""
+
+    @property
+    def word_prefix(self) -> str:
+        """What to put before a word alone so that it is encoded as after a space in a line."""
+
+    @property
+    def exact_on_words(self) -> str | None:
+        """None when a line costs what its words do, encoded one by one; else the reason why not."""
+
+    def normalize(self, text: str) -> str | None:
+        """The text as the pieces see it, without a space put first; None when it stays as it is."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """The ids of each text, int32. Raises TokenizerError naming the text that cannot be encoded."""
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """The ids of all texts in a row, int32, and how many each text has, int64[texts]."""
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has, int64[texts], without keeping them. Raises as `encode_batch` does."""
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """How many characters of each text, as normalised, are lost in unknown tokens or dropped.
+
+        `encoded` is what `encode_flat` says of the texts, where that is at hand. White space is not counted:
+        it is lost only with what stands beside it.
+        """
+
+    def count_chunks(self, text: str) -> int:
+        """Into how many chunks the text is cut before pieces are looked for; no piece crosses a cut."""
+
+    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
+        """The bytes that ids stand for; those of special tokens are none, of an unknown U+FFFD's."""
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """The bytes of one id, the space before a word included; None for special and unknown ones."""
+
+
+def encode_checked(texts: list[str], encode: Callable[[], Any]) -> Any:
+    """Call `encode`; where it fails, say which text and character it was. Raises TokenizerError."""
+    try:
+        return encode()
+    except BaseException as error:  # the backends raise different types for the same thing
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        check_surrogates(texts, error)
+        raise TokenizerError(
+            f"the tokenizer fails on a text: {first_line(error)}",
+            hint="look for a text of many thousand characters without a space",
+        ) from error
+
+
+def check_surrogates(texts: Sequence[str], cause: BaseException | None = None) -> None:
+    """Raise TokenizerError when a text cannot be UTF-8, naming its place and the character."""
+    for place, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as wrong:
+            code = ord(text[wrong.start])
+            raise TokenizerError(
+                f"text {place}: character {wrong.start} is the lone surrogate U+{code:04X}",
+                hint="read the text as UTF-8, and repair it with errors='replace'",
+            ) from cause
+
+
+def flatten(parts: Sequence[Sequence[int]]) -> tuple[Int32Array, Int64Array]:
+    """Lists of ids as one array, with their lengths."""
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    return np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum())), lengths
+
+
+def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix: bool) -> bytes:
+    """The bytes of ids, without the one space that encoding put first where `has_prefix`."""
+    parts: list[bytes] = []
+    for index in map(int, ids):
+        part = tokenizer.token_bytes(index)
+        if part is None:
+            part = UNKNOWN_BYTES if tokenizer.kinds[index] is Kind.UNKNOWN else b""
+        parts.append(part)
+    data = b"".join(parts)
+    return data[1:] if has_prefix and data.startswith(b" ") else data
+
+
+def check_id(tokenizer: Tokenizer, index: int) -> int:
+    """The id itself. Raises TokenizerError when there is no such id."""
+    if not 0 <= index < tokenizer.size:
+        raise TokenizerError(f"{tokenizer.name}: no id {index}: the ids are 0–{tokenizer.size - 1}")
+    return index
+
+
+def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | None:
+    """Why encoding words one by one gives other tokens than encoding their lines; None if it cannot.
+
+    Two tests: lines of ten words with several kinds of white space between them, against the words;
+    and every piece, for one that holds text on both sides of a space. A unigram model may still break
+    a tie differently, since it sums its scores along the line in float32.
+    """
+    prefix = tokenizer.word_prefix
+    alone = tokenizer.encode_batch([prefix + word for word in _WORDS])
+    joined = [np.concatenate(alone).tolist()] * 4 + [alone[0].tolist()]
+    for line, ids, expected in zip(_LINES, tokenizer.encode_batch(_LINES), joined, strict=True):
+        if ids.tolist() != expected:
+            white = "a space around a line" if line == _LINES[-1] else f"{line[3]!r} between words"
+            if line == _LINES[0]:
+                white = "the first word of a line" if prefix else "a space between words"
+            elif line == _LINES[1]:
+                white = "a run of spaces"
+            return f"{white} changes the tokens, and counted words do not tell where there was one"
+    crossing = _CROSSING_AS_SUFFIX if as_suffix else _CROSSING
+    for index, kind in enumerate(tokenizer.kinds):
+        if kind in (Kind.NORMAL, Kind.USER):
+            token = tokenizer.token_bytes(index) or b""
+            if crossing.search(token):
+                return f"a piece crosses a space: {token.decode(errors='replace')!r} (id {index})"
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return str(error).split("\n", 1)[0]
+
+
+# --- Backend tokenizer -----------------------------------------------------------------------------
+
+
+class BackendTokenizer:
+    """A tokenizer.json run by `tokenizers`: SentencePiece-like, byte-level or WordPiece."""
+
+    def __init__(self, name: str, backend: tokenizers.Tokenizer) -> None:
+        """Wrap a backend, which is changed: specials typed in a text are text from now on."""
+        self.name = name
+        self._backend = backend
+        backend.encode_special_tokens = True
+        backend.no_padding()
+        backend.no_truncation()
+        self._tokens: dict[int, str] = {
+            index: token for token, index in backend.get_vocab(with_added_tokens=True).items()
+        }
+        self.size = max(self._tokens, default=-1) + 1
+
+    @classmethod
+    def read(cls, path: Path) -> BackendTokenizer:
+        """Read a tokenizer.json. Raises TokenizerError when it is not JSON, or no tokenizer."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            content = json.loads(text)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
+        if not isinstance(content, dict) or "model" not in content:
+            raise TokenizerError(f"{path}: JSON, but not a tokenizer: it has no `model`", HINT)
+        try:
+            return cls(str(path), tokenizers.Tokenizer.from_str(text))
+        except Exception as error:  # tokenizers raises Exception itself
+            raise TokenizerError(f"{path}: not a tokenizer: {first_line(error)}", HINT) from error
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        content = json.loads(self._backend.to_str())
+        assert isinstance(content, dict)
+        return content
+
+    @cached_property
+    def _added(self) -> dict[int, bool]:
+        """Added tokens: id → whether special."""
+        return {entry["id"]: bool(entry["special"]) for entry in self._content["added_tokens"]}
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each id is for; an id without a token is `unused`."""
+        model = self._content["model"]
+        unknown = model.get("unk_token")
+        if isinstance(model.get("unk_id"), int):
+            unknown = self._tokens.get(model["unk_id"])
+        fallback = bool(model.get("byte_fallback"))
+
+        def kind(index: int) -> Kind:
+            token = self._tokens.get(index)
+            if token is None:
+                return Kind.UNUSED
+            if token == unknown:
+                return Kind.UNKNOWN
+            if index in self._added:
+                return Kind.CONTROL if self._added[index] else Kind.USER
+            if self.style == "sentencepiece" and is_unused_name(token):
+                return Kind.UNUSED
+            return Kind.BYTE if fallback and _is_byte(token) else Kind.NORMAL
+
+        return tuple(kind(index) for index in range(self.size))
+
+    @cached_property
+    def style(self) -> Style:
+        """How pieces are made, read off the decoder and the pre-tokeniser."""
+        steps = {
+            step["type"]: step for key in ("decoder", "pre_tokenizer") for step in self._steps(key)
+        }
+        if "ByteLevel" in steps:
+            return "byte-level"
+        return "wordpiece" if self._content["model"].get("type") == "WordPiece" else "sentencepiece"
+
+    def _steps(self, key: str) -> list[dict[str, Any]]:
+        part = self._content.get(key)
+        if part is None:
+            return []
+        inner = part.get("decoders") or part.get("pretokenizers") or part.get("normalizers")
+        return list(inner or [part])
+
+    @cached_property
+    def _has_prefix(self) -> bool:
+        """Whether encoding puts a space before the first word."""
+        for step in self._steps("pre_tokenizer"):
+            if step["type"] == "ByteLevel":
+                return bool(step["add_prefix_space"])
+            if step["type"] == "Metaspace":
+                return bool(step.get("prepend_scheme", "always") != "never")
+        prepends = any(step.get("type") == "Prepend" for step in self._steps("normalizer"))
+        return self.style == "wordpiece" or prepends
+
+    @property
+    def word_prefix(self) -> str:
+        """Nothing where every text starts with a space, else one space."""
+        return "" if self._has_prefix else " "
+
+    @cached_property
+    def exact_on_words(self) -> str | None:
+        """None unless pieces cross a space, or a space before a word or a run of them has its own tokens."""
+        return find_inexactness(self)
+
+    def normalize(self, text: str) -> str | None:
+        """The text after the normaliser, spaces as spaces; None when unchanged."""
+        normalizer = self._backend.normalizer
+        if normalizer is None:
+            return None
+        found: str = encode_checked([text], lambda: normalizer.normalize_str(text))
+        if self.style == "sentencepiece":
+            found = found.replace(SPACE, " ")
+            prepends = any(step.get("type") == "Prepend" for step in self._steps("normalizer"))
+            found = found.removeprefix(" ") if prepends else found
+        return None if found == text else found
+
+    def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        listed = list(texts)
+        found: list[tokenizers.Encoding] = encode_checked(
+            listed, lambda: self._backend.encode_batch_fast(listed, add_special_tokens=False)
+        )
+        return found
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in self._encode(texts)]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """The ids of all texts in a row, and how many each has."""
+        return flatten([encoding.ids for encoding in self._encode(texts)])
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has."""
+        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return self.kinds.index(Kind.UNKNOWN) if Kind.UNKNOWN in self.kinds else None
+
+    @cached_property
+    def _drops(self) -> bool:
+        """Whether characters can vanish without an unknown token: a letter for a byte is missing, or any."""
+        if self.style == "byte-level":
+            return not BYTE_ALPHABET.keys() <= set(self._tokens.values())
+        return self._unknown is None and Kind.BYTE not in self.kinds
+
+    @cached_property
+    def _letters(self) -> frozenset[str]:
+        """All tokens, also as they stand within and at the end of a word."""
+        model = self._content["model"]
+        before = model.get("continuing_subword_prefix") or ""
+        after = model.get("end_of_word_suffix") or ""
+        tokens = self._tokens.values()
+        bare = {token.removeprefix(before).removesuffix(after) for token in tokens}
+        return frozenset(bare.union(tokens))
+
+    @cached_property
+    def _bare(self) -> tokenizers.Tokenizer:
+        """The same backend without its normaliser, so that offsets are those of normalised text."""
+        bare = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        bare.encode_special_tokens = True
+        if self._backend.normalizer is not None:
+            bare.normalizer = tokenizers.normalizers.Sequence([])
+        return bare
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """The characters under unknown tokens, or without a token; only texts with such are encoded twice."""
+        if self._drops:
+            return [self._count_dropped(text) for text in texts]
+        counts = [0] * len(texts)
+        if self._unknown is None:
+            return counts
+        ids, lengths = encoded or self.encode_flat(texts)
+        owners = np.repeat(np.arange(len(texts)), lengths)
+        places = np.unique(owners[ids == self._unknown]).tolist()
+        normalizer = self._backend.normalizer
+        normalized = [
+            texts[place] if normalizer is None else normalizer.normalize_str(texts[place])
+            for place in places
+        ]
+        found = self._bare.encode_batch(normalized, add_special_tokens=False)
+        for place, text, encoding in zip(places, normalized, found, strict=True):
+            lost = np.zeros(len(text), bool)
+            for index, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+                if index == self._unknown:
+                    lost[start:stop] = True
+            white = np.fromiter((char.isspace() or char == SPACE for char in text), bool, len(text))
+            counts[place] = int((lost & ~white).sum())
+        return counts
+
+    def count_chunks(self, text: str) -> int:
+        """The number of chunks the pre-tokeniser makes of the text as normalised."""
+        found, split = self.normalize(text), self._backend.pre_tokenizer
+        known = text if found is None else found
+        return min(len(known), 1) if split is None else len(split.pre_tokenize_str(known))
+
+    def _count_dropped(self, text: str) -> int:
+        """Characters without a token. Offsets would not do: they count what is dropped as nothing."""
+        found = self.normalize(text)
+        known = text if found is None else found
+        lost = [char for char in set(known) if not char.isspace() and self._is_dropped(char)]
+        return sum(map(known.count, lost))
+
+    def _is_dropped(self, char: str) -> bool:
+        if self.style != "byte-level":
+            return char not in self._letters
+        return any(BYTE_LETTERS[byte] not in self._letters for byte in char.encode())
+
+    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
+        """The bytes of ids, without the space that encoding put before the first word."""
+        return join_bytes(self, ids, self._has_prefix)
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """The bytes of one id; None for special and unknown tokens and ids without a token."""
+        kind = self.kinds[check_id(self, index)]
+        token = self._tokens.get(index, "")
+        if kind is Kind.USER:
+            return token.encode()
+        if kind is not Kind.NORMAL or self.style == "sentencepiece":
+            return piece_bytes(token, kind)
+        if self.style == "byte-level":
+            return b"".join(BYTE_ALPHABET.get(char, char.encode()) for char in token)
+        return token[2:].encode() if token.startswith("##") else b" " + token.encode()
+
+
+def _is_byte(token: str) -> bool:
+    return len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+
+
+# --- Sentencepiece tokenizer -----------------------------------------------------------------------
+# A .model run by SentencePiece: text to ids, ids to bytes. Reading the pieces is `sentencepiece_format`'s.
+
+
+class SentencePieceTokenizer:
+    """A .model run by SentencePiece."""
+
+    style: Style = "sentencepiece"
+
+    def __init__(self, name: str, vocabulary: Vocabulary, data: bytes) -> None:
+        """Open the bytes of a .model that `vocabulary` was read from."""
+        self.name = name
+        self.vocabulary = vocabulary
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise TokenizerError(
+                f"{name}: SentencePiece refuses it: {first_line(error)}", HINT
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> SentencePieceTokenizer:
+        """Read a .model file. Raises TokenizerError."""
+        data = path.read_bytes()
+        return cls(str(path), read_model(data, source=str(path)), data)
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return self.vocabulary.size
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """What each id is for."""
+        return self.vocabulary.kinds
+
+    @property
+    def _has_prefix(self) -> bool:
+        spacing = self.vocabulary.spacing
+        return spacing.dummy_prefix and not spacing.as_suffix
+
+    @property
+    def word_prefix(self) -> str:
+        """Nothing where every text starts with a space, else one space."""
+        return "" if self.vocabulary.spacing.dummy_prefix else " "
+
+    @cached_property
+    def exact_on_words(self) -> str | None:
+        """None unless pieces cross a space, or white space has tokens of its own."""
+        return find_inexactness(self, self.vocabulary.spacing.as_suffix)
+
+    def normalize(self, text: str) -> str | None:
+        """The text after the charsmap and the space rules, spaces as spaces; None when unchanged."""
+        (raw,) = encode_checked([text], lambda: self._processor.normalize([text]))
+        found = str(raw).replace(SPACE, " ")
+        spacing = self.vocabulary.spacing
+        if spacing.dummy_prefix:
+            found = found.removesuffix(" ") if spacing.as_suffix else found.removeprefix(" ")
+        return None if found == text else found
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        listed = list(texts)
+        # One thread: threads help large batches alone, and the caller has processes for those.
+        found: list[Int32Array] = encode_checked(
+            listed, lambda: self._processor.encode(listed, out_type="numpy", num_threads=1)
+        )
+        return found
+
+    def _encode_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text as a list, which for short texts takes a third of an array's time."""
+        listed = list(texts)
+        found: list[list[int]] = encode_checked(
+            listed, lambda: self._processor.encode(listed, out_type=int, num_threads=1)
+        )
+        return found
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """The ids of all texts in a row, and how many each has."""
+        return flatten(self._encode_lists(texts))
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """How many ids each text has."""
+        return np.fromiter(map(len, self._encode_lists(texts)), np.int64, len(texts))
+
+    @cached_property
+    def _known_lengths(self) -> Int64Array:
+        """The characters of each piece, spaces aside; none of the unknown one."""
+        sizes = [len(piece) - piece.count(SPACE) for piece in self.vocabulary.pieces]
+        if self.vocabulary.roles.unknown is not None:
+            sizes[self.vocabulary.roles.unknown] = 0
+        return np.array(sizes, np.int64)
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """The characters of the unknown pieces of each text: those of the text less those of its pieces."""
+        unknown = self.vocabulary.roles.unknown
+        counts = [0] * len(texts)
+        if unknown is None:
+            return counts
+        ids, lengths = encoded or self.encode_flat(texts)
+        owners = np.repeat(np.arange(len(texts)), lengths)
+        places = np.unique(owners[ids == unknown]).tolist()
+        if places:
+            listed = [texts[place] for place in places]
+            normalized = encode_checked(listed, lambda: self._processor.normalize(listed))
+            known = np.bincount(owners, self._known_lengths[ids], len(texts))
+            for place, text in zip(places, normalized, strict=True):
+                counts[place] = len(text) - text.count(SPACE) - int(known[place])
+        return counts
+
+    def count_chunks(self, text: str) -> int:
+        """One: the pieces themselves say where a word ends."""
+        return min(len(text), 1)
+
+    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
+        """The bytes of ids, without the space that encoding put before the first word."""
+        return join_bytes(self, ids, self._has_prefix)
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """The bytes of one id; None for control, unknown and unused pieces."""
+        return self.vocabulary.token_bytes(check_id(self, index))

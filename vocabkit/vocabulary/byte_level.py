@@ -1,0 +1,396 @@
+"""The folder of a byte-level BPE fitted here: tokenizer.json, its configuration and the table of tokens.
+
+There is no .model: SentencePiece's format cannot hold tokens that are parts of characters.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from tokenizers import AddedToken, Tokenizer
+
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
+from vocabkit.core.errors import TokenizerError
+from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of
+from vocabkit.corpus.word_counts import connect, write_columns
+from vocabkit.vocabulary.adapters import BYTE_LETTERS, HINT, BackendTokenizer, encode_checked
+from vocabkit.vocabulary.tokenizers import build_byte_level, open_tokenizer
+from vocabkit.vocabulary.vocabulary import Kind
+
+# --- Byte level folder -----------------------------------------------------------------------------
+
+
+# What a special token of a usual name is for; one not listed is only special.
+_ROLES = {
+    "bos_token": ("<|begin_of_text|>", "<|startoftext|>", "<s>", "<|endoftext|>"),
+    "eos_token": ("<|end_of_text|>", "</s>", "<|endoftext|>"),
+    "pad_token": ("<|pad|>", "<pad>"),
+    "unk_token": ("<|unk|>", "<unk>"),
+}
+
+
+def _spell_bytes(token: bytes) -> str:
+    """A token as byte-level files write it: a printable letter a byte."""
+    return "".join(BYTE_LETTERS[byte] for byte in token)
+
+
+@dataclass(frozen=True, eq=False)
+class ByteLevelVocabulary:
+    """Tokens by id: `special` ones first, then bytes, then one a merge.
+
+    `merges` are pairs of ids in order; `patterns` split a text one after another before any merge.
+    """
+
+    special: tuple[str, ...]
+    tokens: tuple[bytes, ...]
+    merges: tuple[tuple[int, int], ...]
+    patterns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check that no token occurs twice. Raises TokenizerError."""
+        if len(set(self.pieces)) != self.size:
+            twice = Counter(self.pieces).most_common(1)[0][0]
+            raise TokenizerError(f"the token {twice!r} occurs twice")
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return len(self.special) + len(self.tokens)
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """Every token as tokenizer.json writes it, by id."""
+        return (*self.special, *map(_spell_bytes, self.tokens))
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each id is for."""
+        return (Kind.CONTROL,) * len(self.special) + (Kind.NORMAL,) * len(self.tokens)
+
+    def build_backend(self) -> Tokenizer:
+        """The vocabulary as a `tokenizers.Tokenizer`."""
+        pieces = self.pieces
+        backend = build_byte_level(
+            "the vocabulary",
+            {piece: index for index, piece in enumerate(pieces)},
+            [(pieces[left], pieces[right]) for left, right in self.merges],
+            self.patterns,
+        )
+        backend.add_special_tokens(
+            [AddedToken(token, normalized=False, special=True) for token in self.special]
+        )
+        return backend
+
+    def save(self, folder: str | Path, usage: Mapping[str, Int64Array] | None = None) -> None:
+        """Write tokenizer.json, tokenizer_config.json and vocabulary.parquet, `usage` a column a language."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        text = self.build_backend().to_str(pretty=False)
+        (target / "tokenizer.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+        config = json.dumps(_configuration(self.special), ensure_ascii=False, indent=2)
+        path = target / "tokenizer_config.json"
+        path.write_text(config + "\n", encoding="utf-8", newline="\n")
+        head = len(self.special)
+        _write_token_table(
+            target / "vocabulary.parquet",
+            self.pieces,
+            [None] * head + list(self.tokens),
+            self.kinds,
+            ["shared"] * self.size,
+            usage or {},
+        )
+
+
+def _write_token_table(
+    path: Path,
+    pieces: Sequence[str],
+    tokens: Sequence[bytes | None],
+    kinds: Sequence[Kind],
+    blocks: Sequence[str],
+    usage: Mapping[str, Int64Array],
+) -> None:
+    """Write one row a token: as the file writes it, its bytes in hexadecimal, id, kind, block, script, usage.
+
+    A token has the script of its whole characters; one without any has none.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {
+        "piece": np.array(pieces, dtype=object),
+        "bytes": np.array([t.hex() if t is not None else None for t in tokens], dtype=object),
+        "id": np.arange(len(pieces), dtype=np.int32),
+        "kind": np.array([kind.value for kind in kinds], dtype=object),
+        "block": np.array(blocks, dtype=object),
+        "script": np.array(_scripts(tokens), dtype=object),
+        **{name: np.asarray(column, dtype=np.int64) for name, column in usage.items()},
+    }
+    with connect() as database:
+        write_columns(database, columns, path)
+
+
+def _scripts(tokens: Sequence[bytes | None]) -> list[str | None]:
+    texts = [(token or b"").decode(errors="ignore") for token in tokens]
+    scripts = {char: script_of(char) for char in set("".join(texts))}
+    found: list[str | None] = []
+    for text in texts:
+        own = {scripts[char] for char in text} - {COMMON, INHERITED}
+        found.append(own.pop() if len(own) == 1 else piece_script(text) if text else None)
+    return found
+
+
+def _configuration(special: Sequence[str]) -> dict[str, Any]:
+    roles = {}
+    for role, names in _ROLES.items():
+        chosen = next((name for name in names if name in special), None)
+        if chosen is not None:
+            roles[role] = chosen
+    extra = [token for token in special if token not in roles.values()]
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **roles,
+        **({"additional_special_tokens": extra} if extra else {}),
+    }
+
+
+# --- Bpe base --------------------------------------------------------------------------------------
+# A BPE tokenizer.json as the base of further merges: how it splits words, and the file with tokens appended.
+#
+# Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and SentencePiece's (Llama 2, Mistral), whatever their
+# pre-tokeniser. New merges rank after all the base has, so that on any text the base's own merges are done
+# first, as before, and only then the new ones. Nothing is trained here.
+
+
+# Files of a model's folder that say how its tokenizer is used; ids in them stay right.
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What to append: characters that become tokens as they are, then merges as pairs of token texts."""
+
+    characters: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The new tokens, in the order of their ids."""
+        return (*self.characters, *(left + right for left, right in self.merges))
+
+
+class BpeBase:
+    """A BPE tokenizer with its file's content. `pieces` maps every id to its text, added tokens included."""
+
+    def __init__(self, name: str, content: dict[str, Any], folder: Path | None = None) -> None:
+        """Check that merges can be appended. Raises TokenizerError."""
+        model = content.get("model") or {}
+        # Old files leave the type out.
+        if model.get("type", "BPE") != "BPE" or "merges" not in model:
+            raise TokenizerError(f"{name}: a {model.get('type')} model: no BPE to go on from", HINT)
+        for key in ("continuing_subword_prefix", "end_of_word_suffix"):
+            if model.get(key):
+                raise TokenizerError(f"{name}: {key} = {model[key]!r} is not supported", HINT)
+        self.name = name
+        self.content = content
+        self._folder = folder
+        self._backend = _build(content, name)
+        self.tokenizer = BackendTokenizer(name, self._backend)
+        vocabulary: Mapping[str, int] = model["vocab"]
+        self.pieces = {index: piece for piece, index in vocabulary.items()}
+        for entry in content.get("added_tokens") or ():
+            self.pieces.setdefault(entry["id"], entry["content"])
+        self.next_id = max(self.pieces) + 1
+
+    @classmethod
+    def read(cls, path: str | Path) -> BpeBase:
+        """Open a tokenizer.json, its folder, or another file of byte-level BPE. Raises TokenizerError."""
+        target = Path(path)
+        inside = target / "tokenizer.json"
+        file = inside if inside.is_file() else target
+        if file.suffix == ".json" and file.is_file():
+            content = _read_json(file)
+            if "model" in content:
+                return cls(str(file), content, file.parent)
+        found = open_tokenizer(target)
+        if not isinstance(found, BackendTokenizer):
+            raise TokenizerError(
+                f"{found.name}: not BPE in tokenizer.json's form",
+                "convert it first: transformers writes tokenizer.json when it saves a tokenizer",
+            )
+        return cls(found.name, found._content)
+
+    @cached_property
+    def mergeable(self) -> BoolArray:
+        """Which ids stand for text that a merge may take: not special, added, unknown or byte tokens."""
+        found = np.zeros(self.next_id, np.bool_)
+        kinds = self.tokenizer.kinds
+        for index in range(len(kinds)):
+            found[index] = kinds[index] is Kind.NORMAL
+        return found
+
+    @property
+    def takes_continuations(self) -> bool:
+        """Whether a text can be encoded as the later part of a word, without a space put first."""
+        return self.tokenizer.word_prefix == " "
+
+    def segment(
+        self, words: Sequence[str], *, continued: bool = False
+    ) -> tuple[Int32Array, Int64Array, Int64Array]:
+        """The base's tokens of each word, in runs that a merge may join; `continued` parts follow no space.
+
+        Returns ids of all runs in a row, where each run begins (int64[runs + 1]) and its word. A run lies
+        within one of the base's pre-tokens and holds mergeable ids only.
+        """
+        prefix = "" if continued else self.tokenizer.word_prefix
+        texts = [prefix + word for word in words]
+        found = encode_checked(
+            texts, lambda: self._backend.encode_batch(texts, add_special_tokens=False)
+        )
+        ids = [np.array(encoding.ids, np.int32) for encoding in found]
+        parts = [
+            np.array([-1 if part is None else part for part in encoding.word_ids], np.int64)
+            for encoding in found
+        ]
+        sizes = np.fromiter(map(len, ids), np.int64, len(ids))
+        flat = np.concatenate([np.zeros(0, np.int32), *ids])
+        part = np.concatenate([np.zeros(0, np.int64), *parts])
+        word = np.repeat(np.arange(len(ids), dtype=np.int64), sizes)
+        kept = self.mergeable[flat]
+        # A run ends where the word, its pre-token or an unmergeable id does.
+        broken = np.cumsum(~kept)
+        flat, part, word, broken = flat[kept], part[kept], word[kept], broken[kept]
+        starts = np.ones(len(flat), np.bool_)
+        starts[1:] = (word[1:] != word[:-1]) | (part[1:] != part[:-1]) | (broken[1:] != broken[:-1])
+        begins = np.flatnonzero(starts)
+        return flat, np.append(begins, len(flat)).astype(np.int64), word[begins]
+
+    def missing_characters(self, words: Sequence[str], counts: Int64Array) -> dict[str, int]:
+        """The characters without a token, as normalised, with their occurrences; none if byte-level."""
+        if self.tokenizer.style == "byte-level":
+            return {}
+        found: dict[str, int] = {}
+        known: Mapping[str, int] = self.content["model"]["vocab"]
+        for word, count in zip(words, counts.tolist(), strict=True):
+            # Most words have all their characters; normalising is what costs.
+            if all(char in known for char in word):
+                continue
+            text = self.tokenizer.normalize(word)
+            for char in word if text is None else text:
+                if char not in known and not char.isspace():
+                    found[char] = found.get(char, 0) + count
+        return found
+
+    def append(self, added: Appended) -> BpeBase:
+        """The base with tokens appended, ids counting up from `next_id`. Raises TokenizerError.
+
+        Added tokens of the base that its model does not list are entered there with their ids: loading
+        would otherwise number them on from the model's new size.
+        """
+        content = copy.deepcopy(self.content)
+        model = content["model"]
+        vocabulary: dict[str, int] = model["vocab"]
+        for entry in content.get("added_tokens") or ():
+            vocabulary.setdefault(entry["content"], entry["id"])
+        for place, token in enumerate(added.tokens):
+            if token in vocabulary:
+                raise TokenizerError(f"{self.name}: the token {token!r} is there already")
+            vocabulary[token] = self.next_id + place
+        listed = model["merges"]
+        joined = bool(listed) and isinstance(listed[0], str)
+        listed.extend(" ".join(pair) if joined else list(pair) for pair in added.merges)
+        return BpeBase(self.name, content, self._folder)
+
+    def count_usage(
+        self, words: Sequence[str], counts: Int64Array, *, continued: bool = False
+    ) -> Int64Array:
+        """How often each id is used by words that occur so often, int64[next_id]."""
+        prefix = "" if continued else self.tokenizer.word_prefix
+        texts = [prefix + word for word in words]
+        found = encode_checked(
+            texts, lambda: self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        )
+        ids = [encoding.ids for encoding in found]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        flat = np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum()))
+        usage = np.zeros(self.next_id, np.int64)
+        np.add.at(usage, flat, np.repeat(counts, lengths))
+        return usage
+
+    def find_unreachable(self, first: int) -> list[int]:
+        """The ids from `first` on that the model does not make of their own text, given as a pre-token."""
+        model = self._backend.model
+        return [
+            index
+            for index in range(first, self.next_id)
+            if [token.id for token in model.tokenize(self.pieces[index])] != [index]
+        ]
+
+    def count_alone(self, first: int) -> int:
+        """How many ids from `first` on are made of their text typed alone, pre-tokeniser and all.
+
+        The others are reached inside a word only, or are parts of characters.
+        """
+        texts, wanted = [], []
+        for index in range(first, self.next_id):
+            token = self.tokenizer.token_bytes(index) or b""
+            try:
+                texts.append(token.decode())
+            except UnicodeDecodeError:
+                continue
+            wanted.append(index)
+        prefix = self.tokenizer.word_prefix == ""
+        typed = [text.removeprefix(" ") if prefix else text for text in texts]
+        found = self.tokenizer.encode_batch(typed)
+        return sum(ids.tolist() == [index] for ids, index in zip(found, wanted, strict=True))
+
+    def save(self, folder: Path, first: int, usage: Mapping[str, Int64Array]) -> None:
+        """Write tokenizer.json, the base's files beside it, and vocabulary.parquet.
+
+        Ids from `first` on are block `new`. `usage` is a column int64[next_id] a language.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.content, ensure_ascii=False, indent=2)
+        (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+        for name in _BESIDE:
+            if self._folder is not None and (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
+        if not (folder / "tokenizer_config.json").is_file():
+            path = folder / "tokenizer_config.json"
+            path.write_text(
+                '{\n  "tokenizer_class": "PreTrainedTokenizerFast"\n}\n', encoding="utf-8"
+            )
+        size = self.next_id
+        _write_token_table(
+            folder / "vocabulary.parquet",
+            [self.pieces.get(index, "") for index in range(size)],
+            [self.tokenizer.token_bytes(index) for index in range(size)],
+            self.tokenizer.kinds,
+            ["base" if index < first else "new" for index in range(size)],
+            usage,
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokenizerError(f"{path}: not JSON: {error}", HINT) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _build(content: Mapping[str, Any], name: str) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # tokenizers raises Exception itself
+        raise TokenizerError(f"{name}: not a tokenizer: {error}", HINT) from error
