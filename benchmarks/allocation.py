@@ -185,9 +185,9 @@ def count_lines(path: Path, codes: Sequence[str]) -> tuple[np.ndarray, int, int]
 
 
 def read_lines(code: str) -> list[str]:
-    import zstandard
+    from vocabkit.corpus.reading import zstd
 
-    with zstandard.open(corpora() / "ntrex" / f"{code}.txt.zst", "rt", encoding="utf-8") as file:
+    with zstd.open(corpora() / "ntrex" / f"{code}.txt.zst", "rt", encoding="utf-8") as file:
         return file.read().split("\n")
 
 
@@ -248,13 +248,13 @@ def _write_development(folder: Path, codes: Sequence[str]) -> None:
 
 
 def _write_raw(path: Path, codes: Sequence[str]) -> None:
-    import zstandard
+    from vocabkit.corpus.reading import zstd
 
     if path.exists():
         return
     with path.open("wb") as out:
         for code in codes:
-            with zstandard.open(corpora() / "mono" / f"{code}.txt.zst", "rb") as file:
+            with zstd.open(corpora() / "mono" / f"{code}.txt.zst", "rb") as file:
                 while block := file.read(1 << 20):
                     out.write(block)
 

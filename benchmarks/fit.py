@@ -143,14 +143,13 @@ def _compare(folder: Path, codes: list[str]) -> None:
 
 def _count_tokens(proto: bytes, codes: list[str]) -> tuple[dict[str, int], int]:
     import sentencepiece
-    import zstandard
+
+    from vocabkit.corpus.reading import zstd
 
     processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
     tokens, unknown = {}, 0
     for code in codes:
-        with zstandard.open(
-            corpora() / "ntrex" / f"{code}.txt.zst", "rt", encoding="utf-8"
-        ) as file:
+        with zstd.open(corpora() / "ntrex" / f"{code}.txt.zst", "rt", encoding="utf-8") as file:
             ids = processor.encode(file.read().split("\n")[LINES])
         tokens[code] = sum(map(len, ids))
         unknown += sum(line.count(processor.unk_id()) for line in ids)
@@ -175,13 +174,13 @@ def _as_model(pieces: Path, like: Path) -> bytes:
 
 
 def _write_raw(path: Path, codes: list[str]) -> None:
-    import zstandard
+    from vocabkit.corpus.reading import zstd
 
     if path.exists():
         return
     with path.open("wb") as out:
         for code in codes:
-            with zstandard.open(corpora() / "mono" / f"{code}.txt.zst", "rb") as file:
+            with zstd.open(corpora() / "mono" / f"{code}.txt.zst", "rb") as file:
                 while block := file.read(1 << 20):
                     out.write(block)
 

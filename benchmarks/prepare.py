@@ -18,7 +18,7 @@ from measure import HEADER, corpora, machine, measure
 
 from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.sources import open_corpus
-from vocabkit.pretraining.packing import Packer, Pieces, WordEncoder, cut_documents
+from vocabkit.pretraining.packing import Documents, Packer, WordEncoder, cut_documents
 from vocabkit.pretraining.preparing import RowWriter, holds_out
 from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
@@ -75,7 +75,7 @@ def time_stages(path: Path, code: str) -> str:
                 ids, lengths = encoder.encode_flat(texts)
                 cut = clock()
                 pieces = cut_documents(
-                    Pieces(ids, lengths, sizes), packer.longest, lambda: sizes_of_tokens
+                    Documents(ids, lengths, sizes), packer.max_tokens, lambda: sizes_of_tokens
                 )
                 for packed in packer.add(pieces):
                     writer.write(packed)

@@ -13,6 +13,7 @@ import pytest
 from vocabkit.core.errors import CorpusError, CountsError, OutputError
 from vocabkit.core.folders import read_manifest
 from vocabkit.corpus.counting import CountOptions, count_corpus, merge_counts
+from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
 
@@ -148,6 +149,31 @@ def test_an_interrupted_count_leaves_no_output_and_resumes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "counts"]
 
 
+def test_one_process_at_a_time(corpus_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with open_work(tmp_path / "counts", "counting", "another plan") as (work, _):
+        (work / "finished").write_text("by the first", encoding="utf-8")
+        with pytest.raises(OutputError, match="another process is counting it"):
+            count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+        assert (work / "finished").is_file()
+    count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
+    assert WordCounts.load(tmp_path / "counts") == expected()
+
+
+def test_what_outlived_its_run_changes_nothing(corpus_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts(1) as pool:
+        count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE, executor=pool)
+    shards = tmp_path / ".counts.counting" / "shards"
+    finished = sorted(shards.glob("*/done.json"))
+    assert len(finished) == 2
+    # An attempt that a kill cut short, a record cut short by a full disk, and a run that was moved away.
+    (shards / "yor_Latn-0000.attempt" / "run-00000").mkdir(parents=True)
+    finished[0].write_text("{", encoding="utf-8")
+    (finished[1].parent / "run-00000").rename(tmp_path / "elsewhere")
+    assert count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE).resumed == 0
+    assert WordCounts.load(tmp_path / "counts") == expected()
+
+
 def test_a_shard_that_changed_since_the_interruption_is_counted_again(
     corpus_folder: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +220,12 @@ def test_a_language_without_a_document_is_an_error(corpus_folder: Path, tmp_path
     with pytest.raises(CorpusError, match=r"hau_Latn: no document in .*hau_Latn\.txt\.gz"):
         count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE)
     assert not (tmp_path / "counts").exists()
+    # Its finished shards wait; where there is none, nothing is left.
+    only = open_corpus(corpus_folder, languages=["hau_Latn"])
+    (corpus_folder / "hau_Latn.txt.gz").write_bytes(b"no gzip")
+    with pytest.raises(CorpusError, match="damaged gzip"):
+        count_corpus(only, tmp_path / "other", ONE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".counts.counting", "corpus"]
 
 
 @pytest.mark.parametrize(

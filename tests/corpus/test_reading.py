@@ -13,13 +13,12 @@ from typing import Literal
 
 import duckdb
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CorpusError
 from vocabkit.corpus import reading
-from vocabkit.corpus.reading import REPAIRS, Repairs, read_documents
+from vocabkit.corpus.reading import REPAIRS, Repairs, read_documents, zstd
 from vocabkit.corpus.sources import Source, _make_source
 
 Mode = Literal["line", "blank-line", "file"]
@@ -60,9 +59,15 @@ def write(path: Path, data: bytes) -> Path:
     if path.suffix == ".gz":
         data = gzip.compress(data)
     elif path.suffix == ".zst":
-        data = zstandard.compress(data)
+        data = zstd.compress(data)
     path.write_bytes(data)
     return path
+
+
+def checked(data: bytes, **flags: int) -> bytes:
+    """Return a zstd frame that ends in a checksum."""
+    named = {getattr(zstd.CompressionParameter, name): flag for name, flag in flags.items()}
+    return zstd.compress(data, options=named | {zstd.CompressionParameter.checksum_flag: 1})
 
 
 def parquet(path: Path, query: str) -> Path:
@@ -85,9 +90,8 @@ def test_members_and_frames_make_one_stream(tmp_path: Path) -> None:
     members = tmp_path / "a.txt.gz"
     members.write_bytes(b"".join(map(gzip.compress, parts)) + bytes(512))
     skippable = (0x184D2A53).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"xyz"
-    checked = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False)
     frames = tmp_path / "a.txt.zst"
-    frames.write_bytes(skippable + zstandard.compress(parts[0]) + checked.compress(parts[1]))
+    frames.write_bytes(skippable + zstd.compress(parts[0]) + checked(parts[1], content_size_flag=0))
     assert read(members)[0] == read(frames)[0] == ["one", "two", "three"]
 
 
@@ -143,7 +147,7 @@ def test_cut_character_at_the_end(tmp_path: Path) -> None:
     [
         ("text\n".encode("utf-16"), "UTF-16"),
         (gzip.compress(b"text\n", mtime=2**31), "gzip"),
-        (zstandard.compress(b"text\n" * 9), "zstd"),
+        (zstd.compress(b"text\n" * 9), "zstd"),
     ],
 )
 def test_other_formats_under_a_text_name(tmp_path: Path, data: bytes, hint: str) -> None:
@@ -167,16 +171,37 @@ def test_every_truncation_is_noticed(tmp_path: Path, suffix: str) -> None:
 
 def test_truncated_checksum_of_the_last_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.zst"
-    whole = zstandard.ZstdCompressor(write_checksum=True).compress(b"one\ntwo\n" * 50)
+    whole = checked(b"one\ntwo\n" * 50)
     for cut in range(1, 9):
         path.write_bytes(whole + whole[:-cut])
         with pytest.raises(CorpusError, match="truncated zstd data"):
             read(path)
 
 
+def test_half_a_signature_in_front_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"one\n") + b"\x1f")
+    with pytest.raises(CorpusError, match=r":2: truncated gzip data after 4 bytes"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".txt.gz", ".txt.zst"])
+def test_what_stands_before_damage_is_placed(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", b"one\ntwo\n")
+    path.write_bytes(path.read_bytes() + b"no stream at all")
+    with pytest.raises(CorpusError, match=r":3: damaged (gzip|zstd) data .* after 8 bytes"):
+        read(path)
+
+
+def test_files_without_a_byte_hold_nothing(tmp_path: Path) -> None:
+    for suffix in (".txt.gz", ".txt.zst"):
+        (tmp_path / f"a{suffix}").touch()
+        assert read(tmp_path / f"a{suffix}") == ([], {"empty_file": 1})
+
+
 def test_truncation_in_the_second_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.zst"
-    path.write_bytes(zstandard.compress(b"one\ntwo\n") + zstandard.compress(b"three\n")[:-2])
+    path.write_bytes(zstd.compress(b"one\ntwo\n") + zstd.compress(b"three\n")[:-2])
     with pytest.raises(CorpusError, match=r":3: truncated zstd data after \d+ bytes"):
         read(path)
 
@@ -193,8 +218,7 @@ def test_compression_that_is_none(tmp_path: Path, suffix: str) -> None:
 def test_flipped_bytes_are_noticed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     data = b"".join(b"line %d\n" % (i * 7919 % 1000) for i in range(2000))
-    checked = zstandard.ZstdCompressor(write_checksum=True).compress(data)
-    whole = bytearray(gzip.compress(data) if suffix == ".txt.gz" else checked)
+    whole = bytearray(gzip.compress(data) if suffix == ".txt.gz" else checked(data))
     whole[-2] ^= 0xFF
     path.write_bytes(whole)
     with pytest.raises(CorpusError, match="damaged"):
@@ -231,7 +255,7 @@ def test_a_very_long_line_stays_within_bounds(tmp_path: Path, suffix: str) -> No
 @pytest.mark.parametrize("document", ["line", "blank-line", "file"])
 def test_two_hundred_megabytes_without_white_space(tmp_path: Path, document: Mode) -> None:
     path = tmp_path / "a.txt.zst"
-    path.write_bytes(zstandard.compress("ክ".encode() * (200_000_000 // 3)))
+    path.write_bytes(zstd.compress("ክ".encode() * (200_000_000 // 3)))
     repairs = Repairs()
     total = 0
     tracemalloc.start()

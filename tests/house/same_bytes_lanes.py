@@ -26,7 +26,7 @@ HEAVY = (
     "duckdb", "fontTools.ttLib", "icu4py", "jinja2", "matplotlib.pyplot", "numba", "numpy", "pandas",
     "pydantic", "regex", "rich.console", "rich.table", "safetensors.numpy", "safetensors.torch",
     "sentencepiece", "tiktoken", "tokenizers", "torch", "torch.distributed.checkpoint",
-    "transformers", "typer", "unicodedata2", "zstandard",
+    "transformers", "typer", "unicodedata2", "backports.zstd",
 )  # fmt: skip
 # What decides how things look, and how sums are ordered: a result must not depend on the caller's.
 SETTINGS = {

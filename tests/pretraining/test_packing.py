@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.pretraining import packing
-from vocabkit.pretraining.packing import PackedRows, Packer, Pieces, _choose_rows, cut_documents
+from vocabkit.pretraining.packing import Documents, PackedRows, Packer, _choose_rows, cut_documents
 from vocabkit.vocabulary.roles import SpecialIds
 
 MASKED = SpecialIds(0, 2, 1, 4, 3, (0, 1, 2, 3, 4))
@@ -19,10 +19,10 @@ ENDLESS = SpecialIds(0, None, 0, None, None, (0,))
 DOCUMENTS = st.lists(st.lists(st.integers(5, 60), min_size=1, max_size=14), max_size=60)
 
 
-def as_pieces(documents: list[list[int]]) -> Pieces:
+def as_pieces(documents: list[list[int]]) -> Documents:
     flat = [index for document in documents for index in document]
     lengths = np.array([len(document) for document in documents], np.int64)
-    return Pieces(np.array(flat, np.int32), lengths, lengths * 3 + 1)
+    return Documents(np.array(flat, np.int32), lengths, lengths * 3 + 1)
 
 
 def read_back(packed: list[PackedRows], special: SpecialIds) -> list[tuple[int, ...]]:
@@ -68,7 +68,7 @@ def test_every_document_comes_back_whole_and_once(
 
 
 def test_rows_do_not_depend_on_how_documents_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_PLACES", 64)
+    monkeypatch.setattr(packing, "_POSITIONS", 64)
     monkeypatch.setattr(packing, "_LEAST_ROWS", 4)
     chance = np.random.default_rng(1)
     documents = [chance.integers(5, 60, chance.integers(1, 15)).tolist() for _ in range(300)]
@@ -103,7 +103,7 @@ def test_rows_are_chosen_as_by_best_fit_one_by_one(spaces: list[int]) -> None:
 def test_ordinary_lengths_leave_two_percent_at_most() -> None:
     chance = np.random.default_rng(0)
     lengths = np.clip(chance.lognormal(3.0, 1.2, 20_000), 1, 510).astype(np.int64)
-    pieces = Pieces(np.full(int(lengths.sum()), 7, np.int32), lengths, lengths)
+    pieces = Documents(np.full(int(lengths.sum()), 7, np.int32), lengths, lengths)
     packer = Packer(512, MASKED)
     packed = packer.add(pieces) + packer.finish()
     used = sum(int(part.used.sum()) for part in packed)

@@ -71,7 +71,7 @@ def test_files_are_those_numpy_reads(tmp_path: Path) -> None:
     first = np.load(tmp_path / "yor_Latn/00000.train.npy")
     assert first.dtype == np.dtype("<i4")
     assert np.array_equal(first, rows[:5])
-    assert not any(path.exists() for path in _row_paths(tmp_path, "yor_Latn/00001.train"))
+    assert not any(path.exists() for path in _row_paths(tmp_path, "yor_Latn/00001.train").values())
 
 
 @pytest.mark.parametrize("wrong", [-1, 12])

@@ -303,7 +303,7 @@ def test_what_it_is_made_from_is_never_replaced(corpus: Path, tmp_path: Path) ->
 
 def test_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
     tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, workers=1)
-    with open_work(tmp_path / "o", "another plan") as work:
+    with open_work(tmp_path / "o", "preparing", "another plan") as (work, _):
         (work / "finished").write_text("by the first", encoding="utf-8")
         with pytest.raises(OutputError, match="another process is preparing it"):
             prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options)

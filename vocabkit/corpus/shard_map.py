@@ -1,19 +1,238 @@
-"""Where shards are counted: processes here, any `concurrent.futures.Executor` elsewhere."""
+"""A resumable map over the files of a corpus: what `count` and `prepare` have in common.
+
+A shard is what came of one file, or a few small ones, of one language. Shards are made on any
+`concurrent.futures.Executor` that shares the disk, each in an attempt's own folder that gets its name only
+when it is whole, with a record of it in `done.json`. They wait in a hidden folder beside the output, held by
+one process at a time, so that an interrupted run resumes; the output appears whole or not at all.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, TypeVar
 
-from vocabkit.core.folders import hold_folder
+from vocabkit.core.errors import CorpusError
+from vocabkit.core.folders import keep_folder, name_full_disk, publish_folder, write_json
+from vocabkit.core.progress import Progress
+from vocabkit.corpus.reading import Repairs, read_documents
+from vocabkit.corpus.sources import Document, Source, fingerprint_source
 
-# --- Scheduling ------------------------------------------------------------------------------------
+FINISHED = "done.json"
+"""The record of a shard: a folder that holds it is whole."""
+
+
+@contextmanager
+def open_work(target: Path, doing: str, plan: str) -> Iterator[tuple[Path, Path]]:
+    """Yield the folder of finished shards, and an empty one that becomes `target` when the block ends well.
+
+    Both are in `.NAME.DOING` beside `target`. What a run of the same `plan` finished is in the first, of
+    another nothing. When the block fails it stays for the next run, unless no shard is finished. Raises
+    `OutputError` when another process works on the same output, or the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.parent / f".{target.name}.{doing}"
+    work.mkdir(exist_ok=True)
+    shards, ready = work / "shards", work / "ready"
+    with keep_folder(work, target, doing, "plan.json", plan):
+        try:
+            with name_full_disk(target):
+                shards.mkdir(exist_ok=True)
+                # What a killed run began: its output, and attempts, whose names have a dot.
+                for item in (ready, *shards.glob("*.*")):
+                    item.unlink() if item.is_file() else shutil.rmtree(item, ignore_errors=True)
+                ready.mkdir()
+                yield shards, ready
+                publish_folder(ready, target)
+        except Exception:
+            if not any(shards.glob(f"*/{FINISHED}")):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """Files of one language that are done together, how they become documents, and the shard's folder."""
+
+    language: str
+    sources: tuple[Source, ...]
+    document: Document
+    field: str
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        """Stored bytes of its files."""
+        return sum(source.size for source in self.sources)
+
+    def read(self, repairs: Repairs) -> Iterator[tuple[str, list[str]]]:
+        """Yield batches of documents, each with its file's path, and note how many bytes were read.
+
+        Adds to `repairs`; raises `CorpusError` for text that cannot be read.
+        """
+        read = 0
+
+        def on_bytes(amount: int) -> None:
+            nonlocal read
+            read += amount
+
+        for source in self.sources:
+            for batch in read_documents(source, self.document, self.field, repairs, on_bytes):
+                yield source.path, batch
+                _note(self).write_text(str(read), encoding="ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished shard: its folder, its sources' fingerprints by path, and what was repaired."""
+
+    language: str
+    folder: Path
+    sources: Mapping[str, str]
+    repairs: Mapping[str, int]
+
+
+Plan = TypeVar("Plan", bound=ShardPlan)
+Made = TypeVar("Made", bound=Shard)
+Make = Callable[[Plan, Path, Repairs], dict[str, Any]]
+"""Makes the shard of a plan in the folder given, counting repairs; returns what is to be recorded of it."""
+Restore = Callable[[Path, dict[str, Any]], Made | None]
+"""A shard by its folder and its record, without `folder`; None where its files were moved away since."""
+
+
+def map_shards(
+    make: Make[Plan],
+    restore: Restore[Made],
+    plans: Sequence[Plan],
+    pool: Executor,
+    label: str,
+    report: Progress,
+) -> tuple[list[Made], int]:
+    """Make every planned shard; return them in the order of the plans, and how many were there already.
+
+    Reports bytes as workers note how far they are. Raises what `make` raises.
+    """
+    found = {plan.folder: _load(restore, plan.folder) for plan in plans}
+    left = [plan for plan in plans if found[plan.folder] is None]
+    total = sum(plan.size for plan in plans)
+    shown = done = total - sum(plan.size for plan in left)
+    report.start(label, total, "bytes")
+    report.advance(shown)
+    # Largest first: the last task to start is then the smallest, and cores finish together.
+    left.sort(key=lambda plan: (-plan.size, plan.folder.name))
+    pending: dict[Future[None], Plan] = {
+        pool.submit(_make_shard, make, plan): plan for plan in left
+    }
+    try:
+        while pending:
+            finished, _ = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                done += pending.pop(future).size
+            read = done + sum(map(_read_note, pending.values()))
+            report.advance(max(0, read - shown))
+            shown = max(read, shown)
+    finally:
+        for future in pending:
+            future.cancel()
+    report.finish()
+    shards = [found[plan.folder] or _load(restore, plan.folder) for plan in plans]
+    if None in shards:
+        raise RuntimeError("a shard vanished while others were made")
+    return [shard for shard in shards if shard is not None], len(plans) - len(left)
+
+
+def _make_shard(make: Make[Plan], plan: Plan) -> None:
+    """Make one shard, in a worker. Its folder appears whole, and its last file is the record."""
+    shutil.rmtree(plan.folder, ignore_errors=True)
+    attempt = Path(mkdtemp(prefix=f"{plan.folder.name}.", dir=plan.folder.parent))
+    repairs = Repairs()
+    try:
+        record = {
+            "language": plan.language,
+            **make(plan, attempt, repairs),
+            "sources": {source.path: fingerprint_source(source) for source in plan.sources},
+            "repairs": {name: count for name, count in sorted(repairs.items()) if count},
+        }
+        write_json(attempt / FINISHED, record, indent=None)
+        if not plan.folder.exists():  # a worker that outlived its run may have been first
+            attempt.rename(plan.folder)
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _load(restore: Restore[Made], folder: Path) -> Made | None:
+    """Return the finished shard in a folder, or None."""
+    try:
+        record = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return restore(folder, record)
+
+
+def _note(plan: ShardPlan) -> Path:
+    """Return the file where a worker notes how many bytes it has read."""
+    return plan.folder.with_name(f"{plan.folder.name}.read")
+
+
+def _read_note(plan: ShardPlan) -> int:
+    try:
+        return min(int(_note(plan).read_text(encoding="ascii") or 0), plan.size)
+    except (OSError, ValueError):
+        return 0
+
+
+# --- What is said of shards ------------------------------------------------------------------------
+
+
+def stamp_sources(sources: Sequence[Source]) -> str:
+    """Return an identity of files, 16 hex digits, that changes when one of them does."""
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sources:
+        changed, path = "", source.path
+        if "://" not in path:
+            changed, path = str(Path(path).stat().st_mtime_ns), str(Path(path).absolute())
+        digest.update(f"{path}\0{source.size}\0{changed}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def group_shards(shards: Sequence[Made]) -> dict[str, list[Made]]:
+    """Return the shards of each language, in their order; languages sorted."""
+    groups: dict[str, list[Made]] = {}
+    for shard in shards:
+        groups.setdefault(shard.language, []).append(shard)
+    return dict(sorted(groups.items()))
+
+
+def sum_repairs(shards: Sequence[Shard]) -> dict[str, int]:
+    """Return the repairs of several shards together, by name."""
+    total: Counter[str] = Counter()
+    for shard in shards:
+        total.update(shard.repairs)
+    return dict(sorted(total.items()))
+
+
+def no_document(code: str, shards: Sequence[Shard]) -> CorpusError:
+    """Return the error for a language all of whose files turned out to hold no document."""
+    return CorpusError(
+        f"{code}: no document in {', '.join(path for shard in shards for path in shard.sources)}",
+        "add text of that language, or take its files out of the corpus",
+    )
+
+
+# --- Where shards are made -------------------------------------------------------------------------
 
 
 class _Inline(Executor):
@@ -24,9 +243,9 @@ class _Inline(Executor):
         future: Future[object] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
             future.set_exception(error)
         return future
 
@@ -47,35 +266,3 @@ def open_executor(wanted: int | None, tasks: int, stack: ExitStack) -> Executor:
     )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     return pool
-
-
-# --- Work folder -----------------------------------------------------------------------------------
-# The hidden folder beside an output where finished shards of an interrupted run wait, held by one process.
-
-
-@contextmanager
-def open_work(target: Path, plan: str) -> Iterator[Path]:
-    """Yield the work folder of an output; what a run of the same `plan` left is in it, of another nothing.
-
-    When the block fails it stays for the next run, unless no shard in it is finished; who ends well removes it.
-    Raises OutputError when another process works on the same output.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".{target.name}.preparing"
-    work.mkdir(exist_ok=True)
-    with hold_folder(work, target, "preparing"):
-        marker = work / "plan.json"
-        if not marker.is_file() or marker.read_text(encoding="utf-8") != plan:
-            for item in work.iterdir():
-                shutil.rmtree(item) if item.is_dir() else item.unlink()
-            marker.write_text(plan, encoding="utf-8")
-        try:
-            yield work
-        except Exception:
-            if not any(work.rglob(FINISHED)):
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-
-
-FINISHED = "done.json"
-"""The file of a shard's folder that says it is whole."""

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra
+from vocabkit.core.folders import fingerprint_file
 from vocabkit.core.languages import CODE, Panel, known_codes, resolve_code
 
 # --- Files -----------------------------------------------------------------------------------------
@@ -27,10 +28,10 @@ from vocabkit.core.languages import CODE, Panel, known_codes, resolve_code
 # Nothing is opened here.
 
 
-Kind = Literal["text", "jsonl", "parquet"]
+FileKind = Literal["text", "jsonl", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
 
-SUFFIXES: Mapping[str, tuple[Kind, Compression]] = {
+SUFFIXES: Mapping[str, tuple[FileKind, Compression]] = {
     ".txt": ("text", "none"),
     ".txt.gz": ("text", "gzip"),
     ".txt.zst": ("text", "zstd"),
@@ -58,12 +59,12 @@ class Source:
 
     language: str
     path: str
-    kind: Kind
+    kind: FileKind
     compression: Compression
     size: int
 
 
-def _match_suffix(name: str) -> tuple[str, Kind, Compression] | None:
+def _match_suffix(name: str) -> tuple[str, FileKind, Compression] | None:
     """Return the stem, kind and compression of a data file's name, or None where it is not data."""
     if name.startswith("."):
         return None
@@ -402,6 +403,13 @@ def _matches(text: str, codes: Iterable[str]) -> bool:
     except ConfigError as error:
         return "ambiguous" in error.message
     return True
+
+
+def fingerprint_source(source: Source) -> str:
+    """Return the digest of a local file, or the address and size of a remote one."""
+    if "://" in source.path:
+        return f"{source.path} {source.size}"
+    return fingerprint_file(source.path)
 
 
 def find_file_system(url: str) -> tuple[Any, str]:

@@ -74,7 +74,7 @@ def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: P
     )
     database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
     try:
-        with _full_disk():
+        with full_disk():
             database.execute(
                 f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
             )
@@ -82,18 +82,13 @@ def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: P
         database.unregister("columns_in")
 
 
-def is_full_disk(error: duckdb.Error) -> bool:
-    """Whether DuckDB failed because the disk is full."""
-    return "No space left" in str(error)
-
-
 @contextlib.contextmanager
-def _full_disk() -> Iterator[None]:
+def full_disk() -> Iterator[None]:
     """Turn DuckDB's error about a full disk into the OSError it wraps."""
     try:
         yield
     except duckdb.Error as error:
-        if is_full_disk(error):
+        if "No space left" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
 
@@ -400,6 +395,13 @@ def write_characters(
     write_columns(database, columns, path)
 
 
+def read_characters(database: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:
+    """Read the character table of a language's folder. Raises `CountsError`."""
+    types = {"character": "VARCHAR", "count": "BIGINT"}
+    found = read_columns(database, folder / "characters.parquet", types)
+    return dict(zip(found["character"].tolist(), found["count"].tolist(), strict=True))
+
+
 def index_entry(totals: Totals, held_out: Totals, digest: str) -> dict[str, object]:
     """Return the entry of `languages.json` for a finished language folder."""
     return {"train": asdict(totals), "held_out": asdict(held_out), "fingerprint": digest}
@@ -424,9 +426,7 @@ def load_language(root: Path, code: str) -> LanguageCounts:
                 columns["count"].astype(np.int64),
                 columns["documents"].astype(np.int64),
             )
-        path = root / code / "characters.parquet"
-        table = read_columns(database, path, {"character": "VARCHAR", "count": "BIGINT"})
-    characters = dict(zip(table["character"].tolist(), table["count"].tolist(), strict=True))
+        characters = read_characters(database, root / code)
     return LanguageCounts(code, tables["train"], tables["held_out"], characters, totals, held_out)
 
 
@@ -564,7 +564,7 @@ class Tally:
         self._finish()
         folder.mkdir()
         parts = []
-        with _full_disk():
+        with full_disk():
             for held, split in enumerate(SPLITS):
                 path = quote(folder / f"{split}.parquet")
                 self._database.execute(
