@@ -13,7 +13,7 @@ import numpy as np
 from vocabkit.corpus.spans import SpanTable, hash_spans
 from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lattice import Lattice, Trie, build_trie
-from vocabkit.fitting.lexicon import Lexicon, build_lexicon
+from vocabkit.fitting.lexicon import Lexicon, build_lexicon, join_strings
 
 COVERED = np.ones(0x110000, np.bool_)
 
@@ -76,8 +76,7 @@ def make_trie(lexicon: Lexicon, pieces: list[str]) -> Trie:
     """Return the trie of the pieces, whose ids follow those of the characters."""
     code = {chr(int(p)): i for i, p in enumerate(lexicon.alphabet, start=1)}
     text = np.array([0] + [c for p in pieces for c in (*(code[x] for x in p), 0)], np.int32)
-    ends = np.flatnonzero(text == 0)
-    return build_trie(text, ends[1:] - 1, np.diff(ends) - 1, len(code) + 1)
+    return build_trie(join_strings(text), len(code) + 1)
 
 
 def make_lattice(

@@ -50,9 +50,11 @@ def run(
     lexicon = make_lexicon(rows)
     with open_workers(threads) as workers:
         lattice = make_lattice(lexicon, pieces, workers, memory)
-        found = expect_counts(lattice, lexicon.weigh(), scores, widths(lexicon, pieces), workers)
-    named = dict(zip(names(lexicon, pieces), found.count[1:].tolist(), strict=True))
-    return named, found.log_likelihood, found.count
+        count, likelihood = expect_counts(
+            lattice, lexicon.weigh(), scores, widths(lexicon, pieces), workers
+        )
+    named = dict(zip(names(lexicon, pieces), count[1:].tolist(), strict=True))
+    return named, likelihood, count
 
 
 ROWS = st.dictionaries(

@@ -10,7 +10,6 @@ from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lattice import Lattice, build_runs, build_trie, find_child
 from vocabkit.fitting.lexicon import Lexicon
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.unigram import copy_strings
 
 Arc = tuple[int, int, int]
 
@@ -40,7 +39,7 @@ def actual_arcs(lattice: Lattice) -> list[list[Arc]]:
     out = []
     for k in range(len(lattice)):
         arcs = lattice.arcs(k)
-        places = np.repeat(np.arange(len(arcs.count)), arcs.count)
+        places = np.repeat(np.arange(len(arcs.ending)), arcs.ending)
         out.append(
             list(zip(places.tolist(), arcs.length.tolist(), arcs.piece.tolist(), strict=True))
         )
@@ -106,10 +105,8 @@ def test_arcs_from_runs_are_those_from_the_trie(threads: int) -> None:
         found = find_substrings(lexicon, workers)
         chosen = np.flatnonzero(np.random.default_rng(0).random(len(found)) < 0.4)
         begin, stop, length = found.begin[chosen], found.stop[chosen], found.length[chosen]
-        text = copy_strings(lexicon.text, found.last[chosen], length)
-        ends = np.flatnonzero(text == 0)
         first = len(lexicon.alphabet) + 1
-        trie = build_trie(text, ends[1:] - 1, np.diff(ends) - 1, first)
+        trie = build_trie(found.copy(lexicon, chosen), first)
         runs = build_runs(found.order, begin, stop, length, first)
         assert len(runs.tasks) > 2
         by_trie = Lattice(lexicon, trie, found.longest, workers)
@@ -117,7 +114,7 @@ def test_arcs_from_runs_are_those_from_the_trie(threads: int) -> None:
             by_runs = Lattice(lexicon, trie, found.longest, workers, memory, runs)
             for k in range(len(by_trie)):
                 a, b = by_trie.arcs(k), by_runs.arcs(k)
-                assert np.array_equal(a.count, b.count)
+                assert np.array_equal(a.ending, b.ending)
                 assert np.array_equal(a.piece, b.piece)
                 assert np.array_equal(a.length, b.length)
             assert by_runs.bytes <= (memory or by_trie.bytes)

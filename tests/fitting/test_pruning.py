@@ -10,6 +10,7 @@ import pytest
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie, segmentations
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lattice import build_pieces, split_pieces
+from vocabkit.fitting.lexicon import join_strings
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -25,25 +26,25 @@ def test_splits_and_losses_equal_enumeration(seed: int) -> None:
     text = np.array([0] + [c for p in pieces for c in (*(code[x] for x in p), 0)], np.int32)
     with open_workers(2) as workers:
         lattice, rows = build_pieces(
-            lexicon.alphabet, text, make_trie(lexicon, pieces), 16, workers
+            lexicon.alphabet, join_strings(text), make_trie(lexicon, pieces), 16, workers
         )
         owner = np.full(len(lattice.lexicon), -1, np.int32)
         owner[rows] = np.arange(len(letters) + 1, len(scores))
-        splits = split_pieces(lattice, owner, scores, used, workers)
+        score, lost = split_pieces(lattice, owner, scores, used, workers)
     named = dict(zip([*letters, *pieces], scores[1:].tolist(), strict=True))
     count = dict(zip([*letters, *pieces], used[1:].tolist(), strict=True))
     total = used.sum()
     for k, piece in enumerate(pieces):
         ways = [w for w in segmentations(piece, named) if len(w) > 1]
         best = max(ways, key=lambda parts: sum(named[p] for p in parts))
-        assert splits.score[rows[k]] == pytest.approx(sum(named[p] for p in best), rel=1e-12)
+        assert score[rows[k]] == pytest.approx(sum(named[p] for p in best), rel=1e-12)
         f = count[piece]
         loss = 0.0
         if f > 0:
             alone = math.log(f / total)
             split = sum(math.log((count[a] + f) / (total + (len(best) - 1) * f)) for a in best)
             loss = f * (alone - split)
-        assert splits.loss[rows[k]] == pytest.approx(loss, rel=1e-10, abs=1e-10)
+        assert lost[rows[k]] == pytest.approx(loss, rel=1e-10, abs=1e-10)
 
 
 def test_a_piece_may_be_split_into_others_but_not_into_itself() -> None:
@@ -53,8 +54,8 @@ def test_a_piece_may_be_split_into_others_but_not_into_itself() -> None:
     text = np.array([0, 1, 2, 0, 1, 2, 3, 4, 0, 3, 4, 0], np.int32)
     with open_workers(1) as workers:
         lattice, rows = build_pieces(
-            lexicon.alphabet, text, make_trie(lexicon, pieces), 16, workers
+            lexicon.alphabet, join_strings(text), make_trie(lexicon, pieces), 16, workers
         )
         owner = np.array([5, 6, 7], np.int32)[np.argsort(rows)]
-        splits = split_pieces(lattice, owner, scores, np.ones(8), workers)
-    assert splits.score[rows].tolist() == [-6.0, -4.0, -6.0]
+        score, _ = split_pieces(lattice, owner, scores, np.ones(8), workers)
+    assert score[rows].tolist() == [-6.0, -4.0, -6.0]

@@ -471,7 +471,7 @@ def _settle(
             [*frozen.scores, *item.block.scores.tolist()],
             item.total,
         )
-        last = item.block.tiers[-1].floor
+        last, _ = item.block.tiers[-1]
         floors = tuple(floor for floor in config.tail.floors if floor <= last)
         deny = others | lost
         layout = (item.lexicon, item.substrings, len(lost))
@@ -559,7 +559,7 @@ def _describe(code: str, item: _Growing, config: TwoStageConfig) -> BlockRow:
         language=code,
         asked=config.tail.size,
         pieces=len(item.block.pieces),
-        tiers=tuple((tier.floor, tier.pieces) for tier in item.block.tiers),
+        tiers=item.block.tiers,
         contested=item.lost,
         total=item.total,
         data_limited=len(item.block.pieces) < config.tail.size,

@@ -23,7 +23,7 @@ from vocabkit.core.progress import Progress
 from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lattice import Lattice, build_pieces, build_trie, expect_counts, split_pieces
-from vocabkit.fitting.lexicon import Lexicon
+from vocabkit.fitting.lexicon import WORD_MARK, Lexicon, encode_strings
 from vocabkit.fitting.sentencepiece_engine import decode_rows
 from vocabkit.fitting.substrings import Substrings
 from vocabkit.fitting.unigram import (
@@ -32,38 +32,24 @@ from vocabkit.fitting.unigram import (
     MARGIN,
     Frozen,
     UnigramOptions,
-    encode_pieces,
     fit_unigram,
     round_scores,
     score_counts,
 )
 from vocabkit.vocabulary.vocabulary import Vocabulary, write_model
 
-# --- Blocks ----------------------------------------------------------------------------------------
-
-
-WORD_MARK = "\u2581"
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """How many pieces of at least `floor` raw occurrences a block took."""
-
-    floor: int
-    pieces: int
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedBlock:
     """New pieces, tier by tier, with scores on the frozen vocabulary's scale.
 
-    `count` is how often each is expected in the language's raw text.
+    `count` is how often each is expected in the language's raw text, `tiers` are (evidence floor, pieces).
     """
 
     pieces: tuple[str, ...]
     scores: Float32Array
     count: Float64Array
-    tiers: tuple[Tier, ...]
+    tiers: tuple[tuple[int, int], ...]
 
 
 def usable_pieces(frozen: Frozen) -> Frozen:
@@ -81,12 +67,10 @@ def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Froze
 
     Of 250,000 pieces of 40 languages a tail language's text holds a tenth.
     """
-    code = {chr(int(point)) for point in lexicon.alphabet}
-    able = [k for k, piece in enumerate(frozen.pieces) if code.issuperset(piece)]
+    letters = lexicon.codes
+    able = [k for k, piece in enumerate(frozen.pieces) if all(c in letters for c in piece)]
     longer = [k for k in able if len(frozen.pieces[k]) > 1]
-    text = encode_pieces(lexicon, [frozen.pieces[k] for k in longer])
-    ends = np.flatnonzero(text == 0)
-    trie = build_trie(text, ends[1:] - 1, np.diff(ends) - 1, 0)
+    trie = build_trie(encode_strings(lexicon, [frozen.pieces[k] for k in longer]), 0)
     longest = max((len(frozen.pieces[k]) for k in longer), default=1)
     lattice = Lattice(lexicon, trie, longest, workers, memory=0)
     found = np.zeros(len(longer), np.bool_)
@@ -120,8 +104,8 @@ def fit_block(
     pieces: list[str] = []
     scores: list[float] = []
     counts: list[Float64Array] = []
-    tiers = []
-    letters = {chr(int(point)) for point in lexicon.alphabet}
+    filled = dict.fromkeys(floors, 0)
+    letters = lexicon.codes
     refused = {piece for piece in deny if len(piece) > 1 and piece not in letters}
     # A tier may end short of what is wanted when pieces that cannot be reached outnumber their reserves: the
     # last floor is gone over until the block is full or nothing new is found.
@@ -149,15 +133,14 @@ def fit_block(
         pieces += fitted.pieces
         scores += fitted.scores.tolist()
         counts.append(fitted.count)
-        tiers.append(Tier(floor, len(fitted.pieces)))
+        filled[floor] += len(fitted.pieces)
         if not waiting and fitted.pieces:
             waiting = [floors[-1]]
-    filled = {floor: sum(tier.pieces for tier in tiers if tier.floor == floor) for floor in floors}
     return FittedBlock(
         tuple(pieces),
         np.array(scores, np.float32),
         np.concatenate([np.zeros(0), *counts]),
-        tuple(Tier(floor, number) for floor, number in filled.items() if number),
+        tuple((floor, number) for floor, number in filled.items() if number),
     )
 
 
@@ -165,9 +148,7 @@ def fit_block(
 # Scores for pieces that are given: EM over the text with nothing added, dropped or pruned.
 #
 # A union of vocabularies fitted apart has no scale of its own; a few passes over all text give it one. The
-# M-step
-# is the plain one, log(expected count ÷ total), for every piece: a count below a half is raised to a half.
-# Chooses no pieces.
+# M-step is the plain one, log(expected count ÷ total), for every piece: a count below a half is raised to it.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,7 +185,7 @@ def estimate_scores(
     """
     if iterations < 1:
         raise ValueError(f"iterations = {iterations}: at least one pass")
-    alphabet = {chr(int(point)): k for k, point in enumerate(lexicon.alphabet, start=1)}
+    alphabet = lexicon.codes
     missing = sorted(set(alphabet) - set(pieces))
     if missing:
         raise FitError(
@@ -213,11 +194,9 @@ def estimate_scores(
         )
     first = len(alphabet) + 1
     longer = [k for k, p in enumerate(pieces) if len(p) > 1 and all(c in alphabet for c in p)]
-    text = encode_pieces(lexicon, [pieces[k] for k in longer])
-    length = np.array([len(pieces[k]) for k in longer], np.int64)
-    ends = np.flatnonzero(text == 0)
-    trie = build_trie(text, ends[1:] - 1, length, first)
-    longest = max(int(length.max(initial=1)), 1)
+    strings = encode_strings(lexicon, [pieces[k] for k in longer])
+    trie = build_trie(strings, first)
+    longest = int(strings.lengths.max(initial=1))
     lattice = Lattice(lexicon, trie, longest, workers, memory)
     # Where each id of the lattice stands among the pieces; id 0 is none.
     place = np.full(first + len(longer), -1, np.int64)
@@ -225,7 +204,7 @@ def estimate_scores(
         if len(piece) == 1 and piece in alphabet:
             place[alphabet[piece]] = k
     place[first:] = longer
-    width = np.concatenate((np.zeros(1), np.ones(len(alphabet)), length)).astype(np.uint8)
+    width = np.concatenate((np.zeros(1), np.ones(len(alphabet)), strings.lengths)).astype(np.uint8)
     row_weight = lexicon.weigh(weights)
     guess = np.ones(len(pieces)) if start is None else np.asarray(start, np.float64)
     count = np.zeros(len(place))
@@ -233,8 +212,7 @@ def estimate_scores(
     for _ in range(iterations):
         score = np.full(len(place), -np.inf)
         score[1:] = score_counts(count[1:], float(np.maximum(count[1:], LEAST).sum()), sparse=False)
-        found = expect_counts(lattice, row_weight, score, width, workers)
-        count = found.count
+        count, likelihood = expect_counts(lattice, row_weight, score, width, workers)
     everywhere = np.zeros(len(pieces))
     everywhere[place[1:]] = count[1:]
     total = float(np.maximum(everywhere, LEAST).sum())
@@ -243,25 +221,23 @@ def estimate_scores(
     )
     unreachable = np.zeros(0, np.int64)
     if longer:
-        inner, row_of = build_pieces(lexicon.alphabet, text, trie, longest, workers)
+        inner, row_of = build_pieces(lexicon.alphabet, strings, trie, longest, workers)
         owner = np.full(len(inner.lexicon), -1, np.int32)
         owner[row_of] = np.arange(first, len(place), dtype=np.int32)
         final = np.full(len(place), -np.inf)
         final[1:] = scores[place[1:]]
-        splits = split_pieces(inner, owner, final, np.ones(len(place)), workers)
-        beaten = splits.score[row_of] + MARGIN >= final[first:]
+        split, _ = split_pieces(inner, owner, final, np.ones(len(place)), workers)
+        beaten = split[row_of] + MARGIN >= final[first:]
         unreachable = np.asarray(longer, np.int64)[beaten]
-    return Rescored(scores, everywhere, total, unreachable, found.log_likelihood)
+    return Rescored(scores, everywhere, total, unreachable, likelihood)
 
 
 # --- Usage -----------------------------------------------------------------------------------------
 # Which pieces a language uses: the best segmentation of its spans, counted.
 #
-# Encodes spans as they stand, through SentencePiece, with no prefix added: a word-initial span carries its
-# own
+# Encodes spans as they stand, through SentencePiece, with no prefix added: a word-initial span carries its own
 # U+2581 and a continuation has none. Since no piece crosses the end of a span, the counts are those of the
 # running text (unknown characters apart: SentencePiece merges neighbouring unknowns across spans).
-
 
 _BATCH = 50_000
 

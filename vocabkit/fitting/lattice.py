@@ -12,27 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
 from vocabkit.fitting.compilation import Workers, compile
-from vocabkit.fitting.lexicon import SHORT, Lexicon, build_strings
+from vocabkit.fitting.lexicon import SHORT, Lexicon, SortedRows, Strings, sort_strings
 
 # --- Runs ------------------------------------------------------------------------------------------
-# Runs: seeds as stretches of sorted positions, and the arcs they make, without looking anything up.
+# Seeds as stretches of sorted positions, and the arcs they make, without looking anything up.
 #
-# Positions are sorted by the characters that end there, so all positions where a seed ends are neighbours,
-# and
-# the seeds that end at one position are those whose runs hold it. Runs nest like brackets: a stack that
-# follows
-# the order has, at each position, its pieces from the shortest to the longest. A trie needs about eight
-# visits to
-# memory a position for what takes three here.
-
+# Positions are sorted by the characters that end there, so all positions where a seed ends are neighbours, and
+# the seeds that end at one position are those whose runs hold it. Runs nest like brackets: a stack that follows
+# the order has, at each position, its pieces from the shortest to the longest. A trie needs about eight visits
+# to memory a position for what takes three here.
 
 _TASKS = 64
 _BLOCK = 256
@@ -40,8 +35,7 @@ _DEEP = 64
 """More than the lengths a piece can have, and so than the runs that hold one position."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Runs:
+class Runs(NamedTuple):
     """Seeds with ids `first_id` … as runs of `order`, outer runs before the ones inside them.
 
     Seed `seed[i]` ends at `order[begin[i] : stop[i]]`. `tasks` are places in `begin` where no run is open.
@@ -74,124 +68,88 @@ def build_runs(
     return Runs(order, begin, stop, length, seed, tasks, first_id)
 
 
-def _count_runs(runs: Runs, positions: int, workers: Workers) -> UInt8Array:
-    """Return how many seeds end at each position of a text of so many."""
-    out = np.zeros(positions, np.uint8)
+@compile
+def _follow_runs(
+    runs: Runs, run: int, last: int, at: int, ends: Int64Array, inside: Int64Array, top: int
+) -> tuple[int, int, int, int]:
+    """Step to the next stretch of `order` whose positions all have the same seeds: runs `inside[:top]`.
 
-    def count(task: int) -> None:
-        bounds = int(runs.tasks[task]), int(runs.tasks[task + 1])
-        _count(runs.order, runs.begin, runs.stop, *bounds, out)
+    Takes the next run to open, the last one of the task, the place reached and the stack; returns the next
+    run, where the stretch begins and ends, and the height of the stack: 0 when nothing is left.
+    """
+    begin = runs.begin
+    while top > 0 and ends[top - 1] <= at:
+        top -= 1
+    if top == 0:
+        if run == last:
+            return run, at, at, 0
+        at = int(begin[run])
+    while run < last and begin[run] == at:
+        ends[top] = runs.stop[run]
+        inside[top] = run
+        top += 1
+        run += 1
+    # Until the next run begins or the innermost ends.
+    until = int(ends[top - 1])
+    if run < last and begin[run] < until:
+        until = int(begin[run])
+    return run, at, until, top
 
-    workers.map(count, range(len(runs.tasks) - 1))
-    return out
+
+@compile
+def _count_runs(runs: Runs, task: int, out: UInt8Array) -> None:
+    """Write how many seeds end at each position."""
+    order = runs.order
+    ends, inside = np.zeros(_DEEP, np.int64), np.zeros(_DEEP, np.int64)
+    run, last = int(runs.tasks[task]), int(runs.tasks[task + 1])
+    at = top = 0
+    while True:
+        run, at, until, top = _follow_runs(runs, run, last, at, ends, inside, top)
+        if top == 0:
+            return
+        for i in range(at, until):
+            out[order[i]] = top
+        at = until
 
 
+@compile
 def _place_runs(
-    runs: Runs, start: npt.NDArray[Any], piece: Int32Array, length: UInt8Array, workers: Workers
+    runs: Runs, task: int, start: npt.NDArray[Any], piece: Int32Array, length: UInt8Array
 ) -> None:
     """Write the id and the length of every arc, those of position p from place `start[p]` on."""
-
-    def place(task: int) -> None:
-        bounds = int(runs.tasks[task]), int(runs.tasks[task + 1])
-        listed = (runs.order, runs.begin, runs.stop, runs.length, runs.seed)
-        _place(*listed, *bounds, runs.first_id, start, piece, length)
-
-    workers.map(place, range(len(runs.tasks) - 1))
-
-
-@compile
-def _count(
-    order: Int32Array,
-    begin: Int32Array,
-    stop: Int32Array,
-    first: int,
-    last: int,
-    out: UInt8Array,
-) -> None:
-    ends = np.zeros(_DEEP, np.int64)
-    top = 0
-    run = first
-    i = np.int64(begin[first])
-    while run < last or top > 0:
-        while top > 0 and ends[top - 1] <= i:
-            top -= 1
-        if top == 0:
-            if run == last:
-                break
-            i = np.int64(begin[run])
-        while run < last and begin[run] == i:
-            ends[top] = stop[run]
-            top += 1
-            run += 1
-        # Until the next run begins or the innermost ends, every position has the same seeds.
-        until = ends[top - 1]
-        if run < last and begin[run] < until:
-            until = np.int64(begin[run])
-        for at in range(i, until):
-            out[order[at]] = top
-        i = until
-
-
-@compile
-def _place(
-    order: Int32Array,
-    begin: Int32Array,
-    stop: Int32Array,
-    size: UInt8Array,
-    seed: Int32Array,
-    first: int,
-    last: int,
-    first_id: int,
-    start: npt.NDArray[Any],
-    piece: Int32Array,
-    length: UInt8Array,
-) -> None:
-    ends = np.zeros(_DEEP, np.int64)
-    ids = np.zeros(_DEEP, np.int32)
-    sizes = np.zeros(_DEEP, np.uint8)
+    order = runs.order
+    ends, inside = np.zeros(_DEEP, np.int64), np.zeros(_DEEP, np.int64)
+    ids, sizes = np.zeros(_DEEP, np.int32), np.zeros(_DEEP, np.uint8)
     to = np.zeros(_BLOCK, np.int64)
-    top = 0
-    run = first
-    i = np.int64(begin[first])
-    while run < last or top > 0:
-        while top > 0 and ends[top - 1] <= i:
-            top -= 1
+    run, last = int(runs.tasks[task]), int(runs.tasks[task + 1])
+    at = top = 0
+    while True:
+        run, at, until, top = _follow_runs(runs, run, last, at, ends, inside, top)
         if top == 0:
-            if run == last:
-                break
-            i = np.int64(begin[run])
-        while run < last and begin[run] == i:
-            ends[top] = stop[run]
-            ids[top] = first_id + seed[run]
-            sizes[top] = size[run]
-            top += 1
-            run += 1
-        until = ends[top - 1]
-        if run < last and begin[run] < until:
-            until = np.int64(begin[run])
-        while i < until:
-            block = min(until - i, _BLOCK)
+            return
+        for level in range(top):
+            ids[level] = runs.first_id + runs.seed[inside[level]]
+            sizes[level] = runs.length[inside[level]]
+        while at < until:
+            block = min(until - at, _BLOCK)
             for k in range(block):
-                to[k] = start[order[i + k]]
+                to[k] = start[order[at + k]]
             for k in range(block):
                 for level in range(top):
                     piece[to[k] + level] = ids[level]
                     length[to[k] + level] = sizes[level]
-            i += block
+            at += block
 
 
 # --- Trie ------------------------------------------------------------------------------------------
-# A trie of pieces read from their last character to their first, as one flat hash table.
-#
-# Answers one question quickly: which pieces end at this position of a text. An entry is two neighbouring
-# numbers, so a step costs one visit to memory. Removing pieces keeps the nodes; holds no scores.
-
+# Pieces read from their last character to their first, in one flat hash table: which of them end at this
+# position of a text? An entry is two neighbouring numbers, so a step costs one visit to memory. Removing pieces
+# keeps the nodes; holds no scores.
 
 CODE_BITS = 21
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trie:
+class Trie(NamedTuple):
     """`table` holds (node << 21 | code, child) pairs, -1 where empty; `piece[node]` is a piece id or -1."""
 
     table: Int64Array
@@ -202,73 +160,66 @@ class Trie:
         return Trie(self.table, np.where(self.piece >= 0, remap[self.piece], np.int32(-1)))
 
 
-def build_trie(text: Int32Array, last: Int64Array, length: Int64Array, first_id: int) -> Trie:
-    """Build a trie of the strings of `length[i]` codes that end at `last[i]` of `text`, with ids in order."""
-    nodes = 1 + int(length.sum())
+def build_trie(strings: Strings, first_id: int) -> Trie:
+    """Build a trie of the strings, with ids in order."""
+    nodes = 1 + int(strings.lengths.sum())
     size = 1 << max(int(nodes * 1.5).bit_length(), 4)
-    table, piece = _insert(text, last, length, first_id, size, nodes)
-    return Trie(table, piece)
+    return Trie(*_insert(strings, first_id, size, nodes))
+
+
+@compile
+def _find_entry(table: Int64Array, node: int, code: int) -> int:
+    """Return where the table has the child of `node` by `code`, or where it would be."""
+    mask = (len(table) >> 1) - 1
+    key = (np.int64(node) << CODE_BITS) | np.int64(code)
+    slot = key * np.int64(-7046029254386353131)
+    slot = (slot ^ (slot >> 32)) & mask
+    while table[2 * slot] != key and table[2 * slot] != -1:
+        slot = (slot + 1) & mask
+    return int(2 * slot)
 
 
 @compile
 def find_child(table: Int64Array, node: int, code: int) -> int:
     """Return the child of `node` by `code`, or -1."""
-    mask = (len(table) >> 1) - 1
-    key = (np.int64(node) << CODE_BITS) | np.int64(code)
-    slot = key * np.int64(-7046029254386353131)
-    slot = (slot ^ (slot >> 32)) & mask
-    while True:
-        found = table[2 * slot]
-        if found == key:
-            return int(table[2 * slot + 1])
-        if found == -1:
-            return -1
-        slot = (slot + 1) & mask
+    return int(table[_find_entry(table, node, code) + 1])
 
 
 @compile
-def _insert(
-    text: Int32Array, last: Int64Array, length: Int64Array, first_id: int, size: int, room: int
-) -> tuple[Int64Array, Int32Array]:
+def _insert(strings: Strings, first_id: int, size: int, room: int) -> tuple[Int64Array, Int32Array]:
+    text, offsets = strings.text, strings.offsets
     table = np.full(2 * size, -1, np.int64)
     piece = np.full(room, -1, np.int32)
-    mask = size - 1
     nodes = 1
-    for i in range(len(last)):
-        node = np.int64(0)
-        for back in range(length[i]):
-            key = (node << CODE_BITS) | np.int64(text[last[i] - back])
-            slot = key * np.int64(-7046029254386353131)
-            slot = (slot ^ (slot >> 32)) & mask
-            while table[2 * slot] != key and table[2 * slot] != -1:
-                slot = (slot + 1) & mask
-            if table[2 * slot] == -1:
-                table[2 * slot] = key
-                table[2 * slot + 1] = nodes
+    for i in range(len(offsets) - 1):
+        node = 0
+        for at in range(offsets[i + 1] - 2, offsets[i] - 1, -1):
+            entry = _find_entry(table, node, text[at])
+            if table[entry] == -1:
+                table[entry] = (np.int64(node) << CODE_BITS) | np.int64(text[at])
+                table[entry + 1] = nodes
                 nodes += 1
-            node = table[2 * slot + 1]
+            node = int(table[entry + 1])
         piece[node] = first_id + i
     return table, piece[:nodes].copy()
 
 
 # --- Lattice ---------------------------------------------------------------------------------------
 
-
 _ARC_BYTES = 5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arcs:
-    """The arcs of one partition: how many end at each of its positions, then each arc's piece and length."""
+class Arcs(NamedTuple):
+    """A partition's arcs: how many are `ending` at each position, then the piece and length of each."""
 
-    count: UInt8Array
+    ending: UInt8Array
     piece: Int32Array
     length: UInt8Array
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return len(self.count) + _ARC_BYTES * len(self.piece)
+        return len(self.ending) + _ARC_BYTES * len(self.piece)
 
 
 class Lattice:
@@ -313,8 +264,8 @@ class Lattice:
         def compact(part: Arcs | None) -> Arcs | None:
             if part is None:
                 return None
-            size = _compact(part.count, part.piece, part.length, remap)
-            return Arcs(part.count, part.piece[:size].copy(), part.length[:size].copy())
+            size = _compact(part, remap)
+            return Arcs(part.ending, part.piece[:size].copy(), part.length[:size].copy())
 
         self._parts = workers.map(compact, self._parts)
         if any(part is None for part in self._parts):
@@ -322,39 +273,34 @@ class Lattice:
 
     def _lay_out(self, runs: Runs, workers: Workers) -> None:
         """Store all arcs from runs, if the limit allows; else none."""
-        lexicon = self.lexicon
-        ending = _count_runs(runs, len(lexicon.text), workers)
-        rows = lexicon.chunks[lexicon.partitions].tolist()
-        offsets, shared = lexicon.offsets, lexicon.shared
+        rows, bounds = self.lexicon.rows, self.lexicon.row_bounds
+        tasks = range(len(runs.tasks) - 1)
+        ending = np.zeros(len(rows.text), np.uint8)
+        workers.map(lambda task: _count_runs(runs, task, ending), tasks)
         sizes = workers.map(
-            lambda first, stop: _sum_counts(offsets, shared, ending, first, stop),
-            rows[:-1],
-            rows[1:],
+            lambda first, stop: _sum_counts(rows, first, stop, ending), bounds[:-1], bounds[1:]
         )
-        arcs = sum(size for _, size in sizes)
-        positions = sum(size for size, _ in sizes)
-        if self._memory is not None and positions + _ARC_BYTES * arcs > self._memory:
+        positions, total = (sum(column) for column in zip(*sizes, strict=True))
+        if self._memory is not None and positions + _ARC_BYTES * total > self._memory:
             return
-        piece, length = np.empty(arcs, np.int32), np.empty(arcs, np.uint8)
-        start = np.empty(len(lexicon.text), np.uint32 if arcs < 2**32 else np.int64)
-        first = 0
-        counts = []
-        for size, inside in sizes:
-            counts.append((np.empty(size, np.uint8), first, inside))
-            first += inside
+        piece, length = np.empty(total, np.int32), np.empty(total, np.uint8)
+        start = np.empty(len(rows.text), np.uint32 if total < 2**32 else np.int64)
+        arc = 0
+        for k, (size, inside) in enumerate(sizes):
+            part = slice(arc, arc + inside)
+            self._parts[k] = Arcs(np.empty(size, np.uint8), piece[part], length[part])
+            arc = part.stop
+        begins = np.cumsum([0, *(inside for _, inside in sizes)]).tolist()
         workers.map(
-            lambda first, stop, to: _start_arcs(
-                offsets, shared, ending, first, stop, to[1], to[0], start
+            lambda first, stop, arc, part: _start_arcs(
+                rows, first, stop, ending, arc, part.ending, start
             ),
-            rows[:-1],
-            rows[1:],
-            counts,
+            bounds[:-1],
+            bounds[1:],
+            begins[:-1],
+            self._parts,
         )
-        _place_runs(runs, start, piece, length, workers)
-        self._parts = [
-            Arcs(count, piece[at : at + inside], length[at : at + inside])
-            for count, at, inside in counts
-        ]
+        workers.map(lambda task: _place_runs(runs, task, start, piece, length), tasks)
 
     def _store(self, workers: Workers) -> None:
         held = sum(part.bytes for part in self._parts if part is not None)
@@ -370,26 +316,14 @@ class Lattice:
                     held += part.bytes
 
     def _find(self, partition: int) -> Arcs:
-        lexicon = self.lexicon
-        first, stop = lexicon.partitions[partition], lexicon.partitions[partition + 1]
-        rows = int(lexicon.chunks[first]), int(lexicon.chunks[stop])
-        count, piece, length = _find_arcs(
-            lexicon.text,
-            lexicon.offsets,
-            lexicon.shared,
-            *rows,
-            self.trie.table,
-            self.trie.piece,
-            self.longest,
-        )
-        return Arcs(count, piece, length)
+        first, stop = self.lexicon.row_bounds[partition : partition + 2]
+        return Arcs(*_find_arcs(self.lexicon.rows, first, stop, self.trie, self.longest))
 
 
 @compile
-def _sum_counts(
-    offsets: Int64Array, shared: UInt8Array, ending: UInt8Array, first: int, stop: int
-) -> tuple[int, int]:
+def _sum_counts(rows: SortedRows, first: int, stop: int, ending: UInt8Array) -> tuple[int, int]:
     """Return the positions of their own of rows `first` … `stop` - 1, and the arcs that end there."""
+    offsets, shared = rows.offsets, rows.shared
     size = 0
     arcs = 0
     for row in range(first, stop):
@@ -401,15 +335,16 @@ def _sum_counts(
 
 @compile
 def _start_arcs(
-    offsets: Int64Array,
-    shared: UInt8Array,
-    ending: UInt8Array,
+    rows: SortedRows,
     first: int,
     stop: int,
+    ending: UInt8Array,
     arc: int,
     count: UInt8Array,
     start: npt.NDArray[Any],
 ) -> None:
+    """Write how many arcs end at each position of the rows' own, and which is the first, from `arc` on."""
+    offsets, shared = rows.offsets, rows.shared
     place = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
@@ -421,15 +356,10 @@ def _start_arcs(
 
 @compile
 def _find_arcs(
-    text: Int32Array,
-    offsets: Int64Array,
-    shared: UInt8Array,
-    first: int,
-    stop: int,
-    table: Int64Array,
-    terminal: Int32Array,
-    longest: int,
+    rows: SortedRows, first: int, stop: int, trie: Trie, longest: int
 ) -> tuple[UInt8Array, Int32Array, UInt8Array]:
+    text, offsets, shared = rows.text, rows.offsets, rows.shared
+    table, terminal = trie.table, trie.piece
     size = 0
     for row in range(first, stop):
         size += offsets[row + 1] - 1 - offsets[row] - shared[row]
@@ -468,7 +398,9 @@ def _find_arcs(
 
 
 @compile
-def _compact(count: UInt8Array, piece: Int32Array, length: UInt8Array, remap: Int32Array) -> int:
+def _compact(arcs: Arcs, remap: Int32Array) -> int:
+    """Renumber arcs in place and close the gaps of those that go; return how many are left."""
+    count, piece, length = arcs.ending, arcs.piece, arcs.length
     read = 0
     write = 0
     for place in range(len(count)):
@@ -485,18 +417,15 @@ def _compact(count: UInt8Array, piece: Int32Array, length: UInt8Array, remap: In
 
 
 # --- Expectation -----------------------------------------------------------------------------------
-# Expectation: forward–backward and Viterbi over a lattice, in double precision and a fixed order of sums.
+# Forward–backward and Viterbi over a lattice, in double precision and a fixed order of sums.
 #
 # Rows share prefixes, so the forward sums of a prefix are computed once, and the backward pass runs over all
-# rows
-# through a position together: with α the forward sums and c_w the weight of row w, the quantity passed back
-# is
-# B(v) = Σ c_w β_w(v) ÷ Z_w over the rows w through v, and the expected count of a piece is Σ α(u) p B(v) over
-# its arcs u → v. It is the derivative of Σ c_w log Z_w; no sum is left out.
+# rows through a position together: with α the forward sums and c_w the weight of row w, the quantity passed
+# back is B(v) = Σ c_w β_w(v) ÷ Z_w over the rows w through v, and the expected count of a piece is
+# Σ α(u) p B(v) over its arcs u → v. It is the derivative of Σ c_w log Z_w; no sum is left out.
 #
 # Short rows cannot underflow: a piece's probability is at least e^−36 and every character is scaled by 2¹⁶.
 # Longer rows rescale the last few sums by a power of two whenever they leave 1e±100.
-
 
 LOWEST = -36.0
 """The lowest log probability a piece is given: 24 characters of 2¹⁶ e^−36 stay above 1e-260."""
@@ -506,59 +435,36 @@ _HIGH = 1e100
 _LOW = 1e-100
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expectation:
-    """Expected occurrences of each piece id, and Σ weight · log probability of the rows."""
-
-    count: Float64Array
-    log_likelihood: float
-
-
 def expect_counts(
     lattice: Lattice,
     row_weight: Float64Array,
     log_probability: Float64Array,
     length: UInt8Array,
     workers: Workers,
-) -> Expectation:
-    """Return the expected count of each piece. `length` holds the pieces' characters; a log
-    probability of -inf leaves a piece out.
+) -> tuple[Float64Array, float]:
+    """Return the expected count of each piece id, and Σ weight · log probability of the rows: the E-step.
 
-    Raises `RuntimeError` if a row has no probability, which would be a mistake of this program.
+    `length` holds the pieces' characters; a log probability of -inf leaves a piece out. Raises `RuntimeError`
+    if a row has no probability, which would be a mistake of this program.
     """
-    lexicon = lattice.lexicon
+    rows, parts = lattice.lexicon.rows, lattice.lexicon.partitions.tolist()
     probability = np.where(
         log_probability > -np.inf, np.exp(np.maximum(log_probability, LOWEST)), 0.0
     )
     scaled = np.ldexp(probability, _SCALE_BITS * length.astype(np.int32))
 
     def work(partition: int, out: Float64Array) -> tuple[float, float]:
-        arcs = lattice.arcs(partition)
-        return _expect(
-            lexicon.text,
-            lexicon.offsets,
-            lexicon.shared,
-            lexicon.chunks,
-            int(lexicon.partitions[partition]),
-            int(lexicon.partitions[partition + 1]),
-            row_weight,
-            arcs.count,
-            arcs.piece,
-            arcs.length,
-            probability,
-            scaled,
-            lattice.longest,
-            out,
-        )
+        given = (lattice.arcs(partition), row_weight, probability, scaled, lattice.longest)
+        return _expect(rows, parts[partition], parts[partition + 1], *given, out)
 
     total, likelihood, dropped = _sum_partitions(
-        work, len(lattice), len(probability), workers, positions=len(lexicon.text)
+        work, len(lattice), len(probability), workers, positions=len(rows.text)
     )
     if dropped:
         raise RuntimeError(
             f"rows of total weight {dropped} have no probability; please report this"
         )
-    return Expectation(total, likelihood)
+    return total, likelihood
 
 
 def count_best(
@@ -568,27 +474,14 @@ def count_best(
     workers: Workers,
 ) -> Float64Array:
     """Return how often each piece is used in the best segmentation of the rows; ties go to longer pieces."""
-    lexicon = lattice.lexicon
+    rows, parts = lattice.lexicon.rows, lattice.lexicon.partitions.tolist()
 
     def work(partition: int, out: Float64Array) -> tuple[float, float]:
-        arcs = lattice.arcs(partition)
-        _best(
-            lexicon.text,
-            lexicon.offsets,
-            lexicon.shared,
-            lexicon.chunks,
-            int(lexicon.partitions[partition]),
-            int(lexicon.partitions[partition + 1]),
-            row_weight,
-            arcs.count,
-            arcs.piece,
-            arcs.length,
-            log_probability,
-            out,
-        )
+        given = (lattice.arcs(partition), row_weight, log_probability)
+        _best(rows, parts[partition], parts[partition + 1], *given, out)
         return 0.0, 0.0
 
-    size, positions = len(log_probability), len(lexicon.text)
+    size, positions = len(log_probability), len(rows.text)
     return _sum_partitions(work, len(lattice), size, workers, positions=positions)[0]
 
 
@@ -650,21 +543,19 @@ def _buffer_size(offsets: Int64Array, chunks: Int64Array, first: int, stop: int)
 
 @compile
 def _expect(
-    text: Int32Array,
-    offsets: Int64Array,
-    shared: UInt8Array,
-    chunks: Int64Array,
+    rows: SortedRows,
     first: int,
     stop: int,
+    arcs: Arcs,
     row_weight: Float64Array,
-    count: UInt8Array,
-    piece: Int32Array,
-    length: UInt8Array,
     probability: Float64Array,
     scaled: Float64Array,
     longest: int,
     expected: Float64Array,
 ) -> tuple[float, float]:
+    """Add to `expected` over chunks `first` … `stop` - 1; return their log likelihood and the weight lost."""
+    text, offsets, shared, chunks = rows
+    count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
     alpha = np.zeros(room)
     passed = np.zeros(room)
@@ -768,19 +659,17 @@ def _expect(
 
 @compile
 def _best(
-    text: Int32Array,
-    offsets: Int64Array,
-    shared: UInt8Array,
-    chunks: Int64Array,
+    rows: SortedRows,
     first: int,
     stop: int,
+    arcs: Arcs,
     row_weight: Float64Array,
-    count: UInt8Array,
-    piece: Int32Array,
-    length: UInt8Array,
     score: Float64Array,
     used: Float64Array,
 ) -> None:
+    """Add to `used` the pieces of the best segmentation of the rows of chunks `first` … `stop` - 1."""
+    text, offsets, shared, chunks = rows
+    count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
     best = np.zeros(room)
     choice = np.zeros(room, np.int32)
@@ -833,29 +722,19 @@ def _best(
 
 
 # --- Pruning ---------------------------------------------------------------------------------------
-# Pruning: what the text would lose with each piece, and the best way to write a piece without it.
+# What the text would lose with each piece, and the best way to write a piece without it.
 #
-# The pieces themselves form a second lexicon and lattice, so their best splits cost one Viterbi pass. The
-# loss is
-# SentencePiece's (Kudo 2018, §3.2): with f the occurrences in the best segmentation, N their sum and a₁…a_m
-# the
-# best split of piece x without it, f(x) · (log f(x)/N − Σ log (f(aᵢ) + f(x))/(N + (m − 1) f(x))). Decides
+# The pieces themselves form a second lexicon and lattice, so their best splits cost one Viterbi pass. The loss
+# is SentencePiece's (Kudo 2018, §3.2): with f the occurrences in the best segmentation, N their sum and a₁…a_m
+# the best split of piece x without it, f(x) · (log f(x)/N − Σ log (f(aᵢ) + f(x))/(N + (m − 1) f(x))). Decides
 # nothing: the caller keeps the highest losses.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Splits:
-    """By row of the pieces' lexicon: the best log probability of a split, and the loss of the piece."""
-
-    score: Float64Array
-    loss: Float64Array
-
-
 def build_pieces(
-    alphabet: npt.NDArray[np.uint32], text: Int32Array, trie: Trie, longest: int, workers: Workers
+    alphabet: npt.NDArray[np.uint32], pieces: Strings, trie: Trie, longest: int, workers: Workers
 ) -> tuple[Lattice, Int64Array]:
-    """Return the lattice of the pieces in `text`, each followed by a 0, and the row of each."""
-    lexicon, rows = build_strings(alphabet, text, workers)
+    """Return the lattice of the pieces themselves, and the row of each."""
+    lexicon, rows = sort_strings(alphabet, pieces, workers)
     return Lattice(lexicon, trie, longest, workers), rows
 
 
@@ -865,51 +744,28 @@ def split_pieces(
     log_probability: Float64Array,
     used: Float64Array,
     workers: Workers,
-) -> Splits:
-    """Return the best split of each row without its own piece, and the loss of removing that piece.
+) -> tuple[Float64Array, Float64Array]:
+    """Return the log probability of each row's best split without its own piece, and the loss of that piece.
 
     `piece_of_row` is -1 for rows of removed pieces; `used` are occurrences of each piece id. A piece
     that is never used has loss 0.
     """
-    lexicon = lattice.lexicon
-    rows = len(lexicon)
-    score = np.full(rows, -np.inf)
-    loss = np.zeros(rows)
-    total = float(used.sum())
-
-    def work(partition: int) -> None:
-        arcs = lattice.arcs(partition)
-        _split(
-            lexicon.text,
-            lexicon.offsets,
-            lexicon.shared,
-            int(lexicon.chunks[lexicon.partitions[partition]]),
-            int(lexicon.chunks[lexicon.partitions[partition + 1]]),
-            arcs.count,
-            arcs.piece,
-            arcs.length,
-            piece_of_row,
-            log_probability,
-            used,
-            total,
-            score,
-            loss,
-        )
-
-    workers.map(work, range(len(lattice)))
-    return Splits(score, loss)
+    rows, bounds = lattice.lexicon.rows, lattice.lexicon.row_bounds
+    score, loss = np.full(len(piece_of_row), -np.inf), np.zeros(len(piece_of_row))
+    given = (piece_of_row, log_probability, used, float(used.sum()), score, loss)
+    workers.map(
+        lambda k: _split(rows, bounds[k], bounds[k + 1], lattice.arcs(k), *given),
+        range(len(lattice)),
+    )
+    return score, loss
 
 
 @compile
 def _split(
-    text: Int32Array,
-    offsets: Int64Array,
-    shared: UInt8Array,
+    rows: SortedRows,
     first: int,
     stop: int,
-    count: UInt8Array,
-    piece: Int32Array,
-    length: UInt8Array,
+    arcs: Arcs,
     piece_of_row: Int32Array,
     log_probability: Float64Array,
     used: Float64Array,
@@ -917,6 +773,8 @@ def _split(
     score: Float64Array,
     loss: Float64Array,
 ) -> None:
+    text, offsets, shared = rows.text, rows.offsets, rows.shared
+    count, piece, length = arcs
     best = np.zeros(256)
     choice = np.zeros(256, np.int64)
     span = np.zeros(256, np.int64)

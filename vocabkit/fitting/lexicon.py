@@ -9,9 +9,9 @@ gives the weights of the rows. Chooses no characters and finds no pieces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers, compile
 
 # --- Coverage --------------------------------------------------------------------------------------
-# Character coverage: which characters a vocabulary must hold, and which are cut, by language.
+# Which characters a vocabulary must hold, and which are cut, by language.
 #
 # SentencePiece's rule, to the bit: characters by falling count, then code point, are taken until the share
 # already taken, as a 32-bit float, reaches the coverage (checked before each one; 64 bits differ on about one
@@ -32,7 +32,6 @@ from vocabkit.fitting.compilation import Workers, compile
 #
 # A global rule drops the letters of languages with little text; `scope="language"` applies the rule to each
 # language's own counts and keeps the union. What is cut is listed, never silent.
-
 
 Scope = Literal["global", "language"]
 
@@ -156,14 +155,58 @@ def count_characters(table: SpanTable) -> Float64Array:
     return counts
 
 
+# --- Strings ---------------------------------------------------------------------------------------
+
+
+class Strings(NamedTuple):
+    """Strings of character codes one after another, a 0 before the first and behind each.
+
+    String i is `text[offsets[i] : offsets[i + 1] - 1]`.
+    """
+
+    text: Int32Array
+    offsets: Int64Array
+
+    @property
+    def lengths(self) -> Int64Array:
+        """The number of characters of each."""
+        return np.diff(self.offsets) - 1
+
+
+def join_strings(*parts: Int32Array) -> Strings:
+    """Return the strings of texts that each begin with a 0 and end every string with one."""
+    text = np.concatenate((np.zeros(1, np.int32), *(part[1:] for part in parts)))
+    return Strings(text, np.flatnonzero(text == 0) + 1)
+
+
+@compile
+def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
+    size = 1
+    for i in range(len(last)):
+        size += length[i] + 1
+    out = np.zeros(size, np.int32)
+    place = 1
+    for i in range(len(last)):
+        for at in range(last[i] - length[i] + 1, last[i] + 1):
+            out[place] = text[at]
+            place += 1
+        place += 1
+    return out
+
+
+def decode_strings(alphabet: npt.NDArray[np.uint32], text: Int32Array) -> list[str]:
+    """Return the strings of a text that begins with a 0 and ends every string with one."""
+    points = np.concatenate((np.array([0], np.uint32), alphabet))[text[1:]]
+    return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").split("\0")[:-1]
+
+
 # --- Sorting ---------------------------------------------------------------------------------------
-# Sorting positions of a flat text by the characters that follow them, or that precede them.
+# Positions of a text sorted by the characters that follow them, or that precede them.
 #
-# A text is an int32 array of character codes in which 0 ends every row and also stands at the very beginning.
 # Positions are grouped by their first character, then refined a packed key of several characters at a time;
 # each group is sorted by one thread, so the outcome is the same for any number of threads. Beside the order
-# it
-# gives how many characters neighbours share. Equal strings end up adjacent; nothing is hashed.
+# it gives how many characters neighbours share. Equal strings end up adjacent; nothing is hashed.
 
 
 EQUAL = 255
@@ -200,26 +243,22 @@ def sort_positions(
     shared = np.zeros(len(items), np.uint8)
     given = evidence if evidence is not None else np.zeros(0, np.int32)
     bits = max(int(characters).bit_length(), 1)
-    per_key = 63 // bits
-
-    def refine(group: tuple[int, int]) -> None:
-        _refine(
-            text,
-            items,
-            shared,
-            starts,
-            group[0],
-            group[1],
-            step,
-            per_key,
-            bits,
-            depth,
-            floor,
-            given,
-        )
-
-    workers.map(refine, batch_groups(starts))
+    job = _Sorting(text, items, shared, given, step, bits, depth, floor)
+    workers.map(lambda group: _refine(job, starts, *group), batch_groups(starts))
     return shared, starts
+
+
+class _Sorting(NamedTuple):
+    """What `sort_positions` was asked for; `bits` is the width of a code in a packed key."""
+
+    text: Int32Array
+    items: Int32Array
+    shared: UInt8Array
+    evidence: npt.NDArray[Any]
+    step: int
+    bits: int
+    depth: int
+    floor: int
 
 
 def batch_groups(starts: Int64Array, batch: int = _BATCH) -> list[tuple[int, int]]:
@@ -247,20 +286,9 @@ def _group(text: Int32Array, items: Int32Array, starts: Int64Array, out: Int32Ar
 
 
 @compile
-def _refine(
-    text: Int32Array,
-    items: Int32Array,
-    shared: UInt8Array,
-    starts: Int64Array,
-    first: int,
-    stop: int,
-    step: int,
-    per_key: int,
-    bits: int,
-    depth: int,
-    floor: int,
-    evidence: npt.NDArray[Any],
-) -> None:
+def _refine(job: _Sorting, starts: Int64Array, first: int, stop: int) -> None:
+    shared = job.shared
+    per_key = 63 // job.bits
     widest = 0
     for group in range(first, stop):
         widest = max(widest, starts[group + 1] - starts[group])
@@ -278,22 +306,7 @@ def _refine(
                 j = i + 1
                 while j < hi and shared[j] == _PENDING:
                     j += 1
-                if j - i > 1 and _refine_run(
-                    text,
-                    items,
-                    shared,
-                    keys,
-                    i,
-                    j,
-                    lo,
-                    done,
-                    step,
-                    per_key,
-                    bits,
-                    depth,
-                    floor,
-                    evidence,
-                ):
+                if j - i > 1 and _refine_run(job, keys, i, j, lo, done, per_key):
                     pending = True
                 i = j
             done += per_key
@@ -301,21 +314,10 @@ def _refine(
 
 @compile
 def _refine_run(
-    text: Int32Array,
-    items: Int32Array,
-    shared: UInt8Array,
-    keys: Int64Array,
-    lo: int,
-    hi: int,
-    base: int,
-    done: int,
-    step: int,
-    per_key: int,
-    bits: int,
-    depth: int,
-    floor: int,
-    evidence: npt.NDArray[Any],
+    job: _Sorting, keys: Int64Array, lo: int, hi: int, base: int, done: int, per_key: int
 ) -> bool:
+    """Sort items[lo:hi], equal in `done` characters, by the next `per_key`; return whether some are pending."""
+    text, items, shared, evidence, step, bits, depth, floor = job
     settled = done >= depth
     if not settled and hi - lo < floor:
         total = 0
@@ -411,13 +413,21 @@ def _sort_pairs(keys: Int64Array, items: Int32Array, lo: int, hi: int, base: int
 
 # --- Lexicon ---------------------------------------------------------------------------------------
 
-
 SHORT = 24
-"""Longest row that shares prefixes: its probability stays above 1e-300 (see `expectation`)."""
+"""Longest row that shares prefixes: its probability stays above 1e-300 (see `lattice`)."""
 CHUNK = 8_192
 """Characters worked on at a time: two buffers of as many numbers stay in a core's own cache."""
 PARTITIONS = 64
 """Parts of the work, the same for any number of threads: their results are added in order."""
+
+
+class SortedRows(NamedTuple):
+    """Strings that share prefixes: see `Lexicon`, whose arrays these are."""
+
+    text: Int32Array
+    offsets: Int64Array
+    shared: UInt8Array
+    chunks: Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -463,13 +473,33 @@ class Lexicon:
 
     def strings(self) -> list[str]:
         """Return the rows as text, in order."""
-        return decode_strings(self.alphabet, self.text[1:])
+        return decode_strings(self.alphabet, self.text)
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """The code of each character, in order."""
+        return {chr(point): code for code, point in enumerate(self.alphabet.tolist(), start=1)}
+
+    @property
+    def rows(self) -> SortedRows:
+        """What the trainer's loops read of it."""
+        return SortedRows(self.text, self.offsets, self.shared, self.chunks)
+
+    @property
+    def row_bounds(self) -> list[int]:
+        """The rows at which partitions begin, and the number of rows."""
+        return [int(row) for row in self.chunks[self.partitions]]
 
 
-def decode_strings(alphabet: npt.NDArray[np.uint32], codes: Int32Array) -> list[str]:
-    """Return the strings of codes that are each followed by a 0."""
-    points = np.concatenate((np.array([0], np.uint32), alphabet))[codes]
-    return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").split("\0")[:-1]
+def encode_strings(lexicon: Lexicon, strings: Iterable[str]) -> Strings:
+    """Return those of the strings that the lexicon's characters can write, as codes."""
+    codes = lexicon.codes
+    out = [0]
+    for string in strings:
+        if all(c in codes for c in string):
+            out.extend(codes[c] for c in string)
+            out.append(0)
+    return join_strings(np.array(out, np.int32))
 
 
 def build_lexicon(
@@ -549,23 +579,19 @@ def _pool(
     )
 
 
-def build_strings(
-    alphabet: npt.NDArray[np.uint32], text: Int32Array, workers: Workers
+def sort_strings(
+    alphabet: npt.NDArray[np.uint32], strings: Strings, workers: Workers
 ) -> tuple[Lexicon, Int64Array]:
-    """Make a lexicon of strings, each followed by a 0 in `text`, which begins with a 0.
-
-    Returns it with the row of each string. Used for the pieces themselves.
-    """
-    ends = np.flatnonzero(text == 0)
-    starts = (ends[:-1] + 1).astype(np.int32)
-    group, shared, laid = _sort_rows(text.copy(), starts, len(alphabet), workers)
+    """Make a lexicon of strings, the pieces themselves; return it with the row of each."""
+    starts = strings.offsets[:-1].astype(np.int32)
+    group, shared, laid = _sort_rows(strings.text.copy(), starts, len(alphabet), workers)
     ones = np.ones(len(shared), np.int64)
     return _lay_out(alphabet, laid, shared, ones, ones, {}), group.astype(np.int64)
 
 
 def _lay_out(
     alphabet: npt.NDArray[np.uint32],
-    laid: tuple[Int32Array, Int64Array],
+    laid: Strings,
     shared: UInt8Array,
     count: Int64Array,
     documents: Int64Array,
@@ -621,11 +647,11 @@ def _cut(
 
 def _sort_rows(
     text: Int32Array, starts: Int32Array, characters: int, workers: Workers
-) -> tuple[Int32Array, UInt8Array, tuple[Int32Array, Int64Array]]:
+) -> tuple[Int32Array, UInt8Array, Strings]:
     """Sort rows, the short ones first, and lay the distinct ones out; `text` is destroyed.
 
     Returns the place of each row among the distinct ones, how much each of these shares with the one before
-    it, and their text with its offsets.
+    it, and these themselves.
     """
     long = _are_long(text, starts)
     chosen = [starts[~long], starts[long]]
@@ -640,7 +666,7 @@ def _sort_rows(
     distinct = np.concatenate([rows[kept] for rows, kept in zip(chosen, new, strict=True)])
     shared = np.concatenate((agreed[0][new[0]], np.zeros(int(new[1].sum()), np.uint8)))
     shared[:1] = 0
-    laid = _copy_rows(text, distinct)
+    laid = Strings(*_copy_rows(text, distinct))
     # The text has been copied: a row's place can be written over its first character.
     text[np.concatenate(chosen)] = np.cumsum(np.concatenate(new), dtype=np.int32) - np.int32(1)
     return text[starts], shared, laid

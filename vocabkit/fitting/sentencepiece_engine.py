@@ -33,13 +33,8 @@ from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
 from vocabkit.fitting.substrings import MAX_LENGTH, find_substrings, weigh_substrings
-from vocabkit.fitting.unigram import copy_strings
 
 # --- Rows ------------------------------------------------------------------------------------------
-# Training rows for SentencePiece: a lexicon with integer weights, since its trainers take nothing else.
-#
-# Joins a lexicon with language weights. Finds no pieces and knows no trainer.
-
 
 CANONICAL_TOTAL = 10**9
 """What weighted counts sum to. The absolute scale is a setting of SentencePiece's trainer in all but name
@@ -124,11 +119,7 @@ def decode_rows(text: npt.NDArray[np.uint32], offsets: Int64Array) -> Iterator[s
 
 
 # --- Seeds -----------------------------------------------------------------------------------------
-# Seeds for SentencePiece's unigram trainer: closed substrings ranked as it ranks its own.
-#
-# What is closed is `substrings`'s business; here they are weighed by integer row weights and ordered by
-# weight ×
-# length, then length, then code points. Trains nothing.
+# Closed substrings ranked as SentencePiece's unigram trainer ranks its own: by integer row weights.
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +169,7 @@ def find_seeds(
     if len(kept) > size:
         least = np.partition(value, size - 1)[size - 1]
         kept = kept[value <= least]
-    pieces = decode_strings(
-        lexicon.alphabet, copy_strings(lexicon.text, found.last[kept], found.length[kept])[1:]
-    )
+    pieces = decode_strings(lexicon.alphabet, found.copy(lexicon, kept).text)
     order = sorted(
         range(len(kept)),
         key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i]),
@@ -194,8 +183,7 @@ def find_seeds(
     )
 
 
-# --- Sentencepiece engine --------------------------------------------------------------------------
-
+# --- Training --------------------------------------------------------------------------------------
 
 THREADS = 8
 """Pinned rather than taken from the machine: SentencePiece's unigram pieces depend on it."""
@@ -251,7 +239,7 @@ def fit_bpe(
     threads: int = THREADS,
     max_length: int = MAX_LENGTH,
 ) -> Pieces:
-    """Fit exactly `size` BPE pieces: merges in order, then characters. Raises as `fit_unigram`."""
+    """Fit exactly `size` BPE pieces: merges in order, then characters. Raises as `fit_by_sentencepiece`."""
     return _train(
         rows,
         "bpe",

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,15 @@ from vocabkit.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.spans import piece_ends
 from vocabkit.fitting.compilation import Workers, compile
-from vocabkit.fitting.lexicon import Lexicon, batch_groups, sort_positions
-
-# --- Substrings ------------------------------------------------------------------------------------
-
+from vocabkit.fitting.lexicon import (
+    Lexicon,
+    SortedRows,
+    Strings,
+    batch_groups,
+    copy_strings,
+    join_strings,
+    sort_positions,
+)
 
 MAX_LENGTH = 16
 _BLOCK = 256
@@ -37,7 +42,7 @@ _SLICE = 1 << 20
 
 Number = TypeVar("Number", np.int32, np.int64, np.float64)
 Counts = npt.NDArray[Any]
-_Runs = tuple[Int32Array, Int32Array, UInt8Array, Int64Array]
+_Found = tuple[Int32Array, Int32Array, UInt8Array, Int64Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +71,11 @@ class Substrings:
         """A position of the text at which each substring ends."""
         return self.order[self.begin]
 
+    def copy(self, lexicon: Lexicon, chosen: Int64Array) -> Strings:
+        """Return the chosen substrings as strings."""
+        last = self.order[self.begin[chosen]]
+        return join_strings(copy_strings(lexicon.text, last, self.length[chosen]))
+
 
 def find_substrings(
     lexicon: Lexicon,
@@ -79,9 +89,12 @@ def find_substrings(
 
     `documents` asks for their document frequencies too, four to eight bytes a character more of memory.
     """
-    layout = (lexicon.text, lexicon.offsets, lexicon.shared)
-    evidence = _sum_positions(*layout, _narrow(lexicon.count))
-    order = _own_positions(lexicon.offsets, lexicon.shared)
+    rows = lexicon.rows
+    # Sums by position are most of the memory: 32 bits where none can be larger.
+    narrow = int(lexicon.count.sum()) < 2**31
+    count: Counts = lexicon.count.astype(np.int32) if narrow else lexicon.count
+    evidence = _sum_positions(rows, count)
+    order = _own_positions(rows)
     agreed, groups = sort_positions(
         lexicon.text,
         order,
@@ -92,14 +105,13 @@ def find_substrings(
         evidence=evidence,
         floor=floor,
     )
-    found = _sweep_all(lexicon, order, agreed, groups, evidence, longest, floor, workers)
-    del agreed, evidence
-    begin, stop = _join(found, 0, np.int32), _join(found, 1, np.int32)
-    length, total = _join(found, 2, np.uint8), _join(found, 3, np.int64)
-    del found
+    depths = _measure_depths(lexicon, longest + 1)
+    job = _Sweep(lexicon.text, depths, order, agreed, groups, evidence, longest, floor)
+    begin, stop, length, total = _sweep_all(job, workers)
+    del agreed, evidence, depths, job
     seen = np.zeros(0, np.int64)
     if documents:
-        position = _sum_positions(*layout, lexicon.documents)
+        position = _sum_positions(rows, lexicon.documents)
         running = np.zeros(len(order) + 1, np.int64)
         seen = _sum_runs(order, begin, stop, position, running, workers)
     return Substrings(order, begin, stop, length, total, seen, longest, floor)
@@ -109,33 +121,9 @@ def weigh_substrings(
     lexicon: Lexicon, substrings: Substrings, row_weight: Float64Array, workers: Workers
 ) -> Float64Array:
     """Return the weighted occurrences of each substring under new weights of the rows."""
-    position = _sum_positions(lexicon.text, lexicon.offsets, lexicon.shared, row_weight)
+    position = _sum_positions(lexicon.rows, row_weight)
     found, running = substrings, np.zeros(len(substrings.order) + 1)
     return _sum_runs(found.order, found.begin, found.stop, position, running, workers)
-
-
-def _sweep_all(
-    lexicon: Lexicon,
-    order: Int32Array,
-    agreed: UInt8Array,
-    groups: Int64Array,
-    evidence: Counts,
-    longest: int,
-    floor: int,
-    workers: Workers,
-) -> list[_Runs]:
-    depths = _measure_depths(lexicon, longest + 1)
-
-    def sweep(group: tuple[int, int]) -> _Runs:
-        return _sweep(lexicon.text, depths, order, agreed, groups, *group, evidence, longest, floor)
-
-    batches = batch_groups(groups)
-    found = dict(zip(batches, workers.map(sweep, batches), strict=True))
-    return [found[batch] for batch in sorted(found)]
-
-
-def _join(parts: list[_Runs], field: int, kind: npt.DTypeLike) -> Any:
-    return np.concatenate([np.zeros(0, kind), *(part[field] for part in parts)])
 
 
 def _sum_runs(
@@ -178,13 +166,9 @@ def _gather(
         out[i + 1] = position[order[i]]
 
 
-def _narrow(values: Int64Array) -> Counts:
-    """Return values as 32 bits where no sum of them can be larger: sums by position are most of the memory."""
-    return values.astype(np.int32) if int(values.sum()) < 2**31 else values
-
-
 @compile
-def _own_positions(offsets: Int64Array, shared: UInt8Array) -> Int32Array:
+def _own_positions(rows: SortedRows) -> Int32Array:
+    offsets, shared = rows.offsets, rows.shared
     size = 0
     for row in range(len(shared)):
         size += offsets[row + 1] - 1 - offsets[row] - shared[row]
@@ -198,11 +182,10 @@ def _own_positions(offsets: Int64Array, shared: UInt8Array) -> Int32Array:
 
 
 @compile
-def _sum_positions(
-    text: Int32Array, offsets: Int64Array, shared: UInt8Array, values: npt.NDArray[Number]
-) -> npt.NDArray[Number]:
+def _sum_positions(rows: SortedRows, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """Return, at each position that a row does not share, the sum of `values` over the rows through it."""
-    out = np.zeros(len(text), values.dtype)
+    offsets, shared = rows.offsets, rows.shared
+    out = np.zeros(len(rows.text), values.dtype)
     carried = np.zeros(256, values.dtype)
     common = 0
     for row in range(len(shared) - 1, -1, -1):
@@ -277,19 +260,25 @@ def _limit_depths(
             depths[places[at]] = size
 
 
+class _Sweep(NamedTuple):
+    """What the sweep reads: `order` sorted with `agreed` shared characters, in `groups` by first character."""
+
+    text: Int32Array
+    depths: UInt8Array
+    order: Int32Array
+    agreed: UInt8Array
+    groups: Int64Array
+    evidence: Counts
+    longest: int
+    floor: int
+
+
 @compile
 def _look_ahead(
-    order: Int32Array,
-    begin: int,
-    stop: int,
-    text: Int32Array,
-    depths: UInt8Array,
-    evidence: Counts,
-    size: Int64Array,
-    mass: Int64Array,
-    after: Int64Array,
+    job: _Sweep, begin: int, stop: int, size: Int64Array, mass: Int64Array, after: Int64Array
 ) -> None:
     """Copy what the sweep needs of the next positions: apart from it, so that visits to memory overlap."""
+    text, depths, order, evidence = job.text, job.depths, job.order, job.evidence
     for i in range(begin, stop):
         position = order[i]
         mass[i - begin] = evidence[position]
@@ -299,19 +288,23 @@ def _look_ahead(
         size[i - begin] = depths[position]
 
 
+def _sweep_all(job: _Sweep, workers: Workers) -> _Found:
+    """Return the substrings of all groups: where their runs begin and stop, lengths and occurrences."""
+    batches = batch_groups(job.groups)
+    found = dict(zip(batches, workers.map(lambda batch: _sweep(job, *batch), batches), strict=True))
+    parts = [found.pop(batch) for batch in sorted(found)]
+    columns = (
+        np.concatenate([np.zeros(0, kind), *(part[field] for part in parts)])
+        for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
+    )
+    begin, stop, length, total = columns
+    return begin, stop, length, total
+
+
 @compile
-def _sweep(
-    text: Int32Array,
-    depths: UInt8Array,
-    order: Int32Array,
-    agreed: UInt8Array,
-    groups: Int64Array,
-    first: int,
-    last: int,
-    evidence: Counts,
-    longest: int,
-    floor: int,
-) -> _Runs:
+def _sweep(job: _Sweep, first: int, last: int) -> _Found:
+    depths, order, agreed, groups = job.depths, job.order, job.agreed, job.groups
+    longest, floor = job.longest, job.floor
     room = 1024
     begin = np.empty(room, np.int32)
     stop = np.empty(room, np.int32)
@@ -333,7 +326,7 @@ def _sweep(
             k = (i - lo) % _BLOCK
             if k == 0:
                 block = min(i + _BLOCK, hi)
-                _look_ahead(order, i, block, text, depths, evidence, size, mass, after)
+                _look_ahead(job, i, block, size, mass, after)
             common = 0
             if i > lo and i < hi:
                 # No deeper than a piece may reach; EQUAL is more than any depth.
@@ -381,12 +374,9 @@ def _sweep(
 
 
 # --- Seed cache ------------------------------------------------------------------------------------
-# The lexicon and closed substrings of a counts folder, kept beside the counts: refits only re-rank them.
-#
-# Both depend on the text, the normaliser, the digit rule and the covered characters, and on no language
-# weight.
-# They are large (about 10 bytes a character of distinct spans), so only the newest few are kept.
-
+# The lexicon and closed substrings of a counts folder, kept beside the counts: refits only re-rank them. Both
+# depend on the text, the normaliser, the digit rule and the covered characters, and on no language weight. They
+# are large (about 10 bytes a character of distinct spans), so only the newest few are kept.
 
 KEPT = 2
 """How many are kept: one with a global alphabet and one with an alphabet per language."""

@@ -3,7 +3,7 @@
 Expectation–maximisation with SentencePiece's sparse M-step (Kudo 2018), then the pieces whose loss is least are
 pruned, again and again until the size is reached; finally pieces that are never the best way to write
 themselves are replaced, and scores made distinct. Frozen pieces keep their scores and are never pruned.
-The steps are in `training`, the same in plain Python in `reference`. Knows no file formats.
+The same in plain Python is in `reference`. Knows no file formats.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lattice import (
     Lattice,
     Runs,
+    Trie,
     build_pieces,
     build_runs,
     build_trie,
@@ -38,15 +39,21 @@ from vocabkit.fitting.lattice import (
     find_child,
     split_pieces,
 )
-from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
+from vocabkit.fitting.lexicon import (
+    WORD_MARK,
+    Lexicon,
+    SortedRows,
+    Strings,
+    build_lexicon,
+    decode_strings,
+    encode_strings,
+    join_strings,
+)
 from vocabkit.fitting.substrings import Substrings, find_substrings, weigh_substrings
 
 # --- Scores ----------------------------------------------------------------------------------------
-# Scores: from expected counts to log probabilities, and the small rules by which pieces are compared.
-#
-# Comparisons are made on float32 so that a last bit of a sum decides nothing: equal values go to the earlier
-# piece. Runs no passes over text.
-
+# From expected counts to log probabilities, and the small rules by which pieces are compared: on float32, so
+# that a last bit of a sum decides nothing, and equal values go to the earlier piece.
 
 LEAST = 0.5
 """Pieces expected less often than this are dropped (SentencePiece's rule)."""
@@ -116,8 +123,7 @@ def _step_down(values: Float32Array) -> None:
             values[i] = np.nextafter(values[i - 1], np.float32(-np.inf))
 
 
-# --- Results ---------------------------------------------------------------------------------------
-# What a unigram fit may be asked for, and what it returns.
+# --- What is asked and returned --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,34 +201,13 @@ class UnigramFit:
 
 
 # --- Candidates ------------------------------------------------------------------------------------
-# Candidates: the pieces a fit starts from: chosen closed substrings, and lists of pieces to keep or deny.
+# The pieces a fit starts from: chosen closed substrings, and lists of pieces to keep or deny.
 #
 # A seed's rank is weighted occurrences × Σ √(−log share of the character). SentencePiece's, occurrences ×
-# length,
-# takes a Chinese character for a Latin one: with eight times the size in seeds, Lao needs 5 % more tokens and
-# Chinese 2 %. The root is a compromise; without it the other languages lose more than these gain.
+# length, takes a Chinese character for a Latin one: with eight times the size in seeds, Lao needs 5 % more
+# tokens and Chinese 2 %. The root is a compromise; without it the other languages lose more than these gain.
 
-
-WORD_MARK = "\u2581"
 _SLICE = 1 << 18
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidates:
-    """Pieces longer than one character, in order of their ids.
-
-    `text` holds their codes, each followed by a 0, after a leading 0; `mass` the weighted occurrences. The
-    first `seeds` come from the substrings; then come `fixed` pieces of a base and `kept` ones. `runs` are the
-    seeds' places, None where there are other pieces too.
-    """
-
-    text: Int32Array
-    length: UInt8Array
-    mass: Float64Array
-    seeds: int
-    fixed: int
-    kept: int
-    runs: Runs | None
 
 
 def _choose_candidates(
@@ -234,58 +219,51 @@ def _choose_candidates(
     workers: Workers,
     *,
     floor: int,
-    min_documents: int = 1,
-    rank: str = "information",
-    fixed: Sequence[str] = (),
-    keep: Collection[str] = (),
-    deny: Collection[str] = (),
-) -> _Candidates:
+    options: UnigramOptions,
+    fixed: Sequence[str],
+    keep: Collection[str],
+    deny: Collection[str],
+) -> tuple[Strings, Float64Array, int, Runs | None]:
     """Choose at most `limit` seeds of at least `floor` raw occurrences, and add the `fixed` and `keep` pieces.
 
     `mass` is the weighted occurrences of each substring, `characters` of each character code. Pieces of
-    `fixed` must be ones the lexicon's characters can write.
+    `fixed` must be ones the lexicon's characters can write. Returns the pieces longer than one character in
+    order of their ids (seeds, fixed, kept), the weighted occurrences of each, the number of seeds, and the
+    seeds' places: None where there are other pieces too.
     """
     among_fixed = set(fixed)
     kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
-    fixed_codes, kept_codes = encode_pieces(lexicon, fixed), encode_pieces(lexicon, kept)
-    value = _rank(lexicon, substrings, mass, characters, rank, workers)
+    added = encode_strings(lexicon, [*fixed, *kept]).text
+    value = _rank(lexicon, substrings, mass, characters, options.rank, workers)
     value[substrings.evidence < floor] = -np.inf
-    if min_documents > 1:
-        value[substrings.documents < min_documents] = -np.inf
-    refused = np.concatenate(
-        (fixed_codes, kept_codes[1:], encode_pieces(lexicon, sorted(deny))[1:])
-    )
-    if len(refused) > 1:
-        value[_find_among(lexicon, substrings, refused)] = -np.inf
+    if options.min_documents > 1:
+        value[substrings.documents < options.min_documents] = -np.inf
+    refused = join_strings(added, encode_strings(lexicon, sorted(deny)).text)
+    if len(refused.text) > 1:
+        trie = build_trie(refused, 0)
+        value[_match(lexicon.text, substrings.last, substrings.length, trie)] = -np.inf
     chosen = np.flatnonzero(_take_best(value, limit) & (value > -np.inf))
-    text = copy_strings(lexicon.text, substrings.last[chosen], substrings.length[chosen])
-    text = np.concatenate((text, fixed_codes[1:], kept_codes[1:]))
-    added = len(fixed) + len(kept)
-    first_id = len(lexicon.alphabet) + 1
-    found = (substrings.begin[chosen], substrings.stop[chosen], substrings.length[chosen])
-    return _Candidates(
-        text,
-        (np.diff(np.flatnonzero(text == 0)) - 1).astype(np.uint8),
-        np.concatenate((mass[chosen], np.ones(added))),
-        len(chosen),
-        len(fixed),
-        len(kept),
-        None if added else build_runs(substrings.order, *found, first_id),
-    )
+    pieces = join_strings(substrings.copy(lexicon, chosen).text, added)
+    others = len(fixed) + len(kept)
+    runs = None
+    if not others:
+        found = (substrings.begin[chosen], substrings.stop[chosen], substrings.length[chosen])
+        runs = build_runs(substrings.order, *found, len(lexicon.alphabet) + 1)
+    return pieces, np.concatenate((mass[chosen], np.ones(others))), len(chosen), runs
 
 
 def _check_lists(
     lexicon: Lexicon, keep: Collection[str], deny: Collection[str], longest: int
 ) -> None:
     """Raise `FitError` for a kept piece that cannot be one, and for a denied one that must be."""
-    covered = {chr(int(point)) for point in lexicon.alphabet}
+    covered = lexicon.codes
     for piece in sorted(keep):
         problem = ""
         if not piece or WORD_MARK in piece[1:] or any(c.isspace() for c in piece):
             problem = "no piece is empty, holds white space, or has ▁ anywhere but in front"
         elif len(piece) > longest:
             problem = f"it has {len(piece)} characters and pieces have at most {longest}"
-        elif missing := sorted(set(piece) - covered):
+        elif missing := sorted(set(piece) - covered.keys()):
             problem = f"{', '.join(map(repr, missing))} is not a covered character of this text"
         if problem:
             raise FitError(
@@ -297,17 +275,6 @@ def _check_lists(
             raise FitError(
                 f"{piece!r} cannot be denied: {reason}", "take it off the list of pieces to deny"
             )
-
-
-def encode_pieces(lexicon: Lexicon, pieces: Collection[str]) -> Int32Array:
-    """Return the codes of the pieces that the lexicon can write, each followed by a 0, after a leading 0."""
-    code = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
-    out = [0]
-    for piece in pieces:
-        if all(c in code for c in piece):
-            out.extend(code[c] for c in piece)
-            out.append(0)
-    return np.array(out, np.int32)
 
 
 def _rank(
@@ -323,13 +290,8 @@ def _rank(
     if rank == "information":
         cost[1:] = np.sqrt(-np.log(characters[1:] / characters.sum()))
     out = np.empty(len(substrings))
-
-    def spell(first: int) -> None:
-        stop = min(first + _SLICE, len(out))
-        last, length = substrings.last, substrings.length
-        _spell(lexicon.text, last, length, mass, cost, first, stop, out)
-
-    workers.map(spell, range(0, len(out), _SLICE))
+    given = (lexicon.text, substrings.last, substrings.length, mass, cost, out)
+    workers.map(lambda first: _spell(*given, first), range(0, len(out), _SLICE))
     return out
 
 
@@ -340,28 +302,21 @@ def _spell(
     length: UInt8Array,
     mass: Float64Array,
     cost: Float64Array,
-    first: int,
-    stop: int,
     out: Float64Array,
+    first: int,
 ) -> None:
-    for i in range(first, stop):
+    """Write the rank of substrings `first` … of one slice."""
+    for i in range(first, min(first + _SLICE, len(out))):
         spelled = 0.0
         for back in range(length[i]):
             spelled += cost[text[last[i] - back]]
         out[i] = mass[i] * spelled
 
 
-def _find_among(lexicon: Lexicon, substrings: Substrings, pieces: Int32Array) -> BoolArray:
-    """Return which substrings are among the pieces, each followed by a 0."""
-    ends = np.flatnonzero(pieces == 0)
-    trie = build_trie(pieces, ends[1:] - 1, np.diff(ends) - 1, 0)
-    return _match(lexicon.text, substrings.last, substrings.length, trie.table, trie.piece)
-
-
 @compile
-def _match(
-    text: Int32Array, last: Int32Array, length: UInt8Array, table: Int64Array, terminal: Int32Array
-) -> BoolArray:
+def _match(text: Int32Array, last: Int32Array, length: UInt8Array, trie: Trie) -> BoolArray:
+    """Return which of the strings of `length[i]` codes up to `last[i]` are in the trie."""
+    table, terminal = trie.table, trie.piece
     out = np.zeros(len(last), np.bool_)
     for i in range(len(last)):
         node = 0
@@ -373,29 +328,7 @@ def _match(
     return out
 
 
-@compile
-def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
-    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
-    size = 1
-    for i in range(len(last)):
-        size += length[i] + 1
-    out = np.zeros(size, np.int32)
-    place = 1
-    for i in range(len(last)):
-        for at in range(last[i] - length[i] + 1, last[i] + 1):
-            out[place] = text[at]
-            place += 1
-        place += 1
-    return out
-
-
 # --- Training --------------------------------------------------------------------------------------
-# Training: the state of a unigram fit between passes, and the steps that change it.
-#
-# Ids 1 … A are the characters, longer pieces follow; id 0 is none. A piece that is out has score −inf.
-# Started by
-# `unigram.fit_unigram`, which documents the choices.
-
 
 MARGIN = 1e-4
 """By how much a piece must beat its best split: more than float32 sums can hide."""
@@ -418,7 +351,10 @@ class _Clock:
 
 
 class _Training:
-    """A fit in progress."""
+    """A fit between passes, and the steps that change it; `fit_unigram` documents the choices.
+
+    Ids 1 … A are the characters, longer pieces follow; id 0 is none. A piece that is out has score −inf.
+    """
 
     def __init__(
         self,
@@ -441,14 +377,14 @@ class _Training:
         self.workers, self.clock, self.floor, self.frozen = workers, clock, floor, frozen
         self.path: list[PathPoint] = []
         self.reached = 0
-        # Candidates that were dropped, by number, the least worth first.
-        self.dropped: list[Int64Array] = []
+        # Candidates that were pruned, by number, the least worth first.
+        self.pruned: list[Int64Array] = []
         letters = len(lexicon.alphabet)
+        codes = lexicon.codes
         single = _count_characters(lexicon, row_weight, workers)
-        alphabet = {chr(int(point)): i for i, point in enumerate(lexicon.alphabet, start=1)}
         base = dict(zip(frozen.pieces, frozen.scores, strict=True)) if frozen else {}
-        fixed = [p for p in base if len(p) > 1 and all(c in alphabet for c in p)]
-        chosen = _choose_candidates(
+        fixed = [p for p in base if len(p) > 1 and all(c in codes for c in p)]
+        self.longer, mass, self.seeds, runs = _choose_candidates(
             lexicon,
             substrings,
             mass,
@@ -456,46 +392,43 @@ class _Training:
             (options.seeds or max(8 * size, 1_000)) - letters,
             workers,
             floor=floor,
-            min_documents=options.min_documents,
-            rank=options.rank,
+            options=options,
             fixed=fixed,
             keep=keep,
             deny=deny,
         )
         clock.lap("seeds ranked")
-        self.text, self.seeds = chosen.text, chosen.seeds
         self.first = letters + 1
-        self.width = np.concatenate((np.zeros(1), np.ones(letters), chosen.length)).astype(np.uint8)
-        self.origin = np.arange(len(chosen.length), dtype=np.int64)
-        begin = self.first + chosen.seeds
+        lengths = self.longer.lengths
+        self.width = np.concatenate((np.zeros(1), np.ones(letters), lengths)).astype(np.uint8)
+        self.origin = np.arange(len(lengths), dtype=np.int64)
+        begin = self.first + self.seeds
+        single_fixed = [p for p in base if p in codes]
         self.is_frozen = np.zeros(len(self.width), np.bool_)
-        self.is_frozen[begin : begin + chosen.fixed] = True
-        self.is_frozen[[alphabet[p] for p in base if p in alphabet]] = True
+        self.is_frozen[begin : begin + len(fixed)] = True
+        self.is_frozen[[codes[p] for p in single_fixed]] = True
         self.is_kept = np.zeros(len(self.width), np.bool_)
         self.is_kept[1 : self.first] = True
-        self.is_kept[begin + chosen.fixed :] = True
+        self.is_kept[begin + len(fixed) :] = True
 
-        ends = np.flatnonzero(self.text == 0)
         longest = max(substrings.longest, int(self.width.max()))
-        trie = build_trie(self.text, ends[1:] - 1, np.diff(ends) - 1, self.first)
+        trie = build_trie(self.longer, self.first)
         clock.lap("trie")
-        self.lattice = Lattice(lexicon, trie, longest, workers, options.memory, chosen.runs)
+        self.lattice = Lattice(lexicon, trie, longest, workers, options.memory, runs)
         clock.lap("arcs")
-        self.pieces, self.row_of = build_pieces(lexicon.alphabet, self.text, trie, longest, workers)
-        clock.lap("arcs of pieces")
-        self.held_out = (
-            Lattice(held_out, trie, longest, workers, options.memory)
-            if held_out is not None
-            else None
+        self.pieces, self.row_of = build_pieces(
+            lexicon.alphabet, self.longer, trie, longest, workers
         )
+        clock.lap("arcs of pieces")
+        self.held_out: Lattice | None = None
+        if held_out is not None:
+            self.held_out = Lattice(held_out, trie, longest, workers, options.memory)
 
-        self.count = np.concatenate((single, chosen.mass)) * self.width
+        self.count = np.concatenate((single, mass)) * self.width
         with np.errstate(divide="ignore"):
             self.score = np.log(self.count / self.count.sum())
-        self.score[begin : begin + chosen.fixed] = [base[p] for p in fixed]
-        for piece in base:
-            if piece in alphabet:
-                self.score[alphabet[piece]] = base[piece]
+        self.score[begin : begin + len(fixed)] = [base[p] for p in fixed]
+        self.score[[codes[p] for p in single_fixed]] = [base[p] for p in single_fixed]
 
     @property
     def active(self) -> BoolArray:
@@ -513,56 +446,62 @@ class _Training:
         passes = options.first_iterations
         while True:
             for _ in range(passes):
-                likelihood = self.step(report, dropping=True)
+                likelihood = self.em_step(report, dropping=True)
             passes = options.iterations
             self.reached = int(self.active.sum())
-            self._note(likelihood)
+            self._record(likelihood)
             if self.reached < size or self.reached <= goal:
                 break
             self.prune(max(goal, int(self.reached * options.shrink)))
         result = None
         if self.reached >= size or allow_fewer:
-            result = self.finish(min(size, self.reached), report, allow_fewer=allow_fewer)
+            result = self.finalize(min(size, self.reached), report, allow_fewer=allow_fewer)
         if result is None:
             report.finish()
             return None
-        rank = self._descend(path_to, report) if path_to is not None else None
+        rank = self._prune_further(path_to, report) if path_to is not None else None
         report.finish()
         seconds = dict(self.clock.seconds)
         return replace(result, path=tuple(self.path), seconds=seconds, rank=rank)
 
-    def step(self, report: Progress, *, dropping: bool) -> float:
+    def em_step(self, report: Progress, *, dropping: bool) -> float:
         """Make one pass of EM; return the log likelihood under the scores before it."""
-        found = expect_counts(self.lattice, self.row_weight, self.score, self.width, self.workers)
+        count, likelihood = self._expect(self.lattice, self.row_weight)
         self.clock.lap("expectation")
         active = self.active
         if dropping:
-            active &= (found.count >= LEAST - TOLERANCE) | self.is_kept
-        self.count = found.count
-        if self.frozen is not None:
-            total = self.frozen.total
-        else:
-            total = float(np.maximum(found.count[active], LEAST).sum())
-        self._forget(self.active & ~active, found.count)
+            active &= (count >= LEAST - TOLERANCE) | self.is_kept
+        self.count = count
+        total = self._scale(active)
+        self._note_pruned(self.active & ~active, count)
         score = np.where(self.is_frozen, self.score, -np.inf)
-        score[active] = score_counts(found.count[active], total, sparse=self.options.sparse)
+        score[active] = score_counts(count[active], total, sparse=self.options.sparse)
         self.score = score
         if dropping and (active | self.is_frozen).sum() < 0.9 * len(active):
-            self._shrink(active | self.is_frozen)
+            self._compact(active | self.is_frozen)
         self.clock.lap("maximisation")
         report.advance(1)
-        return found.log_likelihood
+        return likelihood
+
+    def _scale(self, active: BoolArray) -> float:
+        """Return what counts are divided by: that of the frozen scores, else their own total."""
+        if self.frozen is not None:
+            return self.frozen.total
+        return float(np.maximum(self.count[active], LEAST).sum())
+
+    def _expect(self, lattice: Lattice, row_weight: Float64Array) -> tuple[Float64Array, float]:
+        return expect_counts(lattice, row_weight, self.score, self.width, self.workers)
 
     def prune(self, size: int) -> None:
         """Keep the `size` pieces whose loss is greatest, characters and kept pieces first."""
         active = self.active
         loss = self._losses()
         keep = _take_best(loss, size) & active
-        self._forget(active & ~keep, loss)
-        self._shrink(keep | self.is_frozen)
+        self._note_pruned(active & ~keep, loss)
+        self._compact(keep | self.is_frozen)
         self.clock.lap("compaction")
 
-    def finish(self, size: int, report: Progress, *, allow_fewer: bool) -> UnigramFit | None:
+    def finalize(self, size: int, report: Progress, *, allow_fewer: bool) -> UnigramFit | None:
         """Cut to the exact size, re-estimate, and replace pieces that cannot be reached."""
         eligible = self.active
         loss = self._losses()
@@ -575,11 +514,11 @@ class _Training:
             self.score[eligible & ~active] = -np.inf
             if rounds < ROUNDS:
                 for _ in range(self.options.last_iterations):
-                    likelihood = self.step(report, dropping=False)
+                    likelihood = self.em_step(report, dropping=False)
             rounds += 1
             rounded = round_scores(self.score, active)
-            beaten = self._beaten(rounded.astype(np.float64)) & active
-            lost = beaten & ~self.is_kept
+            unreachable = self._find_unreachable(rounded.astype(np.float64)) & active
+            lost = unreachable & ~self.is_kept
             wanted = int(lost.sum())
             if not wanted:
                 break
@@ -591,43 +530,42 @@ class _Training:
                 return None
             active[fill] = True
             self.score[fill] = before[fill]
-        self._note(likelihood)
+        self._record(likelihood)
         ids = np.flatnonzero(active)
         ids = ids[np.lexsort((ids, -rounded[ids].astype(np.float64)))]
         names = self._strings()
         self._ids = ids
-        total = float(np.maximum(self.count[active], LEAST).sum())
         self.clock.lap("finish")
         return UnigramFit(
             tuple(names[i] for i in ids.tolist()),
             rounded[ids],
             self.count[ids],
-            self.frozen.total if self.frozen is not None else total,
+            self._scale(active),
             (),
             replaced,
-            tuple(names[i] for i in np.flatnonzero(beaten & self.is_kept).tolist()),
+            tuple(names[i] for i in np.flatnonzero(unreachable & self.is_kept).tolist()),
             self.floor,
             self.seeds,
             {},
         )
 
-    def _descend(self, path_to: int, report: Progress) -> Int64Array:
+    def _prune_further(self, path_to: int, report: Progress) -> Int64Array:
         """Go on pruning below the size for the sake of the path; return the rank of the finished pieces."""
         ids = self._ids
         origin = np.full(len(ids), -1, np.int64)
         origin[ids >= self.first] = self.origin[ids[ids >= self.first] - self.first]
-        self.dropped = []
+        self.pruned = []
         least = int((self.active & self.is_kept).sum())
         while self.active.sum() > max(path_to, least):
             alive = int(self.active.sum())
             self.prune(max(path_to, least, int(alive * self.options.shrink)))
             for _ in range(self.options.iterations):
-                likelihood = self.step(report, dropping=True)
-            self._note(likelihood)
+                likelihood = self.em_step(report, dropping=True)
+            self._record(likelihood)
         left = np.flatnonzero(self.active)
         left = left[left >= self.first]
         left = left[np.lexsort((left, -self.score[left].astype(np.float32)))]
-        longer = [self.origin[left - self.first], *(part[::-1] for part in reversed(self.dropped))]
+        longer = [self.origin[left - self.first], *(part[::-1] for part in reversed(self.pruned))]
         order = np.concatenate(longer)
         place = np.full(len(self.row_of), -1, np.int64)
         characters = int((origin < 0).sum())
@@ -637,12 +575,12 @@ class _Training:
         rank[origin < 0] = np.arange(characters)
         return rank
 
-    def _forget(self, dropped: BoolArray, worth: Float64Array) -> None:
+    def _note_pruned(self, gone: BoolArray, worth: Float64Array) -> None:
         """Note which candidates go, the least worth first."""
-        ids = np.flatnonzero(dropped)
+        ids = np.flatnonzero(gone)
         ids = ids[ids >= self.first]
         ids = ids[np.lexsort((-ids, worth[ids].astype(np.float32)))]
-        self.dropped.append(self.origin[ids - self.first])
+        self.pruned.append(self.origin[ids - self.first])
 
     def _losses(self) -> Float64Array:
         """Return what the text loses with each piece: inf where it must stay, -inf where it is out."""
@@ -650,35 +588,36 @@ class _Training:
         if self.options.loss == "viterbi":
             used = count_best(self.lattice, self.row_weight, self.score, self.workers)
             self.clock.lap("viterbi")
-        splits = split_pieces(self.pieces, self._piece_of_row(), self.score, used, self.workers)
-        row = self.row_of[self.origin]
+        split, longer = self._split(self.score, used)
         loss = np.full(len(self.score), np.inf)
-        active = self.active
-        score, split = self.score[self.first :], splits.score[row]
         with np.errstate(invalid="ignore"):
-            gain = score - split
-            if self.options.loss == "viterbi":
-                longer = splits.loss[row]
-            else:
+            gain = self.score[self.first :] - split
+            if self.options.loss == "expected":
                 longer = used[self.first :] * np.maximum(gain, 0.0) ** self.options.power
         # A piece that loses to its own split goes, however much it is used.
         loss[self.first :] = np.where(gain > TOLERANCE, longer, -1.0)
         loss[self.is_kept] = np.inf
-        loss[~active] = -np.inf
+        loss[~self.active] = -np.inf
         self.clock.lap("splits")
         return loss
 
-    def _beaten(self, score: Float64Array) -> BoolArray:
+    def _split(self, score: Float64Array, used: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return each longer piece's best split without it, and its loss (see `split_pieces`)."""
+        row = self.row_of[self.origin]
+        owner = np.full(len(self.row_of), -1, np.int32)
+        owner[row] = np.arange(self.first, len(score), dtype=np.int32)
+        split, loss = split_pieces(self.pieces, owner, score, used, self.workers)
+        return split[row], loss[row]
+
+    def _find_unreachable(self, score: Float64Array) -> BoolArray:
         """Return which pieces do not beat their best split by a margin."""
-        splits = split_pieces(
-            self.pieces, self._piece_of_row(), score, np.ones(len(score)), self.workers
-        )
         out = np.zeros(len(score), np.bool_)
-        out[self.first :] = splits.score[self.row_of[self.origin]] + MARGIN >= score[self.first :]
+        split, _ = self._split(score, np.ones(len(score)))
+        out[self.first :] = split + MARGIN >= score[self.first :]
         self.clock.lap("splits")
         return out
 
-    def _shrink(self, keep: BoolArray) -> None:
+    def _compact(self, keep: BoolArray) -> None:
         """Drop pieces from every array and lattice; characters stay."""
         keep = keep.copy()
         keep[: self.first] = True
@@ -692,23 +631,17 @@ class _Training:
         self.width, self.score, self.count = self.width[keep], self.score[keep], self.count[keep]
         self.is_frozen, self.is_kept = self.is_frozen[keep], self.is_kept[keep]
 
-    def _piece_of_row(self) -> Int32Array:
-        out = np.full(len(self.pieces.lexicon), -1, np.int32)
-        out[self.row_of[self.origin]] = np.arange(self.first, len(self.score), dtype=np.int32)
-        return out
-
     def _strings(self) -> list[str]:
-        longer = decode_strings(self.lexicon.alphabet, self.text[1:])
-        singles = [chr(int(point)) for point in self.lexicon.alphabet]
-        return ["", *singles, *(longer[k] for k in self.origin.tolist())]
+        longer = decode_strings(self.lexicon.alphabet, self.longer.text)
+        return ["", *self.lexicon.codes, *(longer[k] for k in self.origin.tolist())]
 
-    def _note(self, likelihood: float) -> None:
+    def _record(self, likelihood: float) -> None:
+        """Add this size to the path."""
         value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
-            found = expect_counts(self.held_out, weight, self.score, self.width, self.workers)
             letters = _characters(self.held_out.lexicon, weight)
-            value = found.log_likelihood / letters
+            value = self._expect(self.held_out, weight)[1] / letters
             best = count_best(self.held_out, weight, self.score, self.workers)
             tokens = float(best.sum()) / letters
             self.clock.lap("held out")
@@ -723,13 +656,9 @@ def _characters(lexicon: Lexicon, row_weight: Float64Array) -> float:
 
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
     """Return weighted occurrences by code, 0 for code 0."""
-    size = len(lexicon.alphabet) + 1
-    rows = lexicon.chunks[lexicon.partitions].tolist()
-    text, offsets = lexicon.text, lexicon.offsets
+    size, bounds, rows = len(lexicon.alphabet) + 1, lexicon.row_bounds, lexicon.rows
     parts = workers.map(
-        lambda first, stop: _tally(text, offsets, row_weight, first, stop, size),
-        rows[:-1],
-        rows[1:],
+        lambda first, stop: _tally(rows, row_weight, first, stop, size), bounds[:-1], bounds[1:]
     )
     total = np.zeros(size)
     for part in parts:
@@ -739,13 +668,9 @@ def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Worke
 
 @compile
 def _tally(
-    text: Int32Array,
-    offsets: Int64Array,
-    row_weight: Float64Array,
-    first: int,
-    stop: int,
-    size: int,
+    rows: SortedRows, row_weight: Float64Array, first: int, stop: int, size: int
 ) -> Float64Array:
+    text, offsets = rows.text, rows.offsets
     out = np.zeros(size)
     for row in range(first, stop):
         for at in range(offsets[row], offsets[row + 1] - 1):
@@ -753,8 +678,7 @@ def _tally(
     return out
 
 
-# --- Unigram ---------------------------------------------------------------------------------------
-
+# --- Fitting ---------------------------------------------------------------------------------------
 
 LONGEST = 18
 """Most characters of a piece: beyond, forward sums of one piece's stretch could leave the range of a double."""
@@ -832,14 +756,11 @@ def fit_unigram(
     raise TooFewPieces(reached, size)
 
 
-# --- Warming ---------------------------------------------------------------------------------------
-# Warming: compiling the trainer's kernels before they are needed, as a step of its own that a user can see.
-#
-# About half a minute the first time on a machine, a second once they are in the cache. Fits nothing of use.
-
-
 def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
-    """Compile, or load from the cache, every kernel of a fit, by fitting seven words."""
+    """Compile, or load from the cache, every kernel of a fit, by fitting seven words.
+
+    A step of its own that a user can see: half a minute the first time on a machine, then a second.
+    """
     report = progress or Silent()
     report.start("compiling the trainer (kept for next time)")
     words = [
