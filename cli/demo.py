@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .audit import list_costs, write_audit
-from .audit_options import list_doubts, load_groups
 from .demo_model import list_missing, train_sample
 from .options import Force, Format, OutputFolder, Quiet
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.auditing.figures import Audit
+    from vocabkit.auditing.report import Audit
     from vocabkit.core.progress import Progress
 
 SIZE = 4_000
@@ -67,7 +65,7 @@ def run(
         missing = list_missing()
         steps = [] if missing else train_sample(folder, progress)
     show_rows(rows, output, "demo")
-    show_warnings(list_doubts(audit), quiet)
+    show_warnings(audit.list_doubts(), quiet)
     show_note(
         f"tokens per word with {SIZE:,} tokens, the language that pays most first; then its premium:\n"
         "tokens for what one token says in English, on the sample's aligned names.\n"
@@ -110,26 +108,22 @@ def _prepare(folder: Path, progress: "Progress") -> None:
 
 def _audit(folder: Path, progress: "Progress") -> "Audit":
     """Audit the vocabularies on lines that say the same in every language, and write the report."""
-    import time
+    from dataclasses import replace
 
-    from vocabkit.auditing.auditing import audit_tokenizers
-    from vocabkit.auditing.parallel_text import read_audit_text
-    from vocabkit.corpus.sources import open_corpus
+    from vocabkit.auditing.auditing import run_audit
 
-    start = time.perf_counter()
-    text = read_audit_text(open_corpus(folder / "corpus" / "aligned" / ALIGNED), aligned="yes")
-    chosen = load_groups(None)
-    found = audit_tokenizers(
-        [folder / name for name in PRESETS], text, panel=chosen, progress=progress
-    )
-    config = {"panel": chosen.name, "aligned": "yes", "seed": 0}
-    write_audit(found, text, folder / "audit", config, time.perf_counter() - start, force=True)
+    corpus = folder / "corpus" / "aligned" / ALIGNED
+    tokenizers = [folder / name for name in PRESETS]
+    found = run_audit(tokenizers, corpus, aligned="yes", progress=progress)
+    chosen = {key: found.origin["config"][key] for key in ("panel", "aligned", "seed")}
+    found = replace(found, origin={**found.origin, "config": chosen})
+    found.save(folder / "audit", force=True)
     return found
 
 
 def _name_worst(audit: "Audit") -> str:
     """The languages with the highest premium, in words."""
-    rows = list_costs(audit)
+    rows = audit.to_rows()
     said = []
     for name in PRESETS:
         paid = {

@@ -23,11 +23,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.auditing.auditing import audit_tokenizers
-from vocabkit.auditing.figures import check_requirements
-from vocabkit.auditing.metrics import compare_tokenizers
+from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
 from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
-from vocabkit.auditing.report import write_report
+from vocabkit.auditing.report import check_requirements
 from vocabkit.configurations.tokenizer_folder import fit_folder
 from vocabkit.core.languages import load_panel
 from vocabkit.corpus.counting import CountOptions, count_corpus
@@ -149,7 +147,6 @@ assert worst["balanced"] < worst["shared"], worst
 # One file that needs no network, and the figures beside it.
 
 # %%
-(work / "report").mkdir()
 audit.save(work / "report")
-page = write_report(audit, work / "report")
+page = work / "report" / "report.html"
 print(f"{page.name}: {page.stat().st_size:,} bytes")

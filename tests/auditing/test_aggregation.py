@@ -12,7 +12,6 @@ from vocabkit.auditing.metrics import (
     Spread,
     _gini,
     _p90_p10,
-    _worst_count,
     aggregate_spread,
     bottom_decile,
     group_languages,
@@ -61,7 +60,8 @@ def test_against_the_definitions(values: list[float]) -> None:
     ("languages", "worst"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (122, 13)]
 )
 def test_bottom_decile_is_never_empty(languages: int, worst: int) -> None:
-    assert _worst_count(languages) == worst
+    ordered = np.arange(languages, dtype=float)
+    assert float(bottom_decile(ordered)) == pytest.approx(ordered[-worst:].mean())
 
 
 def test_groups_come_from_code_and_panel() -> None:

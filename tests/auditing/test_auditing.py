@@ -9,11 +9,11 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import audit_tokenizers
+from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
 from vocabkit.auditing.encoding import name_tokenizers
-from vocabkit.auditing.figures import Audit, Figure, check_requirements
-from vocabkit.auditing.metrics import compare_tokenizers
+from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
+from vocabkit.auditing.report import Audit, check_requirements
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.languages import load_panel
 from vocabkit.corpus.word_counts import WordCounts

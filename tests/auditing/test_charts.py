@@ -9,19 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.auditing.report import (
+from vocabkit.auditing.charts import (
     COLOURS,
     LEFT,
     RIGHT,
     WIDTH,
-    _draw_ranking,
-    _draw_scatter,
+    Spot,
     _find_ticks,
-    _Point,
-    _Spot,
+    draw_ranking,
+    draw_scatter,
 )
+from vocabkit.auditing.figures import Figure
 
 VALUES = st.floats(min_value=1e-3, max_value=1e6)
+
+
+def point(value: float, low: float | None = None, high: float | None = None) -> Figure:
+    return Figure("t", "language", "a", "premium", value, "×", "ratio of sums", low, high)
 
 
 def places(image: str) -> list[tuple[float, float]]:
@@ -32,8 +36,8 @@ def places(image: str) -> list[tuple[float, float]]:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5), VALUES, min_size=1, max_size=12))
 def test_values_keep_their_order_and_stay_inside(values: dict[str, float]) -> None:
-    rows = {name: [_Point(value)] for name, value in values.items()}
-    found = places(_draw_ranking(rows, ["one"], title="t", axis="a"))
+    rows = {name: [point(value)] for name, value in values.items()}
+    found = places(draw_ranking(rows, ["one"], title="t", axis="a"))
     assert len(found) == len(values)
     for (x, _), value in zip(found, values.values(), strict=True):
         assert LEFT <= x <= WIDTH - RIGHT
@@ -45,40 +49,40 @@ def test_values_keep_their_order_and_stay_inside(values: dict[str, float]) -> No
 
 
 def test_equal_ratios_are_equal_distances() -> None:
-    rows = {str(value): [_Point(value)] for value in (1.0, 2.0, 4.0, 8.0)}
-    found = [x for x, _ in places(_draw_ranking(rows, ["one"], title="t", axis="a"))]
+    rows = {str(value): [point(value)] for value in (1.0, 2.0, 4.0, 8.0)}
+    found = [x for x, _ in places(draw_ranking(rows, ["one"], title="t", axis="a"))]
     steps = [b - a for a, b in pairwise(found)]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.2)
 
 
 def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
-    rows: dict[str, list[_Point | None]] = {
-        "a": [_Point(2.0, 1.0, 4.0)],
-        "b": [_Point(1.0)],
-        "c": [_Point(4.0)],
+    rows: dict[str, list[Figure | None]] = {
+        "a": [point(2.0, 1.0, 4.0)],
+        "b": [point(1.0)],
+        "c": [point(4.0)],
     }
-    image = ElementTree.fromstring(_draw_ranking(rows, ["one"], title="t", axis="a"))
+    image = ElementTree.fromstring(draw_ranking(rows, ["one"], title="t", axis="a"))
     (line,) = [item for item in image.iter("line") if item.get("class") == "interval"]
     low, high = (x for x, _ in places(ElementTree.tostring(image, "unicode"))[1:])
     assert (float(line.get("x1", "")), float(line.get("x2", ""))) == (low, high)
 
 
 def test_what_has_no_place_on_the_axis_is_left_out() -> None:
-    rows: dict[str, list[_Point | None]] = {
-        "a": [_Point(0.0), None],
-        "b": [_Point(3.0), _Point(2.0)],
+    rows: dict[str, list[Figure | None]] = {
+        "a": [point(0.0), None],
+        "b": [point(3.0), point(2.0)],
     }
-    image = _draw_ranking(rows, ["one", "two"], title="t", axis="a")
+    image = draw_ranking(rows, ["one", "two"], title="t", axis="a")
     # Two markers of the legend and two of b.
     assert len(places(image)) == 4
-    assert len(places(_draw_ranking({}, ["one"], title="t", axis="a"))) == 0
+    assert len(places(draw_ranking({}, ["one"], title="t", axis="a"))) == 0
 
 
 def test_names_are_escaped() -> None:
     evil = "</svg><script>"
     drawn = (
-        _draw_ranking({evil: [_Point(1.0)]}, [evil], title=evil, axis=evil, references={2.0: evil}),
-        _draw_scatter({evil: [_Spot(evil, 1.0, 1.0)]}, title=evil, x_axis=evil, y_axis=evil),
+        draw_ranking({evil: [point(1.0)]}, [evil], title=evil, axis=evil, references={2.0: evil}),
+        draw_scatter({evil: [Spot(evil, 1.0, 1.0)]}, title=evil, x_axis=evil, y_axis=evil),
     )
     for image in drawn:
         assert "<script" not in image
@@ -87,16 +91,16 @@ def test_names_are_escaped() -> None:
 
 def test_series_are_told_apart_by_shape_not_only_by_colour() -> None:
     names = [f"series {i}" for i in range(16)]
-    rows = {"a": [_Point(float(i + 1)) for i in range(16)]}
-    image = ElementTree.fromstring(_draw_ranking(rows, names, title="t", axis="a"))
+    rows = {"a": [point(float(i + 1)) for i in range(16)]}
+    image = ElementTree.fromstring(draw_ranking(rows, names, title="t", axis="a"))
     looks = {(item.get("d"), item.get("fill")) for item in image.iter("path")}
     assert len(looks) == 16
     assert len({shape for shape, _ in looks}) == len(COLOURS)
 
 
 def test_the_spots_that_are_highest_get_their_names() -> None:
-    spots = {"one": [_Spot(f"s{i}", 10.0**i, float(i + 1)) for i in range(9)]}
-    image = ElementTree.fromstring(_draw_scatter(spots, title="t", x_axis="x", y_axis="y"))
+    spots = {"one": [Spot(f"s{i}", 10.0**i, float(i + 1)) for i in range(9)]}
+    image = ElementTree.fromstring(draw_scatter(spots, title="t", x_axis="x", y_axis="y"))
     named = [t.text for t in image.iter("text") if "spot-name" in t.get("class", "")]
     assert named == ["s8", "s7", "s6", "s5", "s4", "s3"]
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
@@ -14,7 +15,13 @@ import regex
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.encoding import Encoded, Opening, _encode_texts, is_unspaced
+from vocabkit.auditing.encoding import (
+    Encoded,
+    Opening,
+    finish_encoding,
+    is_unspaced,
+    start_encoding,
+)
 from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
 from vocabkit.auditing.text_statistics import TextStatistics, measure_text
 from vocabkit.core.errors import TokenizerError
@@ -85,12 +92,28 @@ def statistics(
     return dict(measure_text(text, cache=tmp_path_factory.mktemp("cache")))
 
 
+def encode_all(
+    openings: Sequence[Opening],
+    text: AuditText,
+    statistics: dict[str, TextStatistics],
+    *,
+    exemplars: Mapping[str, Sequence[str]] | None = None,
+    switched: Mapping[str, Sequence[tuple[str, str, str]]] | None = None,
+    pool: Executor,
+) -> list[dict[str, Encoded]]:
+    started = [
+        start_encoding(one, text, statistics, exemplars=exemplars, switched=switched, pool=pool)
+        for one in openings
+    ]
+    return finish_encoding(started, statistics)
+
+
 def encode(
     path: Path, text: AuditText, statistics: dict[str, TextStatistics]
 ) -> dict[str, Encoded]:
     with ExitStack() as stack:
         pool = open_executor(1, 1, stack)
-        return _encode_texts([Opening(str(path))], text, statistics, pool=pool)[0]
+        return encode_all([Opening(str(path))], text, statistics, pool=pool)[0]
 
 
 @pytest.mark.parametrize("name", ["plain", "fallback"])
@@ -228,7 +251,7 @@ def test_results_do_not_depend_on_the_pool(
     openings = [Opening(str(paths["plain"])), Opening(str(paths["fallback"]))]
 
     def run(pool: Executor) -> list[dict[str, Encoded]]:
-        return _encode_texts(
+        return encode_all(
             openings, text, statistics, switched=switched, exemplars=exemplars, pool=pool
         )
 

@@ -14,13 +14,13 @@ from tokenizers import Tokenizer as Backend
 
 from tests.vocabulary.conftest import SENTENCES, build, sample_lines
 from tests.vocabulary.test_tiktoken_ranks import RANKS, write_ranks
-from vocabkit.auditing.figures import Figure, Finding
+from vocabkit.auditing.figures import Figure, Figures, Finding, Findings
 from vocabkit.auditing.integrity import (
     ZEROS,
-    _check_digits,
+    _add_digits,
+    _add_forms,
     _check_integrity,
     _group_digits,
-    _measure_forms,
     _permute_marks,
 )
 from vocabkit.vocabulary.adapters import Tokenizer
@@ -54,6 +54,18 @@ def pick(figures: list[Figure], metric: str, name: str) -> Figure:
 def find(findings: list[Finding], check: str) -> Finding:
     (found,) = [finding for finding in findings if finding.check == check]
     return found
+
+
+def measure_forms(tokenizer: Tokenizer, language: str, lines: list[str]) -> Figures:
+    figures = Figures("t")
+    _add_forms(figures, tokenizer, language, lines)
+    return figures
+
+
+def check_digits(tokenizer: Tokenizer) -> tuple[Findings, Figures]:
+    findings, figures = Findings("t"), Figures("t")
+    _add_digits(findings, figures, tokenizer)
+    return findings, figures
 
 
 def test_round_trips_by_language(lossy: Tokenizer) -> None:
@@ -160,7 +172,7 @@ def test_examples_come_from_all_languages(lossy: Tokenizer) -> None:
 
 def test_forms_against_counting(ranks: Tokenizer) -> None:
     lines = [*SENTENCES, "plain"]
-    figures = _measure_forms(ranks, "mul", lines)
+    figures = measure_forms(ranks, "mul", lines)
     pairs = [(unicodedata.normalize("NFC", x), unicodedata.normalize("NFD", x)) for x in lines]
     counts = [
         (len(ranks.encode_batch([one])[0]), len(ranks.encode_batch([two])[0]))
@@ -172,13 +184,13 @@ def test_forms_against_counting(ranks: Tokenizer) -> None:
     assert cost.value == pytest.approx(sum(two / one for one, two in counts) / len(counts))
     assert differs.n == len(counts) < len(lines)
     assert pick(figures, "mark_order_differs", "mul").value == 1.0
-    none = _measure_forms(ranks, "eng", ["plain", ""])
+    none = measure_forms(ranks, "eng", ["plain", ""])
     assert [figure.value for figure in none] == [None, None, None]
     assert all(figure.note and figure.note.startswith("no ") for figure in none)
 
 
 def test_a_normalizer_undoes_the_forms(lossy: Tokenizer) -> None:
-    figures = _measure_forms(lossy, "vie", ["Tiếng Việt thân mến"])
+    figures = measure_forms(lossy, "vie", ["Tiếng Việt thân mến"])
     assert pick(figures, "nfd_differs", "vie").value == 0.0
     assert pick(figures, "nfd_cost", "vie").value == 1.0
 
@@ -253,11 +265,11 @@ def test_learnt_unknown_and_normalised_digits(
     assert tokens < 108
     assert _group_digits(lossy, "０") == ("normalised", None, 108)
     assert _group_digits(lossy, "߀") == ("unknown", None, 108)
-    findings, figures = _check_digits(lossy)
+    findings, figures = check_digits(lossy)
     assert len(findings) == len(figures) == len(ZEROS)
     assert pick(figures, "tokens_per_digit", "nko").value is None
     assert find(findings, "digits: nko").severity == "warning"
-    findings, figures = _check_digits(ranks)
+    findings, figures = check_digits(ranks)
     assert find(findings, "digits: ascii").count == 108
     assert pick(figures, "tokens_per_digit", "ascii").value == 1.0
     assert pick(figures, "tokens_per_digit", "fullwidth").value == 3.0

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from vocabkit.auditing.auditing import compare_tokenizers
 from vocabkit.auditing.encoding import Encoded
-from vocabkit.auditing.figures import Audit, Audited, Figure, draw_resampling
+from vocabkit.auditing.figures import Audited, Figure, draw_resampling
 from vocabkit.auditing.metrics import (
     CHANGE,
-    compare_tokenizers,
     measure_changes,
     measure_premium,
     measure_premium_median,
@@ -18,6 +18,7 @@ from vocabkit.auditing.metrics import (
     sum_tokens,
     withhold_premiums,
 )
+from vocabkit.auditing.report import Audit
 from vocabkit.auditing.text_statistics import TextStatistics
 from vocabkit.core.errors import ConfigError
 

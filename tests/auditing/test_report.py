@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.auditing.figures import Audit, Audited, Figure, Finding, Scope, Warned
-from vocabkit.auditing.report import _render_report, _sort_findings, write_report
+from vocabkit.auditing.figures import Audited, Figure, Finding, Scope, Warned
+from vocabkit.auditing.report import Audit, _render_report, _sort_findings, write_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

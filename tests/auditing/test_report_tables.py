@@ -2,17 +2,18 @@
 
 import pytest
 
-from vocabkit.auditing.figures import Audit, Audited, Figure, Finding
+from vocabkit.auditing.figures import Audited, Figure, Finding
 from vocabkit.auditing.report import (
+    Audit,
     _show_value,
     _Table,
     _tabulate_checks,
+    _tabulate_groups,
     _tabulate_metric,
     _tabulate_scope,
     find_headline,
     list_unranked,
     rank_names,
-    tabulate_groups,
 )
 
 
@@ -140,12 +141,14 @@ def test_groups_have_a_column_for_each_metric_and_tokenizer() -> None:
         for how in ("mean", "bottom_decile")
         for tokenizer in ("a", "b")
     ]
-    table = tabulate_groups(audit_of(*figures), ["premium.mean", "premium.bottom_decile"], "script")
+    table = _tabulate_groups(
+        audit_of(*figures), ["premium.mean", "premium.bottom_decile"], "script"
+    )
     assert table is not None
     assert [row.name for row in table.rows] == ["Mymr", "Latn"]
     assert [cell.text for cell in table.rows[1].cells] == ["9", "1.20", "1.20", "1.20", "1.20"]
     assert table.columns[2:4] == ("premium, mean, a", "premium, mean, b")
-    assert tabulate_groups(audit_of(), ["premium.mean"], "script") is None
+    assert _tabulate_groups(audit_of(), ["premium.mean"], "script") is None
 
 
 def test_where_n_differs_between_tokenizers_its_range_is_given() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from vocabkit.auditing.figures import Audit, Figure, Scope, check_requirements, parse_requirement
+from vocabkit.auditing.figures import Figure, Scope
+from vocabkit.auditing.report import Audit, check_requirements, parse_requirement
 from vocabkit.core.errors import ConfigError
 
 

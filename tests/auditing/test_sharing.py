@@ -13,7 +13,6 @@ from vocabkit.auditing.sharing import (
     _fit_alone,
     _sum_tokens,
     cost_of_sharing,
-    withhold_sharing,
 )
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.compilation import open_workers
@@ -94,5 +93,8 @@ def test_lost_text_and_crossing_pieces_have_no_cost(tmp_path: Path) -> None:
     assert found["cost_of_sharing", "eng_Latn"].value is not None
     assert found["cost_of_sharing", "rus_Cyrl"].value is None
     assert "lost" in (found["cost_of_sharing", "rus_Cyrl"].note or "")
-    withheld = withhold_sharing("t", ["eng_Latn"], "a piece crosses a space")
+    with pytest.MonkeyPatch.context() as patch:
+        reason = property(lambda _: "a piece crosses a space")
+        patch.setattr(type(tokenizer), "exact_on_words", reason)
+        withheld = cost_of_sharing("t", tokenizer, counts, ["eng_Latn"], threads=1)
     assert [(f.value, f.note) for f in withheld] == [(None, "a piece crosses a space")] * 2

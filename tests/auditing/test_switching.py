@@ -1,10 +1,20 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.auditing.parallel_text import text_from_lines
-from vocabkit.auditing.text_quality import _aligned_halves, _find_middle
-from vocabkit.core.errors import ConfigError
+from vocabkit.auditing.parallel_text import AuditText, text_from_lines
+from vocabkit.auditing.text_quality import (
+    Halves,
+    _draw_rows,
+    _find_middle,
+    _find_middles,
+    _join_halves,
+)
+
+
+def aligned_halves(text: AuditText, a: str, b: str, seed: int = 0, *, limit: int = 200) -> Halves:
+    rows = _draw_rows(text.alignment.lines or 0, seed, limit)
+    one, two = ([text.languages[code][row] for row in rows] for code in (a, b))
+    return _join_halves(one, _find_middles(one, a), two, _find_middles(two, b))
 
 
 def test_lines_are_cut_at_words() -> None:
@@ -17,16 +27,16 @@ def test_lines_are_cut_at_words() -> None:
         assert _find_middle(line, "eng_Latn") is None
 
 
-def test_code_switched_lines_join_aligned_halves() -> None:
+def test_code_switched_lines_joinaligned_halves() -> None:
     text = text_from_lines(
         {"eng_Latn": ["one two three four", "", "a b"], "zho_Hans": ["我爱北京", "我", "你好吗？"]},
         aligned="yes",
     )
-    assert _aligned_halves(text, "eng_Latn", "zho_Hans") == [
+    assert aligned_halves(text, "eng_Latn", "zho_Hans") == [
         ("one two北京", "one two", "北京"),
         ("a吗？", "a", "吗？"),
     ]
-    assert _aligned_halves(text, "zho_Hans", "eng_Latn")[0] == (
+    assert aligned_halves(text, "zho_Hans", "eng_Latn")[0] == (
         "我爱 three four",
         "我爱",
         " three four",
@@ -36,18 +46,12 @@ def test_code_switched_lines_join_aligned_halves() -> None:
 def test_the_sample_of_lines_is_the_same_for_every_pair() -> None:
     lines = [f"number {i} is it" for i in range(500)]
     text = text_from_lines({"eng_Latn": lines, "deu_Latn": lines, "fra_Latn": lines}, aligned="yes")
-    one = _aligned_halves(text, "eng_Latn", "deu_Latn", 3)
+    one = aligned_halves(text, "eng_Latn", "deu_Latn", 3)
     assert len(one) == 200
-    assert one == _aligned_halves(text, "eng_Latn", "fra_Latn", 3)
-    assert one != _aligned_halves(text, "eng_Latn", "fra_Latn", 4)
+    assert one == aligned_halves(text, "eng_Latn", "fra_Latn", 3)
+    assert one != aligned_halves(text, "eng_Latn", "fra_Latn", 4)
     assert one == sorted(one, key=lambda row: int(row[0].split()[1]))
-    assert len(_aligned_halves(text, "eng_Latn", "deu_Latn", limit=None)) == 500
-
-
-def test_text_that_is_not_aligned_has_no_halves() -> None:
-    text = text_from_lines({"eng_Latn": ["a b"], "yor_Latn": ["c d", "e f"]})
-    with pytest.raises(ConfigError, match="eng_Latn: not aligned"):
-        _aligned_halves(text, "eng_Latn", "yor_Latn")
+    assert len(aligned_halves(text, "eng_Latn", "deu_Latn", limit=900)) == 500
 
 
 @given(st.text("ab .\u0301\u0e01\u0e32\u4e2d\u200d"))

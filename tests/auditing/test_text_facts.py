@@ -15,7 +15,9 @@ from vocabkit.auditing.text_quality import (
     SWITCHED,
     FactsSearch,
     TextFacts,
-    _aligned_halves,
+    _draw_rows,
+    _find_middles,
+    _join_halves,
     _load_exemplars,
     _warn_of_text,
 )
@@ -61,6 +63,12 @@ def search(
     return begun.finish(measure_text(text, cache=cache)), pool.submitted
 
 
+def switch(text: AuditText, a: str, b: str) -> list[tuple[str, str, str]]:
+    rows = _draw_rows(text.alignment.lines or 0, 0, SWITCHED)
+    one, two = ([text.languages[code][row] for row in rows] for code in (a, b))
+    return _join_halves(one, _find_middles(one, a), two, _find_middles(two, b))
+
+
 def same(one: TextFacts, two: TextFacts) -> bool:
     return (one.exemplars, one.switched, one.warnings) == (
         two.exemplars,
@@ -79,7 +87,7 @@ def test_they_are_what_each_module_finds(text: AuditText, tmp_path: Path) -> Non
     assert found.exemplars == {code: _load_exemplars(code) for code in LINES}
     assert list(found.switched) == ["tha_Thai", "yor_Latn"]
     for code, lines in found.switched.items():
-        assert lines == _aligned_halves(text, "eng_Latn", code, 0, limit=SWITCHED)
+        assert lines == switch(text, "eng_Latn", code)
     assert list(found.warnings) == _warn_of_text(text, measure_text(text, cache=tmp_path))
     assert {"private_use", "duplicate_lines"} <= {warned.check for warned in found.warnings}
 
@@ -92,9 +100,7 @@ def test_kept_they_are_the_same_and_nothing_is_searched(text: AuditText, tmp_pat
     # Middles serve whatever the reference.
     other, jobs = search(text, tmp_path, reference="tha_Thai")
     assert jobs == 0
-    assert other.switched["yor_Latn"] == _aligned_halves(
-        text, "tha_Thai", "yor_Latn", 0, limit=SWITCHED
-    )
+    assert other.switched["yor_Latn"] == switch(text, "tha_Thai", "yor_Latn")
 
 
 def test_another_text_seed_or_panel_is_searched_anew(text: AuditText, tmp_path: Path) -> None:

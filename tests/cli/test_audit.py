@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-import typer
 from typer.testing import CliRunner, Result
 
 from cli import app
-from cli.compare import parse_percent
-from vocabkit.auditing.figures import Audit
+from vocabkit.auditing.auditing import parse_share
+from vocabkit.auditing.report import Audit
+from vocabkit.core.errors import ConfigError
 from vocabkit.vocabulary.vocabulary import Block, _replace_blocks, read_model
 
 WORDS = {
@@ -368,10 +368,10 @@ def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone
     ("text", "share"), [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("150%", 1.5)]
 )
 def test_percents(text: str, share: float) -> None:
-    assert parse_percent(text) == pytest.approx(share)
+    assert parse_share(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["", "%", "two", "-1%", "nan", "inf"])
 def test_what_is_no_percent(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="share"):
-        parse_percent(text)
+    with pytest.raises(ConfigError, match="share"):
+        parse_share(text)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
-from vocabkit.auditing.figures import Audit
+from vocabkit.auditing.report import Audit
 from vocabkit.core.folders import find_user_cache
 
 SYLLABLES = {

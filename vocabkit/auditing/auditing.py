@@ -1,16 +1,19 @@
 """A whole audit: text measured once, every tokenizer run once over it, figures made of the two.
 
-Puts the steps in order and into one pool of processes; every figure is computed in the module named after it.
-Reads no corpus and writes nothing: see `parallel_text` and `Audit.save`.
+`run_audit` and `run_comparison` do what `vocabkit audit` and `vocabkit compare` do, from paths to an answer;
+`audit_tokenizers` is the audit alone, of a text at hand. It puts the steps in order and into one pool of
+processes; every figure is computed in the module named after it.
 """
 
 from __future__ import annotations
 
+import math
+import time
 import zlib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +35,17 @@ from vocabkit.auditing.encoding import (
     reuse_tokenizer,
     start_encoding,
 )
-from vocabkit.auditing.figures import Audit, Audited, Figure, Finding, Resampling, draw_resampling
+from vocabkit.auditing.figures import (
+    Audited,
+    Figure,
+    Finding,
+    Resampling,
+    draw_resampling,
+)
 from vocabkit.auditing.integrity import check_pieces, check_round_trips
 from vocabkit.auditing.metrics import (
+    CHANGE,
     LOST,
-    Costs,
     Ratio,
     Spread,
     aggregate_spread,
@@ -55,7 +64,13 @@ from vocabkit.auditing.metrics import (
     sum_tokens,
     withhold_premiums,
 )
-from vocabkit.auditing.parallel_text import AuditText
+from vocabkit.auditing.parallel_text import (
+    Aligned,
+    AuditText,
+    read_audit_text,
+    text_from_counts,
+)
+from vocabkit.auditing.report import Audit, Requirement, parse_requirement
 from vocabkit.auditing.text_quality import FactsSearch
 from vocabkit.auditing.text_statistics import (
     TextStatistics,
@@ -65,217 +80,282 @@ from vocabkit.auditing.text_statistics import (
 )
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
-from vocabkit.core.folders import fingerprint_file, package_versions
-from vocabkit.core.languages import Panel
+from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, package_versions
+from vocabkit.core.languages import Panel, load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.shard_map import open_executor
+from vocabkit.corpus.sources import Corpus, open_corpus
 from vocabkit.corpus.word_counts import WordCounts
 
-# --- Tokenizer figures -----------------------------------------------------------------------------
-# All figures of one tokenizer: its languages, their premiums, groups of them, its vocabulary.
-#
-# Puts together what `metrics`, `premiums`, `aggregation`, `composition`, `resources` and `comparison`
-# compute.
+PANEL = "panels/panel-40"
+"""The panel that names groups, branches and tail where none is given; a language outside it is in none."""
+REFERENCE = "eng_Latn"
+"""The language that a premium is against where none is given."""
+
+# --- From paths to an answer -----------------------------------------------------------------------
+
+
+def run_audit(
+    tokenizers: str | Path | Sequence[str | Path],
+    corpus: str | Path | Corpus | AuditText | None = None,
+    output: str | Path | None = None,
+    *,
+    counts: str | Path | WordCounts | None = None,
+    languages: Sequence[str] | None = None,
+    panel: str | Path | Panel | None = None,
+    reference: str = REFERENCE,
+    fixed: str | None = None,
+    aligned: Aligned = "auto",
+    limit: int | None = None,
+    width: int = 768,
+    pattern: str | None = None,
+    route: str | None = None,
+    integrity: bool = True,
+    sharing: bool = False,
+    resamples: int = 1_000,
+    seed: int = 0,
+    require: Iterable[str | Requirement] = (),
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Audit:
+    """Read a text, audit tokenizers on it, write the folder `output` if one is named, and return the audit.
+
+    The text is a corpus, or without one the words of `counts`; beside a corpus, counts tell how much text each
+    language has. `languages` and else `panel` choose among what is there; without either all is taken. What
+    `require` asks for is checked by `Audit.list_unmet`. For the rest see `audit_tokenizers`. Raises what that
+    and reading raise; ConfigError for arguments that do not go together; OutputError where `output` is not
+    empty and not to be replaced (`force`).
+    """
+    paths = [tokenizers] if isinstance(tokenizers, str | Path) else list(tokenizers)
+    if sharing and counts is None:
+        raise ConfigError("sharing fits vocabularies: it needs counts", "give counts=DIR")
+    required = tuple(parse_requirement(one) if isinstance(one, str) else one for one in require)
+    if output is not None:
+        inputs = (one for one in (*paths, corpus, counts) if isinstance(one, str | Path))
+        check_output(Path(output), force=force)
+        check_inputs(Path(output), inputs)
+    start = time.perf_counter()
+    words = WordCounts.load(counts) if isinstance(counts, str | Path) else counts
+    if corpus is not None:
+        text = _read_corpus(corpus, languages, panel, aligned, limit, progress)
+    elif words is None:
+        raise ConfigError("no text to audit on", "give a corpus, counts, or both")
+    elif limit is not None or aligned == "yes":
+        raise ConfigError("a limit, and aligned lines, need a corpus: counts hold no lines")
+    else:
+        words = _select_counts(words, languages, panel)
+        text = text_from_counts(words)
+    # A text may lack the default, which leaves premiums null, but not one asked for.
+    code = reference if reference == REFERENCE else resolve_code(reference, text.languages)
+    chosen = _load_groups(panel)
+    found = audit_tokenizers(
+        paths, text, panel=chosen, counts=words, reference=code, fixed=fixed, pattern=pattern,
+        route=route, integrity=integrity, sharing=sharing, resamples=resamples, seed=seed, width=width,
+        workers=workers, progress=progress,
+    )  # fmt: skip
+    reading = {"aligned": aligned, "limit": limit, "panel": chosen.name}
+    origin = {
+        **found.origin,
+        "config": found.origin["config"] | reading,
+        "seconds": {"total": time.perf_counter() - start},
+    }
+    found = replace(found, required=required, origin=origin)
+    if output is not None:
+        found.save(output, force=force)
+    return found
+
+
+def _read_corpus(
+    corpus: str | Path | Corpus | AuditText,
+    languages: Sequence[str] | None,
+    panel: str | Path | Panel | None,
+    aligned: Aligned,
+    limit: int | None,
+    progress: Progress | None,
+) -> AuditText:
+    """Read the lines of a corpus; a language without data is a failure of its own unless asked for by name."""
+    if isinstance(corpus, AuditText):
+        return corpus
+    if not isinstance(corpus, Corpus):
+        among = None if panel is None else _load_groups(panel)
+        corpus = open_corpus(
+            corpus, languages=languages, panel=among, allow_missing=languages is None
+        )
+    text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
+    missing = dict.fromkeys(corpus.missing, "no data")
+    return replace(text, failures={**text.failures, **missing})
+
+
+def _select_counts(
+    counts: WordCounts, languages: Sequence[str] | None, panel: str | Path | Panel | None
+) -> WordCounts:
+    """Return the counts of the languages asked for, or else of those of the panel that are there."""
+    if languages is not None:
+        codes = [resolve_code(code, counts.languages) for code in languages]
+    elif panel is not None:
+        codes = [code for code in _load_groups(panel).codes if code in counts.languages]
+    else:
+        return counts
+    return WordCounts({code: counts.languages[code] for code in sorted(set(codes))})
+
+
+def _load_groups(panel: str | Path | Panel | None) -> Panel:
+    return panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
+
+
+# --- Comparison ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Settings:
-    """What figures are made with; the names are those of `auditing.audit_tokenizers`."""
+class Change:
+    """By what share the tokens of a language change (0.02: two per cent more), with its 95 % interval.
 
-    reference: str = "eng_Latn"
-    resamples: int = 1_000
-    seed: int = 0
-    width: int = 768
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ground:
-    """What all tokenizers share: the text and its statistics, the aligned languages, the resamples of lines.
-
-    `exemplars` are the letters of each language, None where there is no list.
+    `regressed` says whether it exceeds the limit, `certain` whether the whole interval does.
     """
 
-    text: AuditText
-    statistics: Mapping[str, TextStatistics]
-    aligned: tuple[str, ...]
-    resamplings: Mapping[str, Resampling | None]
-    exemplars: Mapping[str, frozenset[str] | None]
-    panel: Panel | None
-    counts: WordCounts | None
-    settings: _Settings
+    language: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    regressed: bool
+    certain: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The changes from tokenizer `before` to `after`, the worst language first, read off an `audit`."""
+
+    before: str
+    after: str
+    max_regression: float
+    changes: tuple[Change, ...]
+    audit: Audit
 
     @property
-    def lines(self) -> int:
-        """The number of aligned lines."""
-        return len(self.statistics[self.aligned[0]]) if self.aligned else 0
+    def regressions(self) -> tuple[Change, ...]:
+        """The languages whose change exceeds the limit, the worst first."""
+        return tuple(change for change in self.changes if change.regressed)
 
-    @property
-    def shared(self) -> Resampling | None:
-        """The resamples of the aligned lines."""
-        return self.resamplings[self.aligned[0]] if self.aligned else None
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return a row a language. Changes are shares: 0.02 is two per cent more tokens."""
+        return [
+            {
+                "language": change.language,
+                "change": change.value,
+                "low": change.low,
+                "high": change.high,
+                "lines": change.n,
+                "verdict": ("worse" if change.certain else "worse, perhaps by chance")
+                if change.regressed
+                else None,
+                "note": change.note,
+            }
+            for change in self.changes
+        ]
 
-    def sum_tokens(self, encoded: Mapping[str, Encoded]) -> Costs:
-        """Return what a tokenizer's aligned languages cost."""
-        return sum_tokens(self.aligned, self.statistics, encoded, self.shared)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Base:
-    """A tokenizer that others are held to: its name and what it makes of each language."""
-
-    name: str
-    encoded: Mapping[str, Encoded]
-
-
-def _draw_resamplings(
-    text: AuditText, statistics: Mapping[str, TextStatistics], resamples: int, seed: int
-) -> dict[str, Resampling | None]:
-    """Draw the resamples: one for all aligned languages, one for each of the others; none for counts."""
-    drawn: dict[str, Resampling | None] = {}
-    aligned = set(text.aligned_languages)
-    shared = None
-    for code, item in statistics.items():
-        if text.weights is not None:
-            drawn[code] = None
-        elif code in aligned:
-            shared = shared or draw_resampling(len(item), resamples, seed)
-            drawn[code] = shared
-        else:
-            stream = 1 + zlib.crc32(code.encode())
-            drawn[code] = draw_resampling(len(item), resamples, seed, stream=stream)
-    return drawn
+    def list_regressions(self) -> list[str]:
+        """Return a sentence for each language that needs more tokens than the limit allows."""
+        said = []
+        for change in self.regressions:
+            if change.value is None:
+                said.append(f"{change.language}: {change.note}")
+                continue
+            between = ""
+            if change.low is not None and change.high is not None:
+                between = f" (95 %: {change.low:+.2%} to {change.high:+.2%})"
+            said.append(
+                f"{change.language}: {self.after} needs {change.value:+.2%} tokens{between}, "
+                f"more than {self.max_regression:+.2%}"
+            )
+        return said
 
 
-def _measure_tokenizer(
-    name: str,
-    encoded: Mapping[str, Encoded],
-    composition: Composition,
-    ground: _Ground,
+def run_comparison(
+    first: str | Path,
+    second: str | Path,
+    corpus: str | Path | Corpus | AuditText,
     *,
-    fixed: _Base,
-    first: _Base,
-) -> list[Figure]:
-    """Return every figure of a tokenizer.
+    max_regression: str | float = "2%",
+    languages: Sequence[str] | None = None,
+    panel: str | Path | Panel | None = None,
+    aligned: Aligned = "auto",
+    limit: int | None = None,
+    pattern: str | None = None,
+    resamples: int = 1_000,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Return by how much each language's tokens change from the `first` tokenizer to the `second`.
 
-    `fixed` is whose cost of the reference `premium_fixed` divides by, `first` whom changes are against.
+    `max_regression` (`2%` or 0.02) is how many more a language may need. For the rest see `run_audit`.
     """
-    settings = ground.settings
-    figures, spreads = _measure_languages(name, ground, encoded)
-    premiums, more = _measure_premiums(name, ground, encoded, fixed)
-    spreads += more
-    groups = group_languages(tuple(ground.text.languages), ground.panel)
-    figures += premiums
-    for spread in spreads:
-        figures += aggregate_spread(name, spread, groups)
-    figures += count_lost(name, _find_lost(ground.statistics, encoded), groups)
-    figures += measure_resources(
-        name, spreads, ground.statistics, composition, ground.panel, ground.counts,
-        resamples=settings.resamples, seed=settings.seed,
+    limit_share = parse_share(max_regression)
+    audit = run_audit(
+        [first, second], corpus, languages=languages, panel=panel, aligned=aligned, limit=limit,
+        pattern=pattern, integrity=False, resamples=resamples, seed=seed, workers=workers,
+        progress=progress,
     )  # fmt: skip
-    if encoded is not first.encoded:
-        figures += measure_changes(
-            name, first.name, ground.statistics, encoded, first.encoded, ground.resamplings
+    before, after = (item.name for item in audit.tokenizers)
+    return compare_tokenizers(audit, before, after, max_regression=limit_share)
+
+
+def parse_share(said: str | float) -> float:
+    """Return the share that `2%`, `2 %` or `0.02` says. Raises ConfigError for anything else."""
+    text = str(said).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise ConfigError(f"{said!r} is no share such as 2% or 0.02")
+    return share
+
+
+def compare_tokenizers(
+    audit: Audit, before: str, after: str, *, max_regression: float = 0.02
+) -> Comparison:
+    """Return by how much `after` needs more tokens than `before`, the worst language first.
+
+    One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
+    counts as a regression. Raises ConfigError for a name the audit does not have.
+    """
+    names = [item.name for item in audit.tokenizers]
+    for name in (before, after):
+        if name not in names:
+            raise ConfigError(
+                f"no tokenizer {name!r} in this audit; it has {', '.join(names)}",
+                "vocabkit audit TOK-A TOK-B --corpus DIR -o report/",
+            )
+    if before == after or names[0] not in (before, after):
+        raise ConfigError(
+            f"{before} and {after} cannot be compared: changes are against {names[0]}",
+            f"audit {before} first, then {after}",
         )
-    figures += measure_composition(name, composition, width=settings.width)
-    figures += _compare_shares(name, composition, ground.statistics)
-    figures += measure_usage(
-        name, composition, [(found.ids, found.counts) for found in encoded.values()]
-    )
-    return figures
-
-
-def _measure_languages(
-    name: str, ground: _Ground, encoded: Mapping[str, Encoded]
-) -> tuple[list[Figure], list[Spread]]:
-    """The figures of each language by itself, and fertility for aggregating."""
-    figures: list[Figure] = []
-    codes = tuple(encoded)
-    values = np.full(len(codes), np.nan)
-    samples = None
-    resampled = _resample_languages(ground, encoded)
-    for place, (code, found) in enumerate(encoded.items()):
-        if found.failure is not None:
-            continue
-        measured = measure_language(
-            name, ground.statistics[code], found, resampled.get(code),
-            exemplars=ground.exemplars.get(code),
-            resamples=ground.settings.resamples, seed=ground.settings.seed,
+    forward = before == names[0]
+    changes = []
+    for figure in audit.select(CHANGE, "language", tokenizer=after if forward else before):
+        value, low, high = figure.value, figure.low, figure.high
+        if not forward:
+            # x → 1 ÷ (1 + x) − 1 is monotonic: the percentiles change places and stay percentiles.
+            value, low, high = (None if x is None else 1 / (1 + x) - 1 for x in (value, high, low))
+        lost = value is None and (figure.note or "").startswith(f"{after}: ")
+        regressed, certain = (x is not None and x > max_regression for x in (value, low))
+        changes.append(
+            Change(
+                figure.name, value, low, high, figure.n, lost or regressed, lost or certain, figure.note
+            )
         )  # fmt: skip
-        figures += measured.figures
-        if measured.fertility is not None:
-            values[place] = measured.fertility
-        if measured.fertility_samples is not None:
-            if samples is None:
-                samples = np.full((len(measured.fertility_samples), len(codes)), np.nan)
-            samples[:, place] = measured.fertility_samples
-    return figures, [Spread("fertility", "tokens a word", codes, values, samples)]
-
-
-def _resample_languages(
-    ground: _Ground, encoded: Mapping[str, Encoded]
-) -> dict[str, dict[str, Float64Array]]:
-    """The ratios of every language in every resample, the languages that share resamples together."""
-    shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
-    for code, found in encoded.items():
-        resampling = ground.resamplings[code]
-        if resampling is not None and found.failure is None:
-            _, languages = shared.setdefault(id(resampling), (resampling, {}))
-            languages[code] = list_ratios(ground.statistics[code], found)
-    resampled: dict[str, dict[str, Float64Array]] = {}
-    for resampling, languages in shared.values():
-        resampled |= resample_ratios(languages, resampling)
-    return resampled
-
-
-def _measure_premiums(
-    name: str, ground: _Ground, encoded: Mapping[str, Encoded], fixed: _Base
-) -> tuple[list[Figure], list[Spread]]:
-    languages, lines = tuple(ground.text.languages), ground.lines
-    if not ground.aligned:
-        return withhold_premiums(name, languages, ground.text.alignment.note), []
-    reference = ground.settings.reference
-    costs = ground.sum_tokens(encoded)
-    held = costs if encoded is fixed.encoded else ground.sum_tokens(fixed.encoded)
-    weight = sum_bytes(ground.aligned, ground.statistics, ground.shared)
-    note = f"against {fixed.name}'s {reference}"
-    own, spread = measure_premium(name, "premium", costs, costs, reference, languages, lines=lines)
-    median, beside = measure_premium_median(name, costs, languages, lines=lines)
-    other, against = measure_premium(
-        name, "premium_fixed", costs, held, reference, languages, lines=lines, note=note
+    changes.sort(
+        key=lambda change: (change.value is not None, -(change.value or 0.0), change.language)
     )
-    of_bytes, _ = measure_premium(
-        name, "byte_premium", weight, weight, reference, languages, lines=lines
-    )
-    return [*own, *median, *other, *of_bytes], [spread, beside, against]
+    return Comparison(before, after, max_regression, tuple(changes), audit)
 
 
-def _find_lost(
-    statistics: Mapping[str, TextStatistics], encoded: Mapping[str, Encoded]
-) -> frozenset[str]:
-    """The languages whose costs are not given since too much of their text is lost."""
-    return frozenset(
-        code
-        for code, found in encoded.items()
-        if found.failure is None and explain_loss(share_lost(statistics[code], found)) is not None
-    )
-
-
-def _compare_shares(
-    name: str, composition: Composition, statistics: Mapping[str, TextStatistics]
-) -> list[Figure]:
-    characters: dict[str, int] = {}
-    words: dict[str, int] = {}
-    for item in statistics.values():
-        for total, part in ((characters, item.scripts), (words, item.script_words)):
-            for script, count in part.items():
-                total[script] = total.get(script, 0) + count
-    return compare_shares(name, composition, characters, words)
-
-
-# --- Auditing --------------------------------------------------------------------------------------
-
-
-_Checks = list[tuple[str, Future[tuple[list[Finding], list[Figure]]]]]
+# --- The audit alone -------------------------------------------------------------------------------
 
 
 def audit_tokenizers(
@@ -284,7 +364,7 @@ def audit_tokenizers(
     *,
     panel: Panel | None,
     counts: WordCounts | None = None,
-    reference: str = "eng_Latn",
+    reference: str = REFERENCE,
     fixed: str | None = None,
     pattern: str | None = None,
     route: str | None = None,
@@ -313,22 +393,21 @@ def audit_tokenizers(
         raise ConfigError(
             "no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR"
         )
+    start = time.perf_counter()
     report = progress or Silent()
-    settings = _Settings(reference, resamples, seed, width)
-    openings = [Opening.of(path, pattern, route) for path in paths]
     names = name_tokenizers(paths)
-    held_to = find_fixed(fixed, names, paths)
+    openings = {
+        name: Opening.of(path, pattern, route) for name, path in zip(names, paths, strict=True)
+    }
+    held_to = names[find_fixed(fixed, names, paths)]
     characters = sum(sum(map(len, lines)) for lines in text.languages.values())
     wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
     with ExitStack() as stack:
         pool = open_executor(wanted, len(text.languages) * len(paths), stack)
         # Processes start, and open tokenizers, while this one reads what is kept of the text.
         words = text.weights is not None
-        opened = [
-            pool.submit(_open, opening, name, words=words)
-            for opening, name in zip(openings, names, strict=True)
-        ]
-        described = [pool.submit(_describe, opening) for opening in openings]
+        opened = [pool.submit(_open, one, name, words=words) for name, one in openings.items()]
+        described = [pool.submit(_describe, one) for one in openings.values()]
         kept = load_statistics(text, cache=cache)
         # A broken tokenizer is known before any text is measured.
         audited = [job.result() for job in opened]
@@ -341,45 +420,62 @@ def audit_tokenizers(
         checks: _Checks = []
         started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
-        for opening, name in zip(openings, names, strict=True):
+        for name, opening in openings.items():
             if integrity:
-                checks += _start_checks(pool, opening, name, text, seed)
+                lines = text.languages
+                checks.append((name, pool.submit(check_pieces, opening, name)))
+                checks.append((name, pool.submit(check_round_trips, opening, name, lines, seed)))
             started.append(
                 start_encoding(
                     opening, text, statistics, exemplars=letters, switched=facts.switched, pool=pool
                 )
             )
-        encoded = finish_encoding(started, statistics, report)
-        findings, measured = _finish_checks(checks, report)
+        encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
+        findings, checked = _finish_checks(checks, report)
         compositions = [job.result() for job in described]
     ground = _Ground(
         text,
         statistics,
+        encoded,
+        held_to,
         tuple(code for code in text.aligned_languages if code in statistics),
         _draw_resamplings(text, statistics, resamples, seed),
         facts.exemplars,
         panel,
         counts,
-        settings,
+        reference,
+        resamples,
+        seed,
     )
-    bases = [_Base(name, found) for name, found in zip(names, encoded, strict=True)]
     figures: list[Figure] = []
-    for base, composition in zip(bases, compositions, strict=True):
-        figures += _measure_tokenizer(
-            base.name, base.encoded, composition, ground, fixed=bases[held_to], first=bases[0]
-        )
-        figures += measured.get(base.name, [])
+    for name, composition in zip(names, compositions, strict=True):
+        figures += _measure_tokenizer(name, composition, ground, width)
+        figures += checked.get(name, [])
     if sharing and counts is not None:
-        for opening, name in zip(openings, names, strict=True):
+        for name, opening in openings.items():
             figures += _measure_sharing(name, opening, text, counts, workers, report)
-    method = _tell_method(text, settings, names[held_to], route, integrity)
+    failures = dict(text.failures)
+    for name, found in encoded.items():
+        failures |= {f"{name}: {code}": one.failure for code, one in found.items() if one.failure}
+    prints = {item.name: item.fingerprint for item in audited}
+    config = {
+        "reference": reference, "fixed": fixed, "pattern": pattern, "route": route,
+        "integrity": integrity, "sharing": sharing, "resamples": resamples, "seed": seed, "width": width,
+    }  # fmt: skip
     return Audit(
         tuple(figures),
         tuple(audited),
         tuple(finding for name in names for finding in findings.get(name, [])),
         facts.warnings,
-        method,
-        _list_failures(text, names, encoded),
+        _tell_method(ground, route, integrity, width),
+        failures,
+        origin={
+            "config": config,
+            "inputs": {"text": text.fingerprint, **prints},
+            "seconds": {"total": time.perf_counter() - start},
+            "details": {"alignment": text.alignment.note},
+            "seed": seed,
+        },
     )
 
 
@@ -397,6 +493,10 @@ def _open(opening: Opening, name: str, *, words: bool) -> Audited:
     return Audited(name, opening.path, tokenizer.size, tokenizer.style, fingerprint_file(file))
 
 
+def _describe(opening: Opening) -> Composition:
+    return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
+
+
 def _measure_sharing(
     name: str,
     opening: Opening,
@@ -406,26 +506,14 @@ def _measure_sharing(
     report: Progress,
 ) -> list[Figure]:
     # Imported here: it loads the trainer, which no other part of an audit needs.
-    from vocabkit.auditing.sharing import cost_of_sharing, withhold_sharing
+    from vocabkit.auditing.sharing import cost_of_sharing
 
     tokenizer = reuse_tokenizer(opening).tokenizer
     languages = [code for code in text.languages if code in counts.languages]
-    if tokenizer.exact_on_words is not None:
-        return withhold_sharing(name, languages, tokenizer.exact_on_words)
     return cost_of_sharing(name, tokenizer, counts, languages, threads=workers, progress=report)
 
 
-def _describe(opening: Opening) -> Composition:
-    return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
-
-
-def _start_checks(
-    pool: Executor, opening: Opening, name: str, text: AuditText, seed: int
-) -> _Checks:
-    return [
-        (name, pool.submit(check_pieces, opening, name)),
-        (name, pool.submit(check_round_trips, opening, name, text.languages, seed)),
-    ]
+_Checks = list[tuple[str, Future[tuple[list[Finding], list[Figure]]]]]
 
 
 def _finish_checks(
@@ -443,36 +531,167 @@ def _finish_checks(
     return findings, figures
 
 
-def _list_failures(
-    text: AuditText, names: Sequence[str], encoded: Sequence[Mapping[str, Encoded]]
-) -> dict[str, str]:
-    failures = dict(text.failures)
-    for name, languages in zip(names, encoded, strict=True):
-        for code, found in languages.items():
-            if found.failure is not None:
-                failures[f"{name}: {code}"] = found.failure
-    return failures
+# --- All figures of one tokenizer ------------------------------------------------------------------
 
 
-def _tell_method(
-    text: AuditText, settings: _Settings, fixed: str, route: str | None, integrity: bool
-) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """What the figures of every tokenizer are made from, and with.
+
+    `encoded` is what each tokenizer, by name, makes of each language; changes are against the first of them,
+    and `premium_fixed` is against the one named `fixed`. `aligned` are the languages whose lines correspond;
+    `exemplars` the letters of each language, None where there is no list.
+    """
+
+    text: AuditText
+    statistics: Mapping[str, TextStatistics]
+    encoded: Mapping[str, Mapping[str, Encoded]]
+    fixed: str
+    aligned: tuple[str, ...]
+    resamplings: Mapping[str, Resampling | None]
+    exemplars: Mapping[str, frozenset[str] | None]
+    panel: Panel | None
+    counts: WordCounts | None
+    reference: str
+    resamples: int
+    seed: int
+
+
+def _draw_resamplings(
+    text: AuditText, statistics: Mapping[str, TextStatistics], resamples: int, seed: int
+) -> dict[str, Resampling | None]:
+    """Draw the resamples: one for all aligned languages, one for each of the others; none for counts."""
+    if text.weights is not None:
+        return dict.fromkeys(statistics)
+    drawn: dict[str, Resampling | None] = {}
+    aligned, shared = set(text.aligned_languages), None
+    for code, item in statistics.items():
+        if code in aligned:
+            shared = shared or draw_resampling(len(item), resamples, seed)
+            drawn[code] = shared
+        else:
+            stream = 1 + zlib.crc32(code.encode())
+            drawn[code] = draw_resampling(len(item), resamples, seed, stream=stream)
+    return drawn
+
+
+def _measure_tokenizer(
+    name: str, composition: Composition, ground: _Ground, width: int
+) -> list[Figure]:
+    """Return every figure of a tokenizer; `width` is that of an embedding row."""
+    statistics, encoded = ground.statistics, ground.encoded[name]
+    figures, spreads = _measure_languages(name, ground)
+    premiums, more = _measure_premiums(name, ground)
+    spreads += more
+    groups = group_languages(tuple(ground.text.languages), ground.panel)
+    figures += premiums
+    for spread in spreads:
+        figures += aggregate_spread(name, spread, groups)
+    lost = {
+        code
+        for code, found in encoded.items()
+        if found.failure is None and explain_loss(share_lost(statistics[code], found)) is not None
+    }
+    figures += count_lost(name, lost, groups)
+    figures += measure_resources(
+        name, spreads, statistics, composition, ground.panel, ground.counts,
+        resamples=ground.resamples, seed=ground.seed,
+    )  # fmt: skip
+    first = next(iter(ground.encoded))
+    if name != first:
+        before = ground.encoded[first]
+        figures += measure_changes(name, first, statistics, encoded, before, ground.resamplings)
+    figures += measure_composition(name, composition, width=width)
+    characters, words = dict[str, int](), dict[str, int]()
+    for item in statistics.values():
+        for total, part in ((characters, item.scripts), (words, item.script_words)):
+            for script, count in part.items():
+                total[script] = total.get(script, 0) + count
+    figures += compare_shares(name, composition, characters, words)
+    used = [(found.ids, found.counts) for found in encoded.values()]
+    return figures + measure_usage(name, composition, used)
+
+
+def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+    """The figures of each language by itself, and fertility for aggregating."""
+    encoded = ground.encoded[name]
+    figures: list[Figure] = []
+    values, samples = np.full(len(encoded), np.nan), None
+    resampled = _resample_languages(encoded, ground)
+    for place, (code, found) in enumerate(encoded.items()):
+        if found.failure is not None:
+            continue
+        own = resampled.get(code)
+        measured = measure_language(
+            name, ground.statistics[code], found, own, exemplars=ground.exemplars.get(code),
+            resamples=ground.resamples, seed=ground.seed,
+        )  # fmt: skip
+        figures += measured
+        fertility = measured[0].value
+        if fertility is not None:
+            values[place] = fertility
+            if own is not None:
+                if samples is None:
+                    samples = np.full((len(own["fertility"]), len(encoded)), np.nan)
+                samples[:, place] = own["fertility"]
+    return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
+
+
+def _resample_languages(
+    encoded: Mapping[str, Encoded], ground: _Ground
+) -> dict[str, dict[str, Float64Array]]:
+    """The ratios of every language in every resample, the languages that share resamples together."""
+    shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
+    for code, found in encoded.items():
+        resampling = ground.resamplings[code]
+        if resampling is not None and found.failure is None:
+            _, languages = shared.setdefault(id(resampling), (resampling, {}))
+            languages[code] = list_ratios(ground.statistics[code], found)
+    resampled: dict[str, dict[str, Float64Array]] = {}
+    for resampling, languages in shared.values():
+        resampled |= resample_ratios(languages, resampling)
+    return resampled
+
+
+def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+    languages, aligned, reference = tuple(ground.text.languages), ground.aligned, ground.reference
+    if not aligned:
+        return withhold_premiums(name, languages, ground.text.alignment.note), []
+    shared, lines = ground.resamplings[aligned[0]], len(ground.statistics[aligned[0]])
+    costs, held = (
+        sum_tokens(aligned, ground.statistics, ground.encoded[one], shared)
+        for one in (name, ground.fixed)
+    )
+    weight = sum_bytes(aligned, ground.statistics, shared)
+    note = f"against {ground.fixed}'s {reference}"
+    own, spread = measure_premium(name, "premium", costs, costs, reference, languages, lines=lines)
+    median, beside = measure_premium_median(name, costs, languages, lines=lines)
+    other, against = measure_premium(
+        name, "premium_fixed", costs, held, reference, languages, lines=lines, note=note
+    )
+    of_bytes, _ = measure_premium(
+        name, "byte_premium", weight, weight, reference, languages, lines=lines
+    )
+    return [*own, *median, *other, *of_bytes], [spread, beside, against]
+
+
+def _tell_method(ground: _Ground, route: str | None, integrity: bool, width: int) -> dict[str, str]:
     versions = package_versions(
         ("vocabkit", "sentencepiece", "tokenizers", "tiktoken", "fonttools")
     )
-    reference = settings.reference
+    text, reference = ground.text, ground.reference
     routed = {} if route is None else {"route": f"all text is encoded as {route} sees a vocabulary"}
     return {
         "text": f"{text.name}, {len(text.languages)} languages, digest {text.fingerprint}",
         "alignment": text.alignment.note,
         **routed,
         "words": name_segmenter(),
-        "reference": f"{reference}; premium_fixed against {fixed}'s {reference}",
+        "reference": f"{reference}; premium_fixed against {ground.fixed}'s {reference}",
         "aggregation": "ratios of sums over lines; in means over languages every language weighs the same",
-        "intervals": f"95 %, {settings.resamples} resamples of lines, seed {settings.seed}, the same lines "
+        "intervals": f"95 %, {ground.resamples} resamples of lines, seed {ground.seed}, the same lines "
         "for every aligned language and every tokenizer",
         "lost text": f"costs are not given where more than {LOST:.0%} of a language's characters are lost",
-        "embedding width": str(settings.width),
+        "embedding width": str(width),
         "integrity": "checked" if integrity else "not checked, as asked",
         "versions": ", ".join(f"{name} {found}" for name, found in versions.items() if found),
     }

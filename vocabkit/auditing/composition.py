@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import unicodedata2
 
-from vocabkit.auditing.figures import Figure
+from vocabkit.auditing.figures import Figures
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.text import COMMON, INHERITED, UNKNOWN, script_names, script_of, script_table
 from vocabkit.vocabulary.adapters import Tokenizer
@@ -25,13 +25,9 @@ from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Token scripts ---------------------------------------------------------------------------------
 # Which script a token's bytes belong to, and what kind of token they make; bytes may end inside a character.
-#
-# Letters and marks decide the script; digits, punctuation and symbols are kinds of their own before any
-# script
+# Letters and marks decide the script; digits, punctuation and symbols are kinds of their own before any script
 # (an Arabic-Indic digit is of script Arab and tells nothing of Arabic words). A token that is not whole UTF-8
-# is
-# attributed by its whole characters, else by the scripts that its first bytes can still become.
-
+# is attributed by its whole characters, else by the scripts that its first bytes can still become.
 
 TokenKind = Literal[
     "text", "mixed", "digits", "punctuation", "symbols", "space", "common", "partial"
@@ -67,18 +63,12 @@ _WITHOUT_SCRIPT = frozenset({COMMON, INHERITED, UNKNOWN})
 _LEAST = {1: 0x80, 2: 0x800, 3: 0x10000}
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(NamedTuple):
     """A token's script (None for none, or where several could be meant), kind, and why a partial has none."""
 
     script: str | None
     kind: TokenKind
     reason: str | None = None
-
-
-def _group_of(script: str) -> str:
-    """Return the script group of an ISO 15924 code, `other` outside the named ones."""
-    return next((name for name, scripts in SCRIPT_GROUPS.items() if script in scripts), "other")
 
 
 def attribute_token(data: bytes) -> Attribution:
@@ -96,15 +86,11 @@ def attribute_token(data: bytes) -> Attribution:
     kind: TokenKind = "text"
     if len(scripts) > 1 and not any(scripts.keys() <= together for together in _TOGETHER):
         kind = "mixed"
-    return Attribution(_main(scripts), kind)
-
-
-def _main(scripts: Mapping[str, int]) -> str:
-    """The script of most letters; on a tie the first in the text, since counters keep their order."""
-    return max(scripts, key=scripts.__getitem__)
+    return Attribution(max(scripts, key=scripts.__getitem__), kind)
 
 
 def _letter_scripts(text: str) -> Counter[str]:
+    """The letters of each script: of those that tie, `max` takes the first in the text."""
     found = Counter(script for script in map(_letter_script, text) if script is not None)
     if not found:
         extended = [_extended_script(character) for character in text]
@@ -138,10 +124,8 @@ def _without_script(text: str) -> Attribution:
         for character in text
         if character != SPACE_MARK and not character.isspace()
     }
-    order: tuple[tuple[str, TokenKind], ...] = (
-        ("N", "digits"), ("S", "symbols"), ("P", "punctuation"),
-    )  # fmt: skip
-    for letter, kind in order:
+    order: Mapping[str, TokenKind] = {"N": "digits", "S": "symbols", "P": "punctuation"}
+    for letter, kind in order.items():
         if letter in categories:
             return Attribution(None, kind)
     return Attribution(None, "common" if categories else "space")
@@ -156,7 +140,7 @@ def _attribute_partial(data: bytes) -> Attribution:
         return Attribution(None, "partial", "bytes that no UTF-8 text has")
     scripts = _letter_scripts(text)
     if scripts:
-        return Attribution(_main(scripts), "partial")
+        return Attribution(max(scripts, key=scripts.__getitem__), "partial")
     prefix = decoder.getstate()[0]
     if not prefix:
         return Attribution(None, "partial", "continuation bytes only")
@@ -189,7 +173,6 @@ UNDER = 0.5
 ORDERS = (2.5, 3.0)
 """Rényi orders: 2.5 in Zouhar et al. 2023, 3 the default of their program."""
 _EMITTED = (Kind.NORMAL, Kind.USER, Kind.BYTE)
-_NO_SCRIPT = (COMMON, INHERITED, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,45 +227,35 @@ def describe_vocabulary(tokenizer: Tokenizer) -> Composition:
     )
 
 
-def measure_composition(tokenizer: str, composition: Composition, *, width: int) -> list[Figure]:
+def measure_composition(tokenizer: str, composition: Composition, *, width: int) -> Figures:
     """Return the figures of a vocabulary that need no corpus; `width` is that of an embedding row."""
     size, scripted = composition.size, sum(composition.scripts.values())
-    figures = []
-    for table in (composition.scripts, composition.groups):
+    figures = Figures(tokenizer, "vocabulary")
+    for name, count in (*composition.scripts.items(), *composition.groups.items()):
+        figures.add(name, "pieces", float(count), "pieces", "count", n=scripted)
+        _add_share(figures, name, "vocabulary_share", count, scripted)
+    for metric, table in (
+        ("pieces_of_kind", composition.kinds),
+        ("pieces_unattributed", composition.unattributed),
+        ("vocabulary_size", {"all": size}),
+    ):
         for name, count in table.items():
-            figures.append(_count(tokenizer, name, "pieces", count, scripted))
-            share = _ratio(count, scripted)
-            figures.append(_share(tokenizer, name, "vocabulary_share", share, scripted))
-    for name, count in composition.kinds.items():
-        figures.append(_count(tokenizer, name, "pieces_of_kind", count, size))
-    for name, count in composition.unattributed.items():
-        figures.append(_count(tokenizer, name, "pieces_unattributed", count, size))
-    figures.append(_count(tokenizer, "all", "vocabulary_size", size, size))
-    pieces = len(composition.bytes)
+            figures.add(name, metric, float(count), "pieces", "count", n=size)
     for name in ("mixed", "partial"):
-        share = _ratio(composition.kinds.get(name, 0), pieces)
-        figures.append(_share(tokenizer, "all", f"{name}_pieces", share, pieces))
+        count = composition.kinds.get(name, 0)
+        _add_share(figures, "all", f"{name}_pieces", count, len(composition.bytes))
     for metric, unit, values in (
         ("piece_bytes", "bytes a piece", composition.bytes),
         ("piece_characters", "characters a piece", composition.characters),
     ):
-        for how, value in (
-            ("mean", float(values.mean()) if len(values) else None),
-            ("median", float(np.median(values)) if len(values) else None),
-            ("max", float(values.max()) if len(values) else None),
-        ):
-            figures.append(
-                Figure(
-                    tokenizer, "vocabulary", "all", f"{metric}.{how}", value, unit, f"{how} of pieces",
-                    n=len(values),
-                )
-            )  # fmt: skip
-    figures.append(
-        Figure(
-            tokenizer, "vocabulary", "all", "embedding_parameters", float(size * width), "parameters",
-            "ids × width", n=size, note=f"width {width}; twice as many when the output is not tied",
-        )
-    )  # fmt: skip
+        for how, compute in (("mean", np.mean), ("median", np.median), ("max", np.max)):
+            value = float(compute(values)) if len(values) else None
+            figures.add("all", f"{metric}.{how}", value, unit, f"{how} of pieces", n=len(values))
+    note = f"width {width}; twice as many when the output is not tied"
+    parameters = float(size * width)
+    figures.add(
+        "all", "embedding_parameters", parameters, "parameters", "ids × width", n=size, note=note
+    )
     return figures
 
 
@@ -291,33 +264,28 @@ def compare_shares(
     composition: Composition,
     characters: Mapping[str, int],
     words: Mapping[str, int],
-) -> list[Figure]:
+) -> Figures:
     """Return each script's and group's share of the vocabulary over its share of the corpus.
 
     `characters` and `words` are the corpus by ISO 15924 code; codes without a script are left out.
     """
-    figures = []
+    figures = Figures(tokenizer, "vocabulary")
     for unit, corpus in (("characters", characters), ("words", words)):
-        by_script = {name: count for name, count in corpus.items() if name not in _NO_SCRIPT}
-        pairs = (
+        by_script = {name: n for name, n in corpus.items() if name not in _WITHOUT_SCRIPT}
+        for pieces, text in (
             (composition.scripts, by_script),
             (composition.groups, _pool_groups(by_script)),
-        )
-        for pieces, text in pairs:
+        ):
             total_pieces, total_text = sum(pieces.values()), sum(text.values())
             for name in sorted(pieces.keys() | text.keys()):
-                mine, seen = pieces.get(name, 0), text.get(name, 0)
-                share = _ratio(seen, total_text)
-                figures.append(_share(tokenizer, name, f"corpus_share_{unit}", share, total_text))
-                have = _ratio(mine, total_pieces)
-                value = have / share if have is not None and share else None
-                figures.append(
-                    Figure(
-                        tokenizer, "vocabulary", name, f"allocation_{unit}", value, "ratio",
-                        f"share of pieces ÷ share of corpus {unit}", n=seen,
-                        note=_judge(value, share),
-                    )
-                )  # fmt: skip
+                seen = text.get(name, 0)
+                share = _add_share(figures, name, f"corpus_share_{unit}", seen, total_text)
+                value, note = None, None if share else "not in this corpus"
+                if share and total_pieces:
+                    value = pieces.get(name, 0) / total_pieces / share
+                    note = f"under-allocated: below {UNDER:g}" if value < UNDER else None
+                how = f"share of pieces ÷ share of corpus {unit}"
+                figures.add(name, f"allocation_{unit}", value, "ratio", how, n=seen, note=note)
     return figures
 
 
@@ -325,7 +293,7 @@ def measure_usage(
     tokenizer: str,
     composition: Composition,
     counts: Iterable[tuple[Int32Array, Int64Array]],
-) -> list[Figure]:
+) -> Figures:
     """Return ids unused on the corpus and Rényi efficiency, from (ids, occurrences) of each language."""
     used = np.zeros(composition.size, dtype=np.int64)
     for ids, occurrences in counts:
@@ -333,25 +301,21 @@ def measure_usage(
     total = int(used.sum())
     emitted = int(composition.emitted.sum())
     unused = int((composition.emitted & (used == 0)).sum())
-    note = f"of {total} tokens of this corpus: a larger one leaves fewer unused"
-    figures = [
-        Figure(
-            tokenizer, "vocabulary", "all", "unused_ids", _ratio(unused, emitted) if total else None,
-            "share", "share of the ids that text can be encoded to", n=emitted, note=note,
-        )
-    ]  # fmt: skip
+    figures = Figures(tokenizer, "vocabulary")
+    figures.add(
+        "all", "unused_ids", unused / emitted if total and emitted else None, "share",
+        "share of the ids that text can be encoded to", n=emitted,
+        note=f"of {total} tokens of this corpus: a larger one leaves fewer unused",
+    )  # fmt: skip
     for order in ORDERS:
         for suffix, against, phrase in (
             ("", emitted, "ids that text can be encoded to"),
             (".observed", int((used > 0).sum()), "ids seen"),
         ):
-            figures.append(
-                Figure(
-                    tokenizer, "vocabulary", "all", f"renyi_{order:g}{suffix}",
-                    _measure_renyi(used, order, against), "0–1",
-                    f"Rényi entropy of all languages' tokens ÷ log₂ of the {phrase}", n=against,
-                    note="reported, not ranked: vocabularies of other sizes do not compare",
-                )
+            figures.add(
+                "all", f"renyi_{order:g}{suffix}", _measure_renyi(used, order, against), "0–1",
+                f"Rényi entropy of all languages' tokens ÷ log₂ of the {phrase}", n=against,
+                note="reported, not ranked: vocabularies of other sizes do not compare",
             )  # fmt: skip
     return figures
 
@@ -370,25 +334,16 @@ def _measure_renyi(counts: Int64Array, order: float, vocabulary: int) -> float |
 
 
 def _pool_groups(scripts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums of the named groups of scripts, and of all others as `other`."""
+    group_of = {script: name for name, group in SCRIPT_GROUPS.items() for script in group}
     pooled: Counter[str] = Counter()
     for script, count in scripts.items():
-        pooled[_group_of(script)] += count
+        pooled[group_of.get(script, "other")] += count
     return dict(sorted(pooled.items()))
 
 
-def _judge(value: float | None, corpus_share: float | None) -> str | None:
-    if value is None:
-        return None if corpus_share else "not in this corpus"
-    return f"under-allocated: below {UNDER:g}" if value < UNDER else None
-
-
-def _ratio(count: int, total: int) -> float | None:
-    return count / total if total else None
-
-
-def _count(tokenizer: str, name: str, metric: str, count: int, total: int) -> Figure:
-    return Figure(tokenizer, "vocabulary", name, metric, float(count), "pieces", "count", n=total)
-
-
-def _share(tokenizer: str, name: str, metric: str, value: float | None, total: int) -> Figure:
-    return Figure(tokenizer, "vocabulary", name, metric, value, "share", "share of sums", n=total)
+def _add_share(figures: Figures, name: str, metric: str, count: int, total: int) -> float | None:
+    """Add a count's share of a total, and return it; None where the total is 0."""
+    share = count / total if total else None
+    figures.add(name, metric, share, "share", "share of sums", n=total)
+    return share

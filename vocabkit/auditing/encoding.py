@@ -1,7 +1,7 @@
 """One pass of each tokenizer over each language, in processes.
 
 One pool serves all tokenizers, by language, so that a process opens one tokenizer at a time; results do not
-depend on how many processes there are. What is counted is told in `language_encoding`.
+depend on how many processes there are. Ids are counted and let go, never kept in order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import regex
 
 from vocabkit.auditing.parallel_text import AuditText
-from vocabkit.auditing.text_statistics import TextStatistics, join_types, split_types
+from vocabkit.auditing.text_statistics import TextStatistics, cut_ranges, join_types, split_types
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, VocabkitError
 from vocabkit.core.folders import fingerprint_file
@@ -29,9 +29,7 @@ from vocabkit.vocabulary.tokenizers import find_file, open_route, open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Opened tokenizers -----------------------------------------------------------------------------
-# Tokenizers as a process has them open: how to open one, and what each of its ids is.
-#
-# A process keeps the last one, since its jobs come tokenizer by tokenizer.
+# Tokenizers as a process has them open: the last one, since its jobs come tokenizer by tokenizer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +58,19 @@ class Opening:
         return open_tokenizer(self.path, self.pattern)
 
 
-_CODES = {kind: code for code, kind in enumerate(Kind)}
-
-
 class Pieces:
     """An open tokenizer with what each id is: its kind, and whether it is part of a character only."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Look at the kinds; bytes are looked at as ids turn up: most of a large vocabulary never does."""
         self.tokenizer = tokenizer
-        kinds = np.array([_CODES[kind] for kind in tokenizer.kinds], dtype=np.uint8)
-        self.unknown = kinds == _CODES[Kind.UNKNOWN]
-        self.byte = kinds == _CODES[Kind.BYTE]
+        self.unknown, self.byte, self._text = (
+            np.array([kind is wanted for kind in tokenizer.kinds], dtype=np.bool_)
+            for wanted in (Kind.UNKNOWN, Kind.BYTE, Kind.NORMAL)
+        )
         # The pieces of other styles are text themselves: none is part of a character.
         self._in_parts = tokenizer.style == "byte-level"
-        self._text = kinds == _CODES[Kind.NORMAL]
-        self._partial = np.zeros(len(kinds), dtype=np.bool_)
-        self._seen = np.zeros(len(kinds), dtype=np.bool_)
+        self._partial, self._seen = np.zeros((2, len(self.byte)), dtype=np.bool_)
 
     def are_partial(self, ids: Int32Array) -> BoolArray:
         """Return which ids are pieces of text, but no whole UTF-8."""
@@ -109,10 +103,8 @@ def _is_whole(data: bytes) -> bool:
 
 
 # --- Grapheme cuts ---------------------------------------------------------------------------------
-# Graphemes with a token boundary inside, on a sample of a language's lines.
-#
-# Only lines that their tokens spell, as they are or normalised, tell where a token ends.
-
+# Graphemes with a token boundary inside, on a sample of a language's lines. Only lines that their tokens spell,
+# as they are or normalised, tell where a token ends.
 
 SAMPLE = 60
 """Lines of a language looked at for cut graphemes: 60 of ntrex hold some 7,000 graphemes."""
@@ -147,10 +139,11 @@ def _align_tokens(
     tokenizer: Tokenizer, line: str, parts: Sequence[bytes]
 ) -> tuple[str, set[int]] | None:
     """The line, normalised if need be, and where tokens end in it, in bytes; None if they do not spell it."""
-    spelled = b"".join(parts)
-    text = next((form for form in _forms(tokenizer, line) if spelled.endswith(form.encode())), None)
-    if text is None:
-        return None
+    spelled, text = b"".join(parts), line
+    if not spelled.endswith(text.encode()):
+        text = tokenizer.normalize(line) or ""
+        if not text or not spelled.endswith(text.encode()):
+            return None
     before = len(spelled) - len(text.encode())
     # What the tokens have in front is the space that encoding puts there.
     if spelled[:before].strip(b" "):
@@ -158,13 +151,6 @@ def _align_tokens(
     size = len(spelled) - before
     ends = (end - before for end in accumulate(map(len, parts)))
     return text, {end for end in ends if 0 < end < size}
-
-
-def _forms(tokenizer: Tokenizer, line: str) -> Iterable[str]:
-    yield line
-    normalized = tokenizer.normalize(line)
-    if normalized:
-        yield normalized
 
 
 def _grapheme_ends(text: str) -> Sequence[int]:
@@ -175,8 +161,6 @@ def _grapheme_ends(text: str) -> Sequence[int]:
 
 
 # --- Tokenizer names -------------------------------------------------------------------------------
-# Short names for tokenizers in tables, made of their paths.
-
 
 GENERIC = frozenset({"assets", "data", "model", "models", "resources", "tok", "tokenizer"})
 """Names that tell nothing apart: they are given with their parent's."""
@@ -222,13 +206,12 @@ def find_fixed(fixed: str | None, names: Sequence[str], paths: Sequence[str | Pa
 
 # --- Language encoding -----------------------------------------------------------------------------
 # What one tokenizer makes of one language: tokens line by line, words, letters, graphemes. Runs in a process.
-#
-# Ids are counted and let go, never kept in order. What the counts mean is told in `metrics`.
 
 Switched = Sequence[tuple[str, str, str]]
 
 OPENING = "("
 """What a word of an unspaced language is encoded after, since a space never stands before it."""
+# Lines few and short enough to be encoded at once.
 _LINES, _CHARACTERS = 2_000, 1_000_000
 _EMPTY = np.zeros(0, dtype=np.int32)
 
@@ -288,15 +271,11 @@ def _encode_language(job: _Job) -> Encoded:
     try:
         return _encode(pieces, job)
     except VocabkitError as error:
-        return _fail(job.language, error.message)
-
-
-def _fail(language: str, reason: str) -> Encoded:
-    none, no_counts = _EMPTY, np.zeros(0, dtype=np.int64)
-    return Encoded(
-        language, none, none, none, none, none, none, no_counts, none, frozenset(),
-        none, none, none, none, reason,
-    )  # fmt: skip
+        none = _EMPTY
+        return Encoded(
+            job.language, none, none, none, none, none, none, np.zeros(0, dtype=np.int64), none,
+            frozenset(), none, none, none, none, error.message,
+        )  # fmt: skip
 
 
 def _encode(pieces: Pieces, job: _Job) -> Encoded:
@@ -306,12 +285,11 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
     used = np.zeros(tokenizer.size, dtype=np.int64)
     parts: list[list[Int32Array]] = []
     has_unknown = bool(pieces.unknown.any())
-    for start, stop in _cut(lines):
+    for start, stop in cut_ranges(lines, _CHARACTERS, _LINES):
         ids, lengths = tokenizer.encode_flat(lines[start:stop])
-        weights = None
-        if job.weights is not None:
-            weights = np.repeat(job.weights[start:stop], lengths)
-        used += _count(ids, weights, tokenizer.size)
+        # Exact with weights too, since bincount's own are doubles, below 2⁵³ in all.
+        heavy = None if job.weights is None else np.repeat(job.weights[start:stop], lengths)
+        used += np.bincount(ids, heavy, tokenizer.size).astype(np.int64)
         marks = (pieces.unknown[ids], pieces.byte[ids], pieces.are_partial(ids))
         # Where there is no unknown token, what has no piece may be dropped without a trace: always asked then.
         gone = np.zeros(stop - start, dtype=np.int32)
@@ -343,25 +321,6 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
     )
 
 
-def _cut(lines: Sequence[str]) -> Iterable[tuple[int, int]]:
-    """Ranges of lines that are few and short enough to be encoded at once."""
-    start, size = 0, 0
-    for place, line in enumerate(lines):
-        size += len(line)
-        if size >= _CHARACTERS or place + 1 - start >= _LINES:
-            yield start, place + 1
-            start, size = place + 1, 0
-    if start < len(lines):
-        yield start, len(lines)
-
-
-def _count(ids: Int32Array, weights: Int64Array | None, size: int) -> Int64Array:
-    """Occurrences by id; exact, since bincount's own weights are doubles only below 2⁵³ in all."""
-    if weights is None:
-        return np.bincount(ids, minlength=size).astype(np.int64)
-    return np.bincount(ids, weights=weights, minlength=size).astype(np.int64)
-
-
 def _sum_lines(marks: BoolArray, lengths: Int64Array) -> Int32Array:
     sums = np.concatenate([[0], np.cumsum(marks, dtype=np.int64)])
     ends = np.cumsum(lengths)
@@ -373,7 +332,7 @@ def _count_words(tokenizer: Tokenizer, words: Sequence[str], *, unspaced: bool) 
     before = tokenizer.word_prefix + (OPENING if unspaced else "")
     alone = int(tokenizer.count_tokens([before])[0]) if unspaced else 0
     parts = [_EMPTY]
-    for start, stop in _cut(words):
+    for start, stop in cut_ranges(words, _CHARACTERS, _LINES):
         lengths = tokenizer.count_tokens([before + word for word in words[start:stop]])
         # A bracket that joins its word would leave none; a word is at least one token.
         parts.append(np.maximum(lengths - alone, 1 if unspaced else 0).astype(np.int32))
@@ -409,28 +368,6 @@ INLINE = 2_000_000
 """Characters times tokenizers up to which starting processes (1 s each) costs more than it saves."""
 
 
-def _encode_texts(
-    openings: Sequence[Opening],
-    text: AuditText,
-    statistics: Mapping[str, TextStatistics],
-    *,
-    exemplars: Mapping[str, Iterable[str]] | None = None,
-    switched: Mapping[str, Switched] | None = None,
-    pool: Executor,
-    progress: Progress | None = None,
-) -> list[dict[str, Encoded]]:
-    """Encode every language with every tokenizer; returns one mapping per tokenizer, in languages' order.
-
-    `exemplars` are further characters to look for coverage of, `switched` lines of two languages with their
-    parts. A language that a tokenizer fails on has a `failure`. Raises TokenizerError if one does not open.
-    """
-    started = [
-        start_encoding(opening, text, statistics, exemplars=exemplars, switched=switched, pool=pool)
-        for opening in openings
-    ]
-    return finish_encoding(started, statistics, progress)
-
-
 def start_encoding(
     opening: Opening,
     text: AuditText,
@@ -440,12 +377,27 @@ def start_encoding(
     switched: Mapping[str, Switched] | None = None,
     pool: Executor,
 ) -> dict[str, Future[Encoded]]:
-    """Submit a tokenizer's languages, as `_encode_texts` does; returns them in the text's order."""
+    """Submit every language of a text to be encoded by a tokenizer; return the jobs in the text's order.
+
+    `exemplars` are further characters to look for coverage of, `switched` lines of two languages with their
+    parts. A language that the tokenizer fails on has a `failure`.
+    """
     codes = [code for code in text.languages if code in statistics]
     futures = {}
     # The largest first, so that no long one is left for the end.
     for code in sorted(codes, key=lambda code: (-_size(statistics[code]), code)):
-        job = _make_job(opening, code, text, statistics[code], exemplars or {}, switched or {})
+        item = statistics[code]
+        wanted = {*item.characters_seen, *(exemplars or {}).get(code, ())}
+        job = _Job(
+            opening,
+            code,
+            text.languages[code],
+            None if text.weights is None else text.weights[code],
+            join_types(item.word_types),
+            is_unspaced(item),
+            tuple(sorted(character for character in wanted if not character.isspace())),
+            (switched or {}).get(code, ()),
+        )
         futures[code] = pool.submit(_encode_language, job)
     return {code: futures[code] for code in codes}
 
@@ -473,27 +425,6 @@ def finish_encoding(
 
 def _size(statistics: TextStatistics) -> int:
     return int(statistics.characters.sum())
-
-
-def _make_job(
-    opening: Opening,
-    code: str,
-    text: AuditText,
-    statistics: TextStatistics,
-    exemplars: Mapping[str, Iterable[str]],
-    switched: Mapping[str, Switched],
-) -> _Job:
-    wanted = {*statistics.characters_seen, *exemplars.get(code, ())}
-    return _Job(
-        opening,
-        code,
-        text.languages[code],
-        None if text.weights is None else text.weights[code],
-        join_types(statistics.word_types),
-        is_unspaced(statistics),
-        tuple(sorted(character for character in wanted if not character.isspace())),
-        switched.get(code, ()),
-    )
 
 
 def is_unspaced(statistics: TextStatistics) -> bool:

@@ -1,41 +1,31 @@
 """What an audit says, as plain rows: figures, findings about a vocabulary, warnings about text.
 
 One long table holds every figure of every tokenizer, so that a reader filters instead of learning a layout.
-A value is None where there is nothing to measure, never 0.0; `note` says why.
+A value is None where there is nothing to measure, never 0.0; `note` says why. The audit that holds them all is
+in `report`.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import operator
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Literal
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.arrays import Float64Array, Int64Array
-from vocabkit.core.errors import ConfigError, CorpusError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # --- Bootstrap -------------------------------------------------------------------------------------
 # 95 % intervals by resampling lines: the same lines drawn for every language and tokenizer.
 #
-# A resample draws as many groups of rows as there are, with replacement (Efron and Tibshirani 1993,
-# percentile
-# interval). Weights and sums are whole numbers held in doubles, which are exact below 2⁵³: the sums, and so
-# the
-# intervals, are the same whatever the number of threads. Knows neither languages nor metrics.
+# A resample draws as many groups of rows as there are, with replacement (Efron and Tibshirani 1993, percentile
+# interval). Weights and sums are whole numbers held in doubles, exact below 2⁵³: sums and intervals are the
+# same whatever the number of threads.
 
+Interval = tuple[float | None, float | None]
+NO_INTERVAL: Interval = (None, None)
 
 GROUPS = 2_000
 """Most groups of rows. Beyond, neighbours are drawn together, which keeps 1,000 resamples of any text at
@@ -59,12 +49,9 @@ class Resampling:
         """Return Σ weight · value: [rows] becomes [resamples], [rows, k] becomes [resamples, k]."""
         if len(values) != self.rows:
             raise ValueError(f"{len(values)} values for {self.rows} rows")
-        return np.asarray(self.weights @ self._group(values))
-
-    def _group(self, values: npt.NDArray[np.integer]) -> Float64Array:
-        if len(self.starts) == self.rows:
-            return values.astype(np.float64)
-        return np.add.reduceat(values.astype(np.int64), self.starts, axis=0).astype(np.float64)
+        if len(self.starts) < self.rows:
+            values = np.add.reduceat(values.astype(np.int64), self.starts, axis=0)
+        return np.asarray(self.weights @ values.astype(np.float64))
 
 
 @lru_cache(maxsize=4)
@@ -94,13 +81,13 @@ def divide(numerator: Float64Array, denominator: Float64Array) -> Float64Array:
     return ratio
 
 
-def bound(samples: Float64Array | None) -> tuple[float | None, float | None]:
+def bound(samples: Float64Array | None) -> Interval:
     """Return the 95 % percentile interval of [resamples] values.
 
     (None, None) without samples, or when a resample has no value: the interval would be of another figure.
     """
     if samples is None or not len(samples) or not np.isfinite(samples).all():
-        return None, None
+        return NO_INTERVAL
     tail = (1.0 - COVERAGE) / 2.0
     low, high = _interpolate(samples, (tail, 1.0 - tail))
     return low, high
@@ -121,8 +108,7 @@ def _interpolate(samples: Float64Array, quantiles: Sequence[float]) -> list[floa
     return found
 
 
-# --- Figures ---------------------------------------------------------------------------------------
-
+# --- Rows ------------------------------------------------------------------------------------------
 
 Scope = Literal[
     "language", "script", "group", "branch", "resource", "tail", "overall", "vocabulary"
@@ -151,6 +137,30 @@ class Figure:
     note: str | None = None
 
 
+class Figures(list[Figure]):
+    """The figures of one tokenizer in one scope, as they are made."""
+
+    def __init__(self, tokenizer: str, scope: Scope = "language") -> None:
+        super().__init__()
+        self.tokenizer, self.scope = tokenizer, scope
+
+    def add(
+        self,
+        name: str,
+        metric: str,
+        value: float | None,
+        unit: str,
+        aggregation: str,
+        interval: Interval = NO_INTERVAL,
+        *,
+        n: int | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Append a figure; `interval` is what `bound` returns."""
+        given = (name, metric, value, unit, aggregation, *interval, n, note)
+        self.append(Figure(self.tokenizer, self.scope, *given))
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one check of a vocabulary found: `count` of `total`, with tokens made safe to print."""
@@ -162,6 +172,27 @@ class Finding:
     total: int | None
     note: str
     examples: tuple[str, ...] = ()
+
+
+class Findings(list[Finding]):
+    """The findings about one tokenizer, as they are made."""
+
+    def __init__(self, tokenizer: str) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def add(
+        self,
+        check: str,
+        severity: Severity,
+        count: int | None,
+        total: int | None,
+        note: str,
+        examples: Sequence[str] = (),
+    ) -> None:
+        """Append a finding of this severity, or a fine one where nothing (0) was found."""
+        severity = "fine" if count == 0 else severity
+        self.append(Finding(self.tokenizer, check, severity, count, total, note, tuple(examples)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,217 +217,3 @@ class Audited:
     size: int
     style: str
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """All that an audit found. `method` says how, in a reader's words: segmenter, reference, versions.
-
-    `failures` are languages (or `tokenizer: language`) that could not be measured, with the reason.
-    """
-
-    figures: tuple[Figure, ...]
-    tokenizers: tuple[Audited, ...]
-    findings: tuple[Finding, ...] = ()
-    warnings: tuple[Warned, ...] = ()
-    method: Mapping[str, str] = field(default_factory=dict)
-    failures: Mapping[str, str] = field(default_factory=dict)
-
-    def select(
-        self,
-        *,
-        metric: str | None = None,
-        scope: str | None = None,
-        tokenizer: str | None = None,
-        name: str | None = None,
-    ) -> Iterator[Figure]:
-        """Yield the figures that agree with everything given, in their order."""
-        wanted = {"metric": metric, "scope": scope, "tokenizer": tokenizer, "name": name}
-        given = [(key, value) for key, value in wanted.items() if value is not None]
-        for figure in self.figures:
-            if all(getattr(figure, key) == value for key, value in given):
-                yield figure
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the figures as a tidy pandas table, one row a figure."""
-        import pandas as pd
-
-        columns = [item.name for item in fields(Figure)]
-        return pd.DataFrame([asdict(figure) for figure in self.figures], columns=columns)
-
-    def save(self, folder: Path) -> None:
-        """Write audit.parquet (the figures) and audit.json (the rest) into an existing folder."""
-        frame = self.to_frame()
-        for key in ("value", "low", "high"):
-            frame[key] = frame[key].astype("float64")
-        frame["n"] = frame["n"].astype("Int64")
-        target = str(folder / "audit.parquet").replace("'", "''")
-        with duckdb.connect() as connection:
-            connection.register("figures", frame)
-            connection.execute(
-                f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-            )
-        rest = {
-            "schema": "vocabkit.audit/1",
-            "tokenizers": [asdict(item) for item in self.tokenizers],
-            "findings": [asdict(item) for item in self.findings],
-            "warnings": [asdict(item) for item in self.warnings],
-            "method": dict(self.method),
-            "failures": dict(self.failures),
-        }
-        text = json.dumps(rest, ensure_ascii=False, indent=1) + "\n"
-        # A path may hold bytes that are no UTF-8: Python has them as lone surrogates.
-        (folder / "audit.json").write_bytes(text.encode("utf-8", "backslashreplace"))
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Audit:
-        """Read what `save` wrote. Raises CorpusError naming what is missing or damaged."""
-        source = Path(folder)
-        try:
-            rest = json.loads((source / "audit.json").read_text(encoding="utf-8"))
-            target = str(source / "audit.parquet").replace("'", "''")
-            names = ", ".join(item.name for item in fields(Figure))
-            with duckdb.connect() as connection:
-                rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
-            return cls(
-                tuple(Figure(*row) for row in rows),
-                tuple(Audited(**item) for item in rest["tokenizers"]),
-                tuple(_thaw(Finding, item) for item in rest["findings"]),
-                tuple(_thaw(Warned, item) for item in rest["warnings"]),
-                rest["method"],
-                rest["failures"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-            raise CorpusError(
-                f"{source}: not an audit: {str(error).splitlines()[0]}",
-                "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`",
-            ) from error
-
-
-_T = TypeVar("_T", Finding, Warned)
-
-
-def _thaw(kind: type[_T], item: dict[str, Any]) -> _T:
-    return kind(**{**item, "examples": tuple(item.get("examples", ()))})
-
-
-# --- Requirements ----------------------------------------------------------------------------------
-# Requirements on an audit, as `premium.bottom_decile<2.0` or `fertility[yor_Latn]<=2.5`, and their outcome.
-
-
-_FORM = re.compile(
-    r"\s*(?P<metric>[A-Za-z_][\w.]*)\s*(?:\[(?P<name>[^\]]+)\])?\s*"
-    r"(?P<sign><=|>=|<|>|≤|≥)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
-)
-_SIGNS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
-    {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-)
-_COSTS = ("premium", "fertility")
-_HINT = "write METRIC<NUMBER, as in premium.bottom_decile<2.0 or fertility[yor_Latn]<=2.5"
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A limit on a metric: of the group or language `name`, or, without one, of the whole audit."""
-
-    text: str
-    metric: str
-    name: str | None
-    sign: str
-    limit: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Whether one figure meets a requirement.
-
-    A figure without a value does not, nor does one over languages of which `lost` have their text lost in
-    unknown tokens: those are worse than any number says, and are not in it.
-    """
-
-    requirement: Requirement
-    figure: Figure
-    met: bool
-    lost: int = 0
-
-    def describe(self) -> str:
-        """Return the outcome in a sentence: tokenizer, figure, value, interval."""
-        figure = self.figure
-        where = "" if figure.name == "all" else f" of {figure.name}"
-        if figure.value is None:
-            return (
-                f"{figure.tokenizer}: {self.requirement.text}: {figure.metric}{where} has no value"
-                + (f" ({figure.note})" if figure.note else "")
-            )
-        interval = ""
-        if figure.low is not None and figure.high is not None:
-            interval = f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
-        verdict = "met" if self.met else "not met"
-        missing = f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
-        return (
-            f"{figure.tokenizer}: {self.requirement.text}: {verdict}: "
-            f"{figure.metric}{where} is {figure.value:.4g}{interval}{missing}"
-        )
-
-
-def parse_requirement(text: str) -> Requirement:
-    """Read a requirement. Raises ConfigError saying how one is written."""
-    found = _FORM.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"requirement {text!r} cannot be read", _HINT)
-    limit = float(found["limit"]) / (100.0 if found["percent"] else 1.0)
-    sign = found["sign"].replace("≤", "<=").replace("≥", ">=")
-    name = found["name"].strip() if found["name"] else None
-    return Requirement(text.strip(), found["metric"], name, sign, limit)
-
-
-def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
-    """Return the outcome of every requirement for every tokenizer it applies to.
-
-    Without a name the overall figure is meant, or every language's where the metric has no overall one.
-    Raises ConfigError for a metric or a name that the audit does not have.
-    """
-    outcomes = []
-    for given in requirements:
-        requirement = parse_requirement(given) if isinstance(given, str) else given
-        holds = _SIGNS[requirement.sign]
-        for figure in _find(audit, requirement):
-            lost = _count_lost(audit, figure)
-            met = figure.value is not None and holds(figure.value, requirement.limit) and not lost
-            outcomes.append(Outcome(requirement, figure, met, lost))
-    return outcomes
-
-
-def _count_lost(audit: Audit, figure: Figure) -> int:
-    """How many languages a figure over languages leaves out because their text is lost."""
-    if figure.scope in ("language", "vocabulary") or not figure.metric.startswith(_COSTS):
-        return 0
-    lost = audit.select(
-        metric="languages_lost", scope=figure.scope, tokenizer=figure.tokenizer, name=figure.name
-    )
-    return sum(int(found.value or 0) for found in lost)
-
-
-def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
-    figures = list(audit.select(metric=requirement.metric))
-    if not figures:
-        known = sorted({figure.metric for figure in audit.figures})
-        near = difflib.get_close_matches(requirement.metric, known, n=3, cutoff=0.5)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(
-            f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
-            f"the metrics are {', '.join(known)}" if known else _HINT,
-        )
-    if requirement.name is not None:
-        named = [figure for figure in figures if figure.name == requirement.name]
-        if not named:
-            known = sorted({figure.name for figure in figures})
-            near = difflib.get_close_matches(requirement.name, known, n=3, cutoff=0.5) or known[:8]
-            raise ConfigError(
-                f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
-                f"in this audit; it has {', '.join(near)}",
-                "name a language, script, group or resource class of the audit",
-            )
-        return named
-    overall = [figure for figure in figures if figure.name == "all"]
-    return overall or [figure for figure in figures if figure.scope == "language"]

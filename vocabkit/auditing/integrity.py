@@ -1,14 +1,14 @@
-"""Whether text comes back from its tokens as it went in, by language, and what the tokenizer does to it before.
+"""Whether text comes back from its tokens as it went in, by language, and which pieces no text is encoded to.
 
-Round trips, normalisation, canonical forms, digits, typed special tokens and white space. All of it is
-about what is kept; what it costs is `metrics`'s, and which pieces are of no use `reachability`'s.
+Round trips, normalisation, canonical forms, digits, typed special tokens and white space; then the vocabulary's
+pieces: out of reach, duplicates, junk. All of it is about what is kept; what it costs is `metrics`'s.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
@@ -19,87 +19,242 @@ import unicodedata2
 
 from vocabkit.auditing.composition import attribute_token
 from vocabkit.auditing.encoding import Opening, reuse_tokenizer
-from vocabkit.auditing.figures import Figure, Finding, Severity
+from vocabkit.auditing.figures import Figures, Findings, Severity
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
 from vocabkit.core.text import show_token
 from vocabkit.vocabulary.adapters import UNKNOWN_BYTES, Tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
+EXAMPLES = 10
+
+
+def check_round_trips(
+    opening: Opening, name: str, lines: Mapping[str, Sequence[str]], seed: int
+) -> tuple[Findings, Figures]:
+    """Return whether text comes back, and the figures of each language, as a job. Raises TokenizerError."""
+    return _check_integrity(reuse_tokenizer(opening).tokenizer, lines, name=name, seed=seed)
+
+
+def check_pieces(opening: Opening, name: str) -> tuple[Findings, Figures]:
+    """Return what is wrong with the pieces, as a job; there are no figures. Raises TokenizerError."""
+    return _check_reachability(reuse_tokenizer(opening).tokenizer, name=name), Figures(name)
+
+
+# --- Round trips -----------------------------------------------------------------------------------
+# Encoding many texts and decoding them again: which do not come back as they went in, or as normalised.
+
+METRICS = (
+    "roundtrip_failures", "lines_normalized", "nfd_differs", "nfd_cost", "mark_order_differs",
+)  # fmt: skip
+_ALTERED = "come back neither as they went in nor as normalised"
+# White space, and the invisible characters that Persian, Hindi and emoji are spelt with.
+_FIDELITY = (
+    " a", "a ", "a  b", "a\tb", "a\nb", "a\r\nb", "a\n\nb", "a\u00a0b", "a\u3000b", "\ufeffa",
+    "a\ufeffb", "a\u200cb", "a\u200db", "a\u00adb",
+)  # fmt: skip
+_SPECIAL = (
+    "<s>", "</s>", "<pad>", "<unk>", "<mask>", "<bos>", "<eos>", "[CLS]", "[SEP]", "[MASK]", "[UNK]",
+    "<|endoftext|>", "<|im_start|>", "<|begin_of_text|>", "<|eot_id|>", "<0x41>", "<unused0>",
+)  # fmt: skip
+_Pairs = list[tuple[bytes, bytes]]
+
+
+class _Codec:
+    """Encoding and decoding many texts: the bytes of all ids are looked up once.
+
+    `control` and `user` are the ids of those kinds.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Look up the bytes of all ids of a tokenizer."""
+        self._tokenizer = tokenizer
+        kinds = tokenizer.kinds
+        self.control = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.CONTROL)
+        self.user = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.USER)
+        self._table = [
+            tokenizer.token_bytes(index) or (UNKNOWN_BYTES if kind is Kind.UNKNOWN else b"")
+            for index, kind in enumerate(kinds)
+        ]
+        (ids,) = tokenizer.encode_batch(["a"])
+        # Decoding takes off the one space that encoding put first, if it did.
+        self._strips = self._join(ids.tolist()) != tokenizer.decode_bytes(ids)
+
+    def _join(self, ids: Sequence[int]) -> bytes:
+        return b"".join([self._table[index] for index in ids])
+
+    def find_lost(self, texts: Sequence[str]) -> tuple[_Pairs, list[list[int]]]:
+        """Return the texts that do not come back, each with what came, and the ids of all texts.
+
+        A text comes back when its bytes do, or those of the text as normalised. Raises TokenizerError.
+        """
+        lost = []
+        batch = [ids.tolist() for ids in self._tokenizer.encode_batch(texts)]
+        for text, ids in zip(texts, batch, strict=True):
+            data, back = text.encode(), self._join(ids)
+            if self._strips and back.startswith(b" "):
+                back = back[1:]
+            if back != data:
+                known = self._tokenizer.normalize(text)
+                if known is None or back != known.encode():
+                    lost.append((data, back))
+        return lost, batch
+
+
+def _check_integrity(
+    tokenizer: Tokenizer,
+    lines: Mapping[str, Sequence[str]],
+    *,
+    name: str = "",
+    seed: int = 0,
+    limit: int = 200,
+) -> tuple[Findings, Figures]:
+    """Return the findings about the tokenizer, and the figures of each language of `lines`.
+
+    All lines are normalised; up to `limit` of a language, drawn by `seed`, are encoded and decoded. A language
+    that the tokenizer refuses has null figures with the reason.
+    """
+    codec = _Codec(tokenizer)
+    findings, figures = Findings(name), Figures(name)
+    # The examples shown are the first: one of each language before a second of any.
+    first: _Pairs = []
+    rest: _Pairs = []
+    total = specials = users = 0
+    for language, texts in lines.items():
+        sample = list(texts)
+        if len(texts) > limit:
+            places = random.Random(f"{seed}:{language}").sample(range(len(texts)), limit)
+            sample = [texts[place] for place in sorted(places)]
+        own = Figures(name)
+        try:
+            lost, batch = codec.find_lost(sample)
+            changed = sum(tokenizer.normalize(text) is not None for text in texts)
+            _add_share(own, language, "roundtrip_failures", len(lost), len(sample))
+            _add_share(own, language, "lines_normalized", changed, len(texts))
+            _add_forms(own, tokenizer, language, sample)
+        except TokenizerError as error:
+            for metric in METRICS:
+                _add_share(figures, language, metric, 0, 0, error.message)
+            continue
+        figures += own
+        first += lost[:1]
+        rest += lost[1:]
+        total += len(sample)
+        specials += sum(not codec.control.isdisjoint(ids) for ids in batch)
+        users += sum(not codec.user.isdisjoint(ids) for ids in batch)
+    lost = first + rest
+    _add_lost(findings, "round trip", _grade(len(lost), total), lost, total, _ALTERED)
+    ids, _ = tokenizer.encode_flat(_SPECIAL)
+    specials += sum(tokenizer.kinds[index] is Kind.CONTROL for index in ids.tolist())
+    note = "lines, and typed special tokens, that were encoded to a control token; total: lines"
+    findings.add("special tokens from text", "failure", specials, total, note)
+    note = "lines with a token that is matched before all others, such as markup; total: lines"
+    findings.add("added tokens in text", "note", users, total, note)
+    for check, texts in (("white space", _FIDELITY), ("typed special tokens", _SPECIAL)):
+        # What the normaliser alone changes is a note and listed too.
+        lost, _ = codec.find_lost(texts)
+        gone = {data for data, _ in lost}
+        normalized = [(text.encode(), tokenizer.normalize(text)) for text in texts]
+        changes = [
+            (data, known.encode())
+            for data, known in normalized
+            if known is not None and data not in gone
+        ]
+        note = f"{len(lost)} changed for good, {len(changes)} by the normaliser alone"
+        severity: Severity = "warning" if lost else "note"
+        _add_lost(findings, check, severity, lost + changes, len(texts), note)
+    # Every character of all the lines, alone between two letters.
+    seen = {character for texts in lines.values() for text in texts for character in text}
+    texts = [f"a{one}a" for one in sorted(seen) if not 0xD800 <= ord(one) < 0xE000]
+    try:
+        lost = [(data[1:-1], back) for data, back in codec.find_lost(texts)[0]]
+    except TokenizerError as error:
+        findings.add("characters", "failure", None, len(texts), error.message)
+    else:
+        severity, note = _grade(len(lost), len(texts)), f"distinct characters: {_ALTERED}"
+        _add_lost(findings, "characters", severity, lost, len(texts), note)
+    _add_digits(findings, figures, tokenizer)
+    return findings, figures
+
+
+def _grade(count: int, total: int) -> Severity:
+    """A warning up to one in a hundred, as for unknown characters; beyond, figures are of other text."""
+    return "failure" if count > total / 100 else "warning"
+
+
+def _add_lost(
+    findings: Findings, check: str, severity: Severity, lost: _Pairs, total: int, note: str
+) -> None:
+    examples = [
+        f"{show_token(_cut_difference(data, back))} → {show_token(_cut_difference(back, data))}"
+        for data, back in lost[:EXAMPLES]
+    ]
+    findings.add(check, severity, len(lost), total, note, examples)
+
+
+def _add_share(
+    figures: Figures, language: str, metric: str, count: int, n: int, note: str | None = None
+) -> None:
+    figures.add(
+        language, metric, count / n if n else None, "share of lines", "share", n=n, note=note
+    )
+
+
+def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
+    """The part of a text about the first character that differs from another."""
+    start = 0
+    for one, two in zip(data, other, strict=False):
+        if one != two:
+            break
+        start += 1
+    start = max(0, start - width // 3)
+    while start and data[start : start + 1] and 0x80 <= data[start] < 0xC0:
+        start -= 1
+    text = data[start:].decode(errors="ignore")[:width]
+    return text.encode()
+
+
 # --- Canonical forms -------------------------------------------------------------------------------
-# How much the tokens of a line depend on which of its canonically equivalent spellings was typed.
-#
-# Unicode holds NFC, NFD and the orders of marks of different classes to be the same text; a tokenizer that
-# does not normalise, or its training text, may not.
+# How much the tokens of a line depend on which of its canonically equivalent spellings was typed. Unicode
+# holds NFC, NFD and the orders of marks of different classes to be the same text; a tokenizer that does not
+# normalise, or its training text, may not.
 
 
-def _measure_forms(tokenizer: Tokenizer, language: str, lines: Sequence[str]) -> list[Figure]:
-    """Return three figures of a language: two of NFC against NFD, one of permuted marks.
+def _add_forms(figures: Figures, tokenizer: Tokenizer, language: str, lines: Sequence[str]) -> None:
+    """Add three figures of a language: two of NFC against NFD, one of permuted marks.
 
     Only lines that have two spellings count, and `n` is their number; without any the value is null.
     Raises TokenizerError.
     """
-    composed = [compose(line) for line in lines]
-    decomposed = [_decompose(line) for line in lines]
-    pairs = [(one, two) for one, two in zip(composed, decomposed, strict=True) if one != two]
-    first = _count_variants(tokenizer, [one for one, _ in pairs])
-    second = _count_variants(tokenizer, [two for _, two in pairs])
-    swapped = [(two, _permute_marks(two)) for two in decomposed]
-    changed = [(one, two) for one, two in swapped if one != two]
-    usual = tokenizer.encode_batch([one for one, _ in changed])
-    other = tokenizer.encode_batch([two for _, two in changed])
-    differ = [one.tolist() != two.tolist() for one, two in zip(usual, other, strict=True)]
-    ratios = second[first > 0] / first[first > 0]
-    rows: tuple[tuple[str, float | None, str, str, int, str], ...] = (
-        (
-            "nfd_differs",
-            float((first != second).mean()) if len(pairs) else None,
-            "share of lines",
-            "share",
-            len(pairs),
-            "lines whose NFC and NFD differ, with another number of tokens",
-        ),
-        (
-            "nfd_cost",
-            float(ratios.mean()) if len(ratios) else None,
-            "tokens of NFD / tokens of NFC",
-            "mean of ratios",
-            len(ratios),
-            "lines whose NFC and NFD differ",
-        ),
-        (
-            "mark_order_differs",
-            float(np.mean(differ)) if differ else None,
-            "share of lines",
-            "share",
-            len(differ),
-            "NFD lines with marks that can change places, with other tokens when they do",
-        ),
+    composed, decomposed = (
+        [normalize_form(form, line) for line in lines] for form in ("NFC", "NFD")
     )
-    return [
-        Figure(
-            tokenizer=tokenizer.name,
-            scope="language",
-            name=language,
-            metric=metric,
-            value=value,
-            unit=unit,
-            aggregation=aggregation,
-            n=n,
-            note=note if n else f"no {note}",
-        )
-        for metric, value, unit, aggregation, n, note in rows
-    ]
+    pairs = [(one, two) for one, two in zip(composed, decomposed, strict=True) if one != two]
+    first, second = (
+        tokenizer.encode_flat([pair[side] for pair in pairs])[1].reshape(-1) for side in (0, 1)
+    )
+    swapped = [(two, _permute_marks(two)) for two in decomposed]
+    changed = [pair for pair in swapped if pair[0] != pair[1]]
+    usual, other = (tokenizer.encode_batch([pair[side] for pair in changed]) for side in (0, 1))
+    differ = np.array([one.tolist() != two.tolist() for one, two in zip(usual, other, strict=True)])
+    ratios = second[first > 0] / first[first > 0]
+    rows: tuple[tuple[str, str, str, npt.NDArray[np.bool_ | np.float64], str], ...] = (
+        ("nfd_differs", "share of lines", "share", first != second,
+         "lines whose NFC and NFD differ, with another number of tokens"),
+        ("nfd_cost", "tokens of NFD / tokens of NFC", "mean of ratios", ratios,
+         "lines whose NFC and NFD differ"),
+        ("mark_order_differs", "share of lines", "share", differ,
+         "NFD lines with marks that can change places, with other tokens when they do"),
+    )  # fmt: skip
+    for metric, unit, how, values, note in rows:
+        n = len(values)
+        value = float(np.mean(values)) if n else None
+        figures.add(language, metric, value, unit, how, n=n, note=note if n else f"no {note}")
 
 
-def compose(text: str) -> str:
-    """NFC by the tables of Unicode 18."""
-    return text if text.isascii() else str(unicodedata2.normalize("NFC", text))
-
-
-def _decompose(text: str) -> str:
-    """NFD by the tables of Unicode 18."""
-    return text if text.isascii() else str(unicodedata2.normalize("NFD", text))
+def normalize_form(form: str, text: str) -> str:
+    """Return a Unicode normalisation form of a text, by the tables of Unicode 18."""
+    return text if text.isascii() else str(unicodedata2.normalize(form, text))
 
 
 def _permute_marks(text: str) -> str:
@@ -123,17 +278,9 @@ def _permute_marks(text: str) -> str:
     return "".join(result)
 
 
-def _count_variants(
-    tokenizer: Tokenizer, lines: Sequence[str]
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return tokenizer.encode_flat(lines)[1].reshape(-1)
-
-
 # --- Digit grouping --------------------------------------------------------------------------------
 # How a tokenizer cuts numbers, by writing system: digits alone, in groups, whole, or as pieces were learnt.
-#
 # Read off the tokens of a few numbers in the middle of a line; how well they are cut is not judged.
-
 
 Grouping = Literal[
     "single",
@@ -154,40 +301,23 @@ _NUMBERS = tuple(
 )
 
 
-def _check_digits(tokenizer: Tokenizer) -> tuple[list[Finding], list[Figure]]:
-    """Return a finding a digit set with how it is cut, and a figure with its tokens a digit.
+def _add_digits(findings: Findings, figures: Figures, tokenizer: Tokenizer) -> None:
+    """Add a finding a digit set with how it is cut, and a figure with its tokens a digit.
 
     The figure (scope `vocabulary`, name of the zero without DIGIT ZERO) is null where the digits are lost
     or changed to others.
     """
-    findings, figures = [], []
+    found = Figures(figures.tokenizer, "vocabulary")
     for zero in ZEROS:
         grouping, tokens, digits = _group_digits(tokenizer, zero)
         name = str(unicodedata2.name(zero)).removesuffix("DIGIT ZERO").strip().lower() or "ascii"
-        findings.append(
-            Finding(
-                tokenizer=tokenizer.name,
-                check=f"digits: {name}",
-                severity=_SEVERITIES.get(grouping, "fine"),
-                count=tokens,
-                total=digits,
-                note=grouping,
-            )
-        )
-        figures.append(
-            Figure(
-                tokenizer=tokenizer.name,
-                scope="vocabulary",
-                name=name,
-                metric="tokens_per_digit",
-                value=None if tokens is None else tokens / digits,
-                unit="tokens a digit",
-                aggregation="ratio of sums",
-                n=len(_NUMBERS),
-                note=grouping,
-            )
-        )
-    return findings, figures
+        severity = _SEVERITIES.get(grouping, "fine")
+        findings.add(f"digits: {name}", severity, tokens, digits, grouping)
+        found.add(
+            name, "tokens_per_digit", None if tokens is None else tokens / digits, "tokens a digit",
+            "ratio of sums", n=len(_NUMBERS), note=grouping,
+        )  # fmt: skip
+    figures += found
 
 
 def _group_digits(tokenizer: Tokenizer, zero: str) -> tuple[Grouping, int | None, int]:
@@ -249,420 +379,39 @@ def _has_equal_groups(sizes: Sequence[int], size: int) -> bool:
     return all(found == size for found in sizes[:-1]) and sizes[-1] <= size
 
 
-# --- Round trips -----------------------------------------------------------------------------------
-# Encoding many texts and decoding them again: which do not come back as they went in, or as normalised.
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """Texts that did not come back, each with what came, out of `total`."""
-
-    pairs: list[tuple[bytes, bytes]]
-    total: int
-
-
-class _Codec:
-    """Encoding and decoding many texts: the bytes of all ids are looked up once.
-
-    `control` and `user` are the ids of those kinds.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        """Look up the bytes of all ids of a tokenizer."""
-        self._tokenizer = tokenizer
-        kinds = tokenizer.kinds
-        self.control = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.CONTROL)
-        self.user = frozenset(i for i, kind in enumerate(kinds) if kind is Kind.USER)
-        self._table = [
-            tokenizer.token_bytes(index) or (UNKNOWN_BYTES if kind is Kind.UNKNOWN else b"")
-            for index, kind in enumerate(kinds)
-        ]
-        (ids,) = tokenizer.encode_batch(["a"])
-        # Decoding takes off the one space that encoding put first, if it did.
-        self._strips = self._join(ids.tolist()) != tokenizer.decode_bytes(ids)
-
-    def _join(self, ids: Sequence[int]) -> bytes:
-        return b"".join([self._table[index] for index in ids])
-
-    def find_lost(self, texts: Sequence[str]) -> tuple[_Lost, list[list[int]]]:
-        """The texts that do not come back, and the ids of all. Raises TokenizerError."""
-        lost = []
-        batch = [ids.tolist() for ids in self._tokenizer.encode_batch(texts)]
-        for text, ids in zip(texts, batch, strict=True):
-            data, back = text.encode(), self._join(ids)
-            if self._strips and back.startswith(b" "):
-                back = back[1:]
-            if back != data:
-                known = self._tokenizer.normalize(text)
-                if known is None or back != known.encode():
-                    lost.append((data, back))
-        return _Lost(lost, len(texts)), batch
-
-
-def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
-    """The part of a text about the first character that differs from another."""
-    start = 0
-    for one, two in zip(data, other, strict=False):
-        if one != two:
-            break
-        start += 1
-    start = max(0, start - width // 3)
-    while start and data[start : start + 1] and 0x80 <= data[start] < 0xC0:
-        start -= 1
-    text = data[start:].decode(errors="ignore")[:width]
-    return text.encode()
-
-
-# --- Piece faults ----------------------------------------------------------------------------------
-# The pieces of a vocabulary with their texts, and those that look like mistakes: duplicates and junk.
+# --- Pieces ----------------------------------------------------------------------------------------
+# The pieces of a whole vocabulary: those that no text is ever encoded to, duplicates and junk. No corpus.
 #
-# Whether text is ever encoded to a piece is `reachability`'s question.
+# A piece counts as reachable when one of a dozen probe texts around it gives its id: one probe is not enough,
+# since a run of spaces needs letters beside it, and a pre-tokeniser cuts off what stands alone. That a piece is
+# out of reach of all the probes is strong evidence, not proof.
 
-
-EXAMPLES = 10
 LONG = 64
 # A class that is a fault is a warning from one piece in a thousand on; below, a note.
 SERIOUS = 0.001
 PUNCTUATION_RUN = 8
 _RUN = regex.compile(rf"[\p{{P}}\p{{S}}]{{{PUNCTUATION_RUN},}}")
 _CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r]]", regex.VERSION1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A piece that text can be encoded to: its id, kind, bytes, and text where the bytes are any."""
-
-    index: int
-    kind: Kind
-    data: bytes
-    text: str | None
-
-
-def _list_pieces(tokenizer: Tokenizer) -> list[_Piece]:
-    """Return the pieces that stand for bytes, by id."""
-    pieces = []
-    for index, kind in enumerate(tokenizer.kinds):
-        data = tokenizer.token_bytes(index)
-        if data:
-            pieces.append(_Piece(index, kind, data, _decode(data)))
-    return pieces
-
-
-def _find_duplicates(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> Iterable[Finding]:
-    """Yield the pieces equal to an earlier one once normalised, by the tokenizer itself and by NFKC."""
-    texts = [piece for piece in pieces if piece.text and piece.kind is not Kind.BYTE]
-    checks: tuple[tuple[str, Severity, str, Callable[[str], str]], ...] = (
-        (
-            "duplicates: normaliser",
-            "warning",
-            "equal to an earlier piece as the tokenizer itself normalises text",
-            lambda text: _normalize_inside(tokenizer, text),
-        ),
-        ("duplicates: NFKC", "note", "equal to an earlier piece after NFKC", _compose),
-    )
-    for check, severity, note, form in checks:
-        seen: set[str] = set()
-        found = []
-        for piece in texts:
-            key = form(piece.text or "")
-            if key and key in seen:
-                found.append(piece)
-            seen.add(key)
-        yield _report_pieces(tokenizer, check, severity, found, texts, note)
-
-
-def _normalize_inside(tokenizer: Tokenizer, text: str) -> str:
-    """The text as it comes out between « and », so that its spaces count and its marks do not compose."""
-    if text.isascii() and text.strip().isalpha() and text.islower():
-        return text  # no normaliser of those read changes it, and it saves half of the calls
-    found = tokenizer.normalize(f"«{text}»")
-    return text if found is None else found.removeprefix("«").removesuffix("»")
-
-
-def _compose(text: str) -> str:
-    return text if text.isascii() else str(unicodedata2.normalize("NFKC", text))
-
-
-def _find_junk(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> Iterable[Finding]:
-    """Yield a finding for each kind of junk among the normal pieces."""
-    texts = [piece for piece in pieces if piece.text and piece.kind is Kind.NORMAL]
-    checks: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
-        (
-            "junk: punctuation",
-            f"{PUNCTUATION_RUN} or more punctuation marks or symbols in a row",
-            lambda text: len(text) >= PUNCTUATION_RUN and _RUN.search(text) is not None,
-        ),
-        (
-            "junk: replacement",
-            "U+FFFD, which stands for text that was already lost",
-            lambda text: "\ufffd" in text,
-        ),
-        (
-            "junk: control",
-            "control characters other than tab, line feed and carriage return",
-            lambda text: not text.isprintable() and _CONTROL.search(text) is not None,
-        ),
-        (
-            "junk: mixed scripts",
-            "letters of two scripts that no language writes together",
-            lambda text: not text.isascii() and attribute_token(text.encode()).kind == "mixed",
-        ),
-        ("junk: long", f"more than {LONG} characters", lambda text: len(text) > LONG),
-    )
-    for check, note, is_junk in checks:
-        found = [piece for piece in texts if is_junk(piece.text or "")]
-        yield _report_pieces(tokenizer, check, "note", found, texts, note)
-
-
-def _report_pieces(
-    tokenizer: Tokenizer,
-    check: str,
-    severity: Severity,
-    found: Sequence[_Piece],
-    total: Sequence[_Piece],
-    note: str,
-    count: int | None = None,
-) -> Finding:
-    """Return a finding with the first pieces found as examples; `count` where more were than are shown."""
-    number = len(found) if count is None else count
-    if severity == "warning" and number < SERIOUS * len(total):
-        severity = "note"
-    return Finding(
-        tokenizer=tokenizer.name,
-        check=check,
-        severity=severity if number else "fine",
-        count=number,
-        total=len(total),
-        note=note,
-        examples=tuple(show_token(piece.data) for piece in found[:EXAMPLES]),
-    )
-
-
-def _decode(data: bytes) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-# --- Integrity -------------------------------------------------------------------------------------
-
-METRICS = (
-    "roundtrip_failures",
-    "lines_normalized",
-    "nfd_differs",
-    "nfd_cost",
-    "mark_order_differs",
-)
-_ALTERED = "come back neither as they went in nor as normalised"
-# White space, and the invisible characters that Persian, Hindi and emoji are spelt with.
-_FIDELITY = (
-    " a", "a ", "a  b", "a\tb", "a\nb", "a\r\nb", "a\n\nb", "a\u00a0b", "a\u3000b", "\ufeffa",
-    "a\ufeffb", "a\u200cb", "a\u200db", "a\u00adb",
-)  # fmt: skip
-_SPECIAL = (
-    "<s>", "</s>", "<pad>", "<unk>", "<mask>", "<bos>", "<eos>", "[CLS]", "[SEP]", "[MASK]", "[UNK]",
-    "<|endoftext|>", "<|im_start|>", "<|begin_of_text|>", "<|eot_id|>", "<0x41>", "<unused0>",
-)  # fmt: skip
-
-
-def _check_integrity(
-    tokenizer: Tokenizer, lines: Mapping[str, Sequence[str]], *, seed: int = 0, limit: int = 200
-) -> tuple[list[Finding], list[Figure]]:
-    """Return the findings about the tokenizer, and the figures of each language of `lines`.
-
-    All lines are normalised; up to `limit` of a language, drawn by `seed`, are encoded and decoded. A line
-    comes back when its bytes do, or those of the line as normalised. A language that the tokenizer
-    refuses has null figures with the reason.
-    """
-    codec = _Codec(tokenizer)
-    findings: list[Finding] = []
-    figures: list[Figure] = []
-    # The examples shown are the first: one of each language before a second of any.
-    first: list[tuple[bytes, bytes]] = []
-    rest: list[tuple[bytes, bytes]] = []
-    total = specials = users = 0
-    for language, texts in lines.items():
-        sample = _draw(texts, limit, f"{seed}:{language}")
-        try:
-            own, found, counts = _check_language(tokenizer, codec, language, texts, sample)
-        except TokenizerError as error:
-            figures += [
-                _figure(tokenizer, language, metric, None, 0, error.message) for metric in METRICS
-            ]
-            continue
-        figures += own
-        first += found.pairs[:1]
-        rest += found.pairs[1:]
-        total += found.total
-        specials += counts[0]
-        users += counts[1]
-    lost = first + rest
-    findings.append(
-        _report(tokenizer, "round trip", _grade(len(lost), total), _Lost(lost, total), _ALTERED)
-    )
-    findings += [
-        _count(
-            tokenizer,
-            "special tokens from text",
-            "failure",
-            specials,
-            total,
-            "lines, and typed special tokens, that were encoded to a control token; total: lines",
-            extra=_count_specials(tokenizer),
-        ),
-        _count(
-            tokenizer,
-            "added tokens in text",
-            "note",
-            users,
-            total,
-            "lines with a token that is matched before all others, such as markup; total: lines",
-        ),
-        _check_probes(tokenizer, codec, "white space", _FIDELITY),
-        _check_probes(tokenizer, codec, "typed special tokens", _SPECIAL),
-        _check_characters(tokenizer, codec, lines),
-    ]
-    digits, shares = _check_digits(tokenizer)
-    return findings + digits, figures + shares
-
-
-def _check_language(
-    tokenizer: Tokenizer, codec: _Codec, language: str, texts: Sequence[str], sample: Sequence[str]
-) -> tuple[list[Figure], _Lost, tuple[int, ...]]:
-    lost, batch = codec.find_lost(sample)
-    changed = sum(tokenizer.normalize(text) is not None for text in texts)
-    counts = tuple(
-        sum(not ids.isdisjoint(line) for line in batch) for ids in (codec.control, codec.user)
-    )
-    figures = [
-        _figure(tokenizer, language, "roundtrip_failures", len(lost.pairs), len(sample), None),
-        _figure(tokenizer, language, "lines_normalized", changed, len(texts), None),
-        *_measure_forms(tokenizer, language, sample),
-    ]
-    return figures, lost, counts
-
-
-def _draw(texts: Sequence[str], limit: int, seed: str) -> list[str]:
-    if len(texts) <= limit:
-        return list(texts)
-    places = sorted(random.Random(seed).sample(range(len(texts)), limit))
-    return [texts[place] for place in places]
-
-
-def _check_probes(
-    tokenizer: Tokenizer, codec: _Codec, check: str, probes: Sequence[str]
-) -> Finding:
-    """Round trips of fixed texts; what the normaliser alone changes is a note and listed too."""
-    lost, _ = codec.find_lost(probes)
-    changed = [
-        (text.encode(), known.encode())
-        for text in probes
-        if (known := tokenizer.normalize(text)) is not None
-    ]
-    gone = {data for data, _ in lost.pairs}
-    pairs = lost.pairs + [pair for pair in changed if pair[0] not in gone]
-    severity: Severity = "warning" if lost.pairs else "note"
-    note = f"{len(lost.pairs)} changed for good, {len(pairs) - len(lost.pairs)} by the normaliser alone"
-    return _report(tokenizer, check, severity, _Lost(pairs, len(probes)), note)
-
-
-def _check_characters(
-    tokenizer: Tokenizer, codec: _Codec, lines: Mapping[str, Sequence[str]]
-) -> Finding:
-    """Every character of all the lines, alone between two letters."""
-    seen = {character for texts in lines.values() for text in texts for character in text}
-    texts = [
-        f"a{character}a" for character in sorted(seen) if not 0xD800 <= ord(character) < 0xE000
-    ]
-    try:
-        lost, _ = codec.find_lost(texts)
-    except TokenizerError as error:
-        return Finding(tokenizer.name, "characters", "failure", None, len(texts), error.message)
-    inside = [(data[1:-1], back) for data, back in lost.pairs]
-    severity = _grade(len(inside), len(texts))
-    return _report(
-        tokenizer,
-        "characters",
-        severity,
-        _Lost(inside, len(texts)),
-        f"distinct characters: {_ALTERED}",
-    )
-
-
-def _count_specials(tokenizer: Tokenizer) -> int:
-    ids, _ = tokenizer.encode_flat(_SPECIAL)
-    return sum(tokenizer.kinds[index] is Kind.CONTROL for index in ids.tolist())
-
-
-def _grade(count: int, total: int) -> Severity:
-    """A warning up to one in a hundred, as for unknown characters; beyond, figures are of other text."""
-    if not count:
-        return "fine"
-    return "failure" if count > total / 100 else "warning"
-
-
-def _report(
-    tokenizer: Tokenizer, check: str, severity: Severity, lost: _Lost, note: str
-) -> Finding:
-    examples = [
-        f"{show_token(_cut_difference(data, back))} → {show_token(_cut_difference(back, data))}"
-        for data, back in lost.pairs[:EXAMPLES]
-    ]
-    return Finding(
-        tokenizer=tokenizer.name,
-        check=check,
-        severity=severity if lost.pairs else "fine",
-        count=len(lost.pairs),
-        total=lost.total,
-        note=note,
-        examples=tuple(examples),
-    )
-
-
-def _count(
-    tokenizer: Tokenizer,
-    check: str,
-    severity: Severity,
-    count: int,
-    total: int,
-    note: str,
-    extra: int = 0,
-) -> Finding:
-    number = count + extra
-    return Finding(
-        tokenizer.name,
-        check,
-        severity if number else "fine",
-        number,
-        total,
-        note,
-    )
-
-
-def _figure(
-    tokenizer: Tokenizer, language: str, metric: str, count: int | None, n: int, note: str | None
-) -> Figure:
-    return Figure(
-        tokenizer=tokenizer.name,
-        scope="language",
-        name=language,
-        metric=metric,
-        value=None if count is None or not n else count / n,
-        unit="share of lines",
-        aggregation="share",
-        n=n,
-        note=note,
-    )
-
-
-# --- Reachability ----------------------------------------------------------------------------------
-# Pieces that no text is ever encoded to, of a whole vocabulary; with the faults of `piece_faults`.
-#
-# A piece counts as reachable when one of a dozen probe texts around it gives its id: one probe is not enough,
-# since a run of spaces needs letters beside it, and a pre-tokeniser cuts off what stands alone. That a
-# piece is out of reach of all the probes is strong evidence, not proof. No corpus is read.
-
+# Kinds of junk, with what they are and how they are told from a piece's text.
+_JUNK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+    "punctuation": (
+        f"{PUNCTUATION_RUN} or more punctuation marks or symbols in a row",
+        lambda text: len(text) >= PUNCTUATION_RUN and _RUN.search(text) is not None,
+    ),
+    "replacement": (
+        "U+FFFD, which stands for text that was already lost",
+        lambda text: "\ufffd" in text,
+    ),
+    "control": (
+        "control characters other than tab, line feed and carriage return",
+        lambda text: not text.isprintable() and _CONTROL.search(text) is not None,
+    ),
+    "mixed scripts": (
+        "letters of two scripts that no language writes together",
+        lambda text: not text.isascii() and attribute_token(text.encode()).kind == "mixed",
+    ),
+    "long": (f"more than {LONG} characters", lambda text: len(text) > LONG),
+}
 
 Reach = Literal[
     "reachable",
@@ -708,21 +457,88 @@ _NOTES: Mapping[Reach, tuple[Severity, str]] = {
 }
 
 
-def _check_reachability(tokenizer: Tokenizer) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece that text can be encoded to: its id, kind, bytes, and text where the bytes are any."""
+
+    index: int
+    kind: Kind
+    data: bytes
+    text: str | None
+
+
+def _list_pieces(tokenizer: Tokenizer) -> list[_Piece]:
+    """Return the pieces that stand for bytes, by id."""
+    pieces = []
+    for index, kind in enumerate(tokenizer.kinds):
+        data = tokenizer.token_bytes(index)
+        if data:
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                text = None
+            pieces.append(_Piece(index, kind, data, text))
+    return pieces
+
+
+def _check_reachability(tokenizer: Tokenizer, *, name: str = "") -> Findings:
     """Return a finding for each class of reach, each kind of duplicate and each kind of junk.
 
     `total` is the number of pieces other than control, unknown and unused ones, which text never gives.
     """
+    findings = Findings(name)
+
+    def add(
+        check: str,
+        severity: Severity,
+        found: Sequence[_Piece],
+        total: int,
+        note: str,
+        *,
+        shown: bool = True,
+    ) -> None:
+        if severity == "warning" and len(found) < SERIOUS * total:
+            severity = "note"
+        examples = [show_token(piece.data) for piece in found[:EXAMPLES] if shown]
+        findings.add(check, severity, len(found), total, note, examples)
+
     pieces = _list_pieces(tokenizer)
     classes = _classify_pieces(tokenizer, pieces)
-    findings = []
     for reach, (severity, note) in _NOTES.items():
         found = [piece for piece, own in zip(pieces, classes, strict=True) if own == reach]
-        shown = [] if reach == "reachable" else found
-        findings.append(
-            _report_pieces(tokenizer, f"pieces: {reach}", severity, shown, pieces, note, len(found))
-        )
-    return [*findings, *_find_duplicates(tokenizer, pieces), *_find_junk(tokenizer, pieces)]
+        shown = reach != "reachable"
+        add(f"pieces: {reach}", severity, found, len(pieces), note, shown=shown)
+    texts = [piece for piece in pieces if piece.text and piece.kind is not Kind.BYTE]
+    note = "equal to an earlier piece as the tokenizer itself normalises text"
+    found = _find_duplicates(texts, lambda text: _normalize_inside(tokenizer, text))
+    add("duplicates: normaliser", "warning", found, len(texts), note)
+    found = _find_duplicates(texts, lambda text: normalize_form("NFKC", text))
+    add("duplicates: NFKC", "note", found, len(texts), "equal to an earlier piece after NFKC")
+    texts = [piece for piece in texts if piece.kind is Kind.NORMAL]
+    for kind, (note, is_junk) in _JUNK.items():
+        found = [piece for piece in texts if is_junk(piece.text or "")]
+        add(f"junk: {kind}", "note", found, len(texts), note)
+    return findings
+
+
+def _find_duplicates(pieces: Sequence[_Piece], form: Callable[[str], str]) -> list[_Piece]:
+    """Return the pieces whose text is in this form equal to an earlier one's."""
+    seen: set[str] = set()
+    found = []
+    for piece in pieces:
+        key = form(piece.text or "")
+        if key and key in seen:
+            found.append(piece)
+        seen.add(key)
+    return found
+
+
+def _normalize_inside(tokenizer: Tokenizer, text: str) -> str:
+    """The text as it comes out between « and », so that its spaces count and its marks do not compose."""
+    if text.isascii() and text.strip().isalpha() and text.islower():
+        return text  # no normaliser of those read changes it, and it saves half of the calls
+    found = tokenizer.normalize(f"«{text}»")
+    return text if found is None else found.removeprefix("«").removesuffix("»")
 
 
 def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Reach]:
@@ -787,24 +603,3 @@ def _explain(tokenizer: Tokenizer, piece: _Piece) -> Reach:
         return "pretokenizer-unreachable" if tokenizer.count_chunks(f"a{text}") > 1 else "dead"
     chunks = tokenizer.count_chunks(text.removeprefix(" ") or text)
     return "pretokenizer-unreachable" if chunks > 1 else "dead"
-
-
-# --- Soundness -------------------------------------------------------------------------------------
-# The checks of one tokenizer by itself, as jobs for a process: round trips, and unreachable pieces.
-
-
-def check_round_trips(
-    opening: Opening, name: str, lines: Mapping[str, Sequence[str]], seed: int
-) -> tuple[list[Finding], list[Figure]]:
-    """Return what `integrity` finds, under the tokenizer's short name. Raises TokenizerError."""
-    findings, figures = _check_integrity(reuse_tokenizer(opening).tokenizer, lines, seed=seed)
-    return (
-        [replace(finding, tokenizer=name) for finding in findings],
-        [replace(figure, tokenizer=name) for figure in figures],
-    )
-
-
-def check_pieces(opening: Opening, name: str) -> tuple[list[Finding], list[Figure]]:
-    """Return what `reachability` finds, under the tokenizer's short name. Raises TokenizerError."""
-    findings = _check_reachability(reuse_tokenizer(opening).tokenizer)
-    return [replace(finding, tokenizer=name) for finding in findings], []

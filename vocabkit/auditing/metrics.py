@@ -1,15 +1,14 @@
-"""The figures of one language and one tokenizer, from the text's statistics and one pass of encoding.
+"""The metrics of languages and tokenizers, from the text's statistics and one pass of encoding.
 
 Ratios are of sums over lines, never means of the lines' ratios (up to 19 % off on parallel text), and their
 intervals resample lines. Where more than 1 % of the characters are lost in unknown tokens, costs are None:
 unknown tokens swallow whole words, so the worst served language would look the cheapest.
-Costs beside other languages are in `premiums`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,8 +18,10 @@ import numpy.typing as npt
 from vocabkit.auditing.composition import Composition
 from vocabkit.auditing.encoding import Encoded, is_unspaced
 from vocabkit.auditing.figures import (
-    Audit,
+    NO_INTERVAL,
     Figure,
+    Figures,
+    Interval,
     Resampling,
     Scope,
     bound,
@@ -29,170 +30,17 @@ from vocabkit.auditing.figures import (
 )
 from vocabkit.auditing.text_statistics import TextStatistics
 from vocabkit.core.arrays import Float64Array, Int64Array
-from vocabkit.core.errors import ConfigError
 from vocabkit.core.languages import Panel
 from vocabkit.core.text import COMMON, INHERITED, UNKNOWN
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.adapters import Tokenizer
 
-# --- Aggregation -----------------------------------------------------------------------------------
-# Languages taken together: mean, median, bottom decile, spread and inequality, overall and by group.
-#
-# Each statistic weighs every language the same and is recomputed in every resample, so that the worst
-# languages
-# are the worst of that resample. Languages without a value are left out; `n` says how many are in.
-# What is aggregated (premium, fertility) is measured elsewhere.
-
-WORST = 0.1
-"""The share of languages in the bottom decile; at least one language."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Spread:
-    """A metric over languages: `values` float64[languages], NaN where none, `samples` a row a resample."""
-
-    metric: str
-    unit: str
-    languages: tuple[str, ...]
-    values: Float64Array
-    samples: Float64Array | None
-
-
-def _worst_count(languages: int) -> int:
-    """Return ⌈a tenth⌉ of so many languages."""
-    return math.ceil(languages * WORST - 1e-9)
-
-
-def mean(values: Float64Array) -> Float64Array:
-    """Return the mean of the last axis, summed by size: the order of the languages does not matter."""
-    return np.asarray(np.sort(values, axis=-1).mean(axis=-1))
-
-
-def _median(values: Float64Array) -> Float64Array:
-    """Return the median of the last axis."""
-    return np.asarray(np.median(values, axis=-1))
-
-
-def bottom_decile(values: Float64Array) -> Float64Array:
-    """Return the mean of the ⌈10 %⌉ largest of the last axis: the languages that pay most."""
-    worst = _worst_count(values.shape[-1])
-    return np.asarray(np.sort(values, axis=-1)[..., -worst:].mean(axis=-1))
-
-
-def _largest(values: Float64Array) -> Float64Array:
-    """Return the maximum of the last axis."""
-    return np.asarray(values.max(axis=-1))
-
-
-def _p90_p10(values: Float64Array) -> Float64Array:
-    """Return the 90th percentile over the 10th of the last axis, both interpolated linearly."""
-    high, low = np.quantile(values, [0.9, 0.1], axis=-1)
-    return np.asarray(high / low)
-
-
-def _gini(values: Float64Array) -> Float64Array:
-    """Return Gini's coefficient of the last axis, Σ(2i − n − 1)·x₍ᵢ₎ ÷ (n·Σx): 0 when all pay the same."""
-    ordered = np.sort(values, axis=-1)
-    n = values.shape[-1]
-    place = 2.0 * np.arange(1, n + 1) - n - 1.0
-    return np.asarray((ordered * place).sum(axis=-1) / (n * ordered.sum(axis=-1)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Statistic:
-    """A way to take languages together: its name in `metric.name`, a phrase, and the fewest languages."""
-
-    name: str
-    phrase: str
-    compute: Callable[[Float64Array], Float64Array]
-    fewest: int = 1
-    unit: str | None = None
-
-
-STATISTICS = (
-    _Statistic("mean", "mean of languages", mean),
-    _Statistic("median", "median of languages", _median),
-    _Statistic("bottom_decile", "mean of the worst tenth of languages", bottom_decile),
-    _Statistic("max", "largest of languages", _largest),
-    _Statistic("p90_p10", "90th ÷ 10th percentile of languages", _p90_p10, 2, "ratio"),
-    _Statistic("gini", "Gini coefficient of languages", _gini, 2, "0–1"),
-)
-
-
-def group_languages(
-    languages: Sequence[str], panel: Panel | None
-) -> dict[tuple[Scope, str], tuple[str, ...]]:
-    """Return the languages of every group: overall, by script, and by what the panel says of them.
-
-    The script is the one in the code; a language outside the panel is in none of its groups.
-    """
-    groups: dict[tuple[Scope, str], list[str]] = {("overall", "all"): list(languages)}
-
-    def add(scope: Scope, name: str, code: str) -> None:
-        groups.setdefault((scope, name), []).append(code)
-
-    for code in languages:
-        if "_" in code:
-            add("script", code.rsplit("_", 1)[1], code)
-        known = panel.find(code) if panel else None
-        if known is not None:
-            add("group", known.group, code)
-            add("branch", known.branch, code)
-            add("resource", known.resource, code)
-            add("tail", "tail" if known.tail else "other", code)
-    return {key: tuple(groups[key]) for key in sorted(groups)}
-
-
-def aggregate_spread(
-    tokenizer: str, spread: Spread, groups: Mapping[tuple[Scope, str], Sequence[str]]
-) -> list[Figure]:
-    """Return `metric.statistic` of each group; None with a note where too few languages have a value."""
-    place = {code: index for index, code in enumerate(spread.languages)}
-    figures = []
-    for (scope, name), codes in groups.items():
-        columns = [place[code] for code in codes if code in place]
-        kept = [column for column in columns if np.isfinite(spread.values[column])]
-        left_out = len(codes) - len(kept)
-        samples = None if spread.samples is None or not kept else spread.samples[:, kept]
-        for statistic in STATISTICS:
-            note = f"{left_out} of {len(codes)} languages have no value" if left_out else None
-            value, low, high = None, None, None
-            if len(kept) >= statistic.fewest:
-                value = float(statistic.compute(spread.values[kept]))
-                if samples is not None:
-                    low, high = bound(statistic.compute(samples))
-            else:
-                needed = f"needs {statistic.fewest} languages, has {len(kept)}"
-                note = f"{needed}; {note}" if note else needed
-            figures.append(
-                Figure(
-                    tokenizer, scope, name, f"{spread.metric}.{statistic.name}", value,
-                    statistic.unit or spread.unit, statistic.phrase, low, high, len(kept), note,
-                )
-            )  # fmt: skip
-    return figures
-
-
-def count_lost(
-    tokenizer: str, lost: Collection[str], groups: Mapping[tuple[Scope, str], Sequence[str]]
-) -> list[Figure]:
-    """Return `languages_lost` of each group: those left out of its costs because their text is lost."""
-    return [
-        Figure(
-            tokenizer, scope, name, "languages_lost", float(sum(code in lost for code in codes)),
-            "languages", "count of languages with too many characters lost in unknown tokens",
-            n=len(codes),
-        )
-        for (scope, name), codes in groups.items()
-    ]  # fmt: skip
-
-
-# --- Metrics ---------------------------------------------------------------------------------------
-
-
 IntArray = npt.NDArray[np.integer]
 LOST = 0.01
 """The share of characters lost in unknown tokens above which a cost is not given."""
+
+# --- One language ----------------------------------------------------------------------------------
+
 _TOGETHER = 256  # arrays summed at once; with their 1,000 resamples 6 MB
 
 
@@ -208,20 +56,10 @@ class Ratio:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """A language's figures, and the resampled values of its fertility (None without)."""
-
-    figures: tuple[Figure, ...]
-    fertility: float | None
-    fertility_samples: Float64Array | None
-
-
 def share_lost(statistics: TextStatistics, encoded: Encoded) -> float | None:
     """Return the share of characters lost in unknown tokens; None without characters."""
-    weights = statistics.weights
-    total = _sum(statistics.characters, weights)
-    return _sum(encoded.unknown_characters, weights) / total if total else None
+    total = statistics.total("characters")
+    return _sum(encoded.unknown_characters, statistics.weights) / total if total else None
 
 
 def explain_loss(lost: float | None) -> str | None:
@@ -232,25 +70,20 @@ def explain_loss(lost: float | None) -> str | None:
 
 
 def list_ratios(statistics: TextStatistics, encoded: Encoded) -> tuple[Ratio, ...]:
-    """Return the metrics whose rows are lines."""
-    tokens = encoded.tokens
+    """Return the metrics whose rows are lines, fertility first."""
+    tokens, spaced = encoded.tokens, statistics.white_space_words
+    lost, characters = encoded.unknown_characters, statistics.characters
     return (
         Ratio("fertility", "tokens a word", tokens, statistics.words, True, statistics.words_note),
-        Ratio(
-            "tokens_per_white_space_word", "tokens a white-space word", tokens,
-            statistics.white_space_words, True,
-        ),
+        Ratio("tokens_per_white_space_word", "tokens a white-space word", tokens, spaced, True),
         Ratio("tokens_per_grapheme", "tokens a grapheme", tokens, statistics.graphemes, True),
-        Ratio("characters_per_token", "characters a token", statistics.characters, tokens, True),
+        Ratio("characters_per_token", "characters a token", characters, tokens, True),
         Ratio("bytes_per_token", "bytes a token", statistics.bytes, tokens, True),
-        Ratio(
-            "unknown_characters", "share of characters", encoded.unknown_characters,
-            statistics.characters,
-        ),
+        Ratio("unknown_characters", "share of characters", lost, characters),
         Ratio("unknown_tokens", "share of tokens", encoded.unknown, tokens),
         Ratio("byte_fallback", "share of tokens", encoded.fallback, tokens),
         Ratio("partial_tokens", "share of tokens", encoded.partial, tokens),
-    )  # fmt: skip
+    )
 
 
 def resample_ratios(
@@ -293,51 +126,42 @@ def measure_language(
     exemplars: Collection[str] | None = None,
     resamples: int = 0,
     seed: int = 0,
-) -> Measured:
-    """Return every figure of a language that needs no other language.
+) -> Figures:
+    """Return every figure of a language that needs no other language, its fertility first.
 
     `samples` are its `resample_ratios`, None where rows are no lines; `resamples` and `seed` are for the
     figures of a sample of lines.
     """
-    code = encoded.language
-    ratios = list_ratios(statistics, encoded)
+    code, weights, figures = encoded.language, statistics.weights, Figures(tokenizer)
     lost = explain_loss(share_lost(statistics, encoded))
-    figures = []
-    fertility: tuple[float | None, Float64Array | None] = (None, None)
-    for ratio in ratios:
-        resampled = samples.get(ratio.metric) if samples else None
-        figure = _measure_ratio(tokenizer, code, ratio, statistics.weights, resampled, lost)
-        figures.append(figure)
-        if ratio.metric == "fertility" and figure.value is not None:
-            fertility = figure.value, resampled
-    tokens = _sum(encoded.tokens, statistics.weights)
-    figures.append(
-        Figure(
-            tokenizer, "language", code, "tokens", float(tokens), "tokens", "sum",
-            n=len(encoded.tokens),
+    for ratio in list_ratios(statistics, encoded):
+        value, interval, note = None, NO_INTERVAL, ratio.note
+        if ratio.denominator is None:
+            note = ratio.note or "not supported for this script"
+        elif ratio.cost and lost is not None:
+            note = lost
+        elif total := _sum(ratio.denominator, weights):
+            value = _sum(ratio.numerator, weights) / total
+            interval = bound(samples.get(ratio.metric) if samples else None)
+        else:
+            note = "there is nothing to divide by"
+        n = len(ratio.numerator)
+        figures.add(
+            code, ratio.metric, value, ratio.unit, "ratio of sums", interval, n=n, note=note
         )
-    )  # fmt: skip
-    figures += _measure_words(tokenizer, statistics, encoded, lost)
-    seen = [character for character in statistics.characters_seen if not character.isspace()]
-    figures.append(_measure_coverage(tokenizer, encoded, "character_coverage", seen, "seen"))
-    figures.append(
-        _measure_coverage(tokenizer, encoded, "exemplar_coverage", exemplars, "of the exemplar set")
-    )
-    figures.append(
-        _measure_sample(
-            tokenizer, code, "grapheme_splits", "share of graphemes",
-            encoded.cut_graphemes, encoded.seen_graphemes, resamples, seed,
-            "no sampled line is spelled by its tokens",
-        )
-    )  # fmt: skip
-    figures.append(
-        _measure_sample(
-            tokenizer, code, "code_switching", "tokens of switched lines ÷ tokens of their parts",
-            encoded.switched, encoded.halves, resamples, seed, lost or "needs lines aligned with English",
-            withhold=lost is not None,
-        )
-    )  # fmt: skip
-    return Measured(tuple(figures), *fertility)
+    tokens = float(_sum(encoded.tokens, weights))
+    figures.add(code, "tokens", tokens, "tokens", "sum", n=len(encoded.tokens))
+    _add_words(figures, statistics, encoded, lost)
+    _add_coverage(figures, "character_coverage", encoded, statistics.characters_seen, "seen")
+    _add_coverage(figures, "exemplar_coverage", encoded, exemplars, "of the exemplar set")
+    cut = (encoded.cut_graphemes, encoded.seen_graphemes)
+    unit, reason = "share of graphemes", "no sampled line is spelled by its tokens"
+    _add_sample(figures, code, "grapheme_splits", unit, cut, resamples, seed, reason)
+    switched = None if lost else (encoded.switched, encoded.halves)
+    unit = "tokens of switched lines ÷ tokens of their parts"
+    reason = lost or "needs lines aligned with English"
+    _add_sample(figures, code, "code_switching", unit, switched, resamples, seed, reason)
+    return figures
 
 
 def _sum(values: IntArray, weights: Int64Array | None) -> int:
@@ -345,71 +169,35 @@ def _sum(values: IntArray, weights: Int64Array | None) -> int:
     return int(wide.sum() if weights is None else wide @ weights)
 
 
-def _measure_ratio(
-    tokenizer: str,
-    code: str,
-    ratio: Ratio,
-    weights: Int64Array | None,
-    samples: Float64Array | None,
-    lost: str | None,
-) -> Figure:
-    rows = len(ratio.numerator)
-    value, low, high, note = None, None, None, ratio.note
-    if ratio.denominator is None:
-        note = ratio.note or "not supported for this script"
-    elif ratio.cost and lost is not None:
-        note = lost
-    else:
-        total = _sum(ratio.denominator, weights)
-        if total:
-            value = _sum(ratio.numerator, weights) / total
-            low, high = bound(samples)
-        else:
-            note = "there is nothing to divide by"
-    return Figure(
-        tokenizer, "language", code, ratio.metric, value, ratio.unit, "ratio of sums", low, high,
-        rows, note,
-    )  # fmt: skip
-
-
-def _measure_words(
-    tokenizer: str, statistics: TextStatistics, encoded: Encoded, lost: str | None
-) -> list[Figure]:
+def _add_words(
+    figures: Figures, statistics: TextStatistics, encoded: Encoded, lost: str | None
+) -> None:
     """Words continued (Rust et al. 2021) and word types kept whole (STRR, Nayeem et al. 2025)."""
     types, running = len(encoded.word_tokens), int(statistics.word_type_counts.sum())
     note = lost or statistics.words_note
-    context = (
-        "after a bracket, since no space stands before it" if is_unspaced(statistics) else None
-    )
     continued, whole = None, None
     if types and not lost:
         split = statistics.word_type_counts[encoded.word_tokens >= 2]
         continued = int(split.sum()) / running if running else None
         whole = int((encoded.word_tokens == 1).sum()) / types
-        note = (
-            "; ".join(part for part in (note, context and f"each word {context}") if part) or None
-        )
+        if is_unspaced(statistics):
+            context = "each word after a bracket, since no space stands before it"
+            note = f"{note}; {context}" if note else context
     elif not types and note is None:
         note = "no words"
-    return [
-        Figure(
-            tokenizer, "language", encoded.language, "words_continued", continued,
-            "share of running words", "share of sums: words of two tokens or more", n=running, note=note,
-        ),
-        Figure(
-            tokenizer, "language", encoded.language, "words_whole", whole, "share of word types",
-            "mean over word types: one token", n=types, note=note,
-        ),
-    ]  # fmt: skip
+    figures.add(
+        encoded.language, "words_continued", continued, "share of running words",
+        "share of sums: words of two tokens or more", n=running, note=note,
+    )  # fmt: skip
+    figures.add(
+        encoded.language, "words_whole", whole, "share of word types",
+        "mean over word types: one token", n=types, note=note,
+    )  # fmt: skip
 
 
-def _measure_coverage(
-    tokenizer: str,
-    encoded: Encoded,
-    metric: str,
-    characters: Collection[str] | None,
-    which: str,
-) -> Figure:
+def _add_coverage(
+    figures: Figures, metric: str, encoded: Encoded, characters: Collection[str] | None, which: str
+) -> None:
     wanted = [character for character in characters or () if not character.isspace()]
     value, note = None, "no list of this language's letters" if characters is None else None
     if wanted:
@@ -418,284 +206,33 @@ def _measure_coverage(
         if missing:
             shown = " ".join(f"U+{ord(part):04X}" for text in missing[:10] for part in text[:1])
             note = f"not whole: {shown}{' …' if len(missing) > 10 else ''}"
-    return Figure(
-        tokenizer, "language", encoded.language, metric, value, f"share of characters {which}",
+    figures.add(
+        encoded.language, metric, value, f"share of characters {which}",
         "mean over distinct characters: no unknown token, byte piece or part of UTF-8",
         n=len(wanted), note=note,
     )  # fmt: skip
 
 
-def _measure_sample(
-    tokenizer: str,
+def _add_sample(
+    figures: Figures,
     code: str,
     metric: str,
     unit: str,
-    numerator: IntArray,
-    denominator: IntArray,
+    ratio: tuple[IntArray, IntArray] | None,
     resamples: int,
     seed: int,
     reason: str,
-    *,
-    withhold: bool = False,
-) -> Figure:
-    total = int(denominator.sum())
-    if withhold or not total:
-        return Figure(
-            tokenizer, "language", code, metric, None, unit, "ratio of sums", n=0, note=reason
-        )
-    low, high = None, None
-    resampling = draw_resampling(len(numerator), resamples, seed)
+) -> None:
+    """Add the ratio of two arrays over a sample of lines; `reason` says why it is None where it is."""
+    if ratio is None or not (total := int(ratio[1].sum())):
+        figures.add(code, metric, None, unit, "ratio of sums", n=0, note=reason)
+        return
+    value, rows, samples = int(ratio[0].sum()) / total, len(ratio[0]), None
+    resampling = draw_resampling(rows, resamples, seed)
     if resampling is not None:
-        low, high = bound(divide(resampling.sum_rows(numerator), resampling.sum_rows(denominator)))
-    return Figure(
-        tokenizer, "language", code, metric, int(numerator.sum()) / total, unit, "ratio of sums",
-        low, high, len(numerator), "a sample of lines",
-    )  # fmt: skip
-
-
-# --- Fertility -------------------------------------------------------------------------------------
-# Tokens per word from counts: the first look at a fitted vocabulary.
-#
-# Exact for any tokenizer that never joins text across white space, since then a text costs what its words
-# cost.
-# A word here is what stands between white space, so the figure says little for Thai, Khmer or Chinese; the
-# characters per token beside it do.
-
-
-@dataclass(frozen=True, slots=True)
-class Fertility:
-    """One language's words, characters and tokens, summed over all its text; ratios are of the sums.
-
-    `tokens_per_word` and `characters_per_token` are None where there is no text.
-    """
-
-    language: str
-    words: int
-    characters: int
-    tokens: int
-    tokens_per_word: float | None
-    characters_per_token: float | None
-
-
-def measure_fertility(
-    tokenizer: Tokenizer, counts: WordCounts, *, split: str = "train"
-) -> list[Fertility]:
-    """Return the fertility of each language on one split of its counts, in language order.
-
-    A continuation (the later part of a run cut at 1,000 characters) is encoded like a word, which adds at most
-    one token per 1,000 characters.
-    """
-    rows = []
-    for code in counts.languages:
-        table = counts.languages[code].split(split)
-        lengths = np.fromiter(map(len, table.words), np.int64, len(table))
-        sizes = np.fromiter(
-            map(len, tokenizer.encode_batch(list(table.words))), np.int64, len(table)
-        )
-        words = int(table.count[~table.continuation].sum())
-        characters, tokens = int(lengths @ table.count), int(sizes @ table.count)
-        rows.append(
-            Fertility(
-                code, words, characters, tokens,
-                tokens / words if words else None,
-                characters / tokens if tokens else None,
-            )
-        )  # fmt: skip
-    return rows
-
-
-def rank_worst(rows: list[Fertility], *, limit: int = 10) -> list[Fertility]:
-    """Return the languages with the most tokens per word, worst first; languages without text are left out."""
-    measured = [row for row in rows if row.tokens_per_word is not None]
-    return sorted(measured, key=lambda row: (-(row.tokens_per_word or 0.0), row.language))[:limit]
-
-
-# --- Rank correlation ------------------------------------------------------------------------------
-# Spearman's rank correlation over languages, with an interval by resampling the languages.
-
-FEWEST = 5
-"""Fewest languages for a correlation: with four, a twelfth of all orders are as extreme as can be."""
-
-
-def _rank_values(values: Float64Array) -> Float64Array:
-    """Return the ranks from 1 along the last axis, equal values sharing the mean of theirs."""
-    order = np.argsort(values, axis=-1)
-    ordered = np.take_along_axis(values, order, axis=-1)
-    fresh = np.ones(values.shape, np.bool_)
-    fresh[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    # Of each run of equal values the first place, and the place after its last, carried to all of it.
-    places = np.arange(values.shape[-1])
-    first = np.maximum.accumulate(np.where(fresh, places, 0), axis=-1)
-    ends = np.ones(values.shape, np.bool_)
-    ends[..., :-1] = fresh[..., 1:]
-    last = np.where(ends, places, values.shape[-1])
-    last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
-    ranks = np.empty(values.shape, np.float64)
-    np.put_along_axis(ranks, order, (first + last) / 2.0 + 1.0, axis=-1)
-    return ranks
-
-
-def _correlate_ranks(x: Float64Array, y: Float64Array) -> float | None:
-    """Return Spearman's ρ, Pearson's r of the ranks; None below five pairs or where one side is all equal."""
-    if len(x) < FEWEST:
-        return None
-    found = float(_correlate(x, y))
-    return found if np.isfinite(found) else None
-
-
-def _correlate(x: Float64Array, y: Float64Array) -> Float64Array:
-    """Spearman's ρ along the last axis; NaN where one side is all equal."""
-    a, b = _rank_values(x), _rank_values(y)
-    a -= a.mean(axis=-1, keepdims=True)
-    b -= b.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-    return divide(np.asarray((a * b).sum(axis=-1)), np.asarray(scale))
-
-
-def _bound_correlation(
-    x: Float64Array, y: Float64Array, resamples: int, seed: int
-) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of ρ, the pairs resampled; resamples without a ρ (all equal) are left out.
-
-    (None, None) where more than one resample in twenty has none.
-    """
-    if _correlate_ranks(x, y) is None or resamples < 2:
-        return None, None
-    generator = np.random.default_rng([seed, len(x)])
-    drawn = generator.integers(0, len(x), size=(resamples, len(x)))
-    found = _correlate(x[drawn], y[drawn])
-    kept = found[np.isfinite(found)]
-    return bound(kept) if len(kept) >= 0.95 * resamples else (None, None)
-
-
-# --- Comparison ------------------------------------------------------------------------------------
-# What changes when one tokenizer replaces another: tokens on the same lines, language by language.
-#
-# The lines are the same for both, so the change is paired and needs no alignment across languages.
-# `measure_changes` is for the audit, where lines are at hand; `compare_tokenizers` reads its figures.
-
-
-CHANGE = "change"
-"""The metric: tokens ÷ the first audited tokenizer's tokens on the same lines, less 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """By what share the tokens of a language change (0.02: two per cent more), with its 95 % interval.
-
-    `regressed` says whether it exceeds the limit, `certain` whether the whole interval does.
-    """
-
-    language: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int | None
-    regressed: bool
-    certain: bool
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The changes from tokenizer `before` to `after`, the worst language first."""
-
-    before: str
-    after: str
-    max_regression: float
-    changes: tuple[Change, ...]
-
-    @property
-    def regressions(self) -> tuple[Change, ...]:
-        """The languages whose change exceeds the limit, the worst first."""
-        return tuple(change for change in self.changes if change.regressed)
-
-
-def measure_changes(
-    tokenizer: str,
-    baseline: str,
-    statistics: Mapping[str, TextStatistics],
-    encoded: Mapping[str, Encoded],
-    before: Mapping[str, Encoded],
-    resamplings: Mapping[str, Resampling | None],
-) -> list[Figure]:
-    """Return each language's change of tokens against the baseline's; None where either loses text."""
-    figures = []
-    for code, found in encoded.items():
-        base = before[code]
-        reason = None
-        for name, one in ((baseline, base), (tokenizer, found)):
-            problem = one.failure or explain_loss(share_lost(statistics[code], one))
-            reason = f"{name}: {problem}" if problem else reason
-        weights = statistics[code].weights
-        value, low, high = None, None, None
-        if reason is None:
-            old, new = (
-                float(one.tokens.sum(dtype=np.int64) if weights is None else one.tokens @ weights)
-                for one in (base, found)
-            )
-            value = new / old - 1.0 if old else None
-            resampling = resamplings.get(code)
-            if resampling is not None:
-                sums = resampling.sum_rows(np.stack([found.tokens, base.tokens], axis=1))
-                low, high = bound(divide(sums[:, 0], sums[:, 1]) - 1.0)
-        figures.append(
-            Figure(
-                tokenizer, "language", code, CHANGE, value, "share more tokens",
-                f"ratio of sums over the same lines, against {baseline}", low, high,
-                len(found.tokens), reason,
-            )
-        )  # fmt: skip
-    return figures
-
-
-def compare_tokenizers(
-    audit: Audit, before: str, after: str, *, max_regression: float = 0.02
-) -> Comparison:
-    """Return by how much `after` needs more tokens than `before`, the worst language first.
-
-    One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
-    counts as a regression. Raises ConfigError for a name the audit does not have.
-    """
-    names = [item.name for item in audit.tokenizers]
-    for name in (before, after):
-        if name not in names:
-            raise ConfigError(
-                f"no tokenizer {name!r} in this audit; it has {', '.join(names)}",
-                "vocabkit audit TOK-A TOK-B --corpus DIR -o report/",
-            )
-    if before == after or names[0] not in (before, after):
-        raise ConfigError(
-            f"{before} and {after} cannot be compared: changes are against {names[0]}",
-            f"audit {before} first, then {after}",
-        )
-    forward = before == names[0]
-    figures = audit.select(metric=CHANGE, scope="language", tokenizer=after if forward else before)
-    changes = [_judge(figure, forward, after, max_regression) for figure in figures]
-    changes.sort(
-        key=lambda change: (change.value is not None, -(change.value or 0.0), change.language)
-    )
-    return Comparison(before, after, max_regression, tuple(changes))
-
-
-def _judge(figure: Figure, forward: bool, after: str, limit: float) -> Change:
-    value, low, high = figure.value, figure.low, figure.high
-    if not forward:
-        # x → 1 ÷ (1 + x) − 1 is monotonic: the percentiles change places and stay percentiles.
-        value, low, high = (
-            None if number is None else 1.0 / (1.0 + number) - 1.0 for number in (value, high, low)
-        )
-    lost = figure.value is None and (figure.note or "").startswith(f"{after}: ")
-    return Change(
-        figure.name,
-        value,
-        low,
-        high,
-        figure.n,
-        lost or (value is not None and value > limit),
-        lost or (low is not None and low > limit),
-        figure.note,
-    )
+        samples = divide(resampling.sum_rows(ratio[0]), resampling.sum_rows(ratio[1]))
+    note = "a sample of lines"
+    figures.add(code, metric, value, unit, "ratio of sums", bound(samples), n=rows, note=note)
 
 
 # --- Premiums --------------------------------------------------------------------------------------
@@ -703,11 +240,18 @@ def _judge(figure: Figure, forward: bool, after: str, limit: float) -> Change:
 #
 # premium(L) = Σ tokens(L) ÷ Σ tokens(reference) over aligned lines (Petrov et al. 2023). It falls when the
 # reference gets dearer, so `premium_fixed` divides by a named tokenizer's reference instead. Byte premium is
-# the
-# same of bytes (Arnett et al. 2024). All resample the same lines, so that their intervals are paired.
+# the same of bytes (Arnett et al. 2024). All resample the same lines, so that their intervals are paired.
 
 
-PREMIUMS = ("premium", "premium_median", "premium_fixed")
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """A metric over languages: `values` float64[languages], NaN where none, `samples` a row a resample."""
+
+    metric: str
+    unit: str
+    languages: tuple[str, ...]
+    values: Float64Array
+    samples: Float64Array | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -740,7 +284,7 @@ def sum_tokens(
     resampling: Resampling | None,
 ) -> Costs:
     """Return the tokens of aligned languages; those with a failure or much lost text have a reason instead."""
-    reasons, columns, kept = {}, [], []
+    reasons, columns = {}, {}
     for code in languages:
         found = encoded.get(code)
         if found is None or found.failure is not None:
@@ -749,9 +293,8 @@ def sum_tokens(
         reason = explain_loss(share_lost(statistics[code], found))
         if reason is not None:
             reasons[code] = reason
-        kept.append(code)
-        columns.append(found.tokens)
-    return _sum_columns(kept, columns, resampling, reasons)
+        columns[code] = found.tokens
+    return _sum_columns(columns, resampling, reasons)
 
 
 def sum_bytes(
@@ -760,22 +303,17 @@ def sum_bytes(
     resampling: Resampling | None,
 ) -> Costs:
     """Return the raw bytes of aligned languages."""
-    return _sum_columns(
-        list(languages), [statistics[code].bytes for code in languages], resampling, {}
-    )
+    return _sum_columns({code: statistics[code].bytes for code in languages}, resampling, {})
 
 
 def _sum_columns(
-    languages: Sequence[str],
-    columns: Sequence[np.ndarray[tuple[int], np.dtype[np.int32]]],
-    resampling: Resampling | None,
-    reasons: Mapping[str, str],
+    columns: Mapping[str, IntArray], resampling: Resampling | None, reasons: Mapping[str, str]
 ) -> Costs:
     if not columns:
         return Costs((), np.zeros(0, dtype=np.int64), None, reasons)
-    table = np.stack([column.astype(np.int64) for column in columns], axis=1)
+    table = np.stack([column.astype(np.int64) for column in columns.values()], axis=1)
     samples = None if resampling is None else resampling.sum_rows(table)
-    return Costs(tuple(languages), table.sum(axis=0), samples, reasons)
+    return Costs(tuple(columns), table.sum(axis=0), samples, reasons)
 
 
 def measure_premium(
@@ -788,43 +326,40 @@ def measure_premium(
     *,
     lines: int,
     note: str | None = None,
-) -> tuple[list[Figure], Spread]:
+) -> tuple[Figures, Spread]:
     """Return costs ÷ the base's cost of the reference, per language and for aggregating.
 
     `languages` are all to have a figure; None with the reason for those without aligned lines.
     """
-    place = base.place(reference)
-    missing = f"{reference}: {base.explain(reference)}" if place is None else None
-    unit = f"× {reference}"
+    below, samples, place = None, None, base.place(reference)
     if place is None:
-        return _withhold(tokenizer, metric, unit, languages, missing or "")
-    below = base.samples[:, place] if base.samples is not None else None
-    return _relate(
-        tokenizer, metric, unit, costs, float(base.sums[place]), below, languages, lines, note
-    )
+        note = f"{reference}: {base.explain(reference)}"
+    else:
+        below = float(base.sums[place])
+        samples = None if base.samples is None else base.samples[:, place]
+    unit = f"× {reference}"
+    return _relate(tokenizer, metric, unit, costs, below, samples, languages, lines, note)
 
 
 def measure_premium_median(
     tokenizer: str, costs: Costs, languages: Sequence[str], *, lines: int
-) -> tuple[list[Figure], Spread]:
+) -> tuple[Figures, Spread]:
     """Return costs ÷ the median language's cost, the median found anew in every resample."""
     kept = [column for column, code in enumerate(costs.languages) if code not in costs.reasons]
-    metric, unit = "premium_median", "× median language"
-    if not kept:
-        return _withhold(tokenizer, metric, unit, languages, "no aligned lines")
-    below = None if costs.samples is None else np.median(costs.samples[:, kept], axis=1)
-    middle = float(np.median(costs.sums[kept]))
-    note = f"the median of {len(kept)} languages"
-    return _relate(tokenizer, metric, unit, costs, middle, below, languages, lines, note)
+    below, samples, note = None, None, "no aligned lines"
+    if kept:
+        below, note = float(np.median(costs.sums[kept])), f"the median of {len(kept)} languages"
+        samples = None if costs.samples is None else np.median(costs.samples[:, kept], axis=1)
+    unit = "× median language"
+    return _relate(tokenizer, "premium_median", unit, costs, below, samples, languages, lines, note)
 
 
 def withhold_premiums(tokenizer: str, languages: Sequence[str], reason: str) -> list[Figure]:
     """Return the premiums of a text without alignment: None, with the reason."""
-    return [
-        figure
-        for metric in (*PREMIUMS, "byte_premium")
-        for figure in _withhold(tokenizer, metric, "×", languages, reason)[0]
-    ]
+    none, figures = _sum_columns({}, None, {}), list[Figure]()
+    for metric in ("premium", "premium_median", "premium_fixed", "byte_premium"):
+        figures += _relate(tokenizer, metric, "×", none, None, None, languages, 0, reason)[0]
+    return figures
 
 
 def _relate(
@@ -832,63 +367,202 @@ def _relate(
     metric: str,
     unit: str,
     costs: Costs,
-    below: float,
+    below: float | None,
     below_samples: Float64Array | None,
     languages: Sequence[str],
     lines: int,
     note: str | None,
-) -> tuple[list[Figure], Spread]:
+) -> tuple[Figures, Spread]:
+    """Divide costs by `below`; where that is None so are the figures, and `note` says why."""
     values = np.full(len(languages), np.nan)
     samples = None
     if costs.samples is not None and below_samples is not None:
         samples = np.full((len(costs.samples), len(languages)), np.nan)
-    figures = []
+    figures = Figures(tokenizer)
+    how = "ratio of sums over aligned lines"
     for row, code in enumerate(languages):
         place = costs.place(code)
         if place is None or not below:
-            figures.append(_empty(tokenizer, code, metric, unit, costs.explain(code)))
+            why = note if below is None else costs.explain(code)
+            figures.add(code, metric, None, unit, how, n=0, note=why)
             continue
         values[row] = costs.sums[place] / below
-        low, high = None, None
+        interval = NO_INTERVAL
         if samples is not None and costs.samples is not None and below_samples is not None:
             samples[:, row] = divide(costs.samples[:, place], below_samples)
-            low, high = bound(samples[:, row])
-        figures.append(
-            Figure(
-                tokenizer, "language", code, metric, float(values[row]), unit,
-                "ratio of sums over aligned lines", low, high, lines, note,
-            )
-        )  # fmt: skip
+            interval = bound(samples[:, row])
+        figures.add(code, metric, float(values[row]), unit, how, interval, n=lines, note=note)
     return figures, Spread(metric, unit, tuple(languages), values, samples)
 
 
-def _withhold(
-    tokenizer: str, metric: str, unit: str, languages: Sequence[str], reason: str
-) -> tuple[list[Figure], Spread]:
-    figures = [_empty(tokenizer, code, metric, unit, reason) for code in languages]
-    return figures, Spread(metric, unit, tuple(languages), np.full(len(languages), np.nan), None)
+# --- Changes ---------------------------------------------------------------------------------------
+# What changes when one tokenizer replaces another: tokens on the same lines, language by language. The lines
+# are the same for both, so the change is paired and needs no alignment across languages.
+
+CHANGE = "change"
+"""The metric: tokens ÷ the first audited tokenizer's tokens on the same lines, less 1."""
 
 
-def _empty(tokenizer: str, code: str, metric: str, unit: str, reason: str) -> Figure:
-    return Figure(
-        tokenizer, "language", code, metric, None, unit, "ratio of sums over aligned lines", n=0,
-        note=reason,
-    )  # fmt: skip
+def measure_changes(
+    tokenizer: str,
+    baseline: str,
+    statistics: Mapping[str, TextStatistics],
+    encoded: Mapping[str, Encoded],
+    before: Mapping[str, Encoded],
+    resamplings: Mapping[str, Resampling | None],
+) -> Figures:
+    """Return each language's change of tokens against the baseline's; None where either loses text."""
+    figures = Figures(tokenizer)
+    for code, found in encoded.items():
+        base, weights = before[code], statistics[code].weights
+        reason = None
+        for name, one in ((baseline, base), (tokenizer, found)):
+            problem = one.failure or explain_loss(share_lost(statistics[code], one))
+            reason = f"{name}: {problem}" if problem else reason
+        value, interval = None, NO_INTERVAL
+        if reason is None:
+            old, new = (float(_sum(one.tokens, weights)) for one in (base, found))
+            value = new / old - 1.0 if old else None
+            resampling = resamplings.get(code)
+            if resampling is not None:
+                sums = resampling.sum_rows(np.stack([found.tokens, base.tokens], axis=1))
+                interval = bound(divide(sums[:, 0], sums[:, 1]) - 1.0)
+        how = f"ratio of sums over the same lines, against {baseline}"
+        n = len(found.tokens)
+        figures.add(code, CHANGE, value, "share more tokens", how, interval, n=n, note=reason)
+    return figures
+
+
+# --- Aggregation -----------------------------------------------------------------------------------
+# Languages taken together: mean, median, bottom decile, spread and inequality, overall and by group.
+#
+# Each statistic weighs every language the same and is recomputed in every resample, so that the worst languages
+# are the worst of that resample. Languages without a value are left out; `n` says how many are in.
+
+WORST = 0.1
+"""The share of languages in the bottom decile; at least one language."""
+_Groups = Mapping[tuple[Scope, str], Sequence[str]]
+
+
+def mean(values: Float64Array) -> Float64Array:
+    """Return the mean of the last axis, summed by size: the order of the languages does not matter."""
+    return np.asarray(np.sort(values, axis=-1).mean(axis=-1))
+
+
+def bottom_decile(values: Float64Array) -> Float64Array:
+    """Return the mean of the ⌈10 %⌉ largest of the last axis: the languages that pay most."""
+    worst = math.ceil(values.shape[-1] * WORST - 1e-9)
+    return np.asarray(np.sort(values, axis=-1)[..., -worst:].mean(axis=-1))
+
+
+def _p90_p10(values: Float64Array) -> Float64Array:
+    """Return the 90th percentile over the 10th of the last axis, both interpolated linearly."""
+    high, low = np.quantile(values, [0.9, 0.1], axis=-1)
+    return np.asarray(high / low)
+
+
+def _gini(values: Float64Array) -> Float64Array:
+    """Return Gini's coefficient of the last axis, Σ(2i − n − 1)·x₍ᵢ₎ ÷ (n·Σx): 0 when all pay the same."""
+    ordered = np.sort(values, axis=-1)
+    n = values.shape[-1]
+    place = 2.0 * np.arange(1, n + 1) - n - 1.0
+    return np.asarray((ordered * place).sum(axis=-1) / (n * ordered.sum(axis=-1)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Statistic:
+    """A way to take languages together: its name in `metric.name`, a phrase, and the fewest languages."""
+
+    name: str
+    phrase: str
+    compute: Callable[[Float64Array], Float64Array]
+    fewest: int = 1
+    unit: str | None = None
+
+
+STATISTICS = (
+    _Statistic("mean", "mean of languages", mean),
+    _Statistic("median", "median of languages", lambda v: np.asarray(np.median(v, axis=-1))),
+    _Statistic("bottom_decile", "mean of the worst tenth of languages", bottom_decile),
+    _Statistic("max", "largest of languages", lambda v: np.asarray(v.max(axis=-1))),
+    _Statistic("p90_p10", "90th ÷ 10th percentile of languages", _p90_p10, 2, "ratio"),
+    _Statistic("gini", "Gini coefficient of languages", _gini, 2, "0–1"),
+)
+
+
+def group_languages(
+    languages: Sequence[str], panel: Panel | None
+) -> dict[tuple[Scope, str], tuple[str, ...]]:
+    """Return the languages of every group: overall, by script, and by what the panel says of them.
+
+    The script is the one in the code; a language outside the panel is in none of its groups.
+    """
+    groups: dict[tuple[Scope, str], list[str]] = {("overall", "all"): list(languages)}
+    for code in languages:
+        found: list[tuple[Scope, str]] = []
+        if "_" in code:
+            found.append(("script", code.rsplit("_", 1)[1]))
+        known = panel.find(code) if panel else None
+        if known is not None:
+            found += [("group", known.group), ("branch", known.branch)]
+            found += [("resource", known.resource), ("tail", "tail" if known.tail else "other")]
+        for key in found:
+            groups.setdefault(key, []).append(code)
+    return {key: tuple(groups[key]) for key in sorted(groups)}
+
+
+def aggregate_spread(tokenizer: str, spread: Spread, groups: _Groups) -> list[Figure]:
+    """Return `metric.statistic` of each group; None with a note where too few languages have a value."""
+    place = {code: index for index, code in enumerate(spread.languages)}
+    figures: list[Figure] = []
+    for (scope, name), codes in groups.items():
+        columns = [place[code] for code in codes if code in place]
+        kept = [column for column in columns if np.isfinite(spread.values[column])]
+        left_out = len(codes) - len(kept)
+        samples = None if spread.samples is None or not kept else spread.samples[:, kept]
+        found = Figures(tokenizer, scope)
+        for statistic in STATISTICS:
+            note = f"{left_out} of {len(codes)} languages have no value" if left_out else None
+            value, interval = None, NO_INTERVAL
+            if len(kept) >= statistic.fewest:
+                value = float(statistic.compute(spread.values[kept]))
+                interval = bound(None if samples is None else statistic.compute(samples))
+            else:
+                needed = f"needs {statistic.fewest} languages, has {len(kept)}"
+                note = f"{needed}; {note}" if note else needed
+            metric, unit = f"{spread.metric}.{statistic.name}", statistic.unit or spread.unit
+            n = len(kept)
+            found.add(name, metric, value, unit, statistic.phrase, interval, n=n, note=note)
+        figures += found
+    return figures
+
+
+def count_lost(tokenizer: str, lost: Collection[str], groups: _Groups) -> list[Figure]:
+    """Return `languages_lost` of each group: those left out of its costs because their text is lost."""
+    how = "count of languages with too many characters lost in unknown tokens"
+    figures: list[Figure] = []
+    for (scope, name), codes in groups.items():
+        count, found = float(sum(code in lost for code in codes)), Figures(tokenizer, scope)
+        found.add(name, "languages_lost", count, "languages", how, n=len(codes))
+        figures += found
+    return figures
 
 
 # --- Resources -------------------------------------------------------------------------------------
-# How costs go with what a language has: text elsewhere, and pieces of its script in the vocabulary.
-
+# How costs go with what a language has: text elsewhere, and pieces of its script in the vocabulary. Spearman's
+# rank correlation over languages, with an interval by resampling the languages.
 
 MAIN = 0.1
 """The share of a language's letters from which a script is one of its own: Japanese has three."""
+FEWEST = 5
+"""Fewest languages for a correlation: with four, a twelfth of all orders are as extreme as can be."""
 _CLASSES = {"low": 1.0, "middle": 2.0, "high": 3.0}
 _CORRELATED = ("premium", "fertility")
 
 
 def measure_resources(
     tokenizer: str,
-    spreads: Sequence[Spread],
+    spreads: Iterable[Spread],
     statistics: Mapping[str, TextStatistics],
     composition: Composition,
     panel: Panel | None,
@@ -901,31 +575,41 @@ def measure_resources(
 
     A language's size is its characters in `counts`; without counts, its resource class in the panel.
     """
-    shares = {code: _share_of_script(item, composition) for code, item in statistics.items()}
-    sizes, unit = _find_sizes(statistics, panel, counts)
-    figures = [
-        Figure(
-            tokenizer, "language", code, "script_share", shares[code], "share of pieces",
-            "share of pieces of the language's scripts", n=sum(composition.scripts.values()),
-        )
-        for code in statistics
-    ]  # fmt: skip
-    if counts is not None:
-        figures += [
-            Figure(tokenizer, "language", code, "resource_size", sizes[code], "characters", "sum")
-            for code in statistics
-            if code in sizes
-        ]
+    pieces = sum(composition.scripts.values())
+    figures, overall = Figures(tokenizer), Figures(tokenizer, "overall")
+    shares, sizes = dict[str, float | None](), dict[str, float | None]()
+    for code, item in statistics.items():
+        shares[code] = _share_of_script(item, composition)
+        how = "share of pieces of the language's scripts"
+        figures.add(code, "script_share", shares[code], "share of pieces", how, n=pieces)
+    if counts is None:
+        unit = "resource class in the panel (low, middle, high)"
+        for code in statistics:
+            language = panel.find(code) if panel else None
+            sizes[code] = _CLASSES.get(language.resource) if language else None
+    else:
+        unit, totals = "characters counted", counts.totals
+        for code in [code for code in statistics if code in totals]:
+            sizes[code] = float(totals[code].characters)
+            figures.add(code, "resource_size", sizes[code], "characters", "sum")
+    by_share = ("spearman_script_share", shares, "script's share of the vocabulary")
     for spread in spreads:
-        if spread.metric in _CORRELATED:
-            for name, values, what in (
-                ("spearman_resource", sizes, unit),
-                ("spearman_script_share", shares, "script's share of the vocabulary"),
-            ):
-                figures.append(
-                    _correlate_resources(tokenizer, spread, name, values, what, resamples, seed)
-                )
-    return figures
+        if spread.metric not in _CORRELATED:
+            continue
+        for name, values, what in (("spearman_resource", sizes, unit), by_share):
+            pairs = [
+                (cost, other)
+                for code, cost in zip(spread.languages, spread.values.tolist(), strict=True)
+                if np.isfinite(cost) and (other := values.get(code)) is not None
+            ]
+            x, y = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
+            value = _correlate_ranks(x, y)
+            interval = _bound_correlation(x, y, resamples, seed)
+            metric, how = f"{spread.metric}.{name}", "Spearman over languages; languages resampled"
+            note = f"with {what}{'' if value is not None else ': needs five languages that differ'}"
+            n = len(pairs)
+            overall.add("all", metric, value, "ρ, −1 to 1", how, interval, n=n, note=note)
+    return [*figures, *overall]
 
 
 def _share_of_script(statistics: TextStatistics, composition: Composition) -> float | None:
@@ -942,39 +626,90 @@ def _share_of_script(statistics: TextStatistics, composition: Composition) -> fl
     return sum(composition.scripts.get(script, 0) for script in own) / pieces
 
 
-def _find_sizes(
-    statistics: Mapping[str, TextStatistics], panel: Panel | None, counts: WordCounts | None
-) -> tuple[dict[str, float | None], str]:
-    if counts is not None:
-        totals = counts.totals
-        known = {code: float(totals[code].characters) for code in statistics if code in totals}
-        return dict(known), "characters counted"
-    classes: dict[str, float | None] = {}
-    for code in statistics:
-        language = panel.find(code) if panel else None
-        classes[code] = _CLASSES.get(language.resource) if language else None
-    return classes, "resource class in the panel (low, middle, high)"
+def _rank_values(values: Float64Array) -> Float64Array:
+    """Return the ranks from 1 along the last axis, equal values sharing the mean of theirs."""
+    import pandas as pd
+
+    ranks = pd.DataFrame(np.atleast_2d(values)).rank(axis=1)
+    # In C order, as sums are taken: another order of terms is another last digit.
+    return np.array(ranks, order="C").reshape(values.shape)
 
 
-def _correlate_resources(
-    tokenizer: str,
-    spread: Spread,
-    name: str,
-    values: Mapping[str, float | None],
-    what: str,
-    resamples: int,
-    seed: int,
-) -> Figure:
-    pairs = [
-        (cost, other)
-        for code, cost in zip(spread.languages, spread.values.tolist(), strict=True)
-        if np.isfinite(cost) and (other := values.get(code)) is not None
-    ]
-    x, y = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
-    value = _correlate_ranks(x, y)
-    low, high = _bound_correlation(x, y, resamples, seed)
-    note = f"with {what}" if value is not None else f"with {what}: needs five languages that differ"
-    return Figure(
-        tokenizer, "overall", "all", f"{spread.metric}.{name}", value, "ρ, −1 to 1",
-        "Spearman over languages; languages resampled", low, high, len(pairs), note,
-    )  # fmt: skip
+def _correlate_ranks(x: Float64Array, y: Float64Array) -> float | None:
+    """Return Spearman's ρ, Pearson's r of the ranks; None below five pairs or where one side is all equal."""
+    if len(x) < FEWEST:
+        return None
+    found = float(_correlate(x, y))
+    return found if np.isfinite(found) else None
+
+
+def _correlate(x: Float64Array, y: Float64Array) -> Float64Array:
+    """Spearman's ρ along the last axis; NaN where one side is all equal."""
+    a, b = _rank_values(x), _rank_values(y)
+    a -= a.mean(axis=-1, keepdims=True)
+    b -= b.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    return divide(np.asarray((a * b).sum(axis=-1)), np.asarray(scale))
+
+
+def _bound_correlation(x: Float64Array, y: Float64Array, resamples: int, seed: int) -> Interval:
+    """Return the 95 % interval of ρ, the pairs resampled; resamples without a ρ (all equal) are left out.
+
+    (None, None) where more than one resample in twenty has none.
+    """
+    if _correlate_ranks(x, y) is None or resamples < 2:
+        return NO_INTERVAL
+    generator = np.random.default_rng([seed, len(x)])
+    drawn = generator.integers(0, len(x), size=(resamples, len(x)))
+    found = _correlate(x[drawn], y[drawn])
+    kept = found[np.isfinite(found)]
+    return bound(kept) if len(kept) >= 0.95 * resamples else NO_INTERVAL
+
+
+# --- Fertility -------------------------------------------------------------------------------------
+# Tokens per word from counts alone: the first look at a fitted vocabulary, exact for any tokenizer that never
+# joins text across white space. A word is what stands between white space, which says little for Thai, Khmer
+# or Chinese; the characters per token beside it do.
+
+
+@dataclass(frozen=True, slots=True)
+class Fertility:
+    """One language's words, characters and tokens, summed over all its text; ratios are of the sums.
+
+    `tokens_per_word` and `characters_per_token` are None where there is no text.
+    """
+
+    language: str
+    words: int
+    characters: int
+    tokens: int
+    tokens_per_word: float | None
+    characters_per_token: float | None
+
+
+def measure_fertility(
+    tokenizer: Tokenizer, counts: WordCounts, *, split: str = "train"
+) -> list[Fertility]:
+    """Return the fertility of each language on one split of its counts, in language order.
+
+    A continuation (the later part of a run cut at 1,000 characters) is encoded like a word, which adds at most
+    one token per 1,000 characters.
+    """
+    rows = []
+    for code in counts.languages:
+        table = counts.languages[code].split(split)
+        encoded = tokenizer.encode_batch(list(table.words))
+        characters, tokens = (
+            int(np.fromiter(map(len, texts), np.int64, len(table)) @ table.count)
+            for texts in (table.words, encoded)
+        )
+        words = int(table.count[~table.continuation].sum())
+        ratios = (tokens / words if words else None, characters / tokens if tokens else None)
+        rows.append(Fertility(code, words, characters, tokens, *ratios))
+    return rows
+
+
+def rank_worst(rows: list[Fertility], *, limit: int = 10) -> list[Fertility]:
+    """Return the languages with the most tokens per word, worst first; languages without text are left out."""
+    measured = [row for row in rows if row.tokens_per_word is not None]
+    return sorted(measured, key=lambda row: (-(row.tokens_per_word or 0.0), row.language))[:limit]

@@ -1,285 +1,380 @@
-"""One HTML file that says what an audit found: no network, no library to load, nothing left unescaped.
+"""An audit as a whole: its rows, its folder, what is required of it, and the page that shows it.
 
-Text warnings come first, because they decide which figures to trust. Every chart has its numbers in a table.
-What is measured and how rows are ranked is decided elsewhere; this arranges it.
+The page is one HTML file: no network, no library to load, nothing left unescaped. Text warnings come first,
+because they decide which figures to trust. Every chart has its numbers in a table. What is measured is decided
+elsewhere; this keeps and arranges it.
 """
 
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
+import json
 import math
+import operator
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from xml.etree import ElementTree
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vocabkit.auditing.figures import Audit, Figure, Finding
+from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
+from vocabkit.auditing.composition import UNDER
+from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
+from vocabkit.core.errors import ConfigError, CorpusError
+from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.vocabulary.tokenizers import takes_pattern
 
-# --- Charts ----------------------------------------------------------------------------------------
-# Charts as inline SVG: ranked values with their intervals, and values against a size.
-#
-# Text goes through an XML writer, so that no name can become markup. A series is told by its marker's shape
-# as
-# well as its colour, and the same numbers stand in a table beside every chart. Nothing here knows what it
-# plots.
+if TYPE_CHECKING:
+    import pandas as pd
 
+# --- Audit -----------------------------------------------------------------------------------------
 
-WIDTH = 560
-# Spots of a scatter plot that get a name.
-NAMED = 6
-LEFT, RIGHT, TOP, BOTTOM = 84, 20, 30, 40
-# Each has a contrast of 3.5:1 or more against white, and they differ in lightness as well as hue.
-COLOURS = (
-    "#0072b2", "#c44e00", "#00795a", "#a8447a", "#000000", "#7a5c00", "#5f5fd0", "#6b6b6b",
-)  # fmt: skip
-# Outlines about (0, 0), each of about the same area.
-SHAPES = (
-    "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
-    "M-3.5,-3.5h7v7h-7z",
-    "M0,-4.6L4.6,3.4H-4.6z",
-    "M0,-5L5,0L0,5L-5,0z",
-    "M-1.4,-4.6h2.8v3.2h3.2v2.8h-3.2v3.2h-2.8v-3.2h-3.2v-2.8h3.2z",
-    "M0,4.6L4.6,-3.4H-4.6z",
-    "M-5,-1.6h10v3.2h-10z",
-    "M-1.6,-5h3.2v10h-3.2z",
-)
+# What is ranked first: the first of these that has a value for some language.
+HEADLINES = ("premium", "fertility", "tokens_per_grapheme")
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
-    """A value, and the ends of its interval where it has one."""
+class Audit:
+    """All that an audit found. `method` says how, in a reader's words: segmenter, reference, versions.
 
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """A place in a scatter plot, with the name that is read out for it."""
-
-    name: str
-    x: float
-    y: float
-
-
-def _draw_ranking(
-    rows: Mapping[str, Sequence[_Point | None]],
-    series: Sequence[str],
-    *,
-    title: str,
-    axis: str,
-    references: Mapping[float, str] | None = None,
-) -> str:
-    """Return an SVG with a line a row, in the order given, and a marker a series on a logarithmic axis.
-
-    `rows` holds a point for each series, None where there is nothing to show; values of zero or less have no
-    place on the axis and are left out. `references` are values that get a dashed line and a label.
+    `failures` are languages (or `tokenizer: language`) that could not be measured, with the reason; `required`
+    is what was asked to hold; `origin` what `write_manifest` takes: settings, inputs, seconds, seed. The last
+    two are not read back by `load`.
     """
-    marks = references or {}
-    points = [point for row in rows.values() for point in row if point and point.value > 0]
-    ends = [*marks, *(end for point in points for end in (point.low, point.value, point.high))]
-    scale = _Scale(*_bounds([end for end in ends if end is not None and end > 0]))
-    step = 8 * len(series) + 8
-    legend = _legend_height(series)
-    height = TOP + legend + step * len(rows) + BOTTOM
-    image = _open_image(height, title)
-    _draw_legend(image, series)
-    top, bottom = TOP + legend, height - BOTTOM
-    _draw_ticks(image, scale, top, bottom, axis)
-    for value, label in marks.items():
-        x = _text(scale.place(value))
-        _add(image, "line", x1=x, x2=x, y1=top, y2=bottom, class_="reference")
-        _add(image, "text", label, x=x, y=top - 5, class_="reference-name")
-    for index, (name, row) in enumerate(rows.items()):
-        y = top + index * step
-        if index % 2:
-            _add(image, "rect", x=0, y=y, width=WIDTH, height=step, class_="stripe")
-        _add(image, "text", name, x=LEFT - 8, y=y + step / 2 + 4, class_="row-name")
-        for place, point in enumerate(row):
-            if point is not None and point.value > 0:
-                _draw_point(
-                    image, scale, point, place, y + 8 + 8 * place, f"{name}, {series[place]}"
-                )
-    return _close(image)
+
+    figures: tuple[Figure, ...]
+    tokenizers: tuple[Audited, ...]
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+    method: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[Requirement, ...] = field(default=(), compare=False)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The short names of the tokenizers, in order."""
+        return [item.name for item in self.tokenizers]
+
+    def select(
+        self,
+        metric: str | None = None,
+        scope: str | None = None,
+        *,
+        tokenizer: str | None = None,
+        name: str | None = None,
+    ) -> Iterator[Figure]:
+        """Yield the figures that agree with everything given, in their order."""
+        wanted = {"metric": metric, "scope": scope, "tokenizer": tokenizer, "name": name}
+        given = [(key, value) for key, value in wanted.items() if value is not None]
+        for figure in self.figures:
+            if all(getattr(figure, key) == value for key, value in given):
+                yield figure
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the figures as a tidy pandas table, one row a figure."""
+        import pandas as pd
+
+        columns = [item.name for item in fields(Figure)]
+        return pd.DataFrame([asdict(figure) for figure in self.figures], columns=columns)
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return a row a language by the headline metric, the worst first; then mean and bottom decile.
+
+        Each row has a column a tokenizer, None where there is no value.
+        """
+        headline = find_headline(self)
+        if headline is None:
+            return []
+        rows: list[dict[str, object]] = []
+        figures = list(self.select(headline, "language"))
+        for code, found in _pivot(figures, rank_names(figures), self.names).items():
+            values = [figure and figure.value for figure in found]
+            row = {"language": code, "metric": headline}
+            rows.append(row | dict(zip(self.names, values, strict=True)))
+        for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
+            overall = {f.tokenizer: f.value for f in self.select(metric, "overall")}
+            if overall:
+                row = {"language": "all", "metric": metric}
+                rows.append(row | {name: overall.get(name) for name in self.names})
+        return rows
+
+    def list_doubts(self) -> list[str]:
+        """Return what makes figures doubtful, in a line each.
+
+        That is a pattern given in vain, what has no value, and text that looks wrong.
+        """
+        headline = find_headline(self)
+        unranked = {} if headline is None else list_unranked(self, headline)
+        doubts = []
+        if self.origin and self.origin["config"]["pattern"] is not None:
+            said = "--pattern does nothing: its file says how text is split"
+            paths = [item.path for item in self.tokenizers]
+            doubts += [f"{path}: {said}" for path in paths if not takes_pattern(path)]
+        doubts += [f"{name} was not measured: {reason}" for name, reason in self.failures.items()]
+        doubts += [
+            f"no {headline} with {name} for {_shorten(codes)}: report.html says why"
+            for name, codes in unranked.items()
+        ]
+        for check in dict.fromkeys(item.check for item in self.warnings):
+            codes = sorted(item.language for item in self.warnings if item.check == check)
+            doubts.append(f"text of {_shorten(codes)}: {check}; see report.html before its figures")
+        return doubts
+
+    def list_unmet(self) -> list[str]:
+        """Return a sentence for each figure that does not meet what is `required`. Raises ConfigError."""
+        outcomes = check_requirements(self, self.required)
+        return [outcome.describe() for outcome in outcomes if not outcome.met]
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
+
+        Raises OutputError where the folder is not empty, unless `force` replaces it. There is no manifest of an
+        audit whose `origin` is not known, such as one that was loaded.
+        """
+        with output_folder(folder, force=force) as work:
+            self._write(work)
+            write_report(self, work)
+            if self.origin:
+                write_manifest(work, **self.origin)
+
+    def _write(self, folder: Path) -> None:
+        frame = self.to_frame()
+        for key in ("value", "low", "high"):
+            frame[key] = frame[key].astype("float64")
+        frame["n"] = frame["n"].astype("Int64")
+        target = str(folder / "audit.parquet").replace("'", "''")
+        with duckdb.connect() as connection:
+            connection.register("figures", frame)
+            connection.execute(
+                f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+            )
+        rest = {
+            "schema": "vocabkit.audit/1",
+            "tokenizers": [asdict(item) for item in self.tokenizers],
+            "findings": [asdict(item) for item in self.findings],
+            "warnings": [asdict(item) for item in self.warnings],
+            "method": dict(self.method),
+            "failures": dict(self.failures),
+        }
+        text = json.dumps(rest, ensure_ascii=False, indent=1) + "\n"
+        # A path may hold bytes that are no UTF-8: Python has them as lone surrogates.
+        (folder / "audit.json").write_bytes(text.encode("utf-8", "backslashreplace"))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Audit:
+        """Read what `save` wrote. Raises CorpusError naming what is missing or damaged."""
+        source = Path(folder)
+        try:
+            rest = json.loads((source / "audit.json").read_text(encoding="utf-8"))
+            target = str(source / "audit.parquet").replace("'", "''")
+            names = ", ".join(item.name for item in fields(Figure))
+            with duckdb.connect() as connection:
+                rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
+            return cls(
+                tuple(Figure(*row) for row in rows),
+                tuple(Audited(**item) for item in rest["tokenizers"]),
+                tuple(_thaw(Finding, item) for item in rest["findings"]),
+                tuple(_thaw(Warned, item) for item in rest["warnings"]),
+                rest["method"],
+                rest["failures"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
+            raise CorpusError(
+                f"{source}: not an audit: {str(error).splitlines()[0]}",
+                "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`",
+            ) from error
 
 
-def _draw_scatter(
-    spots: Mapping[str, Sequence[_Spot]], *, title: str, x_axis: str, y_axis: str
-) -> str:
-    """Return an SVG of each series' spots, both axes logarithmic. Spots at zero or below are left out."""
-    kept = {
-        name: [spot for spot in places if spot.x > 0 and spot.y > 0]
-        for name, places in spots.items()
-    }
-    every = [spot for places in kept.values() for spot in places]
-    legend = _legend_height(list(kept))
-    height = TOP + legend + 340 + BOTTOM
-    top, bottom = TOP + legend, height - BOTTOM
-    across = _Scale(*_bounds([spot.x for spot in every]))
-    upward = _Scale(*_bounds([spot.y for spot in every]), start=bottom - 8, end=top + 8)
-    image = _open_image(height, title)
-    _draw_legend(image, list(kept))
-    _draw_ticks(image, across, top, bottom, x_axis)
-    for value in _find_ticks(upward.low, upward.high):
-        y = _text(upward.place(value))
-        _add(image, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid")
-        _add(image, "text", f"{value:g}", x=LEFT - 8, y=float(y) + 4, class_="row-name")
-    _add(image, "text", y_axis, x=8, y=top - 5, class_="axis-name start")
-    for place, (series, places) in enumerate(kept.items()):
-        for spot in places:
-            where = f"translate({_text(across.place(spot.x))},{_text(upward.place(spot.y))})"
-            mark = _draw_marker(image, place, where)
-            _add(mark, "title", f"{spot.name}, {series}: {spot.y:.3g} at {spot.x:,.0f}")
-    _name_spots(image, every, across, upward)
-    return _close(image)
+_T = TypeVar("_T", Finding, Warned)
 
 
-def _find_ticks(low: float, high: float) -> list[float]:
-    """Return round values within the range, four or more: of one or two digits where the range is wide."""
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
-        found = [value for value in found if low <= value <= high]
-        if len(found) >= 4:
-            return found
-    exponent = math.floor(math.log10(high - low))
-    for step in (float(f"{digit}e{exponent - less}") for less in (0, 1, 2) for digit in (5, 2, 1)):
-        first, last = math.ceil(low / step), math.floor(high / step)
-        if last - first >= 3:
-            return [float(f"{step * n:.9g}") for n in range(first, last + 1)]
-    return [low, high]
+def _thaw(kind: type[_T], item: dict[str, Any]) -> _T:
+    return kind(**{**item, "examples": tuple(item.get("examples", ()))})
+
+
+def _shorten(names: Sequence[str], most: int = 6) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def find_headline(audit: Audit) -> str | None:
+    """Return the metric to rank languages by: premium where lines are aligned, else fertility."""
+    measured = {f.metric for f in audit.select(scope="language") if f.value is not None}
+    return next((metric for metric in HEADLINES if metric in measured), None)
+
+
+def list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
+    """Return for each tokenizer the languages that have no value, which are often the worst served."""
+    unranked: dict[str, list[str]] = {}
+    for figure in audit.select(metric, "language"):
+        if figure.value is None:
+            unranked.setdefault(figure.tokenizer, []).append(figure.name)
+    return unranked
+
+
+# --- Requirements ----------------------------------------------------------------------------------
+# Requirements on an audit, as `premium.bottom_decile<2.0` or `fertility[yor_Latn]<=2.5`, and their outcome.
+
+
+_FORM = re.compile(
+    r"\s*(?P<metric>[A-Za-z_][\w.]*)\s*(?:\[(?P<name>[^\]]+)\])?\s*"
+    r"(?P<sign><=|>=|<|>|≤|≥)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
+)
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
+    {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+)
+_COSTS = ("premium", "fertility")
+_HINT = "write METRIC<NUMBER, as in premium.bottom_decile<2.0 or fertility[yor_Latn]<=2.5"
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
-    """A logarithmic axis from `low` at `start` to `high` at `end`."""
+class Requirement:
+    """A limit on a metric: of the group or language `name`, or, without one, of the whole audit."""
 
-    low: float
-    high: float
-    start: float = LEFT
-    end: float = WIDTH - RIGHT
-
-    def place(self, value: float) -> float:
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return self.start + share * (self.end - self.start)
+    text: str
+    metric: str
+    name: str | None
+    sign: str
+    limit: float
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis, a little beyond the values; some axis even where there is no value."""
-    low, high = (min(values), max(values)) if values else (1.0, 10.0)
-    # Less than a fifth between the ends would blow up differences that mean nothing.
-    room = max(1.04, math.sqrt(1.2 * low / high))
-    return low / room, high * room
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether one figure meets a requirement.
+
+    A figure without a value does not, nor does one over languages of which `lost` have their text lost in
+    unknown tokens: those are worse than any number says, and are not in it.
+    """
+
+    requirement: Requirement
+    figure: Figure
+    met: bool
+    lost: int = 0
+
+    def describe(self) -> str:
+        """Return the outcome in a sentence: tokenizer, figure, value, interval."""
+        figure = self.figure
+        where = "" if figure.name == "all" else f" of {figure.name}"
+        if figure.value is None:
+            return (
+                f"{figure.tokenizer}: {self.requirement.text}: {figure.metric}{where} has no value"
+                + (f" ({figure.note})" if figure.note else "")
+            )
+        interval = ""
+        if figure.low is not None and figure.high is not None:
+            interval = f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
+        verdict = "met" if self.met else "not met"
+        missing = f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
+        return (
+            f"{figure.tokenizer}: {self.requirement.text}: {verdict}: "
+            f"{figure.metric}{where} is {figure.value:.4g}{interval}{missing}"
+        )
 
 
-def _open_image(height: float, title: str) -> ElementTree.Element:
-    image = ElementTree.Element(
-        "svg", {"viewBox": f"0 0 {WIDTH} {_text(height)}", "role": "img", "aria-label": title}
+def parse_requirement(text: str) -> Requirement:
+    """Read a requirement. Raises ConfigError saying how one is written."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"requirement {text!r} cannot be read", _HINT)
+    limit = float(found["limit"]) / (100.0 if found["percent"] else 1.0)
+    sign = found["sign"].replace("≤", "<=").replace("≥", ">=")
+    name = found["name"].strip() if found["name"] else None
+    return Requirement(text.strip(), found["metric"], name, sign, limit)
+
+
+def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
+    """Return the outcome of every requirement for every tokenizer it applies to.
+
+    Without a name the overall figure is meant, or every language's where the metric has no overall one.
+    Raises ConfigError for a metric or a name that the audit does not have.
+    """
+    outcomes = []
+    for given in requirements:
+        requirement = parse_requirement(given) if isinstance(given, str) else given
+        holds = _SIGNS[requirement.sign]
+        for figure in _find(audit, requirement):
+            lost = _count_lost(audit, figure)
+            met = figure.value is not None and holds(figure.value, requirement.limit) and not lost
+            outcomes.append(Outcome(requirement, figure, met, lost))
+    return outcomes
+
+
+def _count_lost(audit: Audit, figure: Figure) -> int:
+    """How many languages a figure over languages leaves out because their text is lost."""
+    if figure.scope in ("language", "vocabulary") or not figure.metric.startswith(_COSTS):
+        return 0
+    lost = audit.select(
+        metric="languages_lost", scope=figure.scope, tokenizer=figure.tokenizer, name=figure.name
     )
-    return image
+    return sum(int(found.value or 0) for found in lost)
 
 
-def _close(image: ElementTree.Element) -> str:
-    return ElementTree.tostring(image, encoding="unicode")
+def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
+    figures = list(audit.select(metric=requirement.metric))
+    if not figures:
+        known = sorted({figure.metric for figure in audit.figures})
+        near = difflib.get_close_matches(requirement.metric, known, n=3, cutoff=0.5)
+        meant = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ConfigError(
+            f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
+            f"the metrics are {', '.join(known)}" if known else _HINT,
+        )
+    if requirement.name is not None:
+        named = [figure for figure in figures if figure.name == requirement.name]
+        if not named:
+            known = sorted({figure.name for figure in figures})
+            near = difflib.get_close_matches(requirement.name, known, n=3, cutoff=0.5) or known[:8]
+            raise ConfigError(
+                f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
+                f"in this audit; it has {', '.join(near)}",
+                "name a language, script, group or resource class of the audit",
+            )
+        return named
+    overall = [figure for figure in figures if figure.name == "all"]
+    return overall or [figure for figure in figures if figure.scope == "language"]
 
 
-def _legend_height(series: Sequence[str]) -> int:
-    return 0 if len(series) < 2 else 20 * math.ceil(len(series) / 2)
+def rank_names(figures: Iterable[Figure]) -> list[str]:
+    """Return the names by their worst value over all tokenizers, the worst first, those without one last."""
+    worst: dict[str, float] = {}
+    for figure in figures:
+        bad = -math.inf
+        if figure.value is not None:
+            bad = -figure.value if figure.metric in MORE_IS_BETTER else figure.value
+        worst[figure.name] = max(worst.get(figure.name, -math.inf), bad)
+    return sorted(worst, key=lambda name: (-worst[name], name))
 
 
-def _draw_legend(image: ElementTree.Element, series: Sequence[str]) -> None:
-    """Two names a line, so that a long one still fits."""
-    if len(series) < 2:
-        return
-    for place, name in enumerate(series):
-        x, y = LEFT + place % 2 * 236, 12 + place // 2 * 20
-        _draw_marker(image, place, f"translate({x},{y})")
-        _add(image, "text", name, x=x + 12, y=y + 4, class_="series-name")
+def _pivot(
+    figures: Iterable[Figure],
+    rows: Iterable[str],
+    columns: Sequence[Any],
+    *,
+    row: str = "name",
+    column: Sequence[str] = ("tokenizer",),
+) -> dict[str, list[Figure | None]]:
+    """Return the figures of each row in the order of the columns, None where there is none.
+
+    `row` and `column` name what of a figure says where it goes.
+    """
+    place = operator.attrgetter(row, *column)
+    found = {place(figure): figure for figure in figures}
+    keys = [item if isinstance(item, tuple) else (item,) for item in columns]
+    return {name: [found.get((name, *key)) for key in keys] for name in rows}
 
 
-def _draw_ticks(
-    image: ElementTree.Element, scale: _Scale, top: float, bottom: float, name: str
-) -> None:
-    for value in _find_ticks(scale.low, scale.high):
-        x = _text(scale.place(value))
-        _add(image, "line", x1=x, x2=x, y1=top, y2=bottom, class_="grid")
-        _add(image, "text", _shorten(value), x=x, y=bottom + 16, class_="tick")
-    _add(image, "text", name, x=WIDTH - RIGHT, y=bottom + 34, class_="axis-name")
-
-
-def _draw_point(
-    image: ElementTree.Element, scale: _Scale, point: _Point, place: int, y: float, name: str
-) -> None:
-    said = f"{name}: {point.value:.3g}"
-    if point.low is not None and point.high is not None and point.low > 0:
-        said += f" ({point.low:.3g} to {point.high:.3g})"
-        x1, x2 = scale.place(point.low), scale.place(point.high)
-        colour = COLOURS[place % len(COLOURS)]
-        _add(image, "line", x1=x1, x2=x2, y1=y, y2=y, stroke=colour, class_="interval")
-    mark = _draw_marker(image, place, f"translate({_text(scale.place(point.value))},{_text(y)})")
-    _add(mark, "title", said)
-
-
-def _name_spots(
-    image: ElementTree.Element, spots: Sequence[_Spot], across: _Scale, upward: _Scale
-) -> None:
-    """Names beside the highest few, once each: more would cover one another."""
-    named: dict[str, _Spot] = {}
-    for spot in sorted(spots, key=lambda spot: -spot.y):
-        if len(named) < NAMED:
-            named.setdefault(spot.name, spot)
-    for spot in named.values():
-        x, y = across.place(spot.x), upward.place(spot.y)
-        side, away = ("before", -7) if x > WIDTH / 2 else ("after", 7)
-        _add(image, "text", spot.name, x=x + away, y=y + 4, class_=f"spot-name {side}")
-
-
-def _draw_marker(image: ElementTree.Element, place: int, where: str) -> ElementTree.Element:
-    # From the ninth series on a colour comes back with another shape.
-    shape = SHAPES[(place + place // len(COLOURS)) % len(SHAPES)]
-    return _add(image, "path", d=shape, fill=COLOURS[place % len(COLOURS)], transform=where)
-
-
-def _add(
-    parent: ElementTree.Element, tag: str, text: str | None = None, **attributes: str | float
-) -> ElementTree.Element:
-    made = {
-        key.rstrip("_").replace("_", "-"): value if isinstance(value, str) else _text(value)
-        for key, value in attributes.items()
-    }
-    element = ElementTree.SubElement(parent, tag, made)
-    element.text = text
-    return element
-
-
-def _shorten(value: float) -> str:
-    """A tick's value: 50k for 50,000 and 3M for three million."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= max(size, 1e4):
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
-
-
-def _text(value: float) -> str:
-    """A coordinate to a tenth of a unit: equal bytes on every machine, and a smaller file."""
-    return f"{value:.1f}".removesuffix(".0")
-
-
-# --- Report cells ----------------------------------------------------------------------------------
-# The cells of the report's tables: values as text, notes as marks, and how dark a cell is.
-#
-# A cell's level says how far its value is from the best, on a scale that is fixed for shares and ratios, so
-# that
-# small differences stay pale; the number is always there beside the colour. Which cells make a table is
-# `report_tables`'.
-
+# --- Cells -----------------------------------------------------------------------------------------
+# Values as text, notes as marks, and how dark a cell is: how far its value is from the best, on a scale that
+# is fixed for shares and ratios, so that small differences stay pale; the number is there beside the colour.
 
 # Of these more is better; of every other metric of a language, less.
 MORE_IS_BETTER = frozenset({
@@ -290,13 +385,8 @@ MORE_IS_BETTER = frozenset({
 AMOUNTS = frozenset({"tokens", "script_share", "resource_size"})
 # Ratios of which 1 means that nothing is lost or gained, by how their names begin.
 FROM_ONE = (
-    "premium",
-    "byte_premium",
-    "allocation",
-    "code_switching",
-    "nfd_cost",
-    "cost_of_sharing",
-)
+    "premium", "byte_premium", "allocation", "code_switching", "nfd_cost", "cost_of_sharing",
+)  # fmt: skip
 # Levels start at these multiples of the best value, and at these shares lost.
 RATIO_LEVELS = (1.1, 1.25, 1.6, 2.0, 3.0, 5.0)
 SHARE_LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
@@ -342,7 +432,7 @@ def _is_share(unit: str) -> bool:
 
 
 def _make_cell(
-    figure: Figure | None, best: float | None, marks: _NoteMarks, interval: bool
+    figure: Figure | None, marks: _NoteMarks, *, best: float | None = None, interval: bool = True
 ) -> _Cell:
     """Return a figure's cell, shaded from `best` unless that is None, and with its interval if asked."""
     if figure is None:
@@ -355,39 +445,19 @@ def _make_cell(
     return _Cell(_show_value(figure.value, figure.unit), ends, mark, level)
 
 
-def rank_names(figures: Iterable[Figure]) -> list[str]:
-    """Return the names by their worst value over all tokenizers, the worst first, those without one last."""
-    worst: dict[str, float] = {}
-    for figure in figures:
-        bad = _badness(figure)
-        worst[figure.name] = max(
-            worst.get(figure.name, -math.inf), -math.inf if bad is None else bad
-        )
-    return sorted(worst, key=lambda name: (-worst[name], name))
-
-
-def _span_counts(figures: Iterable[Figure | None]) -> str:
+def _span_counts(figures: Iterable[Figure | None]) -> _Cell:
     """The n of figures side by side: one number, or from the smallest to the largest where they differ."""
     counts = sorted({f.n for f in figures if f is not None and f.n is not None})
-    if not counts:
-        return MISSING
-    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\u00a0to\u00a0{counts[-1]:,}"
+    ends = dict.fromkeys(f"{count:,}" for count in (*counts[:1], *counts[-1:]))
+    return _Cell("\u00a0to\u00a0".join(ends) or MISSING)
 
 
-def _badness(figure: Figure) -> float | None:
-    """The value turned so that more is worse."""
-    if figure.value is None:
-        return None
-    return -figure.value if figure.metric in MORE_IS_BETTER else figure.value
-
-
-def _find_best(figures: Iterable[Figure]) -> float:
+def _find_best(figures: Sequence[Figure]) -> float:
     """What the shading counts from: 1 where that is neither gain nor loss, the best value otherwise."""
-    given = list(figures)
-    values = [figure.value for figure in given if figure.value is not None and figure.value > 0]
-    if not values or given[0].metric.startswith(FROM_ONE):
+    values = [figure.value for figure in figures if figure.value is not None and figure.value > 0]
+    if not values or figures[0].metric.startswith(FROM_ONE):
         return 1.0
-    return max(values) if given[0].metric in MORE_IS_BETTER else min(values)
+    return max(values) if figures[0].metric in MORE_IS_BETTER else min(values)
 
 
 def _level(figure: Figure, best: float) -> int | None:
@@ -420,153 +490,17 @@ class _NoteMarks:
         return tuple((letter, note) for note, letter in self._letters.items())
 
 
-# --- Report charts ---------------------------------------------------------------------------------
-# The charts of the report: which figures are drawn, against what, and the sentence under each.
-#
-# How a chart is drawn is `charts`'; every number in one also stands in a table of the report.
+# --- Tables ----------------------------------------------------------------------------------------
+# Which figures stand in which row and column. Rows are sorted worst first.
 
-
-# Rows of a chart: more than a screen of them is read in the table.
-CHARTED = 30
-# Share of the vocabulary over share of the corpus; and the size that fertility is set against.
+GROUPS = ("script", "group", "branch", "resource", "tail")
+# Share of the vocabulary over share of the corpus.
 ALLOCATION = ("allocation_characters", "allocation_words")
-RESOURCE_SIZE = "resource_size"
-PARAMETERS = "embedding_parameters"
-UNDER_ALLOCATED = 0.5
 # An ISO 15924 code; what else a part of a vocabulary is called is a script group or a kind.
 SCRIPT = re.compile("[A-Z][a-z]{3}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Chart:
-    """An image as SVG, with the sentence that belongs under it."""
-
-    image: str
-    caption: str
-
-
-def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
-    """Return the worst languages by the headline metric, with intervals; None without a metric."""
-    if headline is None:
-        return None
-    figures = list(audit.select(metric=headline, scope="language"))
-    names = [name for name in rank_names(figures) if any(_has(f, name) for f in figures)]
-    head, series = figures[0], [item.name for item in audit.tokenizers]
-    title = f"{_describe(headline)} by language, the worst first"
-    image = _draw_ranking(
-        _as_points(figures, names[:CHARTED], series),
-        series,
-        title=title,
-        axis=f"{head.unit}, logarithmic",
-        references={1.0: "1: no premium"} if "premium" in headline else None,
-    )
-    shown = (
-        f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
-    )
-    caption = f"{shown} by {_describe(headline)} ({head.unit}; {head.aggregation})."
-    if any(figure.low is not None for figure in figures):
-        caption += " Lines are 95 % intervals."
-    return _Chart(image, caption)
-
-
-def _chart_parameters(audit: Audit, headline: str | None) -> _Chart | None:
-    """Return what languages pay against what the embedding costs; None below two sizes of vocabulary."""
-    sizes = {f.tokenizer: f.value for f in audit.select(metric=PARAMETERS, scope="vocabulary")}
-    series: dict[str, list[_Spot]] = {}
-    for statistic in ("bottom_decile", "mean"):
-        for figure in audit.select(metric=f"{headline}.{statistic}", scope="overall"):
-            size = sizes.get(figure.tokenizer)
-            if size and figure.value:
-                spot = _Spot(figure.tokenizer, size, figure.value)
-                series.setdefault(_describe(figure.metric), []).append(spot)
-    if headline is None or len({spot.x for spots in series.values() for spot in spots}) < 2:
-        return None
-    image = _draw_scatter(
-        series,
-        title=f"{_describe(headline)} against embedding parameters",
-        x_axis="embedding parameters, logarithmic",
-        y_axis=f"{_describe(headline)}, logarithmic",
-    )
-    caption = "What languages pay against what the vocabulary costs: rows of the embedding times their width."
-    return _Chart(image, caption)
-
-
-def _chart_allocation(audit: Audit) -> _Chart | None:
-    """Return each script group's share of the vocabulary over that of the corpus, the least served first."""
-    figures = list(audit.select(metric=ALLOCATION[0], scope="vocabulary"))
-    names = [name for name in rank_names(figures) if any(_has(f, name) for f in figures)]
-    groups = [name for name in names if not SCRIPT.fullmatch(name)] or names
-    if not groups:
-        return None
-    series = [item.name for item in audit.tokenizers]
-    image = _draw_ranking(
-        _as_points(figures, groups, series),
-        series,
-        title="Share of the vocabulary divided by share of the corpus, by script group",
-        axis="share of vocabulary ÷ share of corpus, logarithmic",
-        references={UNDER_ALLOCATED: "0.5", 1.0: "1"},
-    )
-    return _Chart(
-        image,
-        "Share of the vocabulary divided by share of the corpus's characters, by script group. Left of 0.5 "
-        "a script has less than half of what its text would give it.",
-    )
-
-
-def _chart_resources(audit: Audit) -> _Chart | None:
-    """Return fertility against how much text a language has; None where the audit was given no counts."""
-    sizes = {f.name: f.value for f in audit.select(metric=RESOURCE_SIZE, scope="language")}
-    series: dict[str, list[_Spot]] = {}
-    for figure in audit.select(metric="fertility", scope="language"):
-        size = sizes.get(figure.name)
-        if size and figure.value:
-            spot = _Spot(figure.name, size, figure.value)
-            series.setdefault(figure.tokenizer, []).append(spot)
-    if not series:
-        return None
-    unit = next(audit.select(metric=RESOURCE_SIZE, scope="language")).unit
-    image = _draw_scatter(
-        series,
-        title="Fertility against size of the language's text",
-        x_axis=f"{unit}, logarithmic",
-        y_axis="tokens per word, logarithmic",
-    )
-    return _Chart(image, f"Tokens per word against {unit} of each language.")
-
-
-def _has(figure: Figure, name: str) -> bool:
-    return figure.name == name and figure.value is not None
-
-
-def _as_points(
-    figures: Sequence[Figure], names: Sequence[str], series: Sequence[str]
-) -> dict[str, list[_Point | None]]:
-    found = {(f.name, f.tokenizer): f for f in figures if f.value is not None}
-    rows: dict[str, list[_Point | None]] = {}
-    for name in names:
-        row: list[_Point | None] = []
-        for tokenizer in series:
-            figure = found.get((name, tokenizer))
-            value = None if figure is None else figure.value
-            row.append(
-                None if figure is None or value is None else _Point(value, figure.low, figure.high)
-            )
-        rows[name] = row
-    return rows
-
-
-# --- Report tables ---------------------------------------------------------------------------------
-# The tables of the report: which figures stand in which row and column. Rows are sorted worst first.
-#
-# Says nothing of how a table looks; how a single value is written and shaded is in `report_cells`.
-
-
-# What a report opens with: the first of these that has a value for some language.
-HEADLINES = ("premium", "fertility", "tokens_per_grapheme")
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A row: its heading, and a cell for each column after the first."""
 
     name: str
@@ -586,13 +520,7 @@ class _Table:
     rows: tuple[_Row, ...]
     notes: tuple[tuple[str, str], ...] = ()
     shaded: bool = False
-    wide: frozenset[str] = field(default_factory=frozenset)
-
-
-def find_headline(audit: Audit) -> str | None:
-    """Return the metric to rank languages by: premium where lines are aligned, else fertility."""
-    measured = {f.metric for f in audit.select(scope="language") if f.value is not None}
-    return next((metric for metric in HEADLINES if metric in measured), None)
+    wide: frozenset[str] = frozenset()
 
 
 def _tabulate_metric(
@@ -610,24 +538,18 @@ def _tabulate_metric(
     `first` is the heading of the names, of which only `names` get a row where they are given. None where
     the audit holds no such figure.
     """
-    figures = list(audit.select(metric=metric, scope=scope))
-    if names is not None:
-        figures = [figure for figure in figures if figure.name in names]
+    figures = [f for f in audit.select(metric, scope) if names is None or f.name in names]
     if not figures:
         return None
-    tokenizers = tuple(item.name for item in audit.tokenizers)
-    found = {(figure.name, figure.tokenizer): figure for figure in figures}
-    ranked = rank_names(figures)
     best = _find_best(figures) if shaded else None
     marks = _NoteMarks(figures)
-    rows = []
-    for name in ranked:
-        present = [found.get((name, tokenizer)) for tokenizer in tokenizers]
-        rows.append(_Row(name, tuple(_make_cell(f, best, marks, intervals) for f in present)))
-    head = figures[0]
+    rows = tuple(
+        _Row(name, tuple(_make_cell(f, marks, best=best, interval=intervals) for f in present))
+        for name, present in _pivot(figures, rank_names(figures), audit.names).items()
+    )
     title = f"{_describe(metric)} by {first}"
-    caption = f"{_describe(metric)}: {head.unit}, {head.aggregation}"
-    return _Table(title, caption, (first, *tokenizers), tuple(rows), marks.listed(), shaded)
+    caption = f"{_describe(metric)}: {figures[0].unit}, {figures[0].aggregation}"
+    return _Table(title, caption, (first, *audit.names), rows, marks.listed(), shaded)
 
 
 def _tabulate_scope(
@@ -637,82 +559,191 @@ def _tabulate_scope(
     figures = list(audit.select(scope=scope, name=name))
     if not figures:
         return None
-    names = tuple(item.name for item in audit.tokenizers)
-    found = {(figure.metric, figure.tokenizer): figure for figure in figures}
     marks = _NoteMarks(figures)
-    rows = []
     metrics = dict.fromkeys(figure.metric for figure in figures)
-    for metric in sorted(metrics, key=lambda metric: metric.split(".")[0] != headline):
-        present = [found.get((metric, tokenizer)) for tokenizer in names]
+    ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != headline)
+    rows = []
+    for metric, present in _pivot(figures, ranked, audit.names, row="metric").items():
         given = next(figure for figure in present if figure is not None)
-        cells = [_make_cell(figure, None, marks, True) for figure in present]
-        how = f"{given.unit}; {given.aggregation}"
-        rows.append(
-            _Row(_describe(metric), (*cells, _Cell(_span_counts(present)), _Cell(how, wide=True)))
-        )
-    columns = ("metric", *names, "n", "unit; how")
-    return _Table(
-        caption, caption, columns, tuple(rows), marks.listed(), wide=frozenset({"unit; how"})
-    )
+        how = _Cell(f"{given.unit}; {given.aggregation}", wide=True)
+        cells = [_make_cell(figure, marks) for figure in present]
+        rows.append(_Row(_describe(metric), (*cells, _span_counts(present), how)))
+    columns = ("metric", *audit.names, "n", "unit; how")
+    wide = frozenset({"unit; how"})
+    return _Table(caption, caption, columns, tuple(rows), marks.listed(), wide=wide)
 
 
-def tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table | None:
+def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table | None:
     """Return aggregated metrics of every name of a scope: a column a metric and tokenizer, and n."""
-    chosen = [f for metric in metrics for f in audit.select(metric=metric, scope=scope)]
+    chosen = [f for metric in metrics for f in audit.select(metric, scope)]
     if not chosen:
         return None
-    names = [item.name for item in audit.tokenizers]
-    columns = [(metric, tokenizer) for metric in metrics for tokenizer in names]
-    found = {(f.name, f.metric, f.tokenizer): f for f in chosen}
+    columns = [(metric, tokenizer) for metric in metrics for tokenizer in audit.names]
     marks = _NoteMarks(chosen)
-    rows = []
-    for name in rank_names([f for f in chosen if f.metric == chosen[0].metric]):
-        present = [found.get((name, *column)) for column in columns]
-        cells = [_make_cell(figure, None, marks, True) for figure in present]
-        rows.append(_Row(name, (_Cell(_span_counts(present)), *cells)))
+    ranked = rank_names(f for f in chosen if f.metric == chosen[0].metric)
+    pivoted = _pivot(chosen, ranked, columns, column=("metric", "tokenizer"))
+    rows = tuple(
+        _Row(name, (_span_counts(present), *(_make_cell(figure, marks) for figure in present)))
+        for name, present in pivoted.items()
+    )
     headings = [f"{_describe(metric)}, {tokenizer}" for metric, tokenizer in columns]
     title = f"By {scope}"
-    return _Table(title, title, (scope, "n", *headings), tuple(rows), marks.listed())
+    return _Table(title, title, (scope, "n", *headings), rows, marks.listed())
 
 
 def _tabulate_checks(audit: Audit, family: str) -> _Table | None:
     """Return the findings called `family: part`: a row a part, a column a tokenizer, what was found."""
-    names = tuple(item.name for item in audit.tokenizers)
-    found: dict[str, dict[str, Finding]] = {}
+    found: dict[str, dict[str, str]] = {}
     for finding in audit.findings:
         kind, separator, part = finding.check.partition(": ")
         if separator and kind == family:
-            found.setdefault(part, {})[finding.tokenizer] = finding
+            said = "" if finding.severity in ("fine", "note") else f"{finding.severity}: "
+            found.setdefault(part, {})[finding.tokenizer] = f"{said}{finding.note}"
     if not found:
         return None
-    rows = [
-        _Row(part, tuple(_judge(cells.get(name)) for name in names))
-        for part, cells in found.items()
-    ]
+    rows = tuple(
+        _Row(part, tuple(_Cell(said.get(name, MISSING), wide=True) for name in audit.names))
+        for part, said in found.items()
+    )
     title = family.capitalize()
-    return _Table(title, title, (family, *names), tuple(rows), wide=frozenset(names))
+    return _Table(title, title, (family, *audit.names), rows, wide=frozenset(audit.names))
 
 
-def _judge(finding: Finding | None) -> _Cell:
-    if finding is None:
-        return _Cell(MISSING, wide=True)
-    said = "" if finding.severity in ("fine", "note") else f"{finding.severity}: "
-    return _Cell(f"{said}{finding.note}", wide=True)
+def _tabulate_languages(audit: Audit, headline: str | None) -> Iterator[_Table | None]:
+    """Yield one table a metric, the headline metric first and with its intervals."""
+    metrics = dict.fromkeys(figure.metric for figure in audit.select(scope="language"))
+    for metric in sorted(metrics, key=lambda name: name != headline):
+        yield _tabulate_metric(
+            audit, metric, "language", first="language", intervals=metric == headline,
+            shaded=metric not in AMOUNTS,
+        )  # fmt: skip
 
 
-def list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
-    """Return for each tokenizer the languages that have no value, which are often the worst served."""
-    unranked: dict[str, list[str]] = {}
-    for figure in audit.select(metric=metric, scope="language"):
-        if figure.value is None:
-            unranked.setdefault(figure.tokenizer, []).append(figure.name)
-    return unranked
+def _tabulate_vocabulary(audit: Audit) -> Iterator[_Table | None]:
+    """Yield one table for each metric that is given by script group, script or kind."""
+    parts = [figure for figure in audit.select(scope="vocabulary") if figure.name != "all"]
+    metrics = dict.fromkeys(figure.metric for figure in parts)
+    for metric in sorted(metrics, key=lambda name: name not in ALLOCATION):
+        names = {figure.name for figure in parts if figure.metric == metric}
+        scripts = {name for name in names if SCRIPT.fullmatch(name)}
+        for first, chosen in (("script group or kind", names - scripts), ("script", scripts)):
+            shaded = metric in ALLOCATION
+            yield _tabulate_metric(
+                audit, metric, "vocabulary", first=first, names=chosen, shaded=shaded
+            )
 
 
-# --- Report ----------------------------------------------------------------------------------------
+# --- What is drawn ---------------------------------------------------------------------------------
+# Which figures are drawn, against what, and the sentence under each.
+
+# Rows of a chart: more than a screen of them is read in the table.
+CHARTED = 30
 
 
-GROUPS = ("script", "group", "branch", "resource", "tail")
+class _Chart(NamedTuple):
+    """An image as SVG, with the sentence that belongs under it."""
+
+    image: str
+    caption: str
+
+
+def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
+    """Return the worst languages by the headline metric, with intervals; None without a metric."""
+    if headline is None:
+        return None
+    figures = list(audit.select(headline, "language"))
+    names = _rank_measured(figures)
+    head = figures[0]
+    image = draw_ranking(
+        _pivot(figures, names[:CHARTED], audit.names),
+        audit.names,
+        title=f"{_describe(headline)} by language, the worst first",
+        axis=f"{head.unit}, logarithmic",
+        references={1.0: "1: no premium"} if "premium" in headline else None,
+    )
+    shown = (
+        f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
+    )
+    caption = f"{shown} by {_describe(headline)} ({head.unit}; {head.aggregation})."
+    if any(figure.low is not None for figure in figures):
+        caption += " Lines are 95 % intervals."
+    return _Chart(image, caption)
+
+
+def _chart_parameters(audit: Audit, headline: str | None) -> _Chart | None:
+    """Return what languages pay against what the embedding costs; None below two sizes of vocabulary."""
+    parameters = audit.select("embedding_parameters", "vocabulary")
+    sizes = {f.tokenizer: f.value for f in parameters}
+    series: dict[str, list[Spot]] = {}
+    for statistic in ("bottom_decile", "mean"):
+        for figure in audit.select(f"{headline}.{statistic}", "overall"):
+            size = sizes.get(figure.tokenizer)
+            if size and figure.value:
+                spot = Spot(figure.tokenizer, size, figure.value)
+                series.setdefault(_describe(figure.metric), []).append(spot)
+    if headline is None or len({spot.x for spots in series.values() for spot in spots}) < 2:
+        return None
+    image = draw_scatter(
+        series,
+        title=f"{_describe(headline)} against embedding parameters",
+        x_axis="embedding parameters, logarithmic",
+        y_axis=f"{_describe(headline)}, logarithmic",
+    )
+    caption = "What languages pay against what the vocabulary costs: rows of the embedding times their width."
+    return _Chart(image, caption)
+
+
+def _chart_allocation(audit: Audit) -> _Chart | None:
+    """Return each script group's share of the vocabulary over that of the corpus, the least served first."""
+    figures = list(audit.select(ALLOCATION[0], "vocabulary"))
+    names = _rank_measured(figures)
+    groups = [name for name in names if not SCRIPT.fullmatch(name)] or names
+    if not groups:
+        return None
+    image = draw_ranking(
+        _pivot(figures, groups, audit.names),
+        audit.names,
+        title="Share of the vocabulary divided by share of the corpus, by script group",
+        axis="share of vocabulary ÷ share of corpus, logarithmic",
+        references={UNDER: f"{UNDER:g}", 1.0: "1"},
+    )
+    return _Chart(
+        image,
+        "Share of the vocabulary divided by share of the corpus's characters, by script group. Left of 0.5 "
+        "a script has less than half of what its text would give it.",
+    )
+
+
+def _chart_resources(audit: Audit) -> _Chart | None:
+    """Return fertility against how much text a language has; None where the audit was given no counts."""
+    resources = list(audit.select("resource_size", "language"))
+    sizes = {f.name: f.value for f in resources}
+    series: dict[str, list[Spot]] = {}
+    for figure in audit.select("fertility", "language"):
+        size = sizes.get(figure.name)
+        if size and figure.value:
+            spot = Spot(figure.name, size, figure.value)
+            series.setdefault(figure.tokenizer, []).append(spot)
+    if not series:
+        return None
+    unit = resources[0].unit
+    image = draw_scatter(
+        series,
+        title="Fertility against size of the language's text",
+        x_axis=f"{unit}, logarithmic",
+        y_axis="tokens per word, logarithmic",
+    )
+    return _Chart(image, f"Tokens per word against {unit} of each language.")
+
+
+def _rank_measured(figures: Sequence[Figure]) -> list[str]:
+    """The names with a value, the worst first."""
+    measured = {figure.name for figure in figures if figure.value is not None}
+    return [name for name in rank_names(figures) if name in measured]
+
+
+# --- The page --------------------------------------------------------------------------------------
+
 # Checks of one kind by set of digits: a table of their own.
 DIGITS = "digits"
 SEVERITIES = ("failure", "warning", "note", "fine")
@@ -735,27 +766,29 @@ def _render_report(audit: Audit) -> str:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     pages.filters["value"] = _show_value
-    script, style = (_read_part(pages, name) for name in ("report.js", "report.css"))
+    script, style = (loader.get_source(pages, name)[0] for name in ("report.js", "report.css"))
     headline = find_headline(audit)
+    averaged = [f"{headline}.mean", f"{headline}.bottom_decile"]
+    groups = (_tabulate_groups(audit, averaged, scope) for scope in GROUPS)
+    overall = _tabulate_scope(audit, "overall", "all", "All languages together", headline=headline)
+    others = [found for found in audit.findings if not found.check.startswith(f"{DIGITS}: ")]
     return pages.get_template("report.html").render(
         audit=audit,
         script=Markup(script),
         style=Markup(style),
         digests={"script": _digest(script), "style": _digest(style)},
         headline=None if headline is None else _describe(headline),
-        overall=_tabulate_scope(
-            audit, "overall", "all", "All languages together", headline=headline
-        ),
+        overall=overall,
         price=_chart_parameters(audit, headline),
         ranking=_chart_ranking(audit, headline),
         unranked={} if headline is None else list_unranked(audit, headline),
-        languages=list(_tabulate_languages(audit, headline)),
-        groups=list(_tabulate_groups(audit, headline)),
+        languages=list(filter(None, _tabulate_languages(audit, headline))),
+        groups=list(filter(None, groups)),
         vocabulary=_tabulate_scope(audit, "vocabulary", "all", "Each vocabulary as a whole"),
         allocation=_chart_allocation(audit),
-        scripts=list(_tabulate_vocabulary(audit)),
+        scripts=list(filter(None, _tabulate_vocabulary(audit))),
         resource=_chart_resources(audit),
-        findings=_sort_findings(_without(audit.findings, DIGITS)),
+        findings=_sort_findings(others),
         digits=_tabulate_checks(audit, DIGITS),
     )
 
@@ -765,54 +798,6 @@ def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _without(findings: Sequence[Finding], family: str) -> list[Finding]:
-    return [finding for finding in findings if not finding.check.startswith(f"{family}: ")]
-
-
-def _read_part(pages: Environment, name: str) -> str:
-    assert pages.loader is not None
-    return pages.loader.get_source(pages, name)[0]
-
-
 def _digest(text: str) -> str:
     """The digest of an inline script or style as a content security policy writes it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _tabulate_languages(audit: Audit, headline: str | None) -> Iterator[_Table]:
-    """Yield one table a metric, the headline metric first and with its intervals."""
-    metrics = dict.fromkeys(figure.metric for figure in audit.select(scope="language"))
-    for metric in sorted(metrics, key=lambda name: name != headline):
-        table = _tabulate_metric(
-            audit,
-            metric,
-            "language",
-            first="language",
-            intervals=metric == headline,
-            shaded=metric not in AMOUNTS,
-        )
-        if table is not None:
-            yield table
-
-
-def _tabulate_groups(audit: Audit, headline: str | None) -> Iterator[_Table]:
-    metrics = [f"{headline}.mean", f"{headline}.bottom_decile"]
-    for scope in GROUPS:
-        table = tabulate_groups(audit, metrics, scope)
-        if table is not None:
-            yield table
-
-
-def _tabulate_vocabulary(audit: Audit) -> Iterator[_Table]:
-    """Yield one table for each metric that is given by script group, script or kind."""
-    parts = [figure for figure in audit.select(scope="vocabulary") if figure.name != "all"]
-    metrics = dict.fromkeys(figure.metric for figure in parts)
-    for metric in sorted(metrics, key=lambda name: name not in ALLOCATION):
-        names = {figure.name for figure in parts if figure.metric == metric}
-        scripts = {name for name in names if SCRIPT.fullmatch(name)}
-        for first, chosen in (("script group or kind", names - scripts), ("script", scripts)):
-            table = _tabulate_metric(
-                audit, metric, "vocabulary", first=first, names=chosen, shaded=metric in ALLOCATION
-            )
-            if table is not None:
-                yield table

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vocabkit.auditing.figures import Figure
-from vocabkit.auditing.metrics import LOST
+from vocabkit.auditing.figures import Figures
+from vocabkit.auditing.metrics import explain_loss
 from vocabkit.core.errors import FitError, TooFewPieces
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import derive_spans
@@ -28,7 +28,6 @@ RULE = "nmt_nfkc"
 """How the own vocabulary normalises: SentencePiece's default."""
 ENOUGH = 1_000
 """Held-out words to measure on; with fewer, the words fitted on are less wrong than chance."""
-_AGGREGATION = "ratio of sums over white-space words"
 
 
 def cost_of_sharing(
@@ -39,26 +38,30 @@ def cost_of_sharing(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> list[Figure]:
+) -> Figures:
     """Return `fertility_alone` and `cost_of_sharing` (shared ÷ alone, above 1: sharing costs) per language.
 
-    The tokenizer must be exact on words (`exact_on_words` is None). None with a note where the tokenizer loses
-    the language's text, or its text is too little for a vocabulary of its own.
+    None with a note where words do not tell what the tokenizer costs (`exact_on_words`), where it loses the
+    language's text, or the text is too little for a vocabulary of its own.
     """
+    figures = Figures(name)
+    if tokenizer.exact_on_words is not None:
+        for code in languages:
+            _add(figures, code, None, None, 0, tokenizer.exact_on_words)
+        return figures
     report = progress or Silent()
     report.start("fitting alone", len(languages), "languages")
-    figures: list[Figure] = []
     with open_workers(threads) as workers:
         for code in languages:
-            figures += _compare(name, tokenizer, counts, code, workers)
+            _compare(figures, tokenizer, counts, code, workers)
             report.advance(1)
     report.finish()
     return figures
 
 
 def _compare(
-    name: str, tokenizer: Tokenizer, counts: WordCounts, code: str, workers: Workers
-) -> list[Figure]:
+    figures: Figures, tokenizer: Tokenizer, counts: WordCounts, code: str, workers: Workers
+) -> None:
     both = counts.languages[code]
     enough = both.held_out_totals.words >= ENOUGH
     table = both.held_out if enough else both.train
@@ -75,29 +78,16 @@ def _compare(
     value = _sum_tokens(tokenizer, table) / words / own if own else None
     where = "held-out words" if enough else "the words it was fitted on"
     note = reason or f"alone: {pieces} pieces, as many as are used here; measured on {where}"
-    return _make_figures(name, code, own, value, words, note)
+    _add(figures, code, own, value, words, note)
 
 
-def withhold_sharing(name: str, languages: Sequence[str], reason: str) -> list[Figure]:
-    """Return the figures of a tokenizer that words do not tell the cost of: None, with the reason."""
-    return [
-        figure for code in languages for figure in _make_figures(name, code, None, None, 0, reason)
-    ]
-
-
-def _make_figures(
-    name: str, code: str, own: float | None, value: float | None, words: int, note: str
-) -> list[Figure]:
-    return [
-        Figure(
-            name, "language", code, "fertility_alone", own, "tokens a white-space word",
-            _AGGREGATION, n=words, note=note,
-        ),
-        Figure(
-            name, "language", code, "cost_of_sharing", value, "× its own vocabulary", _AGGREGATION,
-            n=words, note=note,
-        ),
-    ]  # fmt: skip
+def _add(
+    figures: Figures, code: str, own: float | None, value: float | None, words: int, note: str
+) -> None:
+    how, unit = "ratio of sums over white-space words", "tokens a white-space word"
+    figures.add(code, "fertility_alone", own, unit, how, n=words, note=note)
+    unit = "× its own vocabulary"
+    figures.add(code, "cost_of_sharing", value, unit, how, n=words, note=note)
 
 
 def _count_pieces(tokenizer: Tokenizer, table: WordTable) -> int:
@@ -145,5 +135,4 @@ def _explain(tokenizer: Tokenizer, table: WordTable, words: int) -> str | None:
     characters = int(np.fromiter(map(len, table.words), np.int64, len(table)) @ table.count)
     prefix = tokenizer.word_prefix
     lost = tokenizer.unknown_characters([prefix + word for word in table.words])
-    share = int(np.array(lost, dtype=np.int64) @ table.count) / characters
-    return f"{share:.1%} of the characters are lost in unknown tokens" if share > LOST else None
+    return explain_loss(int(np.array(lost, dtype=np.int64) @ table.count) / characters)

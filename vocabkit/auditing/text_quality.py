@@ -41,13 +41,9 @@ from vocabkit.core.text import COMMON, INHERITED, UNKNOWN, script_of, show_token
 from vocabkit.corpus.word_counts import split_words
 
 # --- Exemplars -------------------------------------------------------------------------------------
-# The letters a language is written with, where an installed package lists them.
-#
-# The lists are gflanguages' (extra `sample`), after CLDR's exemplar characters. Without the package, or for a
-# language it does not know, there are none, and what needs them is null. Letters and marks only: no digits,
-# no
-# punctuation.
-
+# The letters a language is written with, where an installed package lists them: gflanguages (extra `sample`),
+# after CLDR's exemplar characters. Without the package, or for a language it does not know, there are none, and
+# what needs them is null. Letters and marks only: no digits, no punctuation.
 
 # gflanguages writes Korean's script as CLDR does, FLORES as Hangul.
 _SCRIPTS = {"Hang": "Kore"}
@@ -57,42 +53,13 @@ _DOTTED_CIRCLE = "◌"
 _ITEM = regex.compile(r"\{([^}]+)\}|(\X)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Exemplars:
-    """A language's letters: `base` those of its alphabet, `other` those it borrows, `marks` combining ones.
-
-    A letter may be several characters, such as `ẹ́` or `gb`.
-    """
-
-    base: frozenset[str]
-    other: frozenset[str]
-    marks: frozenset[str]
-
-    def spell_out(self) -> frozenset[str]:
-        """Return every character of every letter and mark, composed, decomposed and in either case."""
-        texts = {
-            case
-            for text in (*self.base, *self.other, *self.marks)
-            for case in (text, text.lower(), text.upper())
-        }
-        forms = {unicodedata2.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
-        return frozenset(character for form in forms for character in form)
-
-
-def _load_exemplars(code: str) -> frozenset[str] | None:
-    """Return the letters of a language's alphabet, or None where no installed package lists them.
-
-    Vowel signs and other marks of a script of their own, as Devanagari's, count as letters; accents do not.
-    """
-    found = _find_exemplars(code)
-    if found is None:
-        return None
-    return found.base | {mark for mark in found.marks if script_of(mark[0]) != INHERITED}
-
-
 @cache
-def _find_exemplars(code: str) -> _Exemplars | None:
-    """Return a language's letters and marks by its code (`yor_Latn`), None where they are not listed."""
+def _load_exemplars(code: str) -> frozenset[str] | None:
+    """Return the letters of a language's alphabet by its code (`yor_Latn`), None where they are not listed.
+
+    A letter may be several characters, such as `ẹ́` or `gb`. Vowel signs and other marks of a script of their
+    own, as Devanagari's, count as letters; accents do not.
+    """
     name, _, script = code.partition("_")
     candidates = []
     for key, entry in _load_languages().items():
@@ -106,7 +73,8 @@ def _find_exemplars(code: str) -> _Exemplars | None:
         return None
     # Variants of a country have longer keys: `yo_Latn_BJ`.
     listed = _load_languages()[min(candidates)[1]].exemplar_chars
-    return _Exemplars(_parse(listed.base), _parse(listed.auxiliary), _parse(listed.marks))
+    marks = {mark for mark in _parse(listed.marks) if script_of(mark[0]) != INHERITED}
+    return _parse(listed.base) | marks
 
 
 def _parse(text: str) -> frozenset[str]:
@@ -135,40 +103,17 @@ def _load_languages() -> Mapping[str, Any]:
 
 
 # --- Switching -------------------------------------------------------------------------------------
-# Code-switched lines: the first half of a line in one language, the second of the aligned line in another.
-#
-# A line is cut at the word boundary nearest its middle, in each language by itself, so that the middles of a
-# text serve every pair of its languages. What such lines cost is `metrics`'s.
-
+# Code-switched lines: the first half of a line in one language, the second of the aligned line in another. A
+# line is cut at the word boundary nearest its middle, in each language by itself, so that the middles of a text
+# serve every pair of its languages.
 
 Halves = list[tuple[str, str, str]]
 _GRAPHEME = regex.compile(r"\X")
 
 
-def _aligned_halves(
-    text: AuditText, a: str, b: str, seed: int = 0, *, limit: int | None = 200
-) -> Halves:
-    """Return code-switched lines of two languages with their halves: (first + second, first, second).
-
-    `first` is language `a`'s line up to its middle, `second` the aligned line of `b` from its middle on, with
-    the white space before it if there is any. At most `limit` lines, drawn with `seed`, in the text's order;
-    lines that cannot be cut in either language are left out. Raises `ConfigError` where the two are not
-    aligned.
-    """
-    for code in (a, b):
-        if code not in text.aligned_languages:
-            raise ConfigError(
-                f"{code}: not aligned with other languages ({text.alignment.note})",
-                f"aligned are {', '.join(text.aligned_languages) or 'none'}",
-            )
-    rows = _draw_rows(text.alignment.lines or 0, seed, limit)
-    before, after = ([text.languages[code][row] for row in rows] for code in (a, b))
-    return _join_halves(before, _find_middles(before, a), after, _find_middles(after, b))
-
-
-def _draw_rows(lines: int, seed: int, limit: int | None) -> list[int]:
+def _draw_rows(lines: int, seed: int, limit: int) -> list[int]:
     """Draw at most `limit` of so many lines, in order. No text is looked at: the same for every language."""
-    if limit is None or limit >= lines:
+    if limit >= lines:
         return list(range(lines))
     return sorted(random.Random(seed).sample(range(lines), limit))
 
@@ -199,7 +144,7 @@ def _find_middle(line: str, language: str) -> int | None:
     Before white space, never after it, and never at an end; None where no such place is.
     """
     cuts: list[int] = []
-    if find_support(language).unit is not None:
+    if find_support(language)[0]:
         segments = [part for block, _ in segment_blocks([line], language) for part in block]
         cuts = _list_cuts(line, segments)
     cuts = cuts or _list_cuts(line, _GRAPHEME.findall(line))
@@ -216,12 +161,8 @@ def _list_cuts(line: str, parts: Sequence[str]) -> list[int]:
 
 
 # --- Text damage -----------------------------------------------------------------------------------
-# Text that is not what it says: signs of wrong encodings and of fonts that drew other letters.
-#
-# Each function tells one kind of damage in one line or word, by rules of the script, without a dictionary.
-# What
-# share of a text is worth a warning is `text_quality`'s matter.
-
+# Text that is not what it says: signs of wrong encodings and of fonts that drew other letters, each told in one
+# line or word, by rules of the script, without a dictionary.
 
 # Scripts written without spaces, or whose words take endings straight after a foreign name.
 _RUNNING = frozenset(
@@ -394,35 +335,23 @@ def _check_zawgyi(language: _Language) -> Iterator[Warned]:
         )  # fmt: skip
 
 
-def _check_mojibake(language: _Language) -> Iterator[Warned]:
-    hits = Counter[str]()
-    for row, count in zip(language.rows, language.weights, strict=True):
-        for word in _find_mojibake(row):
-            hits[word] += count
-    total = language.statistics.total("white_space_words")
-    if hits.total() >= _FEWEST and hits.total() / total >= MOJIBAKE_WORDS:
-        yield _warn(
-            language, "mojibake", hits.total(), total, hits.most_common(),
-            "words are UTF-8 that was read as Windows-1252 (Ã© for é); "
-            f"warned from {MOJIBAKE_WORDS:.2%} and {_FEWEST}",
-        )  # fmt: skip
-
-
-def _check_stray_letters(language: _Language) -> Iterator[Warned]:
-    find = _stray_finder(language.statistics.characters_seen, language.scripts)
-    if find is None:
-        return
-    hits = Counter[str]()
-    for row, count in zip(language.rows, language.weights, strict=True):
-        for word in find(row):
-            hits[word] += count
-    total = language.statistics.total("white_space_words")
-    if hits.total() >= _FEWEST and hits.total() / total >= STRAY_WORDS:
-        yield _warn(
-            language, "stray_letters", hits.total(), total, hits.most_common(),
-            "words hold letters of another script, strokes laid over letters, or symbols between letters, "
-            f"as text made for an old font does; warned from {STRAY_WORDS:.1%} and {_FEWEST}",
-        )  # fmt: skip
+def _check_words(language: _Language) -> Iterator[Warned]:
+    stray = _stray_finder(language.statistics.characters_seen, language.scripts)
+    for check, find, least, note in (
+        ("mojibake", _find_mojibake, MOJIBAKE_WORDS,
+         f"words are UTF-8 that was read as Windows-1252 (Ã© for é); warned from {MOJIBAKE_WORDS:.2%}"),
+        ("stray_letters", stray, STRAY_WORDS,
+         "words hold letters of another script, strokes laid over letters, or symbols between letters, "
+         f"as text made for an old font does; warned from {STRAY_WORDS:.1%}"),
+    ):  # fmt: skip
+        hits = Counter[str]()
+        for row, count in zip(language.rows, language.weights, strict=True):
+            for word in find(row) if find else ():
+                hits[word] += count
+        total, number = language.statistics.total("white_space_words"), hits.total()
+        if number >= _FEWEST and number / total >= least:
+            note = f"{note} and {_FEWEST}"
+            yield _warn(language, check, number, total, hits.most_common(), note)
 
 
 def _check_scripts(language: _Language) -> Iterator[Warned]:
@@ -492,14 +421,6 @@ def _check_characters(language: _Language) -> Iterator[Warned]:
             yield _warn(language, check, count, total, hits, note + "; warned from 1")
 
 
-def _is_unassigned(character: str) -> bool:
-    return bool(unicodedata2.category(character) == "Cn")
-
-
-def _is_private(character: str) -> bool:
-    return bool(unicodedata2.category(character) == "Co")
-
-
 def _is_control(character: str) -> bool:
     return character == "\ufeff" or (
         unicodedata2.category(character) == "Cc" and character not in "\t\n\r"
@@ -507,8 +428,14 @@ def _is_control(character: str) -> bool:
 
 
 _CHARACTERS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    "private_use": (_is_private, "characters mean something only in some font"),
-    "unassigned": (_is_unassigned, f"characters that Unicode {unicodedata2.unidata_version} lacks"),
+    "private_use": (
+        lambda character: unicodedata2.category(character) == "Co",
+        "characters mean something only in some font",
+    ),
+    "unassigned": (
+        lambda character: unicodedata2.category(character) == "Cn",
+        f"characters that Unicode {unicodedata2.unidata_version} lacks",
+    ),
     "replacement_characters": (
         lambda character: character == "\ufffd",
         "characters were lost when the text was decoded",
@@ -521,8 +448,7 @@ _CHARACTERS: Mapping[str, tuple[Callable[[str], bool], str]] = {
 }
 _CHECKS: tuple[Callable[[_Language], Iterator[Warned]], ...] = (
     _check_zawgyi,
-    _check_mojibake,
-    _check_stray_letters,
+    _check_words,
     _check_scripts,
     _check_duplicates,
     _check_blank_lines,
@@ -538,21 +464,15 @@ def _warn(
     examples: Sequence[tuple[str, int]],
     note: str,
 ) -> Warned:
-    shown = tuple(_show(example) for example, _ in examples[:_EXAMPLES])
-    return Warned(language.code, check, count / total if total else None, count, total, note, shown)
-
-
-def _show(example: str) -> str:
-    return show_token(example[:_EXAMPLE_CHARACTERS].encode())
+    shown = (text[:_EXAMPLE_CHARACTERS].encode() for text, _ in examples[:_EXAMPLES])
+    share = count / total if total else None
+    return Warned(language.code, check, share, count, total, note, tuple(map(show_token, shown)))
 
 
 # --- Text facts ------------------------------------------------------------------------------------
 # What an audit needs of a text besides its statistics: letters, middles of lines, warnings; kept like those.
-#
-# All of it depends on the text alone (and on the packages that know languages), so that it is found once.
-# What a
-# file in the cache says is taken only where it fits the text; else it is found anew.
-
+# All of it depends on the text alone (and on the packages that know languages), so that it is found once. What
+# a file in the cache says is taken only where it fits the text; else it is found anew.
 
 SWITCHED = 60
 """Code-switched lines of a language: the 95 % interval of their cost over their halves' is then 0.1 % of it

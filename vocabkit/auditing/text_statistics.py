@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,7 @@ from vocabkit.corpus.word_counts import DELIMITERS
 
 # --- Line characters -------------------------------------------------------------------------------
 # The characters of many lines at once, as arrays: what each line holds and which script each character is of.
-#
-# Works on code points, a block of lines at a time. Knows nothing of words as ICU finds them (see
-# `segmentation`).
-
+# Works on code points, a block of lines at a time.
 
 BLOCK_CHARACTERS = 1 << 20
 _CODE_POINTS = 0x110000
@@ -57,6 +55,18 @@ _JOINING = regex.compile(
     r"\p{GCB=Regional_Indicator}\p{GCB=CR}\p{GCB=LF}]"
 )
 _GRAPHEME = regex.compile(r"\X")
+
+
+def cut_ranges(
+    lines: Sequence[str], characters: int, most: int = sys.maxsize
+) -> Iterator[tuple[int, int]]:
+    """Yield ranges of lines, each as soon as it has so many characters, or `most` lines."""
+    start, size = 0, 0
+    for stop, line in enumerate(lines, 1):
+        size += len(line)
+        if size >= characters or stop - start >= most or stop == len(lines):
+            yield start, stop
+            start, size = stop, 0
 
 
 def list_scripts(language: str) -> frozenset[str]:
@@ -87,34 +97,16 @@ class _Block:
         return np.repeat(np.arange(self.stop - self.start), self.ends - self.starts)
 
 
-def cut_blocks(lines: Sequence[str]) -> Iterator[_Block]:
+def _cut_blocks(lines: Sequence[str]) -> Iterator[_Block]:
     """Yield the lines in blocks of about `BLOCK_CHARACTERS`.
 
     Raises `UnicodeEncodeError` at a lone surrogate.
     """
-    start, size = 0, 0
-    for index, line in enumerate(lines):
-        size += len(line)
-        if size >= BLOCK_CHARACTERS or index == len(lines) - 1:
-            part = lines[start : index + 1]
-            points = np.frombuffer("".join(part).encode("utf-32-le"), np.uint32)
-            ends = np.cumsum(np.fromiter(map(len, part), np.int64, len(part)))
-            starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-            yield _Block(start, index + 1, points, starts, ends)
-            start, size = index + 1, 0
-
-
-def _count_bytes(block: _Block) -> Int64Array:
-    """Return the bytes of each line in UTF-8."""
-    points = block.points
-    return block.sum_lines(
-        1 + (points > 0x7F).astype(np.uint8) + (points > 0x7FF) + (points > 0xFFFF)
-    )
-
-
-def _count_digits(block: _Block) -> Int64Array:
-    """Return the decimal digits (category Nd) of each line, of whatever script."""
-    return block.sum_lines(_select(block, _is_digit))
+    for start, stop in cut_ranges(lines, BLOCK_CHARACTERS):
+        part = lines[start:stop]
+        points = np.frombuffer("".join(part).encode("utf-32-le"), np.uint32)
+        ends = np.cumsum(np.fromiter(map(len, part), np.int64, len(part)))
+        yield _Block(start, stop, points, np.concatenate([np.zeros(1, np.int64), ends[:-1]]), ends)
 
 
 def _count_graphemes(block: _Block, lines: Sequence[str]) -> Int64Array:
@@ -225,12 +217,8 @@ def _shared_letters() -> tuple[tuple[int, frozenset[str]], ...]:
 #
 # ICU's boundaries are rules for most scripts and dictionaries for Thai, Lao, Khmer, Burmese, Chinese and
 # Japanese. Against hand-segmented text of those its *number* of words is 0.98 to 1.10 of the true one, though
-# its
-# places are worse (F1 0.71 to 0.81). A word is a segment with a letter or number in it. Not morphemes, and
-# not
-# what a tokenizer splits at.
-
-Unit = Literal["words", "syllables"]
+# its places are worse (F1 0.71 to 0.81). A word is a segment with a letter or number in it. Not morphemes, and
+# not what a tokenizer splits at.
 
 _SYLLABLES = frozenset({"bod", "dzo"})
 _UNSUPPORTED_SCRIPTS = frozenset({"Lana"})
@@ -239,30 +227,20 @@ _BLOCK = 1 << 18
 _OF_EVERY_DICTIONARY = "中あア한กກកက"
 
 
-@dataclass(frozen=True, slots=True)
-class Support:
-    """What ICU's segments are in a language: its words, syllables, or None where they mean nothing."""
-
-    unit: Unit | None
-    note: str | None
-
-
-def find_support(language: str) -> Support:
-    """Return what ICU's segments are in a language, by its code (`tha_Thai`)."""
+def find_support(language: str) -> tuple[bool, str | None]:
+    """Return whether ICU's segments mean something in a language (`tha_Thai`), and what to say of them."""
     name, _, script = language.partition("_")
     if script in _UNSUPPORTED_SCRIPTS:
-        return Support(None, f"ICU cannot find words in script {script}")
+        return False, f"ICU cannot find words in script {script}"
     if name in _SYLLABLES or script == "Tibt":
-        return Support("syllables", "syllables, not words: ICU breaks Tibetan script at each tsheg")
-    return Support("words", _LOW_CONFIDENCE.get(name))
+        return True, "syllables, not words: ICU breaks Tibetan script at each tsheg"
+    return True, _LOW_CONFIDENCE.get(name)
 
 
 @cache
 def name_segmenter() -> str:
     """Return the segmenter with its versions, for the record. Raises `MissingExtra`."""
     icu4py = _load()
-    from importlib.metadata import version
-
     return f"ICU {icu4py.icu_version} word boundaries (icu4py {version('icu4py')})"
 
 
@@ -276,32 +254,13 @@ def segment_blocks(lines: Sequence[str], language: str) -> Iterator[tuple[list[s
     from icu4py.breakers import WordBreaker
 
     locale = language.partition("_")[0]
-    for start, stop in _cut_blocks(lines):
+    # ICU keeps several bytes for each character.
+    for start, stop in cut_ranges(lines, _BLOCK):
         part = list(WordBreaker("\n".join(lines[start:stop]), locale))
         sizes = np.fromiter(map(len, part), np.int64, len(part))
         # Where each line ends in the block, its line feed counted to it.
         ends = np.cumsum(np.fromiter((len(line) + 1 for line in lines[start:stop]), np.int64))
         yield part, start + np.searchsorted(ends, np.cumsum(sizes) - sizes, side="right")
-
-
-def _count_words(lines: Sequence[str], language: str) -> Int32Array:
-    """Return the ICU words of each line (syllables in Tibetan).
-
-    Raises `ValueError` for a script without support, where 0 would be wrong: ask `find_support` first.
-    """
-    _check(language)
-    counts = np.zeros(len(lines), np.int32)
-    for segments, owners in segment_blocks(lines, language):
-        kept = np.fromiter(map(_is_word, segments), np.bool_, len(segments))
-        counts += np.bincount(owners[kept], minlength=len(lines)).astype(np.int32)
-    return counts
-
-
-def _list_words(lines: Sequence[str], language: str) -> Iterator[str]:
-    """Yield the ICU words of the lines in order. Raises as `_count_words` does."""
-    _check(language)
-    for segments, _ in segment_blocks(lines, language):
-        yield from filter(_is_word, segments)
 
 
 def _count_types(
@@ -311,7 +270,7 @@ def _count_types(
 
     Occurrences are sums of the lines' `weights`, where given. None and no types for an unsupported script.
     """
-    if find_support(language).unit is None:
+    if not find_support(language)[0]:
         return None, (), np.zeros(0, np.int64)
     words = np.zeros(len(lines), np.int32)
     # A new segment gets the next number; looked up in C, which halves the time of a Python loop.
@@ -355,24 +314,6 @@ def _is_letter_or_number(character: str) -> bool:
     return unicodedata2.category(character)[0] in "LN"
 
 
-def _check(language: str) -> None:
-    support = find_support(language)
-    if support.unit is None:
-        raise ValueError(f"{language}: {support.note}")
-
-
-def _cut_blocks(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of lines of about `_BLOCK` characters: ICU keeps several bytes for each."""
-    start, size = 0, 0
-    for index, line in enumerate(lines):
-        size += len(line) + 1
-        if size >= _BLOCK:
-            yield start, index + 1
-            start, size = index + 1, 0
-    if start < len(lines):
-        yield start, len(lines)
-
-
 @cache
 def _load():  # type: ignore[no-untyped-def]
     try:
@@ -390,12 +331,8 @@ def _load():  # type: ignore[no-untyped-def]
 
 
 # --- Statistics cache ------------------------------------------------------------------------------
-# What was measured of a text, kept in the user's cache folder and named by what it was measured from.
-#
-# A cache that cannot be read or written is no reason to stop: the text is measured again. Knows nothing of
-# what
-# it keeps.
-
+# What was measured of a text, kept in the user's cache folder and named by what it was measured from. A cache
+# that cannot be read or written is no reason to stop: the text is measured again.
 
 LIMIT_BYTES = 1 << 30
 """What the cache may hold; the files longest unused go first."""
@@ -582,12 +519,14 @@ def _measure_language(
     script_words = np.zeros(256, np.int64)
     table = _attribute_scripts(list_scripts(language))
     try:
-        for block in cut_blocks(lines):
+        for block in _cut_blocks(lines):
             rows = slice(block.start, block.stop)
             heavy = None if weights is None else weights[rows]
             per_line["characters"][rows] = block.ends - block.starts
-            per_line["bytes"][rows] = _count_bytes(block)
-            per_line["digits"][rows] = _count_digits(block)
+            sizes = 1 + (block.points > 0x7F).astype(np.uint8)
+            sizes += (block.points > 0x7FF) + (block.points > 0xFFFF).astype(np.uint8)
+            per_line["bytes"][rows] = block.sum_lines(sizes)
+            per_line["digits"][rows] = block.sum_lines(_select(block, _is_digit))
             per_line["graphemes"][rows] = _count_graphemes(block, lines)
             per_line["white_space_words"][rows] = block.sum_lines(_find_words(block)[1])
             seen += _tally(
@@ -601,12 +540,16 @@ def _measure_language(
     characters = {chr(point): int(seen[point]) for point in points.tolist()}
     words, types, type_counts = _count_types(language, lines, weights)
     names = script_names()
+
+    def by_name(counts: Int64Array) -> dict[str, int]:
+        return {names[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
+
     return TextStatistics(
         language,
         words=words,
-        words_note=find_support(language).note,
-        scripts=_name_scripts(_tally(table[points], seen[points], 256), names),
-        script_words=_name_scripts(script_words, names),
+        words_note=find_support(language)[1],
+        scripts=by_name(_tally(table[points], seen[points], 256)),
+        script_words=by_name(script_words),
         characters_seen=characters,
         word_types=types,
         word_type_counts=type_counts,
@@ -619,10 +562,6 @@ def _measure_language(
 def _tally(values: npt.NDArray[Any], heavy: Int64Array | None, size: int) -> Int64Array:
     """Return how often each value below `size` occurs, or the sum of its weights (exact below 2**53)."""
     return np.bincount(values, weights=heavy, minlength=size).astype(np.int64)
-
-
-def _name_scripts(counts: Int64Array, names: Sequence[str]) -> dict[str, int]:
-    return {names[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
 
 
 def _name_surrogate(language: str, lines: Sequence[str]) -> CorpusError:
@@ -676,7 +615,7 @@ def _unpack(
     return TextStatistics(
         language,
         words=arrays.get("words"),
-        words_note=find_support(language).note,
+        words_note=find_support(language)[1],
         characters_seen=dict(
             zip(map(chr, arrays["points"].tolist()), arrays["point_counts"].tolist(), strict=True)
         ),
