@@ -89,7 +89,7 @@ def check(folder: Path, shared: int, block: int) -> None:
     """Check every promise; raises AssertionError naming the first that is broken."""
     from vocabkit.vocabulary.adapters import SentencePieceTokenizer
     from vocabkit.vocabulary.tokenizers import open_tokenizer
-    from vocabkit.vocabulary.vocabulary import Vocabulary, route_vocabulary, write_model
+    from vocabkit.vocabulary.vocabulary import Vocabulary, route_vocabulary
 
     start = time.perf_counter()
     vocabulary = Vocabulary.load(folder)
@@ -102,7 +102,7 @@ def check(folder: Path, shared: int, block: int) -> None:
     unreachable = 0
     for item in vocabulary.blocks[1:]:
         routed = route_vocabulary(vocabulary, item.name)
-        tokenizer = SentencePieceTokenizer(item.name, routed, write_model(routed))
+        tokenizer = SentencePieceTokenizer(item.name, routed)
         pieces = vocabulary.pieces[item.start : item.stop]
         # A continuation stands behind a letter of another script, where it cannot join.
         words = [p[1:] if p.startswith("\u2581") else f"①{p}" for p in pieces]

@@ -82,10 +82,7 @@ def fit_ours(given: argparse.Namespace, method: str = "frequency") -> None:
     (folder / f"{method}.json").write_text(json.dumps(merges), encoding="utf-8")
     seconds = " · ".join(f"{name} {value:.1f} s" for name, value in fitted.seconds.items())
     costs = [float(str(row["tokens_per_word"])) for row in fitted.rows]
-    print(
-        f"{method}: {seconds}; {fitted.pre_tokens:_} pre-tokens; tokens per word "
-        f"{min(costs):.2f} to {max(costs):.2f}"
-    )
+    print(f"{method}: {seconds}; tokens per word {min(costs):.2f} to {max(costs):.2f}")
 
 
 def fit_peer(given: argparse.Namespace) -> None:

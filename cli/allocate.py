@@ -102,21 +102,23 @@ def run(
         return
     if base is not None:
         raise typer.BadParameter("--base is for --saturation")
-    from vocabkit.configurations.allocating import allocate_folder
+    from vocabkit.configurations.allocating import allocate_budget
 
     with open_progress(quiet) as progress:
-        found = allocate_folder(
-            preset,
+        found = allocate_budget(
             counts,
             folder,
             budget=budget,
-            overrides=settings,
+            preset=preset,
+            settings=settings,
             force=force,
             progress=progress,
         )
-    show_rows([{name: row[name] for name in COLUMNS} for row in found.rows], output, "allocate")
+    rows = [{name: row[name] for name in COLUMNS} for row in found.rows]
+    show_rows(rows, output, "allocate")
     show_warnings(found.warnings, quiet)
     sizes = found.allocation
+    assert sizes is not None  # it was made here
     show_note(
         f"wrote {folder}: {sizes.budget:,} pieces; lexicons of {int(sizes.lexicon.sum()):,} in all; "
         f"before: {found.baseline}; cost: {found.rows[0]['unit']}",
@@ -133,12 +135,12 @@ def _show_saturation(
     output: "OutputFormat",
     quiet: bool,
 ) -> None:
-    from vocabkit.configurations.allocating import saturate_folder
+    from vocabkit.configurations.allocating import saturate_vocabulary
 
     with open_progress(quiet) as progress:
-        found = saturate_folder(
-            base, counts, folder, overrides=settings, force=force, progress=progress
+        found = saturate_vocabulary(
+            base, counts, folder, settings=settings, force=force, progress=progress
         )
-    show_rows(found.rows, output, "saturation")
+    show_rows(found.to_rows(), output, "saturation")
     show_warnings(found.warnings, quiet)
     show_note(f"wrote {folder}: {found.summary}", quiet)

@@ -43,7 +43,7 @@ def run(
 
     Example: vocabkit demo -o demo/
     """
-    from vocabkit.configurations.tokenizer_folder import fit_folder
+    from vocabkit.configurations.tokenizer_folder import fit_vocabulary
     from vocabkit.core.folders import check_output
 
     check_output(folder, force=force)
@@ -52,11 +52,11 @@ def run(
         for name, (preset, *given) in PRESETS.items():
             settings = [f"vocabulary.size={SIZE}"]
             settings += [text.replace("{DIR}", str(folder)) for text in given]
-            fit_folder(
+            fit_vocabulary(
                 preset.replace("{DIR}", str(folder)),
                 folder / "counts",
                 folder / name,
-                overrides=settings,
+                settings=settings,
                 force=True,
                 progress=progress,
             )
@@ -88,7 +88,7 @@ def run(
 
 def _prepare(folder: Path, progress: "Progress") -> None:
     """Write the sample, count it, and share out the pieces of the vocabulary that is allocated."""
-    from vocabkit.configurations.allocating import allocate_folder
+    from vocabkit.configurations.allocating import allocate_budget
     from vocabkit.corpus.counting import count_corpus
     from vocabkit.corpus.sample import write_sample
     from vocabkit.corpus.sources import open_corpus
@@ -96,11 +96,10 @@ def _prepare(folder: Path, progress: "Progress") -> None:
     write_sample(folder / "corpus", force=True, progress=progress)
     corpus = open_corpus(folder / "corpus" / "text")
     count_corpus(corpus, folder / "counts", force=True, progress=progress)
-    allocate_folder(
-        "proportional-500k",
+    allocate_budget(
         folder / "counts",
         folder / "allocation",
-        overrides=[f"vocabulary.size={SIZE}"],
+        settings=[f"vocabulary.size={SIZE}"],
         force=True,
         progress=progress,
     )

@@ -67,27 +67,27 @@ def run(
 
     Example: vocabkit fit balanced-250k --counts counts/ -o tok/
     """
-    from vocabkit.configurations.tokenizer_folder import fit_folder
+    from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 
     given = _as_overrides(languages, allow_oversampling, memory)
     given += [f"base={json.dumps(base)}"] if base is not None else []
     given += [f"parity.development={json.dumps(str(dev))}"] if dev is not None else []
     settings = [*(overrides or []), *given]
     with open_progress(quiet) as progress:
-        fitted = fit_folder(
+        fitted = fit_vocabulary(
             preset,
             counts,
             folder,
-            overrides=settings,
+            settings=settings,
             routed=split_codes(routed) or (),
             force=force,
             progress=progress,
         )
-    rows = fitted.language_rows()
+    rows = fitted.to_rows()
     if output == "table":
         rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in rows]
     show_rows(rows, output, "fit")
-    show_warnings(fitted.warnings, quiet)
+    show_warnings(fitted.warnings or (), quiet)
     seconds = sum(fitted.seconds.values())
     show_note(f"wrote {folder}: {fitted.size:,} tokens in {seconds:.1f} s", quiet)
 

@@ -2,15 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import Format, Quiet, Route
 from .output import show_note, show_rows
-
-if TYPE_CHECKING:
-    from vocabkit.vocabulary.adapters import Tokenizer
 
 
 def run(
@@ -28,30 +25,13 @@ def run(
 
     Example: vocabkit show tok/ "Ẹ kú àárọ̀"
     """
+    from vocabkit.vocabulary.adapters import list_tokens
     from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 
     opened = open_tokenizer(tokenizer) if route is None else open_route(tokenizer, route)
     # The newline that ends a line of a shell's echo is not part of the text.
     given = sys.stdin.read().removesuffix("\n") if text == "-" else text
-    (ids,) = opened.encode_batch([given])
-    show_rows([_describe(opened, int(index)) for index in ids], output, "show")
+    rows = list_tokens(opened, given)
+    show_rows(rows, output, "show")
     size = len(given.encode())
-    show_note(f"{len(ids)} tokens, {len(given)} characters, {size} bytes", quiet)
-
-
-def _describe(tokenizer: "Tokenizer", index: int) -> dict[str, object]:
-    """One row: the piece as it can be printed, and what it is."""
-    from vocabkit.core.text import piece_script, show_token
-    from vocabkit.vocabulary.vocabulary import Kind
-
-    kind = tokenizer.kinds[index]
-    data = tokenizer.token_bytes(index)
-    return {
-        "piece": f"<{kind.value}>" if data is None else show_token(data).replace(" ", "▁"),
-        "id": index,
-        "kind": kind.value,
-        "script": piece_script(data.decode(errors="ignore"))
-        if data and kind is not Kind.BYTE
-        else None,
-        "bytes": None if data is None else data.hex(),
-    }
+    show_note(f"{len(rows)} tokens, {len(given)} characters, {size} bytes", quiet)

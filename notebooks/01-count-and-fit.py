@@ -24,9 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from vocabkit.auditing.metrics import measure_fertility
-from vocabkit.configurations.settings import FitConfig
-from vocabkit.configurations.shared import fit_shared
-from vocabkit.core.config import find_preset, load_config
+from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
@@ -72,11 +70,9 @@ assert again.totals["yor_Latn"].words == counts.totals["yor_Latn"].words + 3
 # %%
 fitted = {}
 for name in ("shared-250k", "balanced-250k"):
-    config = load_config(FitConfig, find_preset(name, "fit"), ["vocabulary.size=4_000"])
-    fitted[name] = fit_shared(counts, config)
-    (work / name).mkdir()
-    fitted[name].save(work / name)
-table = pd.DataFrame(fitted["balanced-250k"].language_rows()).set_index("language")
+    size = {"vocabulary": {"size": 4_000}}
+    fitted[name] = fit_vocabulary(name, counts, work / name, settings=size, workers=1)
+table = fitted["balanced-250k"].to_frame().set_index("language")
 table[["characters", "share", "target_share", "weight", "alphabet"]].sort_values("weight")
 
 # %%

@@ -26,7 +26,7 @@ import pandas as pd
 from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
 from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
 from vocabkit.auditing.report import check_requirements
-from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.core.languages import load_panel
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
@@ -39,7 +39,9 @@ corpus = open_corpus(work / "sample" / "text")
 count_corpus(corpus, work / "counts", CountOptions(workers=1))
 presets = {"shared": "shared-250k", "balanced": "balanced-250k"}
 for name, preset in presets.items():
-    fit_folder(preset, work / "counts", work / name, overrides=["vocabulary.size=4_000"], workers=1)
+    fit_vocabulary(
+        preset, work / "counts", work / name, settings=["vocabulary.size=4_000"], workers=1
+    )
 
 # %% [markdown]
 # ## The text first

@@ -23,13 +23,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.configurations.allocating import allocate_folder
-from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.configurations.allocating import allocate_budget
+from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.vocabulary.tokenizers import open_tokenizer
-from vocabkit.vocabulary.vocabulary import Vocabulary
 
 work = Path(tempfile.mkdtemp())
 write_sample(work / "sample")
@@ -48,14 +47,13 @@ languages = f"languages.include={chosen!r}".replace("'", '"')
 # %%
 tables = {}
 for method in ("proportional", "exponent", "maxmin"):
-    allotted = allocate_folder(
-        "proportional-500k",
+    allotted = allocate_budget(
         work / "counts",
         work / f"allocation-{method}",
-        overrides=[languages, "vocabulary.size=3_000", f"allocation.method={method}"],
+        settings=[languages, "vocabulary.size=3_000", f"allocation.method={method}"],
         workers=1,
     )
-    tables[method] = pd.DataFrame(allotted.rows).set_index("language")
+    tables[method] = allotted.to_frame().set_index("language")
 pd.concat({name: table[["lexicon", "attributed"]] for name, table in tables.items()}, axis=1)
 
 # %%
@@ -70,22 +68,22 @@ for table in tables.values():
 # %%
 small = ["vocabulary.size=4_000", "tail.size=100", "tail.allow_fewer=true"]
 tail = 'tail.languages=["amh_Ethi", "tam_Taml", "yor_Latn"]'
-blocks = fit_folder(
+blocks = fit_vocabulary(
     "two-stage-250k-12x50k",
     work / "counts",
     work / "blocks",
-    overrides=[*small, tail],
+    settings=[*small, tail],
     routed=["yor_Latn"],
     workers=1,
 )
-rows = pd.DataFrame(blocks.language_rows()).set_index("language")
+rows = blocks.to_frame().set_index("language")
 rows.loc[
     ["eng_Latn", "amh_Ethi", "tam_Taml", "yor_Latn"],
     ["new_pieces", "base_tokens", "union_tokens", "change"],
 ]
 
 # %%
-vocabulary = Vocabulary.load(work / "blocks")
+vocabulary = blocks.vocabulary
 pd.DataFrame(
     [(b.name, b.start, b.stop) for b in vocabulary.blocks], columns=["block", "start", "stop"]
 )

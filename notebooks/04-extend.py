@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from vocabkit.checkpoints.receipt import read_receipt
-from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
@@ -44,12 +44,12 @@ count_corpus(open_corpus(work / "sample" / "text"), work / "counts", CountOption
 # The second keeps every id of the first: this is what makes it an extension and not a replacement.
 
 # %%
-fit_folder("shared-250k", work / "counts", work / "shared", overrides=["vocabulary.size=2_000"])
-fit_folder(
+fit_vocabulary("shared-250k", work / "counts", work / "shared", settings=["vocabulary.size=2_000"])
+fit_vocabulary(
     "two-stage-250k-12x50k",
     work / "counts",
     work / "blocks",
-    overrides=[
+    settings=[
         "vocabulary.size=2_000",
         f"base={work / 'shared'}",
         "tail.size=100",

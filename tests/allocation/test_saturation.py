@@ -9,7 +9,7 @@ import pytest
 
 from tests.fitting.test_sentencepiece_engine import inflected
 from vocabkit.allocation.saturation import BlockGain
-from vocabkit.configurations.allocating import SaturationReport, saturate_folder
+from vocabkit.configurations.allocating import SaturationReport, saturate_vocabulary
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.configurations.shared import fit_shared
 from vocabkit.core.config import validate
@@ -34,14 +34,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = validate(
         FitConfig, {"vocabulary": {"size": 200}, "normalization": {"rule": "identity"}}, "test"
     )
-    (folder / "base").mkdir()
     fit_shared(counts, config).save(folder / "base")
     return folder
 
 
 @pytest.fixture(scope="module")
 def found(work: Path) -> SaturationReport:
-    return saturate_folder(work / "base", work / "counts", work / "out", overrides=SETTINGS)
+    return saturate_vocabulary(work / "base", work / "counts", work / "out", settings=SETTINGS)
 
 
 def gains(found: SaturationReport, code: str) -> list[BlockGain]:
@@ -73,7 +72,7 @@ def test_savings_are_shares_inside_their_intervals(found: SaturationReport) -> N
 
 
 def test_serving_languages_adds_up(found: SaturationReport) -> None:
-    rows = [row for row in found.rows if row.size == 60]
+    rows = [row for row in found.found.served if row.size == 60]
     single = {gain.language: gain for gain in found.found.blocks if gain.size == 60}
     assert [row.served for row in rows] == [1, 2]
     best = max(single.values(), key=lambda gain: gain.saving or 0.0)
@@ -87,9 +86,9 @@ def test_serving_languages_adds_up(found: SaturationReport) -> None:
 def test_the_tables_hold_what_was_found(found: SaturationReport, work: Path) -> None:
     with (work / "out" / "saturation.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["tokens"]) for row in rows] == [row.tokens for row in found.rows]
-    again = saturate_folder(
-        work / "base", work / "counts", work / "again", overrides=[*SETTINGS, "trainer.threads=1"]
+    assert [int(row["tokens"]) for row in rows] == [row.tokens for row in found.found.served]
+    again = saturate_vocabulary(
+        work / "base", work / "counts", work / "again", settings=[*SETTINGS, "trainer.threads=1"]
     )
     assert again.found == found.found
 
@@ -97,8 +96,8 @@ def test_the_tables_hold_what_was_found(found: SaturationReport, work: Path) -> 
 def test_without_held_out_text_nothing_is_claimed(work: Path) -> None:
     (work / "all").mkdir()
     WordCounts.from_texts(TEXTS).save(work / "all")
-    report = saturate_folder(
-        work / "base", work / "all", work / "blind", overrides=[*SETTINGS, "sizes=[20]"]
+    report = saturate_vocabulary(
+        work / "base", work / "all", work / "blind", settings=[*SETTINGS, "sizes=[20]"]
     )
     assert {gain.saving for gain in report.found.blocks} == {None}
     assert any("no held-out text" in line for line in report.warnings)
@@ -107,9 +106,9 @@ def test_without_held_out_text_nothing_is_claimed(work: Path) -> None:
 def test_the_tail_is_the_panels_unless_named(work: Path) -> None:
     settings = ["sizes=[20]", "resamples=0", 'languages.include=["eng_Latn"]']
     with pytest.raises(ConfigError, match="in the tail of panel-40"):
-        saturate_folder(work / "base", work / "counts", work / "no", overrides=settings)
-    report = saturate_folder(
-        work / "base", work / "counts", work / "tail", overrides=["sizes=[20]", "resamples=0"]
+        saturate_vocabulary(work / "base", work / "counts", work / "no", settings=settings)
+    report = saturate_vocabulary(
+        work / "base", work / "counts", work / "tail", settings=["sizes=[20]", "resamples=0"]
     )
     assert {gain.language for gain in report.found.blocks} == {"yor_Latn", "hau_Latn"}
     assert {gain.low for gain in report.found.blocks} == {None}

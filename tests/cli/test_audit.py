@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cli import app
 from vocabkit.auditing.auditing import parse_share
 from vocabkit.auditing.report import Audit
 from vocabkit.core.errors import ConfigError
-from vocabkit.vocabulary.vocabulary import Block, _replace_blocks, read_model
+from vocabkit.vocabulary.vocabulary import Block, read_model
 
 WORDS = {
     "eng_Latn": ("the", "river", "runs", "past", "old", "stone", "houses", "and", "fields"),
@@ -289,7 +290,7 @@ def blocks(everyone: Path) -> Path:
     """A vocabulary with a block for Yoruba: its last pieces, whatever they are."""
     whole = read_model(everyone.read_bytes(), source=str(everyone))
     listed = [Block("shared", 0, 300), Block("yor_Latn", 300, whole.size)]
-    _replace_blocks(whole, listed).save(everyone.parent / "blocks")
+    replace(whole, blocks=tuple(listed)).save(everyone.parent / "blocks")
     return everyone.parent / "blocks"
 
 

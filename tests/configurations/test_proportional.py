@@ -15,9 +15,10 @@ import sentencepiece
 
 from tests.configurations.test_shared import TEXTS
 from tests.fitting.test_sentencepiece_engine import inflected
-from vocabkit.configurations.allocating import allocate_folder
-from vocabkit.configurations.proportional import Proportional, fit_proportional
+from vocabkit.configurations.allocating import allocate_budget
+from vocabkit.configurations.proportional import fit_proportional
 from vocabkit.configurations.settings import ProportionalConfig
+from vocabkit.configurations.shared import Fit, prepare
 from vocabkit.core.config import find_preset, load_config, validate
 from vocabkit.core.errors import ConfigError, CorpusError, FitError
 from vocabkit.corpus.word_counts import WordCounts
@@ -38,32 +39,33 @@ def configure(**tables: Any) -> ProportionalConfig:
     return validate(ProportionalConfig, tables, "test")
 
 
+def column(fitted: Fit[Vocabulary], name: str) -> list[int]:
+    return [int(str(row[name])) for row in fitted.rows]
+
+
 @pytest.fixture(scope="module")
-def fitted() -> Proportional:
+def fitted() -> Fit[Vocabulary]:
     return fit_proportional(COUNTS, configure())
 
 
-def test_the_union_is_the_size_exactly(fitted: Proportional) -> None:
+def test_the_union_is_the_size_exactly(fitted: Fit[Vocabulary]) -> None:
     vocabulary = fitted.vocabulary
     assert vocabulary.size == 700
-    assert vocabulary.kinds.count(Kind.NORMAL) == 700 - 264 == fitted.allocation.attributed.sum()
+    assert vocabulary.kinds.count(Kind.NORMAL) == 700 - 264 == sum(column(fitted, "attributed"))
     assert vocabulary.pieces[5:8] == ("<unused0>", "<unused1>", "<unused2>")
-    normal = [p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True)
-              if kind is Kind.NORMAL]  # fmt: skip
-    assert set(normal) == set(fitted.allocation.pieces)
     assert (np.diff(vocabulary.scores[264:]) < 0).all()
 
 
 def test_every_covered_character_is_in_and_every_language_has_its_alphabet(
-    fitted: Proportional,
+    fitted: Fit[Vocabulary],
 ) -> None:
-    assert set(fitted.coverage.required) <= set(fitted.vocabulary.pieces)
-    for k, code in enumerate(fitted.allocation.languages):
-        assert fitted.allocation.lexicon[k] >= fitted.made_from.curves[code].alphabet
+    assert set(prepare(COUNTS, configure()).coverage.required) <= set(fitted.vocabulary.pieces)
+    found = zip(column(fitted, "lexicon"), column(fitted, "alphabet"), strict=True)
+    assert all(lexicon >= alphabet for lexicon, alphabet in found)
 
 
-def test_every_piece_can_be_reached(fitted: Proportional) -> None:
-    assert fitted.unreachable == ()
+def test_every_piece_can_be_reached(fitted: Fit[Vocabulary]) -> None:
+    assert not any("best way" in line for line in fitted.warnings or ())
     scores = dict(zip(fitted.vocabulary.pieces, fitted.vocabulary.scores.tolist(), strict=True))
 
     def best_split(piece: str) -> float:
@@ -75,13 +77,13 @@ def test_every_piece_can_be_reached(fitted: Proportional) -> None:
                     best[j] = max(best[j], best[i] + scores[part])
         return best[-1]
 
-    longer = [p for p in fitted.allocation.pieces if len(p) > 1]
+    longer = [p for p in fitted.vocabulary.pieces[264:] if len(p) > 1]
     assert longer
     assert [p for p in longer if best_split(p) >= scores[p]] == []
 
 
-def test_rows_say_who_got_what(fitted: Proportional) -> None:
-    rows = {row["language"]: row for row in fitted.language_rows()}
+def test_rows_say_who_got_what(fitted: Fit[Vocabulary]) -> None:
+    rows = {row["language"]: row for row in fitted.to_rows()}
     assert sum(int(str(row["attributed"])) for row in rows.values()) == 700 - 264
     assert rows["eng_Latn"]["share"] == rows["eng_Latn"]["allocation_share"]
     assert int(str(rows["eng_Latn"]["lexicon"])) > int(str(rows["swh_Latn"]["lexicon"]))
@@ -99,7 +101,7 @@ def test_equal_bytes_whatever_the_order_of_languages() -> None:
     assert again.vocabulary.fingerprint == first.vocabulary.fingerprint
 
 
-def test_a_saved_vocabulary_encodes_its_own_text(fitted: Proportional, tmp_path: Path) -> None:
+def test_a_saved_vocabulary_encodes_its_own_text(fitted: Fit[Vocabulary], tmp_path: Path) -> None:
     fitted.save(tmp_path)
     assert Vocabulary.load(tmp_path) == fitted.vocabulary
     model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
@@ -110,10 +112,10 @@ def test_a_saved_vocabulary_encodes_its_own_text(fitted: Proportional, tmp_path:
     assert [row["language"] for row in rows] == sorted(TEXTS)
 
 
-def test_vocap_gives_the_small_languages_more(fitted: Proportional) -> None:
+def test_vocap_gives_the_small_languages_more(fitted: Fit[Vocabulary]) -> None:
     vocap = fit_proportional(COUNTS, configure(allocation={"method": "vocap"}))
-    k = vocap.allocation.languages.index("swh_Latn")
-    assert vocap.allocation.lexicon[k] > fitted.allocation.lexicon[k]
+    k = [row["language"] for row in vocap.rows].index("swh_Latn")
+    assert column(vocap, "lexicon")[k] > column(fitted, "lexicon")[k]
 
 
 def test_a_size_that_cannot_be() -> None:
@@ -153,13 +155,13 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestFolder:
     def test_budget_config_and_tables(self, counts: Path, tmp_path: Path) -> None:
-        found = allocate_folder(
-            "proportional-500k",
+        found = allocate_budget(
             counts,
             tmp_path / "out",
             budget=400,
-            overrides=["normalization.rule=identity", "allocation.method=exponent"],
+            settings=["normalization.rule=identity", "allocation.method=exponent"],
         )
+        assert found.allocation is not None
         assert found.allocation.budget == 400
         with (tmp_path / "out" / "allocation.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -182,9 +184,7 @@ class TestFolder:
         pytest.importorskip("matplotlib")
         settings = ["normalization.rule=identity"]
         for name in ("a", "b"):
-            allocate_folder(
-                "proportional-500k", counts, tmp_path / name, budget=300, overrides=settings
-            )
+            allocate_budget(counts, tmp_path / name, budget=300, settings=settings)
         svg = (tmp_path / "a" / "curves.svg").read_bytes()
         assert svg == (tmp_path / "b" / "curves.svg").read_bytes()
         assert b"eng_Latn" in svg or b"<svg" in svg
@@ -194,12 +194,11 @@ class TestFolder:
     ) -> None:
         # None in sys.modules is how Python marks a module that cannot be imported.
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        found = allocate_folder(
-            "proportional-500k",
+        found = allocate_budget(
             counts,
             tmp_path / "out",
             budget=300,
-            overrides=["normalization.rule=identity"],
+            settings=["normalization.rule=identity"],
         )
         assert any("vocabkit[plots]" in line for line in found.warnings)
         assert not (tmp_path / "out" / "curves.svg").exists()
@@ -216,9 +215,7 @@ class TestFolder:
             "allocation.method=parity",
             f"allocation.dev={json.dumps(str(dev))}",
         ]
-        found = allocate_folder(
-            "proportional-500k", counts, tmp_path / "out", budget=300, overrides=settings
-        )
+        found = allocate_budget(counts, tmp_path / "out", budget=300, settings=settings)
         costs = [float(str(row["cost"])) for row in found.rows]
         before = [float(str(row["cost_before"])) for row in found.rows]
         assert {row["unit"] for row in found.rows} == {"tokens per line"}
@@ -226,7 +223,5 @@ class TestFolder:
         assert abs(costs[0] - costs[1]) < abs(before[0] - before[1])
         (dev / "swh_Latn.txt").unlink()
         with pytest.raises(CorpusError, match="swh_Latn"):
-            allocate_folder(
-                "proportional-500k", counts, tmp_path / "no", budget=300, overrides=settings
-            )
+            allocate_budget(counts, tmp_path / "no", budget=300, settings=settings)
         assert not (tmp_path / "no").exists()

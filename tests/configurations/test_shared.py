@@ -13,7 +13,7 @@ import sentencepiece
 
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
 from vocabkit.configurations.settings import FitConfig
-from vocabkit.configurations.shared import Fitted, fit_shared, select_languages
+from vocabkit.configurations.shared import Fit, fit_shared, select_languages
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.corpus.word_counts import WordCounts
@@ -43,19 +43,23 @@ BALANCED = configure(
 )
 
 
+def weights(fitted: Fit[Vocabulary]) -> dict[object, float]:
+    return {row["language"]: float(str(row["weight"])) for row in fitted.rows}
+
+
 @pytest.fixture(scope="module")
-def balanced() -> Fitted:
+def balanced() -> Fit[Vocabulary]:
     return fit_shared(COUNTS, BALANCED)
 
 
 @pytest.fixture(scope="module")
-def folder(balanced: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(balanced: Fit[Vocabulary], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer")
     balanced.save(path)
     return path
 
 
-def test_ids_are_specials_reserved_bytes_pieces(balanced: Fitted) -> None:
+def test_ids_are_specials_reserved_bytes_pieces(balanced: Fit[Vocabulary]) -> None:
     vocabulary = balanced.vocabulary
     assert vocabulary.size == 600
     assert vocabulary.pieces[:8] == (
@@ -63,15 +67,15 @@ def test_ids_are_specials_reserved_bytes_pieces(balanced: Fitted) -> None:
     )  # fmt: skip
     assert vocabulary.pieces[8] == "<0x00>"
     assert vocabulary.kinds.count(Kind.BYTE) == 256
-    assert vocabulary.kinds.count(Kind.NORMAL) == 600 - 264 == balanced.totals.pieces
+    assert vocabulary.kinds.count(Kind.NORMAL) == 600 - 264 == balanced.details["pieces"]
 
 
-def test_balancing_moves_pieces_to_the_small_languages(balanced: Fitted) -> None:
+def test_balancing_moves_pieces_to_the_small_languages(balanced: Fit[Vocabulary]) -> None:
     natural = fit_shared(COUNTS, configure(vocabulary={"byte_fallback": True, "reserved": 3}))
-    weights = balanced.weights.weights
-    assert weights["eng_Latn"] < 1.0 < weights["swh_Latn"] < weights["jpn_Jpan"]
-    assert natural.weights.are_natural
-    assert natural.totals.rounding == 0.0 == balanced.totals.rounding
+    found = weights(balanced)
+    assert found["eng_Latn"] < 1.0 < found["swh_Latn"] < found["jpn_Jpan"]
+    assert set(weights(natural).values()) == {1.0}
+    assert natural.details["rounding"] == 0.0 == balanced.details["rounding"]
     japanese = [fitted.usage["jpn_Jpan"].sum() for fitted in (natural, balanced)]
     english = [fitted.usage["eng_Latn"].sum() for fitted in (natural, balanced)]
     assert japanese[1] < japanese[0]
@@ -79,14 +83,14 @@ def test_balancing_moves_pieces_to_the_small_languages(balanced: Fitted) -> None
 
 
 def test_the_engine_of_sentencepiece_rounds_weights_and_finds_much_the_same(
-    balanced: Fitted,
+    balanced: Fit[Vocabulary],
 ) -> None:
     table = BALANCED.model_dump()
     table["trainer"]["engine"] = "sentencepiece"
     other = fit_shared(COUNTS, validate(FitConfig, table, "test"))
-    assert 0.0 < other.totals.rounding < 1e-3
-    assert other.totals.replaced is None
-    assert balanced.totals.replaced is not None
+    assert 0.0 < float(str(other.details["rounding"])) < 1e-3
+    assert other.details["replaced"] is None
+    assert balanced.details["replaced"] is not None
     shared = set(other.vocabulary.pieces) & set(balanced.vocabulary.pieces)
     assert len(shared) > 0.85 * other.vocabulary.size
     tokens = [sum(int(u.sum()) for u in fitted.usage.values()) for fitted in (balanced, other)]
@@ -113,7 +117,7 @@ def test_substrings_are_found_once_per_counts(tmp_path: Path) -> None:
     assert stored.stat().st_size == size
 
 
-def test_lists_of_pieces_to_keep_and_to_deny(balanced: Fitted) -> None:
+def test_lists_of_pieces_to_keep_and_to_deny(balanced: Fit[Vocabulary]) -> None:
     denied = [p for p in balanced.vocabulary.pieces if len(p) > 2 and p.startswith("▁")][-3:]
     table = BALANCED.model_dump()
     letters = [p for p in balanced.vocabulary.pieces if len(p) == 1 and "a" <= p <= "z"]
@@ -126,25 +130,26 @@ def test_lists_of_pieces_to_keep_and_to_deny(balanced: Fitted) -> None:
         fit_shared(COUNTS, configure(vocabulary={"keep": ["a b"]}))
 
 
-def test_warnings_name_the_clipped_language(balanced: Fitted) -> None:
-    assert any("clipped at 8×" in line and "tha_Thai" in line for line in balanced.warnings)
+def test_warnings_name_the_clipped_language(balanced: Fit[Vocabulary]) -> None:
+    assert any("clipped at 8×" in line and "tha_Thai" in line for line in balanced.warnings or ())
     raised = configure(
         vocabulary={"byte_fallback": True},
         languages={"weighting": "exponent", "allow_oversampling": 99},
     )
     fitted = fit_shared(COUNTS, raised)
-    assert not any("clipped" in line for line in fitted.warnings)
+    assert not any("clipped" in line for line in fitted.warnings or ())
     assert any(
-        "oversampled more than 4×" in line and "tha_Thai" in line for line in fitted.warnings
+        "oversampled more than 4×" in line and "tha_Thai" in line for line in fitted.warnings or ()
     )
 
 
-def test_coverage_scope(balanced: Fitted) -> None:
-    assert balanced.coverage.cut == ()
+def test_coverage_scope(balanced: Fit[Vocabulary]) -> None:
+    assert balanced.tables["cut_characters"] == []
     # A global coverage sees 1,800 characters of Japanese and Thai beside 30,000 of the rest.
-    cut = fit_shared(COUNTS, configure(coverage={"character": 0.98})).coverage
-    assert {row.language for row in cut.cut} == {"jpn_Jpan", "tha_Thai"}
-    assert cut.cut_share["eng_Latn"] == 0.0 < cut.cut_share["jpn_Jpan"]
+    cut = fit_shared(COUNTS, configure(coverage={"character": 0.98}))
+    assert {row["language"] for row in cut.tables["cut_characters"]} == {"jpn_Jpan", "tha_Thai"}
+    shares = {row["language"]: float(str(row["cut_share"])) for row in cut.rows}
+    assert shares["eng_Latn"] == 0.0 < shares["jpn_Jpan"]
 
 
 def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -153,15 +158,15 @@ def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> No
     again.save(tmp_path)
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        "config.toml", "cut_characters.tsv", "languages.tsv", "tokenizer.json", "tokenizer.model",
-        "tokenizer_config.json", "vocabulary.parquet",
+        "config.toml", "cut_characters.tsv", "languages.tsv", "manifest.json", "tokenizer.json",
+        "tokenizer.model", "tokenizer_config.json", "vocabulary.parquet",
     ]  # fmt: skip
     for name in names:
-        if name != "vocabulary.parquet":
+        if name not in ("vocabulary.parquet", "manifest.json"):
             assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_the_folder_reads_back(balanced: Fitted, folder: Path) -> None:
+def test_the_folder_reads_back(balanced: Fit[Vocabulary], folder: Path) -> None:
     assert Vocabulary.load(folder) == balanced.vocabulary
     assert load_config(FitConfig, folder / "config.toml") == BALANCED
     with (folder / "languages.tsv").open(encoding="utf-8") as file:
@@ -191,18 +196,18 @@ def test_cut_characters_are_listed(tmp_path: Path) -> None:
 
 def test_bpe_counts_no_seeds() -> None:
     fitted = fit_shared(COUNTS, configure(vocabulary={"model": "bpe"}))
-    assert fitted.totals.seeds == fitted.totals.seeds_found == 0
+    assert fitted.details["seeds"] == fitted.details["seeds_found"] == 0
     assert fitted.vocabulary.model == "bpe"
     assert np.diff(fitted.vocabulary.scores[5:]).tolist() == [-1.0] * 594
 
 
 def test_every_counted_language_unless_narrowed() -> None:
-    assert select_languages(COUNTS, configure()) == tuple(sorted(TEXTS))
+    assert select_languages(COUNTS, configure().languages) == tuple(sorted(TEXTS))
     narrowed = configure(languages={"include": ["tha", "en", "eng_Latn"]})
-    assert select_languages(COUNTS, narrowed) == ("eng_Latn", "tha_Thai")
+    assert select_languages(COUNTS, narrowed.languages) == ("eng_Latn", "tha_Thai")
     fitted = fit_shared(COUNTS, configure(vocabulary={"size": 150}, languages={"include": ["swh"]}))
-    assert [row.language for row in fitted.weights.rows] == ["swh_Latn"] == list(fitted.usage)
-    assert fitted.weights.rows[0].weight == 1.0
+    assert weights(fitted) == {"swh_Latn": 1.0}
+    assert list(fitted.usage) == ["swh_Latn"]
 
 
 def test_missing_languages_are_named(tmp_path: Path) -> None:
@@ -215,7 +220,7 @@ def test_missing_languages_are_named(tmp_path: Path) -> None:
     with pytest.raises(CountsError, match="lao_Laoo"):
         fit_shared(COUNTS, configure(languages={"panel": str(panel)}))
     both = configure(languages={"panel": str(panel), "include": ["eng"]})
-    assert select_languages(COUNTS, both) == ("eng_Latn",)
+    assert select_languages(COUNTS, both.languages) == ("eng_Latn",)
     with pytest.raises(CountsError, match="yor_Latn"):
         fit_shared(COUNTS, configure(languages={"include": ["eng_Latn", "yor_Latn"]}))
     with pytest.raises(ConfigError, match="xx"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.tokenizer_folder import _read_configuration
+from vocabkit.configurations.settings import read_configuration
 from vocabkit.core.config import Preset, _presets_folder, list_presets, load_config
 from vocabkit.core.languages import load_panel
 from vocabkit.pretraining.run_config import RunConfig
@@ -29,7 +29,7 @@ def test_a_preset_validates(preset: Preset) -> None:
     if kind == "panels":
         assert load_panel(preset.path).languages
     elif kind == "fit":
-        _read_configuration(preset.path)
+        read_configuration(preset.path)
     elif kind == "pretrain":
         load_config(RunConfig, preset.path)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from vocabkit.vocabulary.vocabulary import (
     Block,
     Kind,
     Vocabulary,
-    _replace_blocks,
     assemble_vocabulary,
 )
 
@@ -37,11 +37,14 @@ def make_vocabulary() -> Vocabulary:
     )  # fmt: skip
     first = made.size - len(YORUBA) - len(RUSSIAN)
     second = first + len(YORUBA)
-    return _replace_blocks(
+    return replace(
         made,
-        [Block("shared", 0, first), Block("yor_Latn", first, second),
-         Block("rus_Cyrl", second, made.size)],
-    )  # fmt: skip
+        blocks=(
+            Block("shared", 0, first),
+            Block("yor_Latn", first, second),
+            Block("rus_Cyrl", second, made.size),
+        ),
+    )
 
 
 @pytest.fixture(scope="module")

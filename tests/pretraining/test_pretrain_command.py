@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import app
-from vocabkit.configurations.tokenizer_folder import fit_folder
+from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
@@ -57,7 +57,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "corpus" / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     corpus = open_corpus(folder / "corpus")
     count_corpus(corpus, folder / "counts", CountOptions(workers=1))
-    fit_folder("shared-250k", folder / "counts", folder / "tok", overrides=["vocabulary.size=200"])
+    fit_vocabulary(
+        "shared-250k", folder / "counts", folder / "tok", settings=["vocabulary.size=200"]
+    )
     options = PrepareOptions(length=32, held_out=0.1, workers=1)
     prepare_corpus(corpus, folder / "tok", folder / "shards", options)
     return folder

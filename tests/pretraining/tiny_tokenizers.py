@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from vocabkit.corpus.normalization import load_normalizer
-from vocabkit.vocabulary.vocabulary import Block, _replace_blocks, assemble_vocabulary
+from vocabkit.vocabulary.vocabulary import Block, assemble_vocabulary
 
 LINES = (
     "the cat sat on the mat and the dog sat on the log",
@@ -34,7 +35,7 @@ def write_ours(folder: Path, *, blocks: bool = False, bytes_too: bool = True) ->
     if blocks:
         cut = vocabulary.size - len(own)
         parts = (Block("shared", 0, cut), Block("deu_Latn", cut, vocabulary.size))
-        vocabulary = _replace_blocks(vocabulary, parts)
+        vocabulary = replace(vocabulary, blocks=tuple(parts))
     vocabulary.save(folder)
     return folder
 

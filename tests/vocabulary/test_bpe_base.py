@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tests.vocabulary.bpe_bases import TEXT, byte_level_base, metaspace_base, write_base
 from vocabkit.core.errors import TokenizerError
-from vocabkit.vocabulary.byte_level import Appended, BpeBase
+from vocabkit.vocabulary.byte_level import BpeBase
 
 WORDS = ["fox", "fox's", "lazy12", "ọmọ", "ọmọdé", "ẹ̀kọ́", "tree's,trees"]
 
@@ -57,14 +57,14 @@ def test_appending_keeps_every_id_and_all_else(joined: bool) -> None:
         content["model"]["merges"] = [" ".join(pair) for pair in content["model"]["merges"]]
     before = copy.deepcopy(content)
     base = BpeBase("base", content)
-    assert base.next_id == len(content["model"]["vocab"]) + 2
-    extended = base.append(Appended((), (("f", "o"), ("Ġ", "z"))))
+    assert base.size == len(content["model"]["vocab"]) + 2
+    extended = base.append(merges=[("f", "o"), ("Ġ", "z")])
     assert content == before
-    assert extended.next_id == base.next_id + 2
+    assert extended.size == base.size + 2
     backend = Tokenizer.from_str(json.dumps(extended.content))
     for index, piece in base.pieces.items():
         assert backend.token_to_id(piece) == index
-    assert backend.token_to_id("Ġz") == base.next_id + 1
+    assert backend.token_to_id("Ġz") == base.size + 1
     assert backend.encode("<|end|>").ids == [before["added_tokens"][0]["id"]]
     after = copy.deepcopy(extended.content)
     for key in ("vocab", "merges"):
@@ -75,7 +75,7 @@ def test_appending_keeps_every_id_and_all_else(joined: bool) -> None:
 
 def test_text_of_the_base_is_encoded_as_before_where_no_new_merge_applies() -> None:
     base = BpeBase("base", byte_level_base())
-    extended = base.append(Appended((), (("z", "z"),)))
+    extended = base.append(merges=[("z", "z")])
     for one, other in zip(
         base.tokenizer.encode_batch(TEXT), extended.tokenizer.encode_batch(TEXT), strict=True
     ):
@@ -91,26 +91,26 @@ def test_missing_characters_are_counted_as_normalised() -> None:
 
 def test_a_new_character_is_a_token_at_once() -> None:
     base = BpeBase("base", metaspace_base())
-    extended = base.append(Appended(("ẹ",), (("▁", "ẹ"),)))
+    extended = base.append(["ẹ"], [("▁", "ẹ")])
     assert extended.tokenizer.encode_batch(["ẹẹ"])[0].tolist() == [
-        base.next_id + 1,
-        base.next_id,
+        base.size + 1,
+        base.size,
     ]
-    assert extended.find_unreachable(base.next_id) == []
+    assert extended.find_unreachable() == []
 
 
 def test_unreachable_tokens_are_found() -> None:
     base = BpeBase("base", byte_level_base())
     # Three letters are merged from the left, into zz and z.
-    extended = base.append(Appended((), (("z", "z"), ("z", "zz"))))
-    assert extended.find_unreachable(base.next_id) == [base.next_id + 1]
+    extended = base.append(merges=[("z", "z"), ("z", "zz")])
+    assert extended.find_unreachable() == [base.size + 1]
 
 
 def test_a_folder_keeps_what_stands_beside_the_tokenizer(tmp_path: Path) -> None:
     base = BpeBase.read(write_base(byte_level_base(), tmp_path / "base"))
     out = tmp_path / "out"
-    extended = base.append(Appended((), (("q", "q"),)))
-    extended.save(out, base.next_id, {})
+    extended = base.append(merges=[("q", "q")])
+    extended.save(out, {})
     assert json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8")) == {
         "eos_token": "<|end|>"
     }
@@ -120,7 +120,7 @@ def test_a_folder_keeps_what_stands_beside_the_tokenizer(tmp_path: Path) -> None
 def test_a_token_that_is_there_already_is_refused() -> None:
     base = BpeBase("base", byte_level_base())
     with pytest.raises(TokenizerError, match="there already"):
-        base.append(Appended((), (("<|end", "|>"),)))
+        base.append(merges=[("<|end", "|>")])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from vocabkit.vocabulary.vocabulary import (
     Block,
     Kind,
     Vocabulary,
-    _replace_blocks,
     assemble_vocabulary,
 )
 
@@ -147,7 +147,7 @@ def blocks(built: Build, tmp_path: Path) -> Path:
     starts = (0, *ends)
     names = ("shared", "hin_Deva", "yor_Latn")
     listed = [Block(name, starts[i], ends[i]) for i, name in enumerate(names)]
-    _replace_blocks(whole, listed).save(tmp_path / "blocks")
+    replace(whole, blocks=tuple(listed)).save(tmp_path / "blocks")
     return tmp_path / "blocks"
 
 

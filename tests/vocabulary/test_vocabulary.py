@@ -16,7 +16,6 @@ from vocabkit.vocabulary.vocabulary import (
     Block,
     Kind,
     Vocabulary,
-    _replace_blocks,
     assemble_vocabulary,
 )
 
@@ -70,14 +69,26 @@ def test_what_is_refused(changes: dict[str, object], message: str) -> None:
 def test_blocks_cover_the_ids() -> None:
     vocabulary = small()
     with pytest.raises(TokenizerError, match="gap"):
-        _replace_blocks(vocabulary, [Block("shared", 0, 5), Block("yor_Latn", 6, vocabulary.size)])
+        dataclasses.replace(
+            vocabulary,
+            blocks=(
+                Block("shared", 0, 5),
+                Block("yor_Latn", 6, vocabulary.size),
+            ),
+        )
     with pytest.raises(TokenizerError, match="end at 5"):
-        _replace_blocks(vocabulary, [Block("shared", 0, 5)])
+        dataclasses.replace(vocabulary, blocks=(Block("shared", 0, 5),))
 
 
 def test_save_and_load(tmp_path: Path) -> None:
     whole = small(reserved=1)
-    vocabulary = _replace_blocks(whole, [Block("shared", 0, 9), Block("yor_Latn", 9, whole.size)])
+    vocabulary = dataclasses.replace(
+        whole,
+        blocks=(
+            Block("shared", 0, 9),
+            Block("yor_Latn", 9, whole.size),
+        ),
+    )
     usage = np.arange(vocabulary.size, dtype=np.int64) * 10**10
     vocabulary.save(tmp_path / "tok", usage={"yor_Latn": usage})
     names = sorted(path.name for path in (tmp_path / "tok").iterdir())
@@ -136,7 +147,7 @@ def test_equality_is_by_content() -> None:
         lambda v: dataclasses.replace(v, model="bpe"),
         lambda v: dataclasses.replace(v, normalizer=load_normalizer("identity")),
         lambda v: dataclasses.replace(v, kinds=(*v.kinds[:-1], Kind.UNUSED)),
-        lambda v: _replace_blocks(v, [Block("other", 0, v.size)]),
+        lambda v: dataclasses.replace(v, blocks=(Block("other", 0, v.size),)),
     ]
     for change in different:
         assert change(small()) != small()

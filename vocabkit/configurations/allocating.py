@@ -1,21 +1,28 @@
-"""The folder `vocabkit allocate` writes: sizes, curves, pieces with their owners, and a plot.
+"""Budgets: `vocabkit allocate`, how many pieces each language gets, and what more of them would save.
 
-`config.toml` is that of configuration (c): `vocabkit fit ALLOCATION/ --counts …` fits what was allocated.
+Writes sizes, curves, pieces with their owners, and a plot. An allocation's `config.toml` is that of
+configuration (c): `vocabkit fit ALLOCATION/ --counts …` fits what was allocated.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
-from vocabkit.allocation.saturation import SIZES, Saturation, ServedGain, measure_saturation
+from vocabkit.allocation.saturation import (
+    SIZES,
+    BlockGain,
+    Saturation,
+    ServedGain,
+    measure_saturation,
+)
 from vocabkit.allocation.union import (
     Allocation,
     AllocationTable,
@@ -30,23 +37,22 @@ from vocabkit.configurations.proportional import (
     warn_of_curves,
 )
 from vocabkit.configurations.settings import (
-    FitConfig,
     LanguagesTable,
     ProportionalConfig,
     TrainerTable,
+    load_preset,
 )
-from vocabkit.configurations.shared import select_languages
-from vocabkit.configurations.two_stage import choose_options, freeze_pieces, read_base
-from vocabkit.core.config import (
-    Config,
-    dump_toml,
-    find_preset,
-    load_config,
-    parse_override,
-    validate,
+from vocabkit.configurations.shared import (
+    Clock,
+    open_counts,
+    read_rows,
+    select_languages,
+    write_config,
 )
+from vocabkit.configurations.two_stage import DEFAULT_PANEL, choose_options, read_base
+from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
-from vocabkit.core.folders import check_inputs, output_folder, write_manifest
+from vocabkit.core.folders import output_folder, read_manifest, write_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import derive_spans
@@ -56,132 +62,147 @@ from vocabkit.fitting.blocks import count_usage
 from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.unigram import warm_kernels
 
-# --- Allocation folder -----------------------------------------------------------------------------
+if TYPE_CHECKING:
+    import pandas
+
+# --- Allocation ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Allotted:
+class Allotment:
     """An allocation with a row per language, and what there is to say of it.
 
     `baseline` names the method of the column `before`: in proportion to characters, or even where that is the
-    method itself.
+    method itself. `counts` is the fingerprint of the counts. `allocation` and `traced`, the curves it was made
+    from, are None in one read from a folder.
     """
 
     config: ProportionalConfig
-    made_from: TracedLanguages
-    allocation: Allocation
-    baseline: str
     rows: tuple[Mapping[str, object], ...]
+    baseline: str
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
+    counts: str
+    allocation: Allocation | None = None
+    traced: TracedLanguages | None = None
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: its text, its sizes and costs, and what held it back."""
+        return [dict(row) for row in self.rows]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return `to_rows` as a pandas table."""
+        import pandas
+
+        return pandas.DataFrame(self.to_rows())
+
+    def save(self, folder: str | Path, *, force: bool = False) -> list[str]:
+        """Write the folder that `vocabkit allocate` writes; return what was left out, and why.
+
+        Raises `OutputError`, and `ConfigError` for one read from a folder, which has no curves.
+        """
+        found, traced = self.allocation, self.traced
+        if found is None or traced is None:
+            raise ConfigError("an allocation read from a folder has no curves", "copy that folder")
+        with output_folder(folder, force=force) as work:
+            _write_csv(work / "allocation.csv", self.rows)
+            _write_csv(work / "curves.csv", _list_points(traced))
+            triples = zip(found.pieces, found.owner.tolist(), found.count.tolist(), strict=True)
+            names = found.languages
+            pieces = ({"piece": p, "language": names[k], "count": n} for p, k, n in triples)
+            _write_csv(work / "pieces.csv", pieces)
+            write_config(self.config, work)
+            notes = _plot_curves(traced, found, work / "curves.svg")
+            inputs = {"counts": self.counts}
+            if traced.development:
+                inputs["development"] = traced.development.fingerprint
+            write_manifest(
+                work,
+                config=self.config.model_dump(mode="json"),
+                inputs=inputs,
+                seconds=self.seconds,
+                details={
+                    "budget": found.budget,
+                    "lexicons": int(found.lexicon.sum()),
+                    "baseline": self.baseline,
+                    "warnings": [*self.warnings, *notes],
+                },
+            )
+        return notes
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Allotment:
+        """Read what `save` wrote, but for curves and pieces. Raises `ConfigError`."""
+        root, manifest = Path(folder), read_manifest(folder)
+        details = manifest.get("details", {})
+        return cls(
+            load_config(ProportionalConfig, root / "config.toml"),
+            read_rows(root / "allocation.csv", ","),
+            details.get("baseline", ""),
+            tuple(details.get("warnings", ())),
+            manifest.get("seconds", {}),
+            manifest.get("inputs", {}).get("counts", ""),
+        )
 
 
-def allocate_folder(
-    preset: str | Path,
-    counts: str | Path,
-    output: str | Path,
+def allocate_budget(
+    counts: str | Path | WordCounts,
+    output: str | Path | None = None,
     *,
     budget: int | None = None,
-    overrides: Sequence[str] = (),
+    preset: str | Path | ProportionalConfig = "proportional-500k",
+    settings: Settings = (),
     force: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Allotted:
-    """Allocate `budget` pieces (default: those of the preset) and write the folder.
+) -> Allotment:
+    """Share out `budget` pieces (default: those of the preset) among languages; fits no union.
+
+    With an `output` folder, it is written there too. `preset` is a name, a TOML file, an earlier output or a
+    configuration; `settings` are laid over it. `workers` as in `fit_vocabulary`.
 
     Raises `ConfigError`, `CountsError`, `CorpusError`, `FitError` and `OutputError`: then nothing is left.
+
+    >>> found = allocate_budget("counts/", budget=600_000, settings=["allocation.method=vocap"])
+    ... # doctest: +SKIP
+    >>> found.to_frame().set_index("language")["lexicon"]  # doctest: +SKIP
     """
-    path = find_preset(preset, "fit")
-    config = load_config(ProportionalConfig, path, overrides)
+    tables = lay_over({}, settings)
+    config = load_preset(ProportionalConfig, preset, tables)
     if budget is not None:
-        size = f"vocabulary.size={budget + config.vocabulary.other_ids}"
-        config = load_config(ProportionalConfig, path, [*overrides, size])
-    words = WordCounts.load(counts)
-    check_inputs(Path(output), [counts])
-    with output_folder(output, force=force) as work:
-        allotted = allot(words, config, progress, workers=workers or os.cpu_count() or 1)
-        notes = _save_allotted(allotted, work)
-        development = allotted.made_from.development
-        write_manifest(
-            work,
-            config=config.model_dump(mode="json"),
-            inputs={
-                "counts": words.fingerprint,
-                **({"development": development.fingerprint} if development else {}),
-            },
-            seconds=allotted.seconds,
-            details={
-                "budget": allotted.allocation.budget,
-                "lexicons": int(allotted.allocation.lexicon.sum()),
-                "baseline": allotted.baseline,
-                "warnings": [*allotted.warnings, *notes],
-            },
-        )
-    return Allotted(
-        config,
-        allotted.made_from,
-        allotted.allocation,
-        allotted.baseline,
-        allotted.rows,
-        (*allotted.warnings, *notes),
-        allotted.seconds,
-    )
+        size = {"vocabulary": {"size": budget + config.vocabulary.other_ids}}
+        config = load_preset(ProportionalConfig, preset, lay_over(tables, size))
+    words = open_counts(counts, output, force=force)
+    found = _allot(words, config, progress, workers or os.cpu_count() or 1)
+    if output is None:
+        return found
+    notes = found.save(output, force=force)
+    return replace(found, warnings=(*found.warnings, *notes))
 
 
-def allot(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
-) -> Allotted:
-    """Allocate the configuration's pieces among the languages it selects; fits no union."""
-    start = time.perf_counter()
+def _allot(
+    counts: WordCounts, config: ProportionalConfig, progress: Progress | None, workers: int
+) -> Allotment:
+    clock = Clock()
     made = trace_languages(counts, config, progress, workers=workers)
-    traced = time.perf_counter()
+    clock.lap("curves")
     budget = config.vocabulary.pieces
-    weights = made.weights.weights
+    weights, masses = made.prepared.weights.weights, made.prepared.masses
     found = allocate(made.curves, price_languages(made, config), budget, weights=weights)
     name, table = _choose_baseline(config.allocation)
     shares = weigh_languages(
-        {code: float(mass.characters) for code, mass in made.masses.items()},
+        {code: float(mass.characters) for code, mass in masses.items()},
         "exponent",
         exponent=table.power,
         limit=1e12,
     )
-    prices = price_pieces(
-        made.curves, {row.language: row.target_share for row in shares.rows}, table
-    )
+    even = {row.language: row.target_share for row in shares.rows}
+    prices = price_pieces(made.curves, even, table)
     before = allocate(made.curves, prices, budget, weights=weights)
     rows = tuple(_describe(made, config, found, before))
-    seconds = {"curves": traced - start, "allocation": time.perf_counter() - traced}
-    return Allotted(config, made, found, name, rows, tuple(warn_of_curves(made, found)), seconds)
-
-
-def _save_allotted(allotted: Allotted, folder: Path) -> list[str]:
-    """Write everything but the manifest; return what was left out, and why."""
-    _write_csv(folder / "allocation.csv", allotted.rows)
-    _write_csv(folder / "curves.csv", _list_points(allotted.made_from))
-    found = allotted.allocation
-    _write_csv(
-        folder / "pieces.csv",
-        (
-            {"piece": piece, "language": found.languages[owner], "count": count}
-            for piece, owner, count in zip(
-                found.pieces, found.owner.tolist(), found.count.tolist(), strict=True
-            )
-        ),
-    )
-    text = dump_toml(allotted.config)
-    (folder / "config.toml").write_text(text, encoding="utf-8", newline="\n")
-    try:
-        from vocabkit.allocation.plots import plot_curves
-
-        sizes = dict(zip(found.languages, found.lexicon.tolist(), strict=True))
-        plot_curves(allotted.made_from.curves, sizes, folder / "curves.svg")
-    except MissingExtra as error:
-        return [f"no plot: {error.message} ({error.hint})"]
-    return []
+    clock.lap("allocation")
+    warnings = tuple(warn_of_curves(made, found))
+    return Allotment(config, rows, name, warnings, clock.seconds, counts.fingerprint, found, made)
 
 
 def _choose_baseline(settings: AllocationTable) -> tuple[str, AllocationTable]:
@@ -196,13 +217,12 @@ def _choose_baseline(settings: AllocationTable) -> tuple[str, AllocationTable]:
 def _describe(
     made: TracedLanguages, config: ProportionalConfig, found: Allocation, before: Allocation
 ) -> Iterable[dict[str, object]]:
-    """One row per language; costs are those of its own lexicon alone, on the concave curve."""
-    lines = None if made.development is None else made.development.lines
+    """Yield one row per language; costs are those of its own lexicon alone, on the concave curve."""
     for k, code in enumerate(found.languages):
-        curve, mass = made.curves[code], made.masses[code]
+        curve, mass = made.curves[code], made.prepared.masses[code]
         sizes = np.array([before.lexicon[k], found.lexicon[k]], np.float64)
         alone = -curve.saving.value_at(sizes)
-        costs = alone if lines is None else find_costs(curve, sizes, lines[code])
+        costs = alone if made.lines is None else find_costs(curve, sizes, made.lines[code])
         size = int(found.lexicon[k])
         yield {
             "language": code,
@@ -214,7 +234,7 @@ def _describe(
             "lexicon": size,
             "attributed": int(found.attributed[k]),
             "alone": int(found.alone[k]),
-            "unit": "tokens per character" if lines is None else "tokens per line",
+            "unit": "tokens per character" if made.lines is None else "tokens per line",
             "cost_before": float(costs[0]),
             "cost": float(costs[1]),
             "change": float(costs[1] / costs[0] - 1.0),
@@ -253,22 +273,32 @@ def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
             }
 
 
-def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def _plot_curves(made: TracedLanguages, found: Allocation, path: Path) -> list[str]:
+    try:
+        from vocabkit.allocation.plots import plot_curves
+
+        sizes = dict(zip(found.languages, found.lexicon.tolist(), strict=True))
+        plot_curves(made.curves, sizes, path)
+    except MissingExtra as error:
+        return [f"no plot: {error.message} ({error.hint})"]
+    return []
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, object]], digits: str = ".6g") -> None:
+    """Write rows that share their keys, numbers with so many digits; "" keeps them all."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for k, row in enumerate(rows):
             if not k:
                 writer.writerow(row)
             writer.writerow(
-                f"{value:.6g}" if isinstance(value, float) else value for value in row.values()
+                format(value, digits) if isinstance(value, float) else value
+                for value in row.values()
             )
 
 
-# --- Saturation folder -----------------------------------------------------------------------------
-# The folder `vocabkit allocate --saturation` writes: what blocks save by language and size, and a plot.
-
-
-PANEL = "panels/panel-40"
+# --- Saturation ------------------------------------------------------------------------------------
+# `vocabkit allocate --saturation`: what blocks save by language and size.
 
 
 class _SaturationConfig(Config):
@@ -290,73 +320,103 @@ class _SaturationConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class SaturationReport:
-    """What was measured; `rows` are what is printed: one for each block size and number of languages."""
+    """What was measured. Rows are of `found.served`: one for each block size and number of languages served."""
 
+    config: Config
     found: Saturation
-    rows: tuple[ServedGain, ...]
     warnings: tuple[str, ...]
-    summary: str
+    seconds: Mapping[str, float]
+    counts: str
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return what serving the first k languages saves, for each size of block."""
+        return [asdict(row) for row in self.found.served]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return `to_rows` as a pandas table."""
+        import pandas
+
+        return pandas.DataFrame(self.to_rows())
+
+    @property
+    def summary(self) -> str:
+        """How many languages there are, and how many of them ran out of text."""
+        languages = {gain.language for gain in self.found.blocks}
+        dry = {gain.language for gain in self.found.blocks if gain.data_limited}
+        most = max((gain.size for gain in self.found.blocks), default=0)
+        return f"{len(languages)} languages, {len(dry)} of them data-limited below {most:,} pieces"
+
+    def save(self, folder: str | Path, *, force: bool = False) -> list[str]:
+        """Write the tables and the plot; return what was left out, and why. Raises `OutputError`."""
+        with output_folder(folder, force=force) as work:
+            _write_csv(work / "blocks.csv", map(asdict, self.found.blocks), "")
+            _write_csv(work / "saturation.csv", map(asdict, self.found.served), "")
+            write_config(self.config, work)
+            notes = _plot_saturation(self.found, work / "saturation.svg")
+            config = self.config.model_dump(mode="json")
+            write_manifest(
+                work,
+                config=config,
+                inputs={"counts": self.counts},
+                seconds=self.seconds,
+                seed=config["seed"],
+                details={"warnings": [*self.warnings, *notes]},
+            )
+        return notes
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SaturationReport:
+        """Read what `save` wrote. Raises `ConfigError`."""
+        root, manifest = Path(folder), read_manifest(folder)
+        blocks = [BlockGain(**row) for row in read_rows(root / "blocks.csv", ",")]  # type: ignore[arg-type]
+        served = [ServedGain(**row) for row in read_rows(root / "saturation.csv", ",")]  # type: ignore[arg-type]
+        return cls(
+            load_config(_SaturationConfig, root / "config.toml"),
+            Saturation(tuple(blocks), tuple(served)),
+            tuple(manifest.get("details", {}).get("warnings", ())),
+            manifest.get("seconds", {}),
+            manifest.get("inputs", {}).get("counts", ""),
+        )
 
 
-def saturate_folder(
+def saturate_vocabulary(
     base: str | Path,
-    counts: str | Path,
-    output: str | Path,
+    counts: str | Path | WordCounts,
+    output: str | Path | None = None,
     *,
-    overrides: Sequence[str] = (),
+    settings: Settings = (),
     force: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SaturationReport:
-    """Measure what blocks of new pieces save over `base`, and write the tables and the plot.
+    """Measure what blocks of new pieces save over `base`; with an `output` folder, write tables and plot there.
 
-    `overrides` are `key=value` of `_SaturationConfig`. Raises `ConfigError`, `CountsError`, `TokenizerError`,
-    `FitError` and `OutputError`; then nothing is left behind.
+    `settings` are of `_SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
+    `ConfigError`, `CountsError`, `TokenizerError`, `FitError` and `OutputError`; then nothing is left behind.
     """
-    data: dict[str, object] = {"base": str(base)}
-    for override in overrides:
-        for key, value in parse_override(override).items():
-            held = data.get(key)
-            both = isinstance(held, dict) and isinstance(value, dict)
-            data[key] = {**held, **value} if both else value  # type: ignore[dict-item]
-    config = validate(_SaturationConfig, data, "saturation")
-    words = WordCounts.load(counts)
-    report = progress or Silent()
-    check_inputs(Path(output), [counts, base])
-    with output_folder(output, force=force) as work:
-        start = time.perf_counter()
-        found, notes = _measure(words, config, report, workers or os.cpu_count() or 1)
-        seconds = {"saturation": time.perf_counter() - start}
-        _write_saturation_csv(work / "blocks.csv", [asdict(row) for row in found.blocks])
-        _write_saturation_csv(work / "saturation.csv", [asdict(row) for row in found.served])
-        (work / "config.toml").write_text(dump_toml(config), encoding="utf-8", newline="\n")
-        notes += _plot(found, work / "saturation.svg")
-        write_manifest(
-            work,
-            config=config.model_dump(mode="json"),
-            inputs={"counts": words.fingerprint},
-            seconds=seconds,
-            seed=config.seed,
-            details={"warnings": notes},
-        )
-    dry = {gain.language for gain in found.blocks if gain.data_limited}
-    summary = (
-        f"{len({gain.language for gain in found.blocks})} languages, "
-        f"{len(dry)} of them data-limited below {max(config.sizes):,} pieces"
-    )
-    return SaturationReport(found, found.served, tuple(notes), summary)
+    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
+    words = open_counts(counts, output, force=force, others=[base])
+    clock = Clock()
+    found, notes = _measure(words, config, progress or Silent(), workers or os.cpu_count() or 1)
+    clock.lap("saturation")
+    report = SaturationReport(config, found, tuple(notes), clock.seconds, words.fingerprint)
+    if output is None:
+        return report
+    left_out = report.save(output, force=force)
+    return replace(report, warnings=(*report.warnings, *left_out))
 
 
 def _measure(
     words: WordCounts, config: _SaturationConfig, report: Progress, workers: int
 ) -> tuple[Saturation, list[str]]:
     base = read_base(config.base)
-    codes = select_languages(words, FitConfig(languages=config.languages))
+    codes, rule, fingerprint = (
+        select_languages(words, config.languages),
+        base.rule,
+        words.fingerprint,
+    )
     tail = _find_tail(config, codes)
-    rule = base.rule
-    # The base's total is of all the languages that it was fitted on.
-    known = base.weights if base.counts == words.fingerprint else {}
-    read = sorted({*codes, *known})
+    read = sorted({*codes, *base.known_weights(fingerprint)})
     tables = derive_spans(
         words, rule, config.digits, languages=read, workers=workers, progress=report
     ).languages
@@ -364,14 +424,12 @@ def _measure(
         words, rule, config.digits, languages=tail, split="held_out", progress=report
     ).languages
     vocabulary, trainer = base.vocabulary, config.trainer
-    totals = base.find_totals(
-        count_usage(vocabulary, tables, progress=report), tail, words.fingerprint
-    )
+    totals = base.find_totals(count_usage(vocabulary, tables, progress=report), tail, fingerprint)
     with open_workers(trainer.threads or None) as pool:
         warm_kernels(pool, report)
         found = measure_saturation(
             vocabulary,
-            freeze_pieces(vocabulary),
+            base.freeze_pieces(),
             {code: tables[code] for code in tail},
             held_out,
             totals,
@@ -398,7 +456,7 @@ def _measure(
 def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
     if config.tail:
         return [resolve_code(text, codes) for text in config.tail]
-    panel = load_panel(config.languages.panel or PANEL)
+    panel = load_panel(config.languages.panel or DEFAULT_PANEL)
     tail = [code for code in panel.tail if code in codes]
     if not tail:
         raise ConfigError(
@@ -408,7 +466,7 @@ def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
     return tail
 
 
-def _plot(found: Saturation, path: Path) -> list[str]:
+def _plot_saturation(found: Saturation, path: Path) -> list[str]:
     series: dict[int, list[tuple[int, float, float | None, float | None, bool]]] = {}
     for row in found.served:
         point = (row.served, row.saving, row.low, row.high, row.data_limited)
@@ -420,10 +478,3 @@ def _plot(found: Saturation, path: Path) -> list[str]:
     except MissingExtra as error:
         return [f"no plot: {error.message} ({error.hint})"]
     return []
-
-
-def _write_saturation_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""`byte-bpe`: byte-level BPE from word counts, over a named pre-tokeniser.
+"""`byte-bpe`: byte-level BPE over a named pre-tokeniser; `continued-bpe`: more merges on top of a base.
 
 Word counts → pre-tokens → language weights → merges → tokenizer.json, with the table that says who got what.
 Without weights the merges are those of tokenizers' own trainer on the same pre-tokens.
@@ -6,26 +6,17 @@ Without weights the merges are those of tokenizers' own trainer on the same pre-
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path
 
 import numpy as np
 
-from vocabkit.configurations.settings import (
-    ByteBpeConfig,
-    ContinuedBpeConfig,
-    FitConfig,
-    LanguagesTable,
-)
-from vocabkit.configurations.shared import select_languages, write_rows
+from vocabkit.configurations.settings import ByteBpeConfig, ContinuedBpeConfig, LanguagesTable
+from vocabkit.configurations.shared import Clock, Fit, select_languages, weigh_selected
 from vocabkit.core.arrays import Int32Array, Int64Array
-from vocabkit.core.config import dump_toml
 from vocabkit.core.errors import ConfigError, CountsError, FitError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.weighting import LanguageWeights, measure_masses, weigh_languages
+from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import SPLITS, WordCounts, WordTable
 from vocabkit.fitting.bpe import Merge, Merger, ParityMerger, SymbolRows, warm_kernels
 from vocabkit.fitting.pre_tokens import (
@@ -40,33 +31,20 @@ from vocabkit.fitting.pre_tokens import (
     pool_languages,
     scale_counts,
 )
-from vocabkit.vocabulary.byte_level import Appended, BpeBase, ByteLevelVocabulary
+from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 
-# --- Merge steps -----------------------------------------------------------------------------------
-# What `byte-bpe` and `continued-bpe` share: choosing and weighing languages, taking merges, keeping time.
+# --- Both ------------------------------------------------------------------------------------------
 
 
 _STEP = 1_000
 
 
-def _select_for_merging(counts: WordCounts, languages: LanguagesTable) -> tuple[str, ...]:
-    """The codes to fit, sorted. Raises as `shared.select_languages`."""
-    return select_languages(counts, FitConfig(languages=languages))
-
-
-def _weigh_for_merging(
-    counts: WordCounts, codes: Sequence[str], languages: LanguagesTable
-) -> LanguageWeights:
-    """The weights of the languages fitted, by the size of their training text."""
-    masses = measure_masses(counts)
-    return weigh_languages(
-        {code: getattr(masses[code], languages.unit) for code in codes},
-        languages.weighting,
-        exponent=languages.exponent,
-        max_epochs=languages.max_epochs,
-        quota=languages.quota,
-        limit=languages.allow_oversampling,
-    )
+def _choose_languages(
+    counts: WordCounts, languages: LanguagesTable
+) -> tuple[tuple[str, ...], LanguageWeights]:
+    """Return the codes to fit, sorted, and their weights by the size of their training text."""
+    codes, masses = select_languages(counts, languages), measure_masses(counts)
+    return codes, weigh_selected({code: masses[code] for code in codes}, languages)
 
 
 def _merge_all(merger: Merger) -> Iterator[Merge]:
@@ -89,20 +67,6 @@ def _take_merges(merges: Iterator[Merge], number: int, report: Progress) -> list
     return taken
 
 
-class _Clock:
-    """Wall seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Book the time since the last lap under a name."""
-        now = time.perf_counter()
-        self.seconds[name] = now - self._start
-        self._start = now
-
-
 # --- Byte bpe --------------------------------------------------------------------------------------
 
 
@@ -111,56 +75,21 @@ NOT_COUNTED = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ByteBpe:
-    """A byte-level vocabulary and how it came about.
-
-    `usage` maps a language to how often its training text uses each id. `rows` are `languages.tsv`. `seconds`
-    is by step.
-    """
-
-    vocabulary: ByteLevelVocabulary
-    config: ByteBpeConfig
-    weights: LanguageWeights
-    usage: Mapping[str, Int64Array]
-    rows: tuple[Mapping[str, object], ...]
-    pre_tokens: int
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def size(self) -> int:
-        """The number of ids."""
-        return self.vocabulary.size
-
-    def language_rows(self) -> list[dict[str, object]]:
-        """One row a language: its text, weight, and tokens of training and held-out text."""
-        return [dict(row) for row in self.rows]
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer's files, languages.tsv and config.toml; the manifest is the caller's."""
-        self.vocabulary.save(folder, self.usage)
-        write_rows(self.rows, folder / "languages.tsv")
-        text = dump_toml(self.config)
-        (folder / "config.toml").write_text(text, encoding="utf-8", newline="\n")
-
-
 def fit_byte_bpe(
     counts: WordCounts,
     config: ByteBpeConfig,
     progress: Progress | None = None,
     *,
     workers: int = 1,
-) -> ByteBpe:
+) -> Fit[ByteLevelVocabulary]:
     """Fit the configured number of merges. `workers` processes split words; they change no result.
 
     Raises `CountsError` for a selected language without counts, `ConfigError` for settings that do not fit
     the counts, `FitError` when the text supports fewer merges, unless `vocabulary.allow_fewer`.
     """
     report = progress or Silent()
-    clock = _Clock()
-    codes = _select_for_merging(counts, config.languages)
-    weights = _weigh_for_merging(counts, codes, config.languages)
+    clock = Clock()
+    codes, weights = _choose_languages(counts, config.languages)
     patterns = find_patterns(config.pre_tokens.pattern)
     pre_tokens = count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
     clock.lap("pre-tokens")
@@ -225,9 +154,7 @@ def fit_byte_bpe(
     usage, tokens = _count_usage(pre_tokens, merger, parted, vocabulary.size)
     rows = _language_rows(counts, weights, usage, tokens, chosen)
     clock.lap("usage")
-    return ByteBpe(
-        vocabulary, config, weights, usage, rows, len(pre_tokens), tuple(notes), clock.seconds
-    )
+    return Fit(vocabulary, config, rows, usage, tuple(notes), clock.seconds, counts.fingerprint)
 
 
 def _merge_spaces(first: int, size: int, longest: int) -> tuple[list[tuple[int, int]], list[bytes]]:
@@ -344,78 +271,41 @@ def _language_rows(
 
 
 # --- Continued bpe ---------------------------------------------------------------------------------
-# `continued-bpe`: a published BPE tokenizer with more merges, learnt from counts on top of its own.
-#
-# Words are split and encoded by the base itself; merging goes on over what it leaves. Old ids, merges and
-# everything else of the file stay; the new tokens follow the last id. Which languages pay or gain is
-# measured by encoding the counts before and after.
+# A published BPE tokenizer with more merges, learnt from counts on top of its own. Words are split and encoded
+# by the base itself; merging goes on over what it leaves. Old ids, merges and everything else of the file stay;
+# the new tokens follow the last id. Which languages pay or gain is measured by encoding the counts before and
+# after.
 
 _BATCH = 20_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ContinuedBpe:
-    """The extended tokenizer and how it came about.
-
-    Ids from `first` on are new; `alone` of them are made of their text typed alone, the others within
-    words only or as parts of characters. `rows` are `languages.tsv`, `usage` how often each counted language's
-    training text uses each id.
-    """
-
-    extended: BpeBase
-    config: ContinuedBpeConfig
-    first: int
-    characters: int
-    alone: int
-    weights: LanguageWeights
-    usage: Mapping[str, Int64Array]
-    rows: tuple[Mapping[str, object], ...]
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def new(self) -> int:
-        """How many tokens were added."""
-        return self.extended.next_id - self.first
-
-    @property
-    def size(self) -> int:
-        """The number of ids."""
-        return self.extended.next_id
-
-    def language_rows(self) -> list[dict[str, object]]:
-        """One row a counted language: tokens of both splits before and after, and the change of each."""
-        return [dict(row) for row in self.rows]
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer's files, languages.tsv and config.toml; the manifest is the caller's."""
-        self.extended.save(folder, self.first, self.usage)
-        write_rows(self.rows, folder / "languages.tsv")
-        text = dump_toml(self.config)
-        (folder / "config.toml").write_text(text, encoding="utf-8", newline="\n")
 
 
 def continue_bpe(
     counts: WordCounts,
     config: ContinuedBpeConfig,
-    base: BpeBase,
     progress: Progress | None = None,
-) -> ContinuedBpe:
-    """Append `tokens.new` tokens learnt from the languages chosen.
+    *,
+    workers: int = 1,
+    base: BpeBase | None = None,
+) -> Fit[BpeBase]:
+    """Append `tokens.new` tokens learnt from the languages chosen to `base`, or to the configuration's.
 
-    Raises `CountsError` for a selected language without counts, `ConfigError` for weights that do not fit
-    them, and `FitError` where the text supports fewer tokens, unless `tokens.allow_fewer`.
+    Rows are of all counted languages. `workers` is taken as by the other presets and does nothing: the base
+    encodes on threads of its own. Raises `CountsError` for a selected language without counts, `ConfigError`
+    for weights that do not fit them or no base, and `FitError` where the text supports fewer tokens, unless
+    `tokens.allow_fewer`.
     """
+    if base is None and not config.base:
+        raise ConfigError("continued-bpe needs the tokenizer it continues", "--base tokenizer.json")
+    base = base or BpeBase.read(config.base)
     report = progress or Silent()
-    clock = _Clock()
+    clock = Clock()
     table = config.tokens
-    codes = _select_for_merging(counts, config.languages)
-    weights = _weigh_for_merging(counts, codes, config.languages)
+    codes, weights = _choose_languages(counts, config.languages)
     warnings = list(weights.warnings())
     characters: tuple[str, ...] = ()
     if table.characters:
         characters = _missing_characters(counts, codes, base, table.min_count)[: table.new]
-    start = base.append(Appended(characters, ())) if characters else base
+    start = base.append(characters) if characters else base
     clock.lap("characters")
     rows, skipped = _collect_rows(counts, weights.weights, start, report)
     if skipped:
@@ -426,8 +316,8 @@ def continue_bpe(
     warm_kernels(report)
     merger = Merger(
         rows,
-        [start.pieces.get(index, "").encode() for index in range(start.next_id)],
-        next_id=start.next_id,
+        [start.pieces.get(index, "").encode() for index in range(start.size)],
+        next_id=start.size,
         min_count=table.min_count,
     )
     clock.lap("index")
@@ -446,8 +336,8 @@ def continue_bpe(
     for merge in merges:
         pairs.append((spelled[merge.left], spelled[merge.right]))
         spelled[merge.token] = merge.text.decode()
-    extended = base.append(Appended(characters, tuple(pairs)))
-    unreachable = extended.find_unreachable(base.next_id)
+    extended = base.append(characters, pairs)
+    unreachable = extended.find_unreachable()
     if unreachable:
         shown = ", ".join(repr(extended.pieces[index]) for index in unreachable[:5])
         raise FitError(
@@ -458,18 +348,7 @@ def continue_bpe(
     clock.lap("merges")
     usage, found = _compare(counts, base, extended, codes, report)
     clock.lap("comparison")
-    return ContinuedBpe(
-        extended,
-        config,
-        base.next_id,
-        len(characters),
-        extended.count_alone(base.next_id),
-        weights,
-        usage,
-        found,
-        tuple(warnings),
-        clock.seconds,
-    )
+    return Fit(extended, config, found, usage, tuple(warnings), clock.seconds, counts.fingerprint)
 
 
 def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64Array, bool]]:
@@ -562,7 +441,7 @@ def _compare(
             row[f"{split}_tokens_per_word"] = new / words if words else None
             if split == "train":
                 usage[code] = after
-                row["new_used"] = int((after[base.next_id :] > 0).sum())
+                row["new_used"] = int((after[base.size :] > 0).sum())
         rows.append(row)
         report.advance(1)
     report.finish()
@@ -570,7 +449,7 @@ def _compare(
 
 
 def _count_added_usage(table: WordTable, base: BpeBase) -> Int64Array:
-    usage = np.zeros(base.next_id, np.int64)
+    usage = np.zeros(base.size, np.int64)
     for words, count, continued in _batches(table, base):
         usage += base.count_usage(words, count, continued=continued)
     return usage

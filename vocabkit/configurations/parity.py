@@ -9,133 +9,88 @@ than allowed.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
+from vocabkit.auditing.parallel_text import read_audit_text
 from vocabkit.configurations.settings import ParityConfig
-from vocabkit.configurations.shared import (
-    Fitted,
-    complete_fit,
-    fit_weighted,
-    prepare_fit,
-    write_rows,
-)
-from vocabkit.core.config import dump_toml
+from vocabkit.configurations.shared import Fit, complete_fit, fit_weighted, prepare
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.weighting import LanguageWeights, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
-from vocabkit.vocabulary.vocabulary import Vocabulary, write_model
+from vocabkit.vocabulary.vocabulary import Vocabulary
 
 _NEAR = 0.97
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One fit of the search: costs are tokens a line, averaged over the languages that are meant.
-
-    `worst_loss` is the largest rise of one language's cost against the first round, and `loser` which; `kept`
-    marks the fit that was chosen.
-    """
-
-    number: int
-    mean: float
-    bottom_decile: float
-    worst: float
-    worst_language: str
-    worst_loss: float
-    loser: str
-    highest_weight: float
-    kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """The chosen fit and the path to it. `costs` are tokens a development line in the chosen fit."""
-
-    fitted: Fitted
-    config: ParityConfig
-    rounds: tuple[Round, ...]
-    costs: Mapping[str, float]
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The chosen vocabulary."""
-        return self.fitted.vocabulary
-
-    @property
-    def size(self) -> int:
-        """The number of ids."""
-        return self.vocabulary.size
-
-    def language_rows(self) -> list[dict[str, object]]:
-        """Return the rows of the fit with each language's tokens a development line."""
-        rows = self.fitted.language_rows()
-        return [{**row, "tokens_per_line": self.costs.get(str(row["language"]))} for row in rows]
-
-    def save(self, folder: Path) -> None:
-        """Write the vocabulary's files, languages.tsv, path.tsv and config.toml into an empty folder."""
-        self.vocabulary.save(folder, usage=self.fitted.usage)
-        write_rows(self.language_rows(), folder / "languages.tsv")
-        rows = [
-            {name: getattr(row, name) for name in row.__dataclass_fields__} for row in self.rounds
-        ]
-        write_rows(rows, folder / "path.tsv")
-        (folder / "config.toml").write_text(dump_toml(self.config), encoding="utf-8", newline="\n")
-
-
 def fit_parity(
     counts: WordCounts,
-    development: Mapping[str, Sequence[str]],
     config: ParityConfig,
     progress: Progress | None = None,
     *,
     workers: int = 1,
-) -> Parity:
-    """Search the weights on aligned `development` lines and return the best fit.
+    development: Mapping[str, Sequence[str]] | None = None,
+) -> Fit[Vocabulary]:
+    """Search the weights on aligned development lines and return the best fit; the path to it is a table.
 
-    Languages without development text keep the share they start with. Raises as `fit_shared`, and
-    `CorpusError` where the development lines are not aligned or are of fewer than two fitted languages.
+    `development` lines are by language, those of `parity.development` unless given. Languages without any keep
+    the share they start with. Raises as `fit_shared`, `ConfigError` without development text, and
+    `CorpusError` where its lines are not aligned or are of fewer than two fitted languages.
     """
     report = progress or Silent()
-    start = time.perf_counter()
-    seconds: dict[str, float] = {}
-    ready = prepare_fit(counts, config.shared, seconds, workers=workers, progress=progress)
+    lines = _read_development(config, progress) if development is None else development
+    ready = prepare(counts, config, progress, workers=workers)
     codes = [row.language for row in ready.weights.rows]
-    texts = {code: development[code] for code in codes if code in development}
+    texts = {code: lines[code] for code in codes if code in lines}
     _check_aligned(texts)
+    masses = {code: float(getattr(m, config.languages.unit)) for code, m in ready.masses.items()}
     weights = ready.weights
     first: dict[str, float] = {}
-    rounds: list[Round] = []
-    chosen = None
+    best, path = np.inf, []
     for number in range(config.parity.rounds + 1):
         report.start(f"fit {number + 1} of {config.parity.rounds + 1}")
         report.finish()
-        vocabulary, fitted = fit_weighted(ready, weights, progress)
+        vocabulary, details = fit_weighted(ready, weights, progress)
         costs = _measure_costs(vocabulary, texts)
         first = first or costs
-        row = _describe(number, costs, first, weights)
-        rounds.append(row)
-        allowed = row.worst_loss <= config.parity.max_loss
-        if allowed and (chosen is None or row.bottom_decile < rounds[chosen[0]].bottom_decile):
-            chosen = (number, weights, vocabulary, fitted, costs)
-        weights = _reweigh(ready.masses_by_unit(), weights, costs, first, config)
-    assert chosen is not None  # the first round loses nothing
-    seconds["search"] = time.perf_counter() - start
-    rounds[chosen[0]] = replace(rounds[chosen[0]], kept=True)
-    done = complete_fit(ready, chosen[1], chosen[2], chosen[3], seconds, progress)
-    warnings = list(done.warnings)
-    absent = sorted(set(codes) - set(texts))
-    if absent:
-        warnings.append(f"no development text, so left at their first share: {', '.join(absent)}")
-    return Parity(done, config, tuple(rounds), chosen[4], tuple(warnings), seconds)
+        row, decile, loss = _describe(number, costs, first, weights)
+        path.append(row)
+        # The first round loses nothing, so that one is always kept.
+        if loss <= config.parity.max_loss and decile < best:
+            best, chosen, paid = decile, (weights, vocabulary, details), costs
+            kept = row
+        weights = _reweigh(masses, weights, costs, first, config)
+    ready.clock.lap("search")
+    kept["kept"] = True
+    fit = complete_fit(ready, *chosen, progress)
+    absent = ", ".join(sorted(set(codes) - set(texts)))
+    note = f"no development text, so left at their first share: {absent}"
+    return replace(
+        fit,
+        rows=tuple({**row, "tokens_per_line": paid.get(str(row["language"]))} for row in fit.rows),
+        warnings=(*(fit.warnings or ()), *([note] if absent else [])),
+        tables={"path": path},
+        details={},
+    )
+
+
+def _read_development(
+    config: ParityConfig, progress: Progress | None
+) -> Mapping[str, Sequence[str]]:
+    if not config.parity.development:
+        raise ConfigError(
+            "parity needs a development corpus of aligned lines",
+            "--set parity.development=DIR; lines used here cannot test the result",
+        )
+    corpus = open_corpus(config.parity.development)
+    limit = config.parity.lines or None
+    text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
+    return {code: text.languages[code] for code in text.aligned_languages}
 
 
 def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
@@ -157,7 +112,8 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
 
 
 def _measure_costs(vocabulary: Vocabulary, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    tokenizer = SentencePieceTokenizer("parity", vocabulary, write_model(vocabulary))
+    """Return tokens a line by language."""
+    tokenizer = SentencePieceTokenizer("parity", vocabulary)
     return {
         code: float(tokenizer.encode_flat(list(lines))[1].sum()) / len(lines)
         for code, lines in texts.items()
@@ -166,21 +122,29 @@ def _measure_costs(vocabulary: Vocabulary, texts: Mapping[str, Sequence[str]]) -
 
 def _describe(
     number: int, costs: Mapping[str, float], first: Mapping[str, float], weights: LanguageWeights
-) -> Round:
+) -> tuple[dict[str, object], float, float]:
+    """Return the row of one fit in path.tsv, its bottom decile's cost, and its worst loss.
+
+    Costs are tokens a line, averaged over the languages that are meant; `worst_loss` is the largest rise of one
+    language's cost against the first fit, and `loser` which.
+    """
     ranked = sorted(costs, key=lambda code: (-costs[code], code))
     tail = ranked[: -(-len(ranked) // 10)]
     losses = {code: costs[code] / first[code] - 1.0 for code in costs}
     loser = max(sorted(losses), key=losses.__getitem__)
-    return Round(
-        number,
-        float(np.mean(list(costs.values()))),
-        float(np.mean([costs[code] for code in tail])),
-        costs[ranked[0]],
-        ranked[0],
-        losses[loser],
-        loser,
-        max(row.weight for row in weights.rows),
-    )
+    decile = float(np.mean([costs[code] for code in tail]))
+    row: dict[str, object] = {
+        "number": number,
+        "mean": float(np.mean(list(costs.values()))),
+        "bottom_decile": decile,
+        "worst": costs[ranked[0]],
+        "worst_language": ranked[0],
+        "worst_loss": losses[loser],
+        "loser": loser,
+        "highest_weight": max(row.weight for row in weights.rows),
+        "kept": False,
+    }
+    return row, decile, losses[loser]
 
 
 def _reweigh(

@@ -6,10 +6,8 @@ that their own splits beat are replaced by the next ones of the allocation. Read
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,26 +20,18 @@ from vocabkit.allocation.curves import (
 )
 from vocabkit.allocation.union import Allocation, allocate, find_shares, price_pieces
 from vocabkit.configurations.settings import ProportionalConfig
-from vocabkit.configurations.shared import save_vocabulary, select_languages
+from vocabkit.configurations.shared import Clock, Fit, Prepared, prepare
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
-from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import Spans, derive_spans
-from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.blocks import Rescored, count_usage, estimate_scores
+from vocabkit.fitting.blocks import count_usage, estimate_scores
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.lexicon import (
-    Coverage,
-    build_lexicon,
-    count_characters,
-    cover_characters,
-    select_characters,
-)
+from vocabkit.fitting.lexicon import Coverage, build_lexicon, count_characters, select_characters
 from vocabkit.fitting.unigram import warm_kernels
-from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
+from vocabkit.vocabulary.vocabulary import Vocabulary
 
-# --- Language curves -------------------------------------------------------------------------------
+# --- Curves of the languages -----------------------------------------------------------------------
 # From counts to the curves, shares and prices of every selected language: what any allocation starts from.
 
 
@@ -55,13 +45,15 @@ _NAMED = 6
 class TracedLanguages:
     """What an allocation is made from. `shares` is empty where the method compares costs, not sizes."""
 
-    masses: Mapping[str, Mass]
-    weights: LanguageWeights
-    coverage: Coverage
-    spans: Spans
+    prepared: Prepared
     shares: Mapping[str, float]
     curves: Mapping[str, Curve]
     development: Development | None
+
+    @property
+    def lines(self) -> Mapping[str, int] | None:
+        """How many aligned lines there are, by language, where costs are measured on such."""
+        return None if self.development is None else self.development.lines
 
 
 def trace_languages(
@@ -72,25 +64,10 @@ def trace_languages(
     workers: int = 1,
 ) -> TracedLanguages:
     """Return the curves of the selected languages, with the text and shares that go with them."""
-    codes = select_languages(counts, config.shared)
+    ready = prepare(counts, config, progress, workers=workers)
+    codes, spans = tuple(sorted(ready.masses)), ready.spans
     rule, digits = config.normalization.rule, config.vocabulary.digits
-    settings = config.allocation
-    masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
-    weights = weigh_languages(
-        {code: getattr(mass, config.languages.unit) for code, mass in masses.items()},
-        config.languages.weighting,
-        exponent=config.languages.exponent,
-        max_epochs=config.languages.max_epochs,
-        quota=config.languages.quota,
-        limit=config.languages.allow_oversampling,
-    )
-    spans = derive_spans(counts, rule, digits, languages=codes, workers=workers, progress=progress)
-    coverage = cover_characters(
-        spans.languages,
-        weights.weights,
-        scope=config.coverage.scope,
-        character=config.coverage.character,
-    )
+    settings, trainer = config.allocation, config.trainer
     development = None
     if settings.dev and settings.method in ("parity", "maxmin"):
         development = read_development(
@@ -101,36 +78,39 @@ def trace_languages(
         measured = derive_spans(
             counts, rule, digits, languages=codes, split="held_out", progress=progress
         ).languages
-    trainer = config.trainer
     options = CurveOptions(
         cap=settings.choose_cap(config.vocabulary.pieces, len(codes)),
         longest=config.vocabulary.max_piece_length,
         floors=trainer.floors,
         min_documents=trainer.min_documents,
-        shrink=trainer.shrink,
-        iterations=trainer.iterations,
-        power=trainer.power,
-        memory=trainer.memory or None,
+        **trainer.steps,
     )
     curves = trace_curves(
         spans.languages,
         measured,
-        _cover_languages(spans, coverage),
+        _cover_languages(spans, ready.coverage),
         options,
         kind="held_out" if development is None else "development",
         cache=counts.folder / "curves" if counts.folder is not None else None,
         threads=trainer.threads or None,
         progress=progress,
     )
-    return TracedLanguages(
-        masses, weights, coverage, spans, find_shares(masses, settings), curves, development
-    )
+    return TracedLanguages(ready, find_shares(ready.masses, settings), curves, development)
+
+
+def _cover_languages(spans: Spans, coverage: Coverage) -> dict[str, BoolArray]:
+    """Return each language's own covered characters: what its floor must hold."""
+    if coverage.scope == "global":
+        return dict.fromkeys(spans.languages, coverage.covered)
+    return {
+        code: select_characters(count_characters(spans.languages[code]), coverage.character)
+        for code in spans.languages
+    }
 
 
 def price_languages(made: TracedLanguages, config: ProportionalConfig) -> dict[str, Float64Array]:
     """Return the prices of the configured method."""
-    lines = None if made.development is None else made.development.lines
-    return price_pieces(made.curves, made.shares, config.allocation, lines)
+    return price_pieces(made.curves, made.shares, config.allocation, made.lines)
 
 
 def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
@@ -159,92 +139,14 @@ def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
         names = ", ".join(f"{code} {thin[code]:_.0f}" for code in worst[:_NAMED])
         names += f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         found.append(f"curves measured on fewer than {_THIN:_} characters: {names}")
-    cut = {code: share for code, share in made.coverage.cut_share.items() if share > 0.001}
-    if cut:
-        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(cut.items()))
-        found.append(f"more than 0.1 % of the characters are outside the vocabulary in: {names}")
-    return found
+    return found + made.prepared.warn_of_cut()
 
 
-def _cover_languages(spans: Spans, coverage: Coverage) -> dict[str, BoolArray]:
-    """Return each language's own covered characters: what its floor must hold."""
-    if coverage.scope == "global":
-        return dict.fromkeys(spans.languages, coverage.covered)
-    return {
-        code: select_characters(count_characters(spans.languages[code]), coverage.character)
-        for code in spans.languages
-    }
-
-
-# --- Proportional ----------------------------------------------------------------------------------
+# --- The fit ---------------------------------------------------------------------------------------
 
 
 _ROUNDS = 3
 """How often pieces that cannot be reached are replaced; what is left then is reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proportional:
-    """The vocabulary of (c), and what each language got.
-
-    `usage` maps a language to how often each id is used on its training text. `replaced` pieces could not be
-    reached and gave way to others; `unreachable` are left.
-    """
-
-    vocabulary: Vocabulary
-    config: ProportionalConfig
-    made_from: TracedLanguages
-    allocation: Allocation
-    usage: Mapping[str, Int64Array]
-    replaced: int
-    unreachable: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def coverage(self) -> Coverage:
-        """The covered alphabet and what is outside."""
-        return self.made_from.coverage
-
-    @property
-    def size(self) -> int:
-        """The number of ids."""
-        return self.vocabulary.size
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer folder's files but the manifest into an empty folder."""
-        rows = self.language_rows()
-        save_vocabulary(folder, self.vocabulary, self.usage, rows, self.coverage, self.config)
-
-    def language_rows(self) -> list[dict[str, object]]:
-        """Return one row per language: text, share, weight, sizes, alphabet, what it uses."""
-        rows = []
-        for k, code in enumerate(self.allocation.languages):
-            mass, curve = self.made_from.masses[code], self.made_from.curves[code]
-            weight, used = self.made_from.weights[code], self.usage[code]
-            rows.append(
-                {
-                    "language": code,
-                    "documents": mass.documents,
-                    "words": mass.words,
-                    "characters": mass.characters,
-                    "bytes": mass.bytes,
-                    "share": weight.share,
-                    "allocation_share": self.made_from.shares.get(code),
-                    "weight": weight.weight,
-                    "lexicon": int(self.allocation.lexicon[k]),
-                    "attributed": int(self.allocation.attributed[k]),
-                    "alone": int(self.allocation.alone[k]),
-                    "supported": len(curve),
-                    "alphabet": self.coverage.alphabets[code],
-                    "cut_share": self.coverage.cut_share[code],
-                    "pieces_used": int((used > 0).sum()),
-                    "tokens": int(used.sum()),
-                    "tokens_per_word": int(used.sum()) / mass.words if mass.words else None,
-                    "note": curve.note,
-                }
-            )
-        return rows
 
 
 def fit_proportional(
@@ -253,43 +155,33 @@ def fit_proportional(
     progress: Progress | None = None,
     *,
     workers: int = 1,
-) -> Proportional:
+) -> Fit[Vocabulary]:
     """Fit configuration (c) for the languages of the counts that the configuration selects.
 
     `workers` processes derive spans that are not cached. Raises `CountsError`, `ConfigError` and `FitError`:
     when the size cannot hold the alphabets, or the languages together cannot fill it.
     """
     report = progress or Silent()
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
-
-    def lap(name: str) -> None:
-        nonlocal clock
-        now = time.perf_counter()
-        seconds[name] = now - clock
-        clock = now
-
+    clock = Clock()
     made = trace_languages(counts, config, report, workers=workers)
-    lap("curves")
+    clock.lap("curves")
+    ready = made.prepared
+    weights = ready.weights.weights
     prices = price_languages(made, config)
     with open_workers(config.trainer.threads or None) as pool:
         warm_kernels(pool, report)
         report.start("uniting and estimating scores", None, "passes")
-        lexicon = build_lexicon(made.spans.languages, made.coverage.covered, pool)
+        lexicon = build_lexicon(ready.spans.languages, ready.coverage.covered, pool)
         denied: set[str] = set()
         for attempt in range(_ROUNDS + 1):
             allocation = allocate(
-                made.curves,
-                prices,
-                config.vocabulary.pieces,
-                weights=made.weights.weights,
-                deny=denied,
+                made.curves, prices, config.vocabulary.pieces, weights=weights, deny=denied
             )
             rescored = estimate_scores(
                 lexicon,
                 allocation.pieces,
                 pool,
-                weights=made.weights.weights,
+                weights=weights,
                 start=allocation.count,
                 iterations=config.iterations,
                 memory=config.trainer.memory or None,
@@ -300,43 +192,43 @@ def fit_proportional(
                 break
             denied |= beaten
         report.finish()
-    lap("scores")
-    vocabulary = _assemble(made, allocation, rescored, config)
-    usage = count_usage(vocabulary, made.spans.languages, progress=progress)
-    lap("usage")
-    warnings = [*made.weights.warnings(), *warn_of_curves(made, allocation)]
+    clock.lap("scores")
+    order = np.argsort(-rescored.scores, kind="stable")
+    vocabulary = ready.assemble(
+        [allocation.pieces[k] for k in order.tolist()], rescored.scores[order]
+    )
+    usage = count_usage(vocabulary, ready.spans.languages, progress=progress)
+    clock.lap("usage")
+    warnings = [*ready.weights.warnings(), *warn_of_curves(made, allocation)]
     if beaten:
         warnings.append(f"{len(beaten):_} pieces are never the best way to write themselves")
-    return Proportional(
+    return Fit(
         vocabulary,
         config,
-        made,
-        allocation,
+        tuple(_list_rows(made, allocation, usage)),
         usage,
-        len(denied),
-        tuple(sorted(beaten)),
         tuple(warnings),
-        seconds,
+        clock.seconds,
+        counts.fingerprint,
+        {"cut_characters": ready.list_cut()},
     )
 
 
-def _assemble(
-    made: TracedLanguages, allocation: Allocation, rescored: Rescored, config: ProportionalConfig
-) -> Vocabulary:
-    table = config.vocabulary
-    both = sorted(set(allocation.pieces) & set(table.special))
-    if both:
-        raise FitError(
-            f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text",
-            "write special tokens as <name>: a piece never mixes letters with brackets",
-        )
-    order = np.argsort(-rescored.scores, kind="stable")
-    return assemble_vocabulary(
-        [allocation.pieces[k] for k in order.tolist()],
-        rescored.scores[order],
-        table.model,
-        made.spans.normalizer,
-        special=table.special,
-        reserved=table.reserved,
-        byte_fallback=table.byte_fallback,
-    )
+def _list_rows(
+    made: TracedLanguages, allocation: Allocation, usage: Mapping[str, Int64Array]
+) -> Iterator[dict[str, object]]:
+    for k, code in enumerate(allocation.languages):
+        start, end = made.prepared.describe_language(code, usage[code])
+        weight = made.prepared.weights[code]
+        yield {
+            **start,
+            "share": weight.share,
+            "allocation_share": made.shares.get(code),
+            "weight": weight.weight,
+            "lexicon": int(allocation.lexicon[k]),
+            "attributed": int(allocation.attributed[k]),
+            "alone": int(allocation.alone[k]),
+            "supported": len(made.curves[code]),
+            **end,
+            "note": made.curves[code].note,
+        }

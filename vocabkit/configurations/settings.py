@@ -1,25 +1,32 @@
 """The tables of a fit's configuration: what may be set, its default, and what is refused.
 
-Presets under `configs/fit/` are files of this form; nothing here fits.
+Presets under `configs/fit/` are files of this form; the first key, `configuration`, says of which one (`shared`
+where it is absent). Nothing here fits.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
-from vocabkit.core.config import Config
+from vocabkit.core.config import (
+    Config,
+    Model,
+    Settings,
+    find_preset,
+    lay_over,
+    load_config,
+    validate,
+)
 from vocabkit.core.errors import ConfigError
 from vocabkit.fitting.pre_tokens import find_patterns
 
-# --- Settings --------------------------------------------------------------------------------------
-
-
 DEFAULT_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-BYTES = 256
 
 
 class VocabularyTable(Config):
@@ -53,7 +60,7 @@ class VocabularyTable(Config):
     @property
     def other_ids(self) -> int:
         """Ids that are not ordinary pieces."""
-        return len(self.special) + self.reserved + (BYTES if self.byte_fallback else 0)
+        return len(self.special) + self.reserved + (256 if self.byte_fallback else 0)
 
     @property
     def pieces(self) -> int:
@@ -126,6 +133,16 @@ class TrainerTable(Config):
             if min(self.least_count, self.min_count) <= floor <= self.min_count
         )
 
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The options of the trainer that are the same for every fit of a configuration."""
+        return {
+            "shrink": self.shrink,
+            "iterations": self.iterations,
+            "power": self.power,
+            "memory": self.memory or None,
+        }
+
 
 class VocabularyTables(Config):
     """The tables that every configuration of a SentencePiece-like vocabulary has."""
@@ -135,17 +152,6 @@ class VocabularyTables(Config):
     coverage: CoverageTable = CoverageTable()
     languages: LanguagesTable = LanguagesTable()
     trainer: TrainerTable = TrainerTable()
-
-    @property
-    def shared(self) -> FitConfig:
-        """The tables alone, as the configuration of one shared vocabulary."""
-        return FitConfig(
-            vocabulary=self.vocabulary,
-            normalization=self.normalization,
-            coverage=self.coverage,
-            languages=self.languages,
-            trainer=self.trainer,
-        )
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -242,12 +248,8 @@ class ParityConfig(VocabularyTables):
         return self
 
 
-# --- Allocation settings ---------------------------------------------------------------------------
-# The configuration of (c), and of `vocabkit allocate`: what is allocated how.
-
-
 class ProportionalConfig(VocabularyTables):
-    """Configuration (c): what is allocated how, beside the tables of every SentencePiece-like vocabulary.
+    """Configuration (c), and that of `vocabkit allocate`: what is allocated how, beside the tables of all.
 
     `languages` weighs the counts where pieces are attributed and scores estimated; the sizes are
     `allocation`'s. `iterations` are the passes of EM that put the union on one scale.
@@ -266,8 +268,7 @@ class ProportionalConfig(VocabularyTables):
         return self
 
 
-# --- Bpe settings ----------------------------------------------------------------------------------
-# The tables of `byte-bpe` and `continued-bpe`: what may be set, its default, and what is refused.
+# --- Byte-level BPE --------------------------------------------------------------------------------
 
 
 class ByteVocabularyTable(Config):
@@ -383,3 +384,44 @@ class ContinuedBpeConfig(Config):
     base: str = ""
     tokens: TokensTable = TokensTable()
     languages: LanguagesTable = LanguagesTable()
+
+
+# --- Reading ---------------------------------------------------------------------------------------
+
+
+CONFIGURATIONS: Mapping[str, type[Config]] = {
+    "shared": FitConfig,
+    "parity": ParityConfig,
+    "proportional": ProportionalConfig,
+    "two-stage": TwoStageConfig,
+    "byte-bpe": ByteBpeConfig,
+    "continued-bpe": ContinuedBpeConfig,
+}
+
+
+def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> Config:
+    """Return the configuration of a preset's name, a TOML file, an earlier output or an object, as set.
+
+    Raises `ConfigError`.
+    """
+    if isinstance(preset, Config):
+        return load_preset(type(preset), preset, settings)
+    path = find_preset(preset, "fit")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        data = {}  # load_config says what is wrong with the file
+    kind = data.get("configuration", "shared")
+    if kind not in CONFIGURATIONS:
+        raise ConfigError(
+            f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}",
+            "vocabkit presets list",
+        )
+    return load_preset(CONFIGURATIONS[kind], path, settings)
+
+
+def load_preset(model: type[Model], preset: str | Path | Config, settings: Settings = ()) -> Model:
+    """Return the configuration as `read_configuration` does, where it must be of one kind."""
+    if isinstance(preset, Config):
+        return validate(model, lay_over(preset.model_dump(), settings), "settings")
+    return load_config(model, find_preset(preset, "fit"), settings)

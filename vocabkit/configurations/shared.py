@@ -1,29 +1,37 @@
-"""Configurations (a) and (b): one vocabulary shared by all languages, natural or balanced.
+"""What all presets share, and configurations (a) and (b): one vocabulary of all languages.
 
-Word counts → spans → language weights → covered alphabet → pooled rows → pieces → Vocabulary, with the tables
-that say who got what. Reads no text and writes nothing (see `tokenizer_folder`).
+Word counts → spans → language weights → covered alphabet → pieces → vocabulary. `prepare` makes what comes
+before the pieces; `Fit` is what every preset returns, and the folder it is saved to. Reads no text.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.settings import LanguagesTable, VocabularyTables, read_configuration
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.config import Config, dump_toml
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TooFewPieces
+from vocabkit.core.folders import (
+    check_inputs,
+    check_output,
+    output_folder,
+    read_manifest,
+    write_manifest,
+)
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
-from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.corpus.word_counts import WordCounts, connect, read_columns
 from vocabkit.fitting.blocks import count_usage
 from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import Coverage, Lexicon, build_lexicon, cover_characters
@@ -36,234 +44,144 @@ from vocabkit.fitting.sentencepiece_engine import (
     pool_rows,
 )
 from vocabkit.fitting.substrings import Substrings, find_substrings, load_or_build
-from vocabkit.fitting.unigram import (
-    PathPoint,
-    UnigramOptions,
-    fit_unigram,
-    warm_kernels,
+from vocabkit.fitting.unigram import UnigramOptions, fit_unigram, warm_kernels
+from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
+from vocabkit.vocabulary.vocabulary import (
+    Vocabulary,
+    assemble_vocabulary,
+    block_languages,
+    route_vocabulary,
 )
-from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary
 
-# --- Engines ---------------------------------------------------------------------------------------
-# From spans, weights and an alphabet to pieces, by vocabkit's own trainer or by SentencePiece's.
-#
-# Both see the same rows. Our trainer takes weights as they are and its result depends on neither threads nor
-# the
-# order of rows; SentencePiece's needs integers and a pinned number of threads.
+if TYPE_CHECKING:
+    import pandas
+
+# --- The result ------------------------------------------------------------------------------------
 
 
-SENTENCEPIECE_THREADS = 8
-"""What `trainer.threads = 0` means to SentencePiece, whose unigram pieces depend on the number."""
+AnyVocabulary = TypeVar("AnyVocabulary", Vocabulary, ByteLevelVocabulary, BpeBase)
+_CUT_COLUMNS = ("language", "code_point", "character", "count", "share")
+_TEXT_COLUMNS = {"language", "code_point", "character", "note"}
 
 
-@dataclass(frozen=True, slots=True)
-class FittedPieces:
-    """Normal pieces by falling score, and figures of the fit.
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit(Generic[AnyVocabulary]):
+    """What a preset gave: the vocabulary, and who got what.
 
-    `rows` and `characters` are of the distinct rows, `occurrences` their raw total; `rounding` is the L1
-    distance of integer from exact weights (0.0 where none were rounded); `floor` the raw evidence that seeds
-    had; `replaced` how many unreachable pieces were, None where the engine does not check; `path` the sizes
-    passed on the way, with log likelihood per character.
+    `rows` are languages.tsv, one a language; `tables` the folder's other tables by name, as `blocks` or `path`.
+    `usage` maps a language to how often its training text uses each id, int64[size]. `details` are figures of
+    the fit, `seconds` wall time by step, `counts` the fingerprint of the counts. `warnings` are sentences that
+    a reader should know, None where a folder read back does not tell.
     """
 
-    pieces: Sequence[str]
-    scores: Float32Array
-    rows: int
-    characters: int
-    occurrences: int
-    seeds_found: int
-    seeds: int
-    floor: int | None = None
-    replaced: int | None = None
-    rounding: float = 0.0
-    path: tuple[PathPoint, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    vocabulary: AnyVocabulary
+    config: Config
+    rows: tuple[Mapping[str, object], ...]
+    usage: Mapping[str, Int64Array]
+    warnings: tuple[str, ...] | None
+    seconds: Mapping[str, float]
+    counts: str
+    tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return self.vocabulary.size
 
-def _fit_pieces(
-    spans: Spans,
-    weights: Mapping[str, float],
-    coverage: Coverage,
-    config: FitConfig,
-    *,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-) -> FittedPieces:
-    """Fit the configured number of normal pieces. Raises `FitError`.
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: its text, its weight, and what it uses of the vocabulary."""
+        return [dict(row) for row in self.rows]
 
-    `cache` is where closed substrings are kept for the next fit from the same counts.
-    """
-    if config.vocabulary.model == "unigram" and config.trainer.engine == "vocabkit":
-        return _fit_ourselves(spans, weights, coverage, config, cache, progress or Silent())
-    return _fit_by_sentencepiece(spans, weights, coverage, config, progress or Silent())
+    def to_frame(self) -> pandas.DataFrame:
+        """Return `to_rows` as a pandas table."""
+        import pandas
 
+        return pandas.DataFrame(self.to_rows())
 
-def _fit_ourselves(
-    spans: Spans,
-    weights: Mapping[str, float],
-    coverage: Coverage,
-    config: FitConfig,
-    cache: Path | None,
-    report: Progress,
-) -> FittedPieces:
-    vocabulary, trainer = config.vocabulary, config.trainer
-    with open_workers(trainer.threads or None) as workers:
-        warm_kernels(workers, report)
+    def save(self, folder: str | Path, *, force: bool = False, routed: Sequence[str] = ()) -> None:
+        """Write the folder that `vocabkit fit` writes: the tokenizer, tables, config.toml and manifest.json.
 
-        def build() -> tuple[Lexicon, Substrings]:
-            report.start("finding closed substrings")
-            lexicon = build_lexicon(spans.languages, coverage.covered, workers)
-            found = find_substrings(
-                lexicon,
-                workers,
-                longest=vocabulary.max_piece_length,
-                floor=trainer.floors[-1],
-                documents=trainer.min_documents > 1,
+        `routed` are languages whose view of a vocabulary with blocks goes to `routed/CODE`. Raises
+        `OutputError`, `TokenizerError`, and `ConfigError` for a route that there is not; then nothing is left.
+        """
+        with output_folder(folder, force=force) as work:
+            self.vocabulary.save(work, usage=self.usage)
+            write_rows(self.rows, work / "languages.tsv")
+            for name, rows in self.tables.items():
+                columns = _CUT_COLUMNS if name == "cut_characters" else ()
+                write_rows(rows, work / f"{name}.tsv", columns)
+            write_config(self.config, work)
+            self._save_routes(routed, work)
+            write_manifest(
+                work,
+                config=self.config.model_dump(mode="json"),
+                inputs={"counts": self.counts},
+                seconds=self.seconds,
+                details={**self.details, "warnings": list(self.warnings or ())},
             )
-            report.finish()
-            return lexicon, found
 
-        key = _cache_key(spans, coverage, config)
-        lexicon, substrings, _ = load_or_build(cache, key, build)
-        options = UnigramOptions(
-            seeds=config.seeds,
-            floors=trainer.floors,
-            min_documents=trainer.min_documents,
-            shrink=trainer.shrink,
-            iterations=trainer.iterations,
-            power=trainer.power,
-            memory=trainer.memory or None,
-        )
-        try:
-            fitted = fit_unigram(
-                lexicon,
-                substrings,
-                vocabulary.pieces,
-                workers,
-                weights=weights,
-                options=options,
-                keep=vocabulary.keep,
-                deny=vocabulary.deny,
-                progress=report,
-            )
-        except TooFewPieces as error:
-            # Which pieces survive depends a little on the size asked for, so the suggestion stays 1 % below.
-            possible = int(0.99 * error.reached) + vocabulary.other_ids
-            raise FitError(
-                f"vocabulary.size = {vocabulary.size:_} is more than this text supports: "
-                f"about {possible:_}",
-                f"--set vocabulary.size={possible:_}, or count more text",
-            ) from error
-    return FittedPieces(
-        fitted.pieces,
-        fitted.scores,
-        rows=len(lexicon),
-        characters=lexicon.characters,
-        occurrences=int(lexicon.count.sum()),
-        seeds_found=len(substrings),
-        seeds=fitted.seeds,
-        floor=fitted.floor,
-        replaced=fitted.replaced,
-        path=fitted.path,
-        seconds=fitted.seconds,
-    )
+    def _save_routes(self, routed: Sequence[str], work: Path) -> None:
+        if not routed:
+            return
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise ConfigError("--routed needs a vocabulary with blocks", "fit a two-stage preset")
+        names = block_languages(self.vocabulary)
+        for text in routed:
+            code = next((name for name in names if text in (name, name.split("_")[0])), None)
+            if code is None:
+                raise ConfigError(
+                    f"--routed {text}: no such block; blocks are {', '.join(names)}",
+                    "a language without a block is encoded with the shared pieces",
+                )
+            route_vocabulary(self.vocabulary, code).save(work / "routed" / code)
 
+    @classmethod
+    def load(cls, folder: str | Path) -> Fit[Any]:
+        """Read what `save` wrote; floats of the tables come back with the six digits that they have there.
 
-def _cache_key(spans: Spans, coverage: Coverage, config: FitConfig) -> str:
-    """Return a digest of all that closed substrings depend on: no weight, no size."""
-    digest = hashlib.blake2b(digest_size=10)
-    for code in sorted(spans.languages):
-        table = spans.languages[code]
-        digest.update(f"{code} {len(table)}".encode())
-        # Spans have a content hash each; with the counts it stands for the whole table.
-        digest.update(table.key.tobytes())
-        digest.update(table.count.tobytes())
-        digest.update(table.documents.tobytes())
-    digest.update(np.packbits(coverage.covered).tobytes())
-    trainer = config.trainer
-    limits = (config.vocabulary.max_piece_length, trainer.floors[-1], trainer.min_documents > 1)
-    digest.update(repr(limits).encode())
-    return digest.hexdigest()
-
-
-def _fit_by_sentencepiece(
-    spans: Spans,
-    weights: Mapping[str, float],
-    coverage: Coverage,
-    config: FitConfig,
-    report: Progress,
-) -> FittedPieces:
-    vocabulary, trainer = config.vocabulary, config.trainer
-    threads = trainer.threads or SENTENCEPIECE_THREADS
-    seeds: Seeds | None = None
-    floor: int | None = None
-    with open_workers(trainer.threads or None) as workers:
-        warm_kernels(workers, report)
-        report.start("pooling spans")
-        rows = pool_rows(spans.languages, weights, coverage.covered, workers)
-        report.finish()
-        if vocabulary.model == "unigram":
-            seeds, floor = _find_seeds(rows, config, workers, report)
-    report.start("training with sentencepiece")
-    if seeds is not None:
-        fitted = fit_by_sentencepiece(
+        A byte-level tokenizer comes back as a `BpeBase`. Raises `TokenizerError` and `ConfigError`.
+        """
+        root = Path(folder)
+        found: Vocabulary | BpeBase
+        if (root / "tokenizer.json").is_file() and not (root / "tokenizer.model").is_file():
+            found = BpeBase.read(root)
+        else:
+            found = Vocabulary.load(root)
+        rows, usage = read_rows(root / "languages.tsv"), {}
+        with connect() as database:
+            types = {str(row["language"]): "BIGINT" for row in rows}
+            if types and (root / "vocabulary.parquet").is_file():
+                usage = read_columns(database, root / "vocabulary.parquet", types)
+        manifest = read_manifest(root)
+        details = dict(manifest.get("details", {}))
+        warnings = details.pop("warnings", None)
+        names = {path.stem for path in root.glob("*.tsv")} - {"languages"}
+        return Fit(
+            found,
+            read_configuration(root),
             rows,
-            seeds,
-            vocabulary.pieces,
-            other_ids=vocabulary.other_ids,
-            threads=threads,
-            max_length=vocabulary.max_piece_length,
+            usage,
+            None if warnings is None else tuple(warnings),
+            manifest.get("seconds", {}),
+            manifest.get("inputs", {}).get("counts", ""),
+            {name: read_rows(root / f"{name}.tsv") for name in sorted(names)},
+            details,
         )
-    else:
-        fitted = fit_bpe(
-            rows,
-            vocabulary.pieces,
-            other_ids=vocabulary.other_ids,
-            threads=threads,
-            max_length=vocabulary.max_piece_length,
-        )
-    report.finish()
-    return FittedPieces(
-        fitted.pieces,
-        np.asarray(fitted.scores, dtype=np.float32),
-        rows=len(rows),
-        characters=rows.lexicon.characters,
-        occurrences=int(rows.lexicon.count.sum()),
-        seeds_found=seeds.found if seeds else 0,
-        seeds=len(seeds) if seeds else 0,
-        floor=floor,
-        rounding=rows.rounding,
-    )
 
 
-def _find_seeds(
-    rows: Rows, config: FitConfig, workers: Workers, report: Progress
-) -> tuple[Seeds, int]:
-    """Find seeds at the first floor that leaves twice the size of them, or else at the last."""
-    report.start("finding closed substrings")
-    for floor in config.trainer.floors:
-        seeds = find_seeds(
-            rows,
-            config.seeds,
-            workers,
-            min_count=floor,
-            min_documents=config.trainer.min_documents,
-            max_length=config.vocabulary.max_piece_length,
-        )
-        if seeds.found >= 2 * config.vocabulary.size:
-            break
-    report.finish()
-    return seeds, floor
-
-
-# --- Language table --------------------------------------------------------------------------------
-# Tables of rows as tab-separated text.
+def write_config(config: Config, folder: Path) -> None:
+    """Write `config.toml`, which fits or allocates the same again."""
+    (folder / "config.toml").write_text(dump_toml(config), encoding="utf-8", newline="\n")
 
 
 def write_rows(
     rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] = ()
 ) -> None:
-    """Write rows that share their keys, with a header (`columns` where there is no row); None is empty."""
+    """Write rows that share their keys, separated by tabs; `columns` are the header where there is no row.
+
+    Numbers have six significant digits; None is empty.
+    """
     lines = ["\t".join(rows[0] if rows else columns)]
     lines += ["\t".join(map(_cell, row.values())) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
@@ -277,282 +195,78 @@ def _cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-# --- Fitted files ----------------------------------------------------------------------------------
-# The files of a shared vocabulary's folder: the tokenizer, who got what, and what was cut.
+def read_rows(path: Path, delimiter: str = "\t") -> tuple[dict[str, object], ...]:
+    """Return the rows of a table that was written here: numbers, truth values, text, None where empty."""
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as file:
+        # Tab-separated tables are not quoted: a character may be a quotation mark.
+        plain = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = plain if delimiter == "\t" else csv.DictReader(file)
+        return tuple({key: _read_cell(key, text) for key, text in row.items()} for row in rows)
 
 
-def save_vocabulary(
-    folder: Path,
-    vocabulary: Vocabulary,
-    usage: Mapping[str, Int64Array],
-    rows: Sequence[Mapping[str, object]],
-    coverage: Coverage,
-    config: Config,
-) -> None:
-    """Write the vocabulary's files, languages.tsv, cut_characters.tsv and config.toml.
-
-    `folder` exists and is empty; the manifest is the caller's, who knows the command.
-    """
-    vocabulary.save(folder, usage=usage)
-    write_rows(rows, folder / "languages.tsv")
-    cut = [
-        {
-            "language": row.language,
-            "code_point": f"U+{ord(row.character):04X}",
-            "character": _printable(row.character),
-            "count": row.count,
-            "share": row.share,
-        }
-        for row in coverage.cut
-    ]
-    write_rows(cut, folder / "cut_characters.tsv", CUT_COLUMNS)
-    (folder / "config.toml").write_text(dump_toml(config), encoding="utf-8", newline="\n")
+def _read_cell(column: str, text: str) -> object:
+    if column in _TEXT_COLUMNS:
+        return text
+    known = {"": None, "true": True, "false": False, "True": True, "False": False}
+    if text in known:
+        return known[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
-CUT_COLUMNS = ("language", "code_point", "character", "count", "share")
+class Clock:
+    """Wall seconds by step, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under a name."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._start
+        self._start = now
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() and not character.isspace() else ""
+# --- Counts and languages --------------------------------------------------------------------------
 
 
-# --- Shared ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FittedTotals:
-    """Figures of one fit.
-
-    `rows` and `characters` are distinct rows and their characters, `occurrences` their count; `rounding` is
-    the L1 distance of the integer weights from the exact ones; `mismatches` the distinct raw words that the
-    .model's charsmap normalises otherwise than the rule.
-    """
-
-    rows: int
-    characters: int
-    occurrences: int
-    seeds_found: int
-    seeds: int
-    floor: int | None
-    replaced: int | None
-    pieces: int
-    rounding: float
-    mismatches: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A vocabulary and how it came about: enough to write the folder and to judge it.
-
-    `usage` maps a language to how often each id is used on its training text. `seconds` is by step.
-    """
-
-    vocabulary: Vocabulary
-    config: FitConfig
-    masses: Mapping[str, Mass]
-    weights: LanguageWeights
-    coverage: Coverage
-    usage: Mapping[str, Int64Array]
-    totals: FittedTotals
-    warnings: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def size(self) -> int:
-        """The number of ids."""
-        return self.vocabulary.size
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer folder's files but the manifest into an empty folder."""
-        rows = self.language_rows()
-        save_vocabulary(folder, self.vocabulary, self.usage, rows, self.coverage, self.config)
-
-    def language_rows(self) -> list[dict[str, object]]:
-        """Return one row per language: mass, weight, implied epochs, alphabet, what was cut, what it uses."""
-        rows = []
-        for weight in self.weights.rows:
-            mass, used = self.masses[weight.language], self.usage[weight.language]
-            rows.append(
-                {
-                    "language": weight.language,
-                    "documents": mass.documents,
-                    "words": mass.words,
-                    "characters": mass.characters,
-                    "bytes": mass.bytes,
-                    "share": weight.share,
-                    "target_share": weight.target_share,
-                    "weight": weight.weight,
-                    "epochs": weight.epochs,
-                    "clipped": weight.clipped,
-                    "alphabet": self.coverage.alphabets[weight.language],
-                    "cut_share": self.coverage.cut_share[weight.language],
-                    "pieces_used": int((used > 0).sum()),
-                    "tokens": int(used.sum()),
-                    "tokens_per_word": int(used.sum()) / mass.words if mass.words else None,
-                    "note": weight.note,
-                }
-            )
-        return rows
-
-
-def fit_shared(
-    counts: WordCounts,
-    config: FitConfig,
-    progress: Progress | None = None,
+def open_counts(
+    counts: str | Path | WordCounts,
+    output: str | Path | None,
     *,
-    workers: int = 1,
-) -> Fitted:
-    """Fit one vocabulary for all languages of the counts that the configuration selects.
+    force: bool = False,
+    others: Sequence[str | Path] = (),
+) -> WordCounts:
+    """Return the counts, after a look at where the result is to go, before any work is done.
 
-    `workers` processes derive spans that are not cached; above 1 they are spawned, so a script that asks for
-    them needs the usual `if __name__ == "__main__"`. It changes no result.
-
-    Raises `CountsError` for a selected language without counts, `ConfigError` for settings that do not fit
-    the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
+    Raises `CountsError`, and `OutputError` where `output` may not be written, or would replace the counts or
+    `others` that it is made from.
     """
-    seconds: dict[str, float] = {}
-    ready = prepare_fit(counts, config, seconds, workers=workers, progress=progress)
-    with _timed(seconds, "train"):
-        vocabulary, fitted = fit_weighted(ready, ready.weights, progress)
-    return complete_fit(ready, ready.weights, vocabulary, fitted, seconds, progress)
+    given = counts.folder if isinstance(counts, WordCounts) else counts
+    words = counts if isinstance(counts, WordCounts) else WordCounts.load(counts)
+    if output is not None:
+        check_inputs(Path(output), [item for item in (given, *others) if item is not None])
+        check_output(Path(output), force=force)
+    return words
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """All of a fit that comes before its weights are used; `cache` is where closed substrings are kept."""
-
-    config: FitConfig
-    masses: Mapping[str, Mass]
-    weights: LanguageWeights
-    spans: Spans
-    coverage: Coverage
-    cache: Path | None
-
-    def masses_by_unit(self) -> dict[str, float]:
-        """Return each language's mass in the unit its weight is of."""
-        unit = self.config.languages.unit
-        return {code: float(getattr(mass, unit)) for code, mass in self.masses.items()}
-
-
-def prepare_fit(
-    counts: WordCounts,
-    config: FitConfig,
-    seconds: dict[str, float],
-    *,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Ready:
-    """Select languages, weigh them, and derive spans and alphabet. Raises as `fit_shared`."""
-    codes = select_languages(counts, config)
-    masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
-    weights = weigh_languages(
-        {code: getattr(mass, config.languages.unit) for code, mass in masses.items()},
-        config.languages.weighting,
-        exponent=config.languages.exponent,
-        max_epochs=config.languages.max_epochs,
-        quota=config.languages.quota,
-        limit=config.languages.allow_oversampling,
-    )
-    with _timed(seconds, "spans"):
-        spans = derive_spans(
-            counts,
-            config.normalization.rule,
-            config.vocabulary.digits,
-            languages=codes,
-            workers=workers,
-            progress=progress,
-        )
-    with _timed(seconds, "alphabet"):
-        coverage = cover_characters(
-            spans.languages,
-            weights.weights,
-            scope=config.coverage.scope,
-            character=config.coverage.character,
-        )
-    cache = counts.folder / "seeds" if counts.folder is not None else None
-    return Ready(config, masses, weights, spans, coverage, cache)
-
-
-def fit_weighted(
-    ready: Ready, weights: LanguageWeights, progress: Progress | None = None
-) -> tuple[Vocabulary, FittedPieces]:
-    """Fit one vocabulary under the weights given, which may be others than the configuration's."""
-    vocabulary = ready.config.vocabulary
-    fitted = _fit_pieces(
-        ready.spans,
-        weights.weights,
-        ready.coverage,
-        ready.config,
-        cache=ready.cache,
-        progress=progress,
-    )
-    _check_special(fitted, vocabulary.special)
-    assembled = assemble_vocabulary(
-        fitted.pieces,
-        fitted.scores,
-        vocabulary.model,
-        ready.spans.normalizer,
-        special=vocabulary.special,
-        reserved=vocabulary.reserved,
-        byte_fallback=vocabulary.byte_fallback,
-    )
-    return assembled, fitted
-
-
-def complete_fit(
-    ready: Ready,
-    weights: LanguageWeights,
-    vocabulary: Vocabulary,
-    fitted: FittedPieces,
-    seconds: dict[str, float],
-    progress: Progress | None = None,
-) -> Fitted:
-    """Count who uses which piece, and gather what a reader of the fit should know."""
-    config, spans, coverage = ready.config, ready.spans, ready.coverage
-    with _timed(seconds, "usage"):
-        usage = count_usage(vocabulary, spans.languages, progress=progress)
-    mismatches = sum(count_mismatches(spans).values())
-    totals = FittedTotals(
-        rows=fitted.rows,
-        characters=fitted.characters,
-        occurrences=fitted.occurrences,
-        seeds_found=fitted.seeds_found,
-        seeds=fitted.seeds,
-        floor=fitted.floor,
-        replaced=fitted.replaced,
-        pieces=config.vocabulary.pieces,
-        rounding=fitted.rounding,
-        mismatches=mismatches,
-    )
-    warnings = [*weights.warnings(), *_describe_cut(coverage)]
-    if mismatches:
-        rule = config.normalization.rule
-        warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
-    return Fitted(
-        vocabulary,
-        config,
-        ready.masses,
-        weights,
-        coverage,
-        usage,
-        totals,
-        tuple(warnings),
-        seconds,
-    )
-
-
-def select_languages(counts: WordCounts, config: FitConfig) -> tuple[str, ...]:
+def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ...]:
     """Return the codes to fit, sorted: every counted language, unless a panel or `include` narrows it.
 
     With both, `include` picks from the panel. Raises `CountsError` naming each language without counts.
     """
     counted = sorted(counts.languages)
-    codes = list(counted)
-    if config.languages.panel is not None:
-        codes = list(load_panel(config.languages.panel).codes)
-    if config.languages.include:
-        pool = codes if config.languages.panel is not None else None
-        codes = [_resolve(text, pool, counted) for text in config.languages.include]
+    panel = None if table.panel is None else list(load_panel(table.panel).codes)
+    codes = counted if panel is None else panel
+    if table.include:
+        codes = [_resolve(text, panel, counted) for text in table.include]
     missing = sorted(set(codes) - set(counted))
     if missing:
         raise CountsError(
@@ -575,24 +289,354 @@ def _resolve(text: str, panel: list[str] | None, counted: list[str]) -> str:
         raise
 
 
-def _check_special(fitted: FittedPieces, special: tuple[str, ...]) -> None:
-    both = sorted(set(fitted.pieces) & set(special))
-    if both:
-        raise FitError(
-            f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text",
-            "write special tokens as <name>: a piece never mixes letters with brackets",
+def weigh_selected(masses: Mapping[str, Mass], table: LanguagesTable) -> LanguageWeights:
+    """Return the weights that a configuration asks for. Raises `ConfigError`."""
+    return weigh_languages(
+        {code: getattr(mass, table.unit) for code, mass in masses.items()},
+        table.weighting,
+        exponent=table.exponent,
+        max_epochs=table.max_epochs,
+        quota=table.quota,
+        limit=table.allow_oversampling,
+    )
+
+
+# --- Before and after the pieces -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All of a fit that comes before its pieces: languages by mass and weight, their spans, the alphabet."""
+
+    counts: WordCounts
+    config: VocabularyTables
+    masses: Mapping[str, Mass]
+    weights: LanguageWeights
+    spans: Spans
+    coverage: Coverage
+    clock: Clock
+
+    def describe_language(
+        self, code: str, used: Int64Array
+    ) -> tuple[dict[str, object], dict[str, object]]:
+        """Return what a language's row opens with, its text, and ends with, what it uses of the vocabulary."""
+        mass, tokens = self.masses[code], int(used.sum())
+        end: dict[str, object] = {
+            "alphabet": self.coverage.alphabets[code],
+            "cut_share": self.coverage.cut_share[code],
+            "pieces_used": int((used > 0).sum()),
+            "tokens": tokens,
+            "tokens_per_word": tokens / mass.words if mass.words else None,
+        }
+        return asdict(mass), end
+
+    def list_cut(self) -> list[dict[str, object]]:
+        """Return the rows of cut_characters.tsv: what is outside the alphabet, by language."""
+        return [
+            {
+                "language": row.language,
+                "code_point": f"U+{ord(row.character):04X}",
+                "character": _show_character(row.character),
+                "count": row.count,
+                "share": row.share,
+            }
+            for row in self.coverage.cut
+        ]
+
+    def warn_of_cut(self) -> list[str]:
+        """Return a sentence on languages that lose more than one character in a thousand, if any do."""
+        high = {code: share for code, share in self.coverage.cut_share.items() if share > 0.001}
+        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(high.items()))
+        text = "more than 0.1 % of the characters are outside the vocabulary in"
+        return [f"{text}: {names}"] if high else []
+
+    def assemble(self, pieces: Sequence[str], scores: Float32Array) -> Vocabulary:
+        """Return the vocabulary of ordinary pieces. Raises `FitError` where one is a special token too."""
+        table = self.config.vocabulary
+        both = sorted(set(pieces) & set(table.special))
+        if both:
+            raise FitError(
+                f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text",
+                "write special tokens as <name>: a piece never mixes letters with brackets",
+            )
+        return assemble_vocabulary(
+            pieces,
+            scores,
+            table.model,
+            self.spans.normalizer,
+            special=table.special,
+            reserved=table.reserved,
+            byte_fallback=table.byte_fallback,
         )
 
 
-def _describe_cut(coverage: Coverage) -> Iterator[str]:
-    high = {code: share for code, share in coverage.cut_share.items() if share > 0.001}
-    if high:
-        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(high.items()))
-        yield f"more than 0.1 % of the characters are outside the vocabulary in: {names}"
+def _show_character(character: str) -> str:
+    return character if character.isprintable() and not character.isspace() else ""
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start
+def prepare(
+    counts: WordCounts,
+    config: VocabularyTables,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+) -> Prepared:
+    """Select languages, weigh them, and derive spans and alphabet. Raises as `fit_shared`."""
+    clock = Clock()
+    codes = select_languages(counts, config.languages)
+    masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
+    weights = weigh_selected(masses, config.languages)
+    spans = derive_spans(
+        counts,
+        config.normalization.rule,
+        config.vocabulary.digits,
+        languages=codes,
+        workers=workers,
+        progress=progress,
+    )
+    clock.lap("spans")
+    table = config.coverage
+    coverage = cover_characters(
+        spans.languages, weights.weights, scope=table.scope, character=table.character
+    )
+    clock.lap("alphabet")
+    return Prepared(counts, config, masses, weights, spans, coverage, clock)
+
+
+def fit_shared(
+    counts: WordCounts,
+    config: VocabularyTables,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+) -> Fit[Vocabulary]:
+    """Fit one vocabulary for all languages of the counts that the configuration selects.
+
+    `workers` processes derive spans that are not cached; above 1 they are spawned, so a script that asks for
+    them needs the usual `if __name__ == "__main__"`. It changes no result. Of a configuration with more tables,
+    those of one shared vocabulary are used.
+
+    Raises `CountsError` for a selected language without counts, `ConfigError` for settings that do not fit
+    the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
+    """
+    ready = prepare(counts, config, progress, workers=workers)
+    vocabulary, details = fit_weighted(ready, ready.weights, progress)
+    ready.clock.lap("train")
+    return complete_fit(ready, ready.weights, vocabulary, details, progress)
+
+
+def fit_weighted(
+    ready: Prepared, weights: LanguageWeights, progress: Progress | None = None
+) -> tuple[Vocabulary, dict[str, object]]:
+    """Fit one vocabulary under the weights given, which may be others than the configuration's.
+
+    Returns it with figures of the fit: `rows` and `characters` are of the distinct rows, `occurrences` their
+    raw total; `floor` is the raw evidence that `seeds` had; `replaced` how many unreachable pieces were, None
+    where the engine does not check; `rounding` the L1 distance of integer from exact weights (0.0 where none
+    were rounded).
+    """
+    config = ready.config
+    ours = config.vocabulary.model == "unigram" and config.trainer.engine == "vocabkit"
+    engine = _fit_ourselves if ours else _fit_by_sentencepiece
+    pieces, scores, details = engine(ready, weights.weights, progress or Silent())
+    return ready.assemble(pieces, scores), details
+
+
+def complete_fit(
+    ready: Prepared,
+    weights: LanguageWeights,
+    vocabulary: Vocabulary,
+    details: Mapping[str, object],
+    progress: Progress | None = None,
+) -> Fit[Vocabulary]:
+    """Count who uses which piece, and gather what a reader of the fit should know.
+
+    `mismatches` of the details are the distinct raw words that the .model's charsmap normalises otherwise than
+    the rule.
+    """
+    usage = count_usage(vocabulary, ready.spans.languages, progress=progress)
+    ready.clock.lap("usage")
+    mismatches = sum(count_mismatches(ready.spans).values())
+    warnings = [*weights.warnings(), *ready.warn_of_cut()]
+    if mismatches:
+        rule = ready.config.normalization.rule
+        warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
+    return Fit(
+        vocabulary,
+        ready.config,
+        tuple(_list_rows(ready, weights, usage)),
+        usage,
+        tuple(warnings),
+        ready.clock.seconds,
+        ready.counts.fingerprint,
+        {"cut_characters": ready.list_cut()},
+        {**details, "mismatches": mismatches},
+    )
+
+
+def _list_rows(
+    ready: Prepared, weights: LanguageWeights, usage: Mapping[str, Int64Array]
+) -> Iterator[dict[str, object]]:
+    for weight in weights.rows:
+        start, end = ready.describe_language(weight.language, usage[weight.language])
+        yield {
+            **start,
+            "share": weight.share,
+            "target_share": weight.target_share,
+            "weight": weight.weight,
+            "epochs": weight.epochs,
+            "clipped": weight.clipped,
+            **end,
+            "note": weight.note,
+        }
+
+
+# --- Engines ---------------------------------------------------------------------------------------
+# From spans, weights and an alphabet to pieces, by vocabkit's own trainer or by SentencePiece's. Both see the
+# same rows. Our trainer takes weights as they are and its result depends on neither threads nor the order of
+# rows; SentencePiece's needs integers and a pinned number of threads.
+
+
+SENTENCEPIECE_THREADS = 8
+"""What `trainer.threads = 0` means to SentencePiece, whose unigram pieces depend on the number."""
+_Fitted = tuple[Sequence[str], Float32Array, dict[str, object]]
+"""Normal pieces by falling score, their scores, and figures of the fit."""
+
+
+def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progress) -> _Fitted:
+    vocabulary, trainer = ready.config.vocabulary, ready.config.trainer
+    covered, folder = ready.coverage.covered, ready.counts.folder
+    with open_workers(trainer.threads or None) as workers:
+        warm_kernels(workers, report)
+
+        def build() -> tuple[Lexicon, Substrings]:
+            report.start("finding closed substrings")
+            lexicon = build_lexicon(ready.spans.languages, covered, workers)
+            found = find_substrings(
+                lexicon,
+                workers,
+                longest=vocabulary.max_piece_length,
+                floor=trainer.floors[-1],
+                documents=trainer.min_documents > 1,
+            )
+            report.finish()
+            return lexicon, found
+
+        cache = folder / "seeds" if folder is not None else None
+        lexicon, substrings, _ = load_or_build(cache, _cache_key(ready), build)
+        try:
+            fitted = fit_unigram(
+                lexicon,
+                substrings,
+                vocabulary.pieces,
+                workers,
+                weights=weights,
+                options=UnigramOptions(
+                    seeds=ready.config.seeds,
+                    floors=trainer.floors,
+                    min_documents=trainer.min_documents,
+                    **trainer.steps,
+                ),
+                keep=vocabulary.keep,
+                deny=vocabulary.deny,
+                progress=report,
+            )
+        except TooFewPieces as error:
+            # Which pieces survive depends a little on the size asked for, so the suggestion stays 1 % below.
+            possible = int(0.99 * error.reached) + vocabulary.other_ids
+            raise FitError(
+                f"vocabulary.size = {vocabulary.size:_} is more than this text supports: "
+                f"about {possible:_}",
+                f"--set vocabulary.size={possible:_}, or count more text",
+            ) from error
+    details = _count_rows(lexicon) | {
+        "seeds_found": len(substrings),
+        "seeds": fitted.seeds,
+        "floor": fitted.floor,
+        "replaced": fitted.replaced,
+        "pieces": vocabulary.pieces,
+        "rounding": 0.0,
+    }
+    return fitted.pieces, fitted.scores, details
+
+
+def _count_rows(lexicon: Lexicon) -> dict[str, object]:
+    return {
+        "rows": len(lexicon),
+        "characters": lexicon.characters,
+        "occurrences": int(lexicon.count.sum()),
+    }
+
+
+def _cache_key(ready: Prepared) -> str:
+    """Return a digest of all that closed substrings depend on: no weight, no size."""
+    digest = hashlib.blake2b(digest_size=10)
+    for code in sorted(ready.spans.languages):
+        table = ready.spans.languages[code]
+        digest.update(f"{code} {len(table)}".encode())
+        # Spans have a content hash each; with the counts it stands for the whole table.
+        for column in (table.key, table.count, table.documents):
+            digest.update(column.tobytes())
+    digest.update(np.packbits(ready.coverage.covered).tobytes())
+    trainer = ready.config.trainer
+    longest = ready.config.vocabulary.max_piece_length
+    digest.update(repr((longest, trainer.floors[-1], trainer.min_documents > 1)).encode())
+    return digest.hexdigest()
+
+
+def _fit_by_sentencepiece(
+    ready: Prepared, weights: Mapping[str, float], report: Progress
+) -> _Fitted:
+    vocabulary, trainer = ready.config.vocabulary, ready.config.trainer
+    seeds: Seeds | None = None
+    floor: int | None = None
+    with open_workers(trainer.threads or None) as workers:
+        warm_kernels(workers, report)
+        report.start("pooling spans")
+        rows = pool_rows(ready.spans.languages, weights, ready.coverage.covered, workers)
+        report.finish()
+        if vocabulary.model == "unigram":
+            seeds, floor = _find_seeds(rows, ready.config, workers, report)
+    report.start("training with sentencepiece")
+    size, options = (
+        vocabulary.pieces,
+        {
+            "other_ids": vocabulary.other_ids,
+            "threads": trainer.threads or SENTENCEPIECE_THREADS,
+            "max_length": vocabulary.max_piece_length,
+        },
+    )
+    if seeds is not None:
+        fitted = fit_by_sentencepiece(rows, seeds, size, **options)
+    else:
+        fitted = fit_bpe(rows, size, **options)
+    report.finish()
+    details = _count_rows(rows.lexicon) | {
+        "seeds_found": seeds.found if seeds else 0,
+        "seeds": len(seeds) if seeds else 0,
+        "floor": floor,
+        "replaced": None,
+        "pieces": size,
+        "rounding": rows.rounding,
+    }
+    return fitted.pieces, fitted.scores, details
+
+
+def _find_seeds(
+    rows: Rows, config: VocabularyTables, workers: Workers, report: Progress
+) -> tuple[Seeds, int]:
+    """Find seeds at the first floor that leaves twice the size of them, or else at the last."""
+    report.start("finding closed substrings")
+    for floor in config.trainer.floors:
+        seeds = find_seeds(
+            rows,
+            config.seeds,
+            workers,
+            min_count=floor,
+            min_documents=config.trainer.min_documents,
+            max_length=config.vocabulary.max_piece_length,
+        )
+        if seeds.found >= 2 * config.vocabulary.size:
+            break
+    report.finish()
+    return seeds, floor

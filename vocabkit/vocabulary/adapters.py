@@ -1,4 +1,7 @@
-"""A tokenizer.json, or what amounts to one, run by `tokenizers`: text to ids, ids to bytes."""
+"""What every tokenizer can do, and the two that run most files: by SentencePiece, and by `tokenizers`.
+
+`tokenizers.open_tokenizer` opens a file with the right one; tiktoken's ranks are run there.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ import tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
+from vocabkit.core.text import piece_script, show_token
 from vocabkit.vocabulary.vocabulary import (
     SPACE,
+    TEXT,
     Kind,
     Vocabulary,
     is_unused_name,
     piece_bytes,
     read_model,
+    write_model,
 )
-
-# --- Byte alphabet ---------------------------------------------------------------------------------
-# The letters that byte-level vocabularies write bytes with, one a byte, all of them printable.
 
 
 def _list_letters() -> dict[int, str]:
@@ -39,18 +42,12 @@ def _list_letters() -> dict[int, str]:
 
 
 BYTE_LETTERS: Mapping[int, str] = MappingProxyType(_list_letters())
-"""Byte → letter."""
-
+"""The letters that byte-level vocabularies write bytes with, all of them printable."""
 BYTE_ALPHABET: Mapping[str, bytes] = MappingProxyType(
     {letter: bytes([value]) for value, letter in BYTE_LETTERS.items()}
 )
-"""Letter → byte."""
 
-
-# --- Tokenizer protocol ----------------------------------------------------------------------------
-# What every tokenizer can do, whatever its format, and the few steps that all adapters share.
-#
-# The adapters are in the modules named after the formats; `tokenizers` opens a file with the right one.
+# --- What every tokenizer can do -------------------------------------------------------------------
 
 Flat = tuple[Int32Array, Int64Array]
 Style = Literal["sentencepiece", "byte-level", "wordpiece"]
@@ -95,32 +92,32 @@ class Tokenizer(Protocol):
         """None when a line costs what its words do, encoded one by one; else the reason why not."""
 
     def normalize(self, text: str) -> str | None:
-        """The text as the pieces see it, without a space put first; None when it stays as it is."""
+        """Return the text as the pieces see it, without a space put first; None when it stays as it is."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
-        """The ids of each text, int32. Raises TokenizerError naming the text that cannot be encoded."""
+        """Return the ids of each text, int32. Raises TokenizerError naming the text that cannot be encoded."""
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
-        """The ids of all texts in a row, int32, and how many each text has, int64[texts]."""
+        """Return the ids of all texts in a row, int32, and how many each text has, int64[texts]."""
 
     def count_tokens(self, texts: Sequence[str]) -> Int64Array:
-        """How many ids each text has, int64[texts], without keeping them. Raises as `encode_batch` does."""
+        """Return how many ids each text has, int64[texts]. Raises as `encode_batch` does."""
 
     def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
-        """How many characters of each text, as normalised, are lost in unknown tokens or dropped.
+        """Return how many characters of each text, as normalised, are lost in unknown tokens or dropped.
 
         `encoded` is what `encode_flat` says of the texts, where that is at hand. White space is not counted:
         it is lost only with what stands beside it.
         """
 
     def count_chunks(self, text: str) -> int:
-        """Into how many chunks the text is cut before pieces are looked for; no piece crosses a cut."""
+        """Return into how many chunks text is cut before pieces are looked for; none crosses a cut."""
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """The bytes that ids stand for; those of special tokens are none, of an unknown U+FFFD's."""
+        """Return the bytes that ids stand for; those of special tokens are none, of an unknown U+FFFD's."""
 
     def token_bytes(self, index: int) -> bytes | None:
-        """The bytes of one id, the space before a word included; None for special and unknown ones."""
+        """Return the bytes of one id, the space before a word included; None for special and unknown ones."""
 
 
 def encode_checked(texts: list[str], encode: Callable[[], Any]) -> Any:
@@ -151,13 +148,13 @@ def check_surrogates(texts: Sequence[str], cause: BaseException | None = None) -
 
 
 def flatten(parts: Sequence[Sequence[int]]) -> tuple[Int32Array, Int64Array]:
-    """Lists of ids as one array, with their lengths."""
+    """Return lists of ids as one array, with their lengths."""
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     return np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum())), lengths
 
 
 def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix: bool) -> bytes:
-    """The bytes of ids, without the one space that encoding put first where `has_prefix`."""
+    """Return the bytes of ids, without the one space that encoding put first where `has_prefix`."""
     parts: list[bytes] = []
     for index in map(int, ids):
         part = tokenizer.token_bytes(index)
@@ -169,14 +166,14 @@ def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix
 
 
 def check_id(tokenizer: Tokenizer, index: int) -> int:
-    """The id itself. Raises TokenizerError when there is no such id."""
+    """Return the id itself. Raises TokenizerError when there is no such id."""
     if not 0 <= index < tokenizer.size:
         raise TokenizerError(f"{tokenizer.name}: no id {index}: the ids are 0–{tokenizer.size - 1}")
     return index
 
 
 def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | None:
-    """Why encoding words one by one gives other tokens than encoding their lines; None if it cannot.
+    """Return why encoding words one by one gives other tokens than their lines do; None if it cannot.
 
     Two tests: lines of ten words with several kinds of white space between them, against the words;
     and every piece, for one that holds text on both sides of a space. A unigram model may still break
@@ -195,7 +192,7 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
             return f"{white} changes the tokens, and counted words do not tell where there was one"
     crossing = _CROSSING_AS_SUFFIX if as_suffix else _CROSSING
     for index, kind in enumerate(tokenizer.kinds):
-        if kind in (Kind.NORMAL, Kind.USER):
+        if kind in TEXT:
             token = tokenizer.token_bytes(index) or b""
             if crossing.search(token):
                 return f"a piece crosses a space: {token.decode(errors='replace')!r} (id {index})"
@@ -203,11 +200,45 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says."""
+    """Return the first line of what an exception says."""
     return str(error).split("\n", 1)[0]
 
 
-# --- Backend tokenizer -----------------------------------------------------------------------------
+def list_tokens(tokenizer: Tokenizer, text: str) -> list[dict[str, object]]:
+    """Return a row for each token that a text is cut into: piece, id, kind, script and bytes (hexadecimal).
+
+    Pieces are written so that they can be printed, `▁` for a space; those that stand for no text are named by
+    their kind and have no bytes. A byte of a character has no script.
+
+    >>> [row["piece"] for row in list_tokens(open_tokenizer("tok/"), "two words")]  # doctest: +SKIP
+    ['▁two', '▁word', 's']
+    """
+    return [_describe_token(tokenizer, int(index)) for index in tokenizer.encode_batch([text])[0]]
+
+
+def _describe_token(tokenizer: Tokenizer, index: int) -> dict[str, object]:
+    kind, data = tokenizer.kinds[index], tokenizer.token_bytes(index)
+    has_script = data and kind is not Kind.BYTE
+    return {
+        "piece": f"<{kind.value}>" if data is None else show_token(data).replace(" ", SPACE),
+        "id": index,
+        "kind": kind.value,
+        "script": piece_script((data or b"").decode(errors="ignore")) if has_script else None,
+        "bytes": None if data is None else data.hex(),
+    }
+
+
+# --- tokenizers ------------------------------------------------------------------------------------
+
+
+def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a file's text, and the object it holds, empty where it holds another. Raises TokenizerError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
+    return text, content if isinstance(content, dict) else {}
 
 
 class BackendTokenizer:
@@ -228,12 +259,8 @@ class BackendTokenizer:
     @classmethod
     def read(cls, path: Path) -> BackendTokenizer:
         """Read a tokenizer.json. Raises TokenizerError when it is not JSON, or no tokenizer."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            content = json.loads(text)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
-        if not isinstance(content, dict) or "model" not in content:
+        text, content = parse_json(path)
+        if "model" not in content:
             raise TokenizerError(f"{path}: JSON, but not a tokenizer: it has no `model`", HINT)
         try:
             return cls(str(path), tokenizers.Tokenizer.from_str(text))
@@ -313,7 +340,7 @@ class BackendTokenizer:
         return find_inexactness(self)
 
     def normalize(self, text: str) -> str | None:
-        """The text after the normaliser, spaces as spaces; None when unchanged."""
+        """Return the text after the normaliser, spaces as spaces; None when unchanged."""
         normalizer = self._backend.normalizer
         if normalizer is None:
             return None
@@ -332,15 +359,15 @@ class BackendTokenizer:
         return found
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
-        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
         return [np.array(encoding.ids, dtype=np.int32) for encoding in self._encode(texts)]
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
-        """The ids of all texts in a row, and how many each has."""
+        """Return the ids of all texts in a row, and how many each has."""
         return flatten([encoding.ids for encoding in self._encode(texts)])
 
     def count_tokens(self, texts: Sequence[str]) -> Int64Array:
-        """How many ids each text has."""
+        """Return how many ids each text has."""
         return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
 
     @cached_property
@@ -374,7 +401,7 @@ class BackendTokenizer:
         return bare
 
     def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
-        """The characters under unknown tokens, or without a token; only texts with such are encoded twice."""
+        """Return the characters under unknown tokens or without one; only such texts are encoded twice."""
         if self._drops:
             return [self._count_dropped(text) for text in texts]
         counts = [0] * len(texts)
@@ -399,7 +426,7 @@ class BackendTokenizer:
         return counts
 
     def count_chunks(self, text: str) -> int:
-        """The number of chunks the pre-tokeniser makes of the text as normalised."""
+        """Return the number of chunks the pre-tokeniser makes of the text as normalised."""
         found, split = self.normalize(text), self._backend.pre_tokenizer
         known = text if found is None else found
         return min(len(known), 1) if split is None else len(split.pre_tokenize_str(known))
@@ -417,11 +444,11 @@ class BackendTokenizer:
         return any(BYTE_LETTERS[byte] not in self._letters for byte in char.encode())
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """The bytes of ids, without the space that encoding put before the first word."""
+        """Return the bytes of ids, without the space that encoding put before the first word."""
         return join_bytes(self, ids, self._has_prefix)
 
     def token_bytes(self, index: int) -> bytes | None:
-        """The bytes of one id; None for special and unknown tokens and ids without a token."""
+        """Return the bytes of one id; None for special and unknown tokens and ids without a token."""
         kind = self.kinds[check_id(self, index)]
         token = self._tokens.get(index, "")
         if kind is Kind.USER:
@@ -437,8 +464,7 @@ def _is_byte(token: str) -> bool:
     return len(token) == 6 and token.startswith("<0x") and token.endswith(">")
 
 
-# --- Sentencepiece tokenizer -----------------------------------------------------------------------
-# A .model run by SentencePiece: text to ids, ids to bytes. Reading the pieces is `sentencepiece_format`'s.
+# --- SentencePiece ---------------------------------------------------------------------------------
 
 
 class SentencePieceTokenizer:
@@ -446,12 +472,13 @@ class SentencePieceTokenizer:
 
     style: Style = "sentencepiece"
 
-    def __init__(self, name: str, vocabulary: Vocabulary, data: bytes) -> None:
-        """Open the bytes of a .model that `vocabulary` was read from."""
+    def __init__(self, name: str, vocabulary: Vocabulary, data: bytes | None = None) -> None:
+        """Open a vocabulary; `data` is the .model that it was read from, if it was."""
         self.name = name
         self.vocabulary = vocabulary
+        model = write_model(vocabulary) if data is None else data
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError, OSError) as error:
             raise TokenizerError(
                 f"{name}: SentencePiece refuses it: {first_line(error)}", HINT
@@ -489,7 +516,7 @@ class SentencePieceTokenizer:
         return find_inexactness(self, self.vocabulary.spacing.as_suffix)
 
     def normalize(self, text: str) -> str | None:
-        """The text after the charsmap and the space rules, spaces as spaces; None when unchanged."""
+        """Return the text after the charsmap and the space rules, spaces as spaces; None when unchanged."""
         (raw,) = encode_checked([text], lambda: self._processor.normalize([text]))
         found = str(raw).replace(SPACE, " ")
         spacing = self.vocabulary.spacing
@@ -498,7 +525,7 @@ class SentencePieceTokenizer:
         return None if found == text else found
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
-        """The ids of each text. Raises TokenizerError on a lone surrogate."""
+        """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
         listed = list(texts)
         # One thread: threads help large batches alone, and the caller has processes for those.
         found: list[Int32Array] = encode_checked(
@@ -507,7 +534,7 @@ class SentencePieceTokenizer:
         return found
 
     def _encode_lists(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text as a list, which for short texts takes a third of an array's time."""
+        """Return the ids of each text as a list, which for short texts takes a third of an array's time."""
         listed = list(texts)
         found: list[list[int]] = encode_checked(
             listed, lambda: self._processor.encode(listed, out_type=int, num_threads=1)
@@ -515,11 +542,11 @@ class SentencePieceTokenizer:
         return found
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
-        """The ids of all texts in a row, and how many each has."""
+        """Return the ids of all texts in a row, and how many each has."""
         return flatten(self._encode_lists(texts))
 
     def count_tokens(self, texts: Sequence[str]) -> Int64Array:
-        """How many ids each text has."""
+        """Return how many ids each text has."""
         return np.fromiter(map(len, self._encode_lists(texts)), np.int64, len(texts))
 
     @cached_property
@@ -531,7 +558,7 @@ class SentencePieceTokenizer:
         return np.array(sizes, np.int64)
 
     def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
-        """The characters of the unknown pieces of each text: those of the text less those of its pieces."""
+        """Return the characters of the unknown pieces of each text: its own less those of its pieces."""
         unknown = self.vocabulary.roles.unknown
         counts = [0] * len(texts)
         if unknown is None:
@@ -548,13 +575,13 @@ class SentencePieceTokenizer:
         return counts
 
     def count_chunks(self, text: str) -> int:
-        """One: the pieces themselves say where a word ends."""
+        """Return one: the pieces themselves say where a word ends."""
         return min(len(text), 1)
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """The bytes of ids, without the space that encoding put before the first word."""
+        """Return the bytes of ids, without the space that encoding put before the first word."""
         return join_bytes(self, ids, self._has_prefix)
 
     def token_bytes(self, index: int) -> bytes | None:
-        """The bytes of one id; None for control, unknown and unused pieces."""
+        """Return the bytes of one id; None for control, unknown and unused pieces."""
         return self.vocabulary.token_bytes(check_id(self, index))

@@ -1,6 +1,7 @@
-"""The folder of a byte-level BPE fitted here: tokenizer.json, its configuration and the table of tokens.
+"""Byte-level vocabularies fitted here, and BPE tokenizers of others as the base of further merges.
 
-There is no .model: SentencePiece's format cannot hold tokens that are parts of characters.
+Their folder has tokenizer.json, its configuration and the table of tokens. There is no .model: SentencePiece's
+format cannot hold tokens that are parts of characters. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -12,25 +13,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import tokenizers
 from tokenizers import AddedToken, Tokenizer
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
-from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of
-from vocabkit.corpus.word_counts import connect, write_columns
-from vocabkit.vocabulary.adapters import BYTE_LETTERS, HINT, BackendTokenizer, encode_checked
+from vocabkit.vocabulary.adapters import (
+    BYTE_LETTERS,
+    HINT,
+    BackendTokenizer,
+    encode_checked,
+    flatten,
+    parse_json,
+)
 from vocabkit.vocabulary.tokenizers import build_byte_level, open_tokenizer
-from vocabkit.vocabulary.vocabulary import Kind
-
-# --- Byte level folder -----------------------------------------------------------------------------
-
+from vocabkit.vocabulary.vocabulary import SHARED, Kind, save_backend, write_table
 
 # What a special token of a usual name is for; one not listed is only special.
 _ROLES = {
@@ -42,7 +42,7 @@ _ROLES = {
 
 
 def _spell_bytes(token: bytes) -> str:
-    """A token as byte-level files write it: a printable letter a byte."""
+    """Return a token as byte-level files write it: a printable letter a byte."""
     return "".join(BYTE_LETTERS[byte] for byte in token)
 
 
@@ -80,7 +80,7 @@ class ByteLevelVocabulary:
         return (Kind.CONTROL,) * len(self.special) + (Kind.NORMAL,) * len(self.tokens)
 
     def build_backend(self) -> Tokenizer:
-        """The vocabulary as a `tokenizers.Tokenizer`."""
+        """Return the vocabulary as a `tokenizers.Tokenizer`."""
         pieces = self.pieces
         backend = build_byte_level(
             "the vocabulary",
@@ -97,102 +97,66 @@ class ByteLevelVocabulary:
         """Write tokenizer.json, tokenizer_config.json and vocabulary.parquet, `usage` a column a language."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        text = self.build_backend().to_str(pretty=False)
-        (target / "tokenizer.json").write_text(text + "\n", encoding="utf-8", newline="\n")
-        config = json.dumps(_configuration(self.special), ensure_ascii=False, indent=2)
-        path = target / "tokenizer_config.json"
-        path.write_text(config + "\n", encoding="utf-8", newline="\n")
-        head = len(self.special)
-        _write_token_table(
-            target / "vocabulary.parquet",
-            self.pieces,
-            [None] * head + list(self.tokens),
-            self.kinds,
-            ["shared"] * self.size,
-            usage or {},
-        )
+        save_backend(self.build_backend(), _name_roles(self.special), target)
+        tokens = [*[None] * len(self.special), *self.tokens]
+        _write_table(target, self.pieces, tokens, self.kinds, [SHARED] * self.size, usage or {})
 
 
-def _write_token_table(
-    path: Path,
+def _write_table(
+    folder: Path,
     pieces: Sequence[str],
     tokens: Sequence[bytes | None],
     kinds: Sequence[Kind],
     blocks: Sequence[str],
     usage: Mapping[str, Int64Array],
 ) -> None:
-    """Write one row a token: as the file writes it, its bytes in hexadecimal, id, kind, block, script, usage.
+    """Write vocabulary.parquet with the tokens' bytes in hexadecimal.
 
     A token has the script of its whole characters; one without any has none.
     """
-    columns: dict[str, npt.NDArray[Any]] = {
-        "piece": np.array(pieces, dtype=object),
-        "bytes": np.array([t.hex() if t is not None else None for t in tokens], dtype=object),
+    texts = [None if token is None else token.decode(errors="ignore") for token in tokens]
+    shown = [None if token is None else token.hex() for token in tokens]
+    columns = {
+        "bytes": np.array(shown, dtype=object),
         "id": np.arange(len(pieces), dtype=np.int32),
-        "kind": np.array([kind.value for kind in kinds], dtype=object),
-        "block": np.array(blocks, dtype=object),
-        "script": np.array(_scripts(tokens), dtype=object),
-        **{name: np.asarray(column, dtype=np.int64) for name, column in usage.items()},
     }
-    with connect() as database:
-        write_columns(database, columns, path)
+    write_table(folder / "vocabulary.parquet", pieces, kinds, blocks, texts, usage, columns)
 
 
-def _scripts(tokens: Sequence[bytes | None]) -> list[str | None]:
-    texts = [(token or b"").decode(errors="ignore") for token in tokens]
-    scripts = {char: script_of(char) for char in set("".join(texts))}
-    found: list[str | None] = []
-    for text in texts:
-        own = {scripts[char] for char in text} - {COMMON, INHERITED}
-        found.append(own.pop() if len(own) == 1 else piece_script(text) if text else None)
-    return found
-
-
-def _configuration(special: Sequence[str]) -> dict[str, Any]:
-    roles = {}
+def _name_roles(special: Sequence[str]) -> dict[str, Any]:
+    roles: dict[str, Any] = {}
     for role, names in _ROLES.items():
         chosen = next((name for name in names if name in special), None)
         if chosen is not None:
             roles[role] = chosen
     extra = [token for token in special if token not in roles.values()]
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
-        **roles,
-        **({"additional_special_tokens": extra} if extra else {}),
-    }
+    return roles | ({"additional_special_tokens": extra} if extra else {})
 
 
 # --- Bpe base --------------------------------------------------------------------------------------
 # A BPE tokenizer.json as the base of further merges: how it splits words, and the file with tokens appended.
-#
 # Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and SentencePiece's (Llama 2, Mistral), whatever their
 # pre-tokeniser. New merges rank after all the base has, so that on any text the base's own merges are done
-# first, as before, and only then the new ones. Nothing is trained here.
+# first, as before, and only then the new ones.
 
 
 # Files of a model's folder that say how its tokenizer is used; ids in them stay right.
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What to append: characters that become tokens as they are, then merges as pairs of token texts."""
-
-    characters: tuple[str, ...]
-    merges: tuple[tuple[str, str], ...]
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """The new tokens, in the order of their ids."""
-        return (*self.characters, *(left + right for left, right in self.merges))
-
-
 class BpeBase:
-    """A BPE tokenizer with its file's content. `pieces` maps every id to its text, added tokens included."""
+    """A BPE tokenizer with its file's content. `pieces` maps every id to its text, added tokens included.
 
-    def __init__(self, name: str, content: dict[str, Any], folder: Path | None = None) -> None:
+    Ids from `first_new` on were appended here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        content: dict[str, Any],
+        folder: Path | None = None,
+        first_new: int | None = None,
+    ) -> None:
         """Check that merges can be appended. Raises TokenizerError."""
         model = content.get("model") or {}
         # Old files leave the type out.
@@ -204,13 +168,19 @@ class BpeBase:
         self.name = name
         self.content = content
         self._folder = folder
-        self._backend = _build(content, name)
+        try:
+            self._backend = Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # tokenizers raises Exception itself
+            raise TokenizerError(f"{name}: not a tokenizer: {error}", HINT) from error
         self.tokenizer = BackendTokenizer(name, self._backend)
-        vocabulary: Mapping[str, int] = model["vocab"]
-        self.pieces = {index: piece for piece, index in vocabulary.items()}
-        for entry in content.get("added_tokens") or ():
-            self.pieces.setdefault(entry["id"], entry["content"])
-        self.next_id = max(self.pieces) + 1
+        added: dict[int, str] = {
+            entry["id"]: entry["content"] for entry in content.get("added_tokens") or ()
+        }
+        self.pieces: dict[int, str] = added | {
+            index: piece for piece, index in model["vocab"].items()
+        }
+        self.size: int = max(self.pieces) + 1
+        self.first_new = self.size if first_new is None else first_new
 
     @classmethod
     def read(cls, path: str | Path) -> BpeBase:
@@ -219,7 +189,7 @@ class BpeBase:
         inside = target / "tokenizer.json"
         file = inside if inside.is_file() else target
         if file.suffix == ".json" and file.is_file():
-            content = _read_json(file)
+            _, content = parse_json(file)
             if "model" in content:
                 return cls(str(file), content, file.parent)
         found = open_tokenizer(target)
@@ -233,10 +203,9 @@ class BpeBase:
     @cached_property
     def mergeable(self) -> BoolArray:
         """Which ids stand for text that a merge may take: not special, added, unknown or byte tokens."""
-        found = np.zeros(self.next_id, np.bool_)
+        found = np.zeros(self.size, np.bool_)
         kinds = self.tokenizer.kinds
-        for index in range(len(kinds)):
-            found[index] = kinds[index] is Kind.NORMAL
+        found[: len(kinds)] = [kind is Kind.NORMAL for kind in kinds]
         return found
 
     @property
@@ -247,10 +216,11 @@ class BpeBase:
     def segment(
         self, words: Sequence[str], *, continued: bool = False
     ) -> tuple[Int32Array, Int64Array, Int64Array]:
-        """The base's tokens of each word, in runs that a merge may join; `continued` parts follow no space.
+        """Return the base's tokens of each word in runs that a merge may join.
 
-        Returns ids of all runs in a row, where each run begins (int64[runs + 1]) and its word. A run lies
-        within one of the base's pre-tokens and holds mergeable ids only.
+        `continued` parts of words follow no space. Returned are ids of all runs in a row, where each run begins
+        (int64[runs + 1]) and its word. A run lies within one of the base's pre-tokens and holds mergeable ids
+        only.
         """
         prefix = "" if continued else self.tokenizer.word_prefix
         texts = [prefix + word for word in words]
@@ -276,7 +246,7 @@ class BpeBase:
         return flat, np.append(begins, len(flat)).astype(np.int64), word[begins]
 
     def missing_characters(self, words: Sequence[str], counts: Int64Array) -> dict[str, int]:
-        """The characters without a token, as normalised, with their occurrences; none if byte-level."""
+        """Return the characters without a token, as normalised, with their occurrences; none if byte-level."""
         if self.tokenizer.style == "byte-level":
             return {}
         found: dict[str, int] = {}
@@ -291,73 +261,57 @@ class BpeBase:
                     found[char] = found.get(char, 0) + count
         return found
 
-    def append(self, added: Appended) -> BpeBase:
-        """The base with tokens appended, ids counting up from `next_id`. Raises TokenizerError.
+    def append(
+        self, characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()
+    ) -> BpeBase:
+        """Return the base with tokens appended: characters as they are, then merges as pairs of token texts.
 
-        Added tokens of the base that its model does not list are entered there with their ids: loading
-        would otherwise number them on from the model's new size.
+        Ids count up from `size`, the base's `first_new`. Added tokens of the base that its model does not list
+        are entered there with their ids: loading would otherwise number them on from the model's new size.
+        Raises TokenizerError.
         """
         content = copy.deepcopy(self.content)
         model = content["model"]
         vocabulary: dict[str, int] = model["vocab"]
         for entry in content.get("added_tokens") or ():
             vocabulary.setdefault(entry["content"], entry["id"])
-        for place, token in enumerate(added.tokens):
+        tokens = (*characters, *(left + right for left, right in merges))
+        for index, token in enumerate(tokens, self.size):
             if token in vocabulary:
                 raise TokenizerError(f"{self.name}: the token {token!r} is there already")
-            vocabulary[token] = self.next_id + place
+            vocabulary[token] = index
         listed = model["merges"]
         joined = bool(listed) and isinstance(listed[0], str)
-        listed.extend(" ".join(pair) if joined else list(pair) for pair in added.merges)
-        return BpeBase(self.name, content, self._folder)
+        listed.extend(" ".join(pair) if joined else list(pair) for pair in merges)
+        return BpeBase(self.name, content, self._folder, self.size)
 
     def count_usage(
         self, words: Sequence[str], counts: Int64Array, *, continued: bool = False
     ) -> Int64Array:
-        """How often each id is used by words that occur so often, int64[next_id]."""
+        """Return how often each id is used by words that occur so often, int64[size]."""
         prefix = "" if continued else self.tokenizer.word_prefix
         texts = [prefix + word for word in words]
         found = encode_checked(
             texts, lambda: self._backend.encode_batch_fast(texts, add_special_tokens=False)
         )
-        ids = [encoding.ids for encoding in found]
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        flat = np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum()))
-        usage = np.zeros(self.next_id, np.int64)
+        flat, lengths = flatten([encoding.ids for encoding in found])
+        usage = np.zeros(self.size, np.int64)
         np.add.at(usage, flat, np.repeat(counts, lengths))
         return usage
 
-    def find_unreachable(self, first: int) -> list[int]:
-        """The ids from `first` on that the model does not make of their own text, given as a pre-token."""
+    def find_unreachable(self) -> list[int]:
+        """Return the new ids that the model does not make of their own text, given as a pre-token."""
         model = self._backend.model
         return [
             index
-            for index in range(first, self.next_id)
+            for index in range(self.first_new, self.size)
             if [token.id for token in model.tokenize(self.pieces[index])] != [index]
         ]
 
-    def count_alone(self, first: int) -> int:
-        """How many ids from `first` on are made of their text typed alone, pre-tokeniser and all.
-
-        The others are reached inside a word only, or are parts of characters.
-        """
-        texts, wanted = [], []
-        for index in range(first, self.next_id):
-            token = self.tokenizer.token_bytes(index) or b""
-            try:
-                texts.append(token.decode())
-            except UnicodeDecodeError:
-                continue
-            wanted.append(index)
-        prefix = self.tokenizer.word_prefix == ""
-        typed = [text.removeprefix(" ") if prefix else text for text in texts]
-        found = self.tokenizer.encode_batch(typed)
-        return sum(ids.tolist() == [index] for ids, index in zip(found, wanted, strict=True))
-
-    def save(self, folder: Path, first: int, usage: Mapping[str, Int64Array]) -> None:
+    def save(self, folder: Path, usage: Mapping[str, Int64Array]) -> None:
         """Write tokenizer.json, the base's files beside it, and vocabulary.parquet.
 
-        Ids from `first` on are block `new`. `usage` is a column int64[next_id] a language.
+        New ids are block `new`. `usage` is a column int64[size] a language.
         """
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.content, ensure_ascii=False, indent=2)
@@ -370,27 +324,12 @@ class BpeBase:
             path.write_text(
                 '{\n  "tokenizer_class": "PreTrainedTokenizerFast"\n}\n', encoding="utf-8"
             )
-        size = self.next_id
-        _write_token_table(
-            folder / "vocabulary.parquet",
-            [self.pieces.get(index, "") for index in range(size)],
-            [self.tokenizer.token_bytes(index) for index in range(size)],
+        ids, first = range(self.size), self.first_new
+        _write_table(
+            folder,
+            [self.pieces.get(index, "") for index in ids],
+            [self.tokenizer.token_bytes(index) for index in ids],
             self.tokenizer.kinds,
-            ["base" if index < first else "new" for index in range(size)],
+            ["base" if index < first else "new" for index in ids],
             usage,
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokenizerError(f"{path}: not JSON: {error}", HINT) from error
-    return content if isinstance(content, dict) else {}
-
-
-def _build(content: Mapping[str, Any], name: str) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(json.dumps(content))
-    except Exception as error:  # tokenizers raises Exception itself
-        raise TokenizerError(f"{name}: not a tokenizer: {error}", HINT) from error

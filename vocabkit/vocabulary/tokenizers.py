@@ -1,7 +1,8 @@
 """Tokenizers of any format behind one protocol: `open_tokenizer` looks at what a file holds, not at its name.
 
 Text is always text: a `<s>` typed in it is encoded as three characters, not as the special token, and
-no special tokens are added. The formats are in their own modules; nothing else sees a backend.
+no special tokens are added. Here are the formats with tokens but no rules (tiktoken, GPT-2's two files, GGUF);
+the backends themselves are in `adapters`, and nothing else sees one.
 """
 
 from __future__ import annotations
@@ -45,23 +46,24 @@ from vocabkit.vocabulary.adapters import (
     join_bytes,
 )
 from vocabkit.vocabulary.vocabulary import (
+    PIECE_TYPES,
     SHARED,
     SPACE,
     Block,
+    Difference,
     Kind,
     Roles,
     Spacing,
     Vocabulary,
     block_languages,
+    compare_vocabularies,
     route_vocabulary,
-    write_model,
 )
 
 # --- Split patterns --------------------------------------------------------------------------------
-# The patterns byte-level tokenizers split text with, by name, and which known vocabulary has which.
-#
-# tiktoken's rank files do not carry their pattern and GGUF files only its name. A vocabulary not listed
-# here needs `--pattern`; nothing is guessed from a file's name or from its size alone.
+# The patterns byte-level tokenizers split text with, by name, and which known vocabulary has which. tiktoken's
+# rank files do not carry their pattern and GGUF files only its name. A vocabulary not listed here needs
+# `--pattern`; nothing is guessed from a file's name or from its size alone.
 
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -130,7 +132,7 @@ _KNOWN = {
 
 
 def _fingerprint_ranks(ranks: Mapping[bytes, int]) -> str:
-    """A digest (BLAKE2b, 64 bits, hex) of tokens and ranks, whatever their order in the file."""
+    """Return a digest (BLAKE2b, 64 bits, hex) of tokens and ranks, whatever their order in the file."""
     digest = hashlib.blake2b(digest_size=8)
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         digest.update(rank.to_bytes(4, "little") + len(token).to_bytes(4, "little") + token)
@@ -138,14 +140,264 @@ def _fingerprint_ranks(ranks: Mapping[bytes, int]) -> str:
 
 
 def _find_pattern(ranks: Mapping[bytes, int]) -> str | None:
-    """The name of the pattern that a published vocabulary goes with; None for any other."""
+    """Return the name of the pattern that a published vocabulary goes with; None for any other."""
     return _KNOWN.get(_fingerprint_ranks(ranks))
 
 
-# --- Gguf fields -----------------------------------------------------------------------------------
-# The key-value section of a GGUF file: version 2 or 3, little-endian; tensors are never read.
+# --- Byte level format -----------------------------------------------------------------------------
+# Byte-level BPE from its two lists, tokens with ids and merges, as GPT-2 was published and GGUF holds it.
+
+
+# The names the two files go by: first the tokens, then the merges.
+PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+
+
+def build_byte_level(
+    source: str,
+    vocabulary: Mapping[str, int],
+    merges: Iterable[tuple[str, str]],
+    patterns: Sequence[str],
+    ignore_merges: bool = False,
+) -> tokenizers.Tokenizer:
+    """Return a backend that splits by `patterns` one after another. Raises TokenizerError naming `source`."""
+    missing = len(BYTE_ALPHABET.keys() - vocabulary.keys())
+    # Some were trained without the bytes their text lacked: up to 28 letters are missing in those seen.
+    if missing > 64:
+        raise TokenizerError(
+            f"{source}: {missing} of the 256 letters that stand for bytes have no token: "
+            "not byte-level BPE",
+            HINT,
+        )
+    try:
+        model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
+    except Exception as error:  # tokenizers raises Exception itself
+        raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
+    backend = tokenizers.Tokenizer(model)
+    steps = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _read_pair(
+    tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]
+) -> BackendTokenizer:
+    """Read a JSON of tokens and the file of merges beside it. Raises TokenizerError."""
+    try:
+        vocabulary = json.loads(tokens.read_text(encoding="utf-8"))
+        lines = merges.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
+    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
+        raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
+    pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
+    return BackendTokenizer(str(tokens), build_byte_level(str(tokens), vocabulary, pairs, pattern))
+
+
+def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Return merges, `left right` a line, as pairs; empty lines are passed over. Raises TokenizerError."""
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        # A space within a token is written as another letter, so one space stands between the two.
+        left, _, right = line.partition(" ")
+        if left and right and " " not in right:
+            pairs.append((left, right))
+        elif line.strip():
+            raise TokenizerError(f"{source}: merge {number} is no pair: {line[:40]!r}", HINT)
+    return pairs
+
+
+# --- Tiktoken ranks --------------------------------------------------------------------------------
+# Byte-level vocabularies as ranks, run by tiktoken: its own files, and tekken's JSON.
 #
-# What a vocabulary among the fields means is told in `gguf_format`.
+# tiktoken's files hold ranks alone. The pattern that splits text comes from `PATTERNS`, or from the caller;
+# special tokens are not in the file, and none are added.
+
+
+class _TiktokenTokenizer:
+    """Ranks and a pattern run by tiktoken. An id is a rank plus the number of special tokens before them."""
+
+    style: Style = "byte-level"
+    word_prefix = " "
+
+    def __init__(
+        self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0
+    ) -> None:
+        """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
+        missing = [value for value in range(256) if bytes([value]) not in ranks]
+        if missing:
+            raise TokenizerError(
+                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first",
+                HINT,
+            )
+        self.name = name
+        self._specials = specials
+        self._pattern = pattern
+        self._tokens = {rank + specials: token for token, rank in ranks.items()}
+        self.size = max(self._tokens) + 1
+        try:
+            self._encoding = tiktoken.Encoding(
+                name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={}
+            )
+        except ValueError as error:
+            raise TokenizerError(f"{name}: no pattern: {pattern[:60]!r}: {error}", HINT) from error
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
+        return tuple(
+            Kind.CONTROL
+            if index < self._specials
+            else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
+            for index in range(self.size)
+        )
+
+    @cached_property
+    def exact_on_words(self) -> str | None:
+        """The reason: a pattern looks at the white space around a word, and the first has none."""
+        return find_inexactness(self)
+
+    def normalize(self, text: str) -> None:
+        """None: bytes are taken as they are."""
+        return
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
+        """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
+        shift = np.int32(self._specials)
+        return [np.array(ids, dtype=np.int32) + shift for ids in self._encode(texts)]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """Return the ids of all texts in a row, and how many each has."""
+        ids, lengths = flatten(list(self._encode(texts)))
+        return ids + np.int32(self._specials), lengths
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
+        """Return how many ids each text has."""
+        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the ranks of each text: a list held makes the next ones slower to come."""
+        listed = list(texts)
+        # tiktoken would write U+FFFD for a lone surrogate without a word.
+        try:
+            "".join(listed).encode()
+        except UnicodeEncodeError:
+            check_surrogates(listed)
+        left = iter(listed)
+        try:
+            yield from map(self._encoding.encode_ordinary, left)
+        except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            place = len(listed) - length_hint(left) - 1
+            raise TokenizerError(
+                f"text {place} ({len(listed[place]):,} characters): {first_line(error)}",
+                hint="break the text into lines",
+            ) from error
+
+    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """Return zeros: every byte has a token."""
+        return [0] * len(texts)
+
+    def count_chunks(self, text: str) -> int:
+        """Return the number of matches of the pattern."""
+        return len(regex.findall(self._pattern, text))
+
+    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
+        """Return the bytes of ids."""
+        return join_bytes(self, ids, has_prefix=False)
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """Return the bytes of one id; None for special tokens and ranks left out."""
+        return self._tokens.get(check_id(self, index))
+
+
+def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
+    """Read a tiktoken file: a line a token, its bytes in base64 and its rank.
+
+    `pattern` is a name of `PATTERNS`; None finds the one a published vocabulary is used with.
+    Raises TokenizerError naming the line that is wrong, or the names when the pattern is not known.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            # Some files end in a token of no bytes, written as a lone `=`: no text is encoded to it.
+            token = base64.b64decode(parts[0].lstrip(b"="), validate=True)
+            rank = int(parts[1])
+        except (binascii.Error, ValueError, IndexError) as error:
+            raise TokenizerError(
+                f"{path}:{number}: expected a token in base64 and its rank: {line[:40]!r}", HINT
+            ) from error
+        if not token:
+            continue
+        if token in ranks or rank < 0:
+            what = "occurs twice" if token in ranks else f"has rank {rank}"
+            raise TokenizerError(f"{path}:{number}: the token {token!r} {what}", HINT)
+        ranks[token] = rank
+    if len(set(ranks.values())) != len(ranks):
+        raise TokenizerError(f"{path}: two tokens have the same rank", HINT)
+    steps = _choose_pattern(pattern or _find_pattern(ranks), f"{path}: {len(ranks):,} ranks")
+    if len(steps) > 1:
+        raise TokenizerError(f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}")
+    return _TiktokenTokenizer(str(path), ranks, steps[0])
+
+
+def _choose_pattern(name: str | None, what: str) -> tuple[str, ...]:
+    """Return the patterns of that name. Raises TokenizerError listing the names when there is none."""
+    if name is not None and name in PATTERNS:
+        return PATTERNS[name]
+    names = ", ".join(PATTERNS)
+    problem = f"no pattern {name!r}" if name else "it is not known which pattern splits the text"
+    raise TokenizerError(f"{what}: {problem}: one of {names}", hint="--pattern NAME")
+
+
+def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
+    """Return a tekken file's JSON as a tokenizer: special tokens first, then as many ranks as are used.
+
+    Raises TokenizerError naming the part that is missing.
+    """
+    try:
+        config = content["config"]
+        specials = int(config["default_num_special_tokens"])
+        count = int(config["default_vocab_size"]) - specials
+        ranks = {
+            base64.b64decode(entry["token_bytes"]): int(entry["rank"])
+            for entry in content["vocab"]
+            if int(entry["rank"]) < count
+        }
+        pattern = str(config["pattern"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
+    return _TiktokenTokenizer(str(path), ranks, pattern, specials)
+
+
+def _is_ranks(head: bytes) -> bool:
+    """Whether a file that begins like this is a tiktoken file: base64 and a number on the first line."""
+    parts = head.split(b"\n", 1)[0].split()
+    if len(parts) != 2 or not parts[1].isdigit():
+        return False
+    try:
+        base64.b64decode(parts[0], validate=True)
+    except binascii.Error:
+        return False
+    return True
+
+
+def _is_tekken(content: object) -> bool:
+    """Whether JSON is a tekken file."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        return False
+    return "pattern" in content["config"] and isinstance(content.get("vocab"), list)
+
+
+# --- Gguf fields -----------------------------------------------------------------------------------
+# The key-value section of a GGUF file: version 2 or 3, little-endian; tensors are never read. What a vocabulary
+# among the fields means is told below.
 
 
 MAGIC = b"GGUF"
@@ -167,7 +419,7 @@ _STRING, _ARRAY = 8, 9
 
 
 def _read_fields(path: Path) -> Mapping[str, Any]:
-    """The fields by key: numbers, bytes for strings, lists of bytes, and arrays of numbers.
+    """Return the fields by key: numbers, bytes for strings, lists of bytes, and arrays of numbers.
 
     Strings are bytes because a token need not be whole UTF-8. Raises TokenizerError when the file is
     cut off, in big-endian order or of another version.
@@ -228,257 +480,6 @@ class _Reader:
         return [self.string() for _ in range(count)]
 
 
-# --- Byte level format -----------------------------------------------------------------------------
-# Byte-level BPE from its two lists, tokens with ids and merges, as GPT-2 was published and GGUF holds it.
-
-
-# The names the two files go by: first the tokens, then the merges.
-PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
-
-
-def build_byte_level(
-    source: str,
-    vocabulary: Mapping[str, int],
-    merges: Iterable[tuple[str, str]],
-    patterns: Sequence[str],
-    ignore_merges: bool = False,
-) -> tokenizers.Tokenizer:
-    """A backend that splits by `patterns` one after another. Raises TokenizerError naming `source`."""
-    missing = len(BYTE_ALPHABET.keys() - vocabulary.keys())
-    # Some were trained without the bytes their text lacked: up to 28 letters are missing in those seen.
-    if missing > 64:
-        raise TokenizerError(
-            f"{source}: {missing} of the 256 letters that stand for bytes have no token: "
-            "not byte-level BPE",
-            HINT,
-        )
-    try:
-        model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
-    except Exception as error:  # tokenizers raises Exception itself
-        raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
-    backend = tokenizers.Tokenizer(model)
-    steps = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    backend.decoder = decoders.ByteLevel()
-    return backend
-
-
-def _read_pair(
-    tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]
-) -> BackendTokenizer:
-    """Read a JSON of tokens and the file of merges beside it. Raises TokenizerError."""
-    try:
-        vocabulary = json.loads(tokens.read_text(encoding="utf-8"))
-        lines = merges.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
-    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
-        raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
-    pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
-    return BackendTokenizer(str(tokens), build_byte_level(str(tokens), vocabulary, pairs, pattern))
-
-
-def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
-    """Merges, `left right` a line, as pairs; empty lines are passed over. Raises TokenizerError."""
-    pairs = []
-    for number, line in enumerate(lines, start=1):
-        # A space within a token is written as another letter, so one space stands between the two.
-        left, _, right = line.partition(" ")
-        if left and right and " " not in right:
-            pairs.append((left, right))
-        elif line.strip():
-            raise TokenizerError(f"{source}: merge {number} is no pair: {line[:40]!r}", HINT)
-    return pairs
-
-
-# --- Tiktoken ranks --------------------------------------------------------------------------------
-# Byte-level vocabularies as ranks, run by tiktoken: its own files, and tekken's JSON.
-#
-# tiktoken's files hold ranks alone. The pattern that splits text comes from `split_patterns`, or from the
-# caller; special tokens are not in the file, and none are added.
-
-
-class _TiktokenTokenizer:
-    """Ranks and a pattern run by tiktoken. An id is a rank plus the number of special tokens before them."""
-
-    style: Style = "byte-level"
-    word_prefix = " "
-
-    def __init__(
-        self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0
-    ) -> None:
-        """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
-        missing = [value for value in range(256) if bytes([value]) not in ranks]
-        if missing:
-            raise TokenizerError(
-                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first",
-                HINT,
-            )
-        self.name = name
-        self._specials = specials
-        self._pattern = pattern
-        self._tokens = {rank + specials: token for token, rank in ranks.items()}
-        self.size = max(self._tokens) + 1
-        try:
-            self._encoding = tiktoken.Encoding(
-                name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={}
-            )
-        except ValueError as error:
-            raise TokenizerError(f"{name}: no pattern: {pattern[:60]!r}: {error}", HINT) from error
-
-    @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
-        """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
-        return tuple(
-            Kind.CONTROL
-            if index < self._specials
-            else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
-            for index in range(self.size)
-        )
-
-    @cached_property
-    def exact_on_words(self) -> str | None:
-        """The reason: a pattern looks at the white space around a word, and the first has none."""
-        return find_inexactness(self)
-
-    def normalize(self, text: str) -> None:
-        """None: bytes are taken as they are."""
-        return
-
-    def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
-        """The ids of each text. Raises TokenizerError on a lone surrogate."""
-        shift = np.int32(self._specials)
-        return [np.array(ids, dtype=np.int32) + shift for ids in self._encode(texts)]
-
-    def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
-        """The ids of all texts in a row, and how many each has."""
-        ids, lengths = flatten(list(self._encode(texts)))
-        return ids + np.int32(self._specials), lengths
-
-    def count_tokens(self, texts: Sequence[str]) -> Int64Array:
-        """How many ids each text has."""
-        return np.fromiter(map(len, self._encode(texts)), np.int64, len(texts))
-
-    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        """The ranks of each text, one after the other: a list held makes the next ones slower to come."""
-        listed = list(texts)
-        # tiktoken would write U+FFFD for a lone surrogate without a word.
-        try:
-            "".join(listed).encode()
-        except UnicodeEncodeError:
-            check_surrogates(listed)
-        left = iter(listed)
-        try:
-            yield from map(self._encoding.encode_ordinary, left)
-        except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            place = len(listed) - length_hint(left) - 1
-            raise TokenizerError(
-                f"text {place} ({len(listed[place]):,} characters): {first_line(error)}",
-                hint="break the text into lines",
-            ) from error
-
-    def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
-        """Zeros: every byte has a token."""
-        return [0] * len(texts)
-
-    def count_chunks(self, text: str) -> int:
-        """The number of matches of the pattern."""
-        return len(regex.findall(self._pattern, text))
-
-    def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """The bytes of ids."""
-        return join_bytes(self, ids, has_prefix=False)
-
-    def token_bytes(self, index: int) -> bytes | None:
-        """The bytes of one id; None for special tokens and ranks left out."""
-        return self._tokens.get(check_id(self, index))
-
-
-def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
-    """Read a tiktoken file: a line a token, its bytes in base64 and its rank.
-
-    `pattern` is a name of `split_patterns`; None finds the one a published vocabulary is used with.
-    Raises TokenizerError naming the line that is wrong, or the names when the pattern is not known.
-    """
-    ranks: dict[bytes, int] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        parts = line.split()
-        if not parts:
-            continue
-        try:
-            # Some files end in a token of no bytes, written as a lone `=`: no text is encoded to it.
-            token = base64.b64decode(parts[0].lstrip(b"="), validate=True)
-            rank = int(parts[1])
-        except (binascii.Error, ValueError, IndexError) as error:
-            raise TokenizerError(
-                f"{path}:{number}: expected a token in base64 and its rank: {line[:40]!r}", HINT
-            ) from error
-        if not token:
-            continue
-        if token in ranks or rank < 0:
-            what = "occurs twice" if token in ranks else f"has rank {rank}"
-            raise TokenizerError(f"{path}:{number}: the token {token!r} {what}", HINT)
-        ranks[token] = rank
-    if len(set(ranks.values())) != len(ranks):
-        raise TokenizerError(f"{path}: two tokens have the same rank", HINT)
-    steps = _choose_pattern(pattern or _find_pattern(ranks), f"{path}: {len(ranks):,} ranks")
-    if len(steps) > 1:
-        raise TokenizerError(f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}")
-    return _TiktokenTokenizer(str(path), ranks, steps[0])
-
-
-def _choose_pattern(name: str | None, what: str) -> tuple[str, ...]:
-    """The patterns of that name. Raises TokenizerError listing the names when there is none."""
-    if name is not None and name in PATTERNS:
-        return PATTERNS[name]
-    names = ", ".join(PATTERNS)
-    problem = f"no pattern {name!r}" if name else "it is not known which pattern splits the text"
-    raise TokenizerError(f"{what}: {problem}: one of {names}", hint="--pattern NAME")
-
-
-def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
-    """A tekken file's JSON as a tokenizer: special tokens first, then as many ranks as are used.
-
-    Raises TokenizerError naming the part that is missing.
-    """
-    try:
-        config = content["config"]
-        specials = int(config["default_num_special_tokens"])
-        count = int(config["default_vocab_size"]) - specials
-        ranks = {
-            base64.b64decode(entry["token_bytes"]): int(entry["rank"])
-            for entry in content["vocab"]
-            if int(entry["rank"]) < count
-        }
-        pattern = str(config["pattern"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
-    return _TiktokenTokenizer(str(path), ranks, pattern, specials)
-
-
-def _is_ranks(head: bytes) -> bool:
-    """Whether a file that begins like this is a tiktoken file: base64 and a number on the first line."""
-    parts = head.split(b"\n", 1)[0].split()
-    if len(parts) != 2 or not parts[1].isdigit():
-        return False
-    try:
-        base64.b64decode(parts[0], validate=True)
-    except binascii.Error:
-        return False
-    return True
-
-
-def _is_tekken(content: object) -> bool:
-    """Whether JSON is a tekken file."""
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        return False
-    return "pattern" in content["config"] and isinstance(content.get("vocab"), list)
-
-
 # --- Gguf format -----------------------------------------------------------------------------------
 # The vocabulary of a GGUF file as a tokenizer, as llama.cpp's own rules read it.
 #
@@ -487,14 +488,6 @@ def _is_tekken(content: object) -> bool:
 # whose tokenizer.json normalises (NFC, say) does so there and not here.
 
 
-_KINDS = {
-    1: Kind.NORMAL,
-    2: Kind.UNKNOWN,
-    3: Kind.CONTROL,
-    4: Kind.USER,
-    5: Kind.UNUSED,
-    6: Kind.BYTE,
-}
 # Patterns under which llama.cpp takes a piece of text that is a token whole, whatever the merges.
 _WHOLE_FIRST = ("llama3", "llama-v3", "llama-bpe")
 
@@ -534,9 +527,9 @@ class _Fields:
             ) from error
         types = self.get("token_type")
         numbers = [1] * len(raw) if types is None else types.tolist()
-        if len(numbers) != len(raw) or not set(numbers) <= _KINDS.keys():
+        if len(numbers) != len(raw) or not set(numbers) <= PIECE_TYPES.keys():
             raise TokenizerError(f"{path}: {len(raw)} tokens, {len(numbers)} token types", HINT)
-        self.kinds = [_KINDS[number] for number in numbers]
+        self.kinds = [PIECE_TYPES[number] for number in numbers]
 
     def get(self, key: str) -> Any:
         return self._fields.get(f"tokenizer.ggml.{key}")
@@ -575,7 +568,7 @@ def _read_pieces(fields: _Fields, model: str) -> SentencePieceTokenizer:
         pieces=_rename_repeated(fields.tokens, kinds),
         scores=np.array(scores, dtype=np.float32),
         kinds=tuple(kinds),
-        blocks=(Block("shared", 0, len(kinds)),),
+        blocks=(Block(SHARED, 0, len(kinds)),),
         model="bpe" if model == "bpe" else "unigram",
         normalizer=Normalizer(
             "identity" if charsmap is None else "precompiled",
@@ -594,7 +587,7 @@ def _read_pieces(fields: _Fields, model: str) -> SentencePieceTokenizer:
             remove_extra=bool(fields.get("remove_extra_whitespaces")),
         ),
     )
-    return SentencePieceTokenizer(str(fields.path), vocabulary, write_model(vocabulary))
+    return SentencePieceTokenizer(str(fields.path), vocabulary)
 
 
 def _rename_repeated(tokens: list[str], kinds: list[Kind]) -> tuple[str, ...]:
@@ -686,7 +679,7 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     """Read a tokenizer file, or the one in a folder, whatever its name.
 
     Read are SentencePiece models, tokenizer.json, GPT-2's two files, tiktoken's ranks, tekken's JSON and
-    the vocabulary in a GGUF file. `pattern` names how text is split (see `split_patterns`) where the file
+    the vocabulary in a GGUF file. `pattern` names how text is split (a name of `PATTERNS`) where the file
     does not say. Raises TokenizerError naming the file.
     """
     target = find_file(path)
@@ -719,7 +712,20 @@ def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
             hint = error.hint or hint
         raise TokenizerError(f"{path}: no route for {code!r}: {error.message}", hint) from error
     routed = route_vocabulary(vocabulary, block)
-    return SentencePieceTokenizer(str(find_file(path)), routed, write_model(routed))
+    return SentencePieceTokenizer(str(find_file(path)), routed)
+
+
+def compare_tokenizers(first: str | Path, second: str | Path) -> Difference:
+    """Compare two tokenizer folders or .model files piece by piece. Raises TokenizerError."""
+    found = []
+    for path in (first, second):
+        opened = open_tokenizer(path)
+        if not isinstance(opened, SentencePieceTokenizer):
+            raise TokenizerError(
+                f"{path}: has no .model", "name a folder written by `vocabkit fit`"
+            )
+        found.append(opened.vocabulary)
+    return compare_vocabularies(*found)
 
 
 def takes_pattern(path: str | Path) -> bool:
@@ -732,7 +738,7 @@ def takes_pattern(path: str | Path) -> bool:
 
 
 def find_file(path: str | Path) -> Path:
-    """The file to read: the path itself, or a folder's tokenizer. Raises TokenizerError when it has none."""
+    """Return the file to read: the path, or a folder's tokenizer. Raises TokenizerError when it has none."""
     folder = Path(path)
     if not folder.is_dir():
         return folder

@@ -1,8 +1,7 @@
-"""A vocabulary: pieces by id with scores, kinds and blocks, and the folder it is saved to.
+"""A vocabulary: pieces by id with scores, kinds and blocks, its folder, and what changed between two.
 
-The folder holds `tokenizer.model`, `tokenizer.json`, `tokenizer_config.json` and
-`vocabulary.parquet`. Here is what a vocabulary *is*; encoding text is left to `tokenizers`, the file
-formats to the modules named after them.
+The folder holds `tokenizer.model`, `tokenizer.json`, `tokenizer_config.json` and `vocabulary.parquet`. Here is
+what a vocabulary *is* and how it is written; text is encoded by the classes of `adapters`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import groupby
@@ -37,17 +36,16 @@ from tokenizers import (
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CountsError, TokenizerError
 from vocabkit.core.languages import resolve_code
-from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of
+from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.corpus.word_counts import connect, read_columns, write_columns
 from vocabkit.vocabulary.charsmap import build_steps
 
-# --- Vocabulary ------------------------------------------------------------------------------------
-
-
 Model = Literal["unigram", "bpe"]
 SPACE = "\u2581"
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+SHARED = "shared"
+"""The block of the pieces that no language has to itself."""
 
 
 class Kind(StrEnum):
@@ -59,6 +57,10 @@ class Kind(StrEnum):
     BYTE = "byte"
     USER = "user"
     UNUSED = "unused"
+
+
+TEXT = (Kind.NORMAL, Kind.USER)
+"""The kinds of the pieces that are text as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,26 @@ class Vocabulary:
         return hash(self.fingerprint)
 
     def id_of(self, piece: str) -> int | None:
-        """The id of a piece, None where there is none."""
+        """Return the id of a piece, None where there is none."""
         return self._ids.get(piece)
 
     def token_bytes(self, index: int) -> bytes | None:
-        """The text an id stands for; None for the pieces that stand for none."""
+        """Return the text an id stands for; None for the pieces that stand for none."""
         return piece_bytes(self.pieces[index], self.kinds[index])
+
+    def append_block(
+        self, name: str, pieces: Sequence[str], scores: npt.NDArray[Any]
+    ) -> Vocabulary:
+        """Return the vocabulary with ordinary pieces as a further block; as it is where there are none."""
+        if not pieces:
+            return self
+        return replace(
+            self,
+            pieces=(*self.pieces, *pieces),
+            scores=np.concatenate((self.scores, scores)),
+            kinds=(*self.kinds, *[Kind.NORMAL] * len(pieces)),
+            blocks=(*self.blocks, Block(name, self.size, self.size + len(pieces))),
+        )
 
     def save(self, folder: str | Path, usage: Mapping[str, Int64Array] | None = None) -> None:
         """Write the four files of a tokenizer folder.
@@ -180,17 +196,20 @@ class Vocabulary:
         `usage` adds a column int64[size] a language to the table. Raises TokenizerError where
         tokenizer.json cannot hold the vocabulary exactly.
         """
-
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         (target / "tokenizer.model").write_bytes(write_model(self))
         write_tokenizer(self, target)
-        _write_table(self, target / "vocabulary.parquet", usage or {})
+        blocks = [block.name for block in self.blocks for _ in range(block.start, block.stop)]
+        pairs = zip(self.pieces, self.kinds, strict=True)
+        texts = [piece if kind in TEXT else None for piece, kind in pairs]
+        columns = {"id": np.arange(self.size, dtype=np.int32), "score": self.scores}
+        path = target / "vocabulary.parquet"
+        write_table(path, self.pieces, self.kinds, blocks, texts, usage or {}, columns)
 
     @classmethod
     def load(cls, folder: str | Path) -> Vocabulary:
         """Read what `save` wrote. Raises TokenizerError naming the file that is missing or damaged."""
-
         path = Path(folder) / "tokenizer.model"
         if not path.is_file():
             raise TokenizerError(
@@ -201,7 +220,7 @@ class Vocabulary:
         table = path.with_name("vocabulary.parquet")
         if not table.is_file():
             return vocabulary
-        return _replace_blocks(vocabulary, _read_blocks(table, vocabulary))
+        return replace(vocabulary, blocks=_read_blocks(table, vocabulary))
 
 
 def assemble_vocabulary(
@@ -213,7 +232,7 @@ def assemble_vocabulary(
     reserved: int = 0,
     byte_fallback: bool = False,
 ) -> Vocabulary:
-    """A vocabulary with ids in this order: specials, `<unused0>`…, the 256 bytes if any, then `pieces`.
+    """Return a vocabulary with ids in this order: specials, `<unused0>`…, the 256 bytes if any, then `pieces`.
 
     Specials are control pieces except `<unk>`. A reserved slot is an `unused` piece: no text is ever
     encoded to it, and its id stays free for a token to be trained later. All of these score 0.
@@ -243,7 +262,7 @@ def assemble_vocabulary(
         pieces=(*head, *listed),
         scores=values,
         kinds=kinds,
-        blocks=(Block("shared", 0, size),),
+        blocks=(Block(SHARED, 0, size),),
         model=model,
         normalizer=normalizer,
         roles=Roles(
@@ -256,25 +275,11 @@ def assemble_vocabulary(
     )
 
 
-def _replace_blocks(vocabulary: Vocabulary, blocks: Iterable[Block]) -> Vocabulary:
-    """The same vocabulary with another block table."""
-    return Vocabulary(
-        vocabulary.pieces,
-        vocabulary.scores,
-        vocabulary.kinds,
-        tuple(blocks),
-        vocabulary.model,
-        vocabulary.normalizer,
-        vocabulary.roles,
-        vocabulary.spacing,
-    )
-
-
 def piece_bytes(piece: str, kind: Kind) -> bytes | None:
-    """The text of a piece, `▁` read as a space; None for control, unknown and unused pieces."""
+    """Return the text of a piece, `▁` read as a space; None for control, unknown and unused pieces."""
     if kind is Kind.BYTE:
         return bytes([int(piece[3:-1], 16)])
-    if kind in (Kind.NORMAL, Kind.USER):
+    if kind in TEXT:
         return piece.replace(SPACE, " ").encode()
     return None
 
@@ -288,139 +293,86 @@ def _first_repeated(pieces: Iterable[str]) -> str:
     return ""
 
 
-# --- Difference ------------------------------------------------------------------------------------
-# What changed between two vocabularies: pieces added, removed, moved to another id, scored differently.
+# --- Routes ----------------------------------------------------------------------------------------
+# One language's view of a vocabulary with blocks: it encodes with the shared block and its own. The pieces of
+# other blocks stand where they stood, as unused ones, so that ids and embedding rows mean the same in every
+# view. A language without a block is encoded with the shared one alone.
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A piece both have, under another id."""
-
-    piece: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rescored:
-    """A piece both have, with another score."""
-
-    piece: str
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What turns vocabulary a into b, in order of b's ids (`removed`: a's); scripts as ISO 15924 codes."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    moved: tuple[Moved, ...]
-    rescored: tuple[Rescored, ...]
-    added_by_script: Mapping[str, int]
-    removed_by_script: Mapping[str, int]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the two hold the same pieces under the same ids with the same scores."""
-        return not (self.added or self.removed or self.moved or self.rescored)
+def route_vocabulary(vocabulary: Vocabulary, code: str) -> Vocabulary:
+    """Return the vocabulary as a language sees it. `code` may be short where blocks make it clear."""
+    names = [block.name for block in vocabulary.blocks if block.name != SHARED]
+    if not names:
+        return vocabulary
+    wanted = code
+    if code != SHARED and code not in names:
+        near = [name for name in names if name.split("_")[0] == code.split("_")[0]]
+        wanted = resolve_code(code, near) if near and "_" not in code else SHARED
+    kinds = list(vocabulary.kinds)
+    for block in vocabulary.blocks:
+        if block.name in (SHARED, wanted):
+            continue
+        for index in range(block.start, block.stop):
+            if kinds[index] is Kind.NORMAL:
+                kinds[index] = Kind.UNUSED
+    return replace(vocabulary, kinds=tuple(kinds))
 
 
-def compare_vocabularies(a: Vocabulary, b: Vocabulary) -> Difference:
-    """Compare piece by piece. Kinds, blocks and normalisers are left to the fingerprints."""
-    in_a = {piece: index for index, piece in enumerate(a.pieces)}
-    in_b = {piece: index for index, piece in enumerate(b.pieces)}
-    added = [piece for piece in b.pieces if piece not in in_a]
-    removed = [piece for piece in a.pieces if piece not in in_b]
-    both = [(piece, in_a[piece], index) for piece, index in in_b.items() if piece in in_a]
-    return Difference(
-        added=tuple(added),
-        removed=tuple(removed),
-        moved=tuple(Moved(piece, i, j) for piece, i, j in both if i != j),
-        rescored=tuple(
-            Rescored(piece, float(a.scores[i]), float(b.scores[j]))
-            for piece, i, j in both
-            if a.scores[i] != b.scores[j]
-        ),
-        added_by_script=_count_scripts(b, (in_b[piece] for piece in added)),
-        removed_by_script=_count_scripts(a, (in_a[piece] for piece in removed)),
-    )
+def block_languages(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the languages that have a block, in block order. Raises TokenizerError when there is none."""
+    names = tuple(block.name for block in vocabulary.blocks if block.name != SHARED)
+    if not names:
+        raise TokenizerError(
+            "this vocabulary has no language blocks",
+            "fit one with `vocabkit fit two-stage-250k-12x50k`",
+        )
+    return names
 
 
-def _count_scripts(vocabulary: Vocabulary, ids: Iterable[int]) -> dict[str, int]:
-    """Pieces by script, most first; those that stand for no text are not counted."""
-    text = (Kind.NORMAL, Kind.USER)
-    counts = Counter(
-        piece_script(vocabulary.pieces[index]) for index in ids if vocabulary.kinds[index] in text
-    )
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+# --- The table -------------------------------------------------------------------------------------
+# `vocabulary.parquet`: one row a piece, for people and DuckDB. Only blocks and usage are read back from it.
 
 
-# --- Merges ----------------------------------------------------------------------------------------
-# The merge list `tokenizers` needs for a bpe vocabulary, from pieces and ranks: O(size × length).
+def write_table(
+    path: Path,
+    pieces: Sequence[str],
+    kinds: Sequence[Kind],
+    blocks: Sequence[str],
+    texts: Sequence[str | None],
+    usage: Mapping[str, Int64Array],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Write one row a piece: as files write it, `columns`, its kind, block, script and usage, int64[size].
 
-
-def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """Every way to make a piece out of two others, by rank of the piece, of its left and right part.
-
-    SentencePiece merges any two neighbours whose concatenation is a piece, so all pairs are listed,
-    not only the one that was counted when the piece was learnt.
+    `texts` are what scripts are found in, None for pieces that stand for none; `usage` is by language. Raises
+    TokenizerError for a column of usage of another length, or under the name of another column.
     """
-    usable = [index for index, kind in enumerate(vocabulary.kinds) if kind is Kind.NORMAL]
-    scores = vocabulary.scores
-    usable.sort(key=lambda index: (-float(scores[index]), index))
-    rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
-    merges: list[tuple[str, str]] = []
-    for piece in rank:
-        pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        known = [(left, right) for left, right in pairs if left in rank and right in rank]
-        merges.extend(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
-    return merges
-
-
-# --- Piece table -----------------------------------------------------------------------------------
-# `vocabulary.parquet`: one row a piece, for people and DuckDB. Only blocks are read back from it.
-
-
-COLUMNS = ("piece", "id", "score", "kind", "block", "script")
-
-
-def _write_table(vocabulary: Vocabulary, path: Path, usage: Mapping[str, Int64Array]) -> None:
-    """Write the table, with a column int64[size] for each language in `usage`. Raises TokenizerError."""
+    found: dict[str, npt.NDArray[Any]] = {
+        "piece": np.array(pieces, dtype=object),
+        **columns,
+        "kind": np.array([kind.value for kind in kinds], dtype=object),
+        "block": np.array(blocks, dtype=object),
+        "script": np.array(_list_scripts(texts), dtype=object),
+    }
     for language, column in usage.items():
-        if language in COLUMNS or len(column) != vocabulary.size:
-            wanted = f"{vocabulary.size} values under a name other than {', '.join(COLUMNS)}"
+        if language in found or len(column) != len(pieces):
+            wanted = f"{len(pieces)} values under a name other than {', '.join(found)}"
             raise TokenizerError(
                 f"usage column {language!r} has {len(column)} values: expected {wanted}"
             )
-    blocks = [block.name for block in vocabulary.blocks for _ in range(block.start, block.stop)]
-    columns: dict[str, npt.NDArray[np.generic] | npt.NDArray[np.object_]] = {
-        "piece": np.array(vocabulary.pieces, dtype=object),
-        "id": np.arange(vocabulary.size, dtype=np.int32),
-        "score": vocabulary.scores,
-        "kind": np.array([kind.value for kind in vocabulary.kinds], dtype=object),
-        "block": np.array(blocks, dtype=object),
-        "script": np.array(_scripts(vocabulary), dtype=object),
-        **{name: np.asarray(column, dtype=np.int64) for name, column in usage.items()},
-    }
+    found |= {name: np.asarray(column, dtype=np.int64) for name, column in usage.items()}
     with connect() as database:
-        write_columns(database, columns, path)
+        write_columns(database, found, path)
 
 
-def _scripts(vocabulary: Vocabulary) -> list[str | None]:
-    """The script of each piece; None for those that stand for no text."""
-    text = (Kind.NORMAL, Kind.USER)
-    scripts = {char: script_of(char) for char in set("".join(vocabulary.pieces))}
-    shared = {COMMON, INHERITED}
+def _list_scripts(texts: Sequence[str | None]) -> list[str | None]:
+    """Return the script of each text; None where there is none."""
+    scripts = {char: script_of(char) for char in set("".join(filter(None, texts)))}
     found: list[str | None] = []
-    for piece, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True):
-        if kind not in text:
-            found.append(None)
-            continue
-        own = {scripts[char] for char in piece} - shared
+    for text in texts:
+        own = {scripts[char] for char in text or ""} - {COMMON, INHERITED}
         # Most pieces are of one script; the rare rest is counted character by character.
-        found.append(own.pop() if len(own) == 1 else piece_script(piece))
+        found.append(own.pop() if len(own) == 1 else piece_script(text) if text else None)
     return found
 
 
@@ -443,6 +395,294 @@ def _read_blocks(path: Path, vocabulary: Vocabulary) -> tuple[Block, ...]:
         blocks.append(Block(str(name), start, stop))
         start = stop
     return tuple(blocks)
+
+
+# --- tokenizer.model -------------------------------------------------------------------------------
+# A vocabulary as SentencePiece's ModelProto, and any unigram or bpe one as a vocabulary. Blocks are not part of
+# the format. Of the trainer's settings only those that change encoding are kept.
+
+
+PIECE_TYPES: Mapping[int, Kind] = {
+    1: Kind.NORMAL,
+    2: Kind.UNKNOWN,
+    3: Kind.CONTROL,
+    4: Kind.USER,
+    5: Kind.UNUSED,
+    6: Kind.BYTE,
+}
+"""What a .model calls the kinds; GGUF has the same numbers."""
+_MODELS = {"unigram": proto.TrainerSpec.UNIGRAM, "bpe": proto.TrainerSpec.BPE}
+_MASKS = ("<mask>", "[MASK]")
+
+
+def write_model(vocabulary: Vocabulary) -> bytes:
+    """Return the bytes of `tokenizer.model`; the same vocabulary always gives the same."""
+    model = proto.ModelProto()
+    types = {kind: number for number, kind in PIECE_TYPES.items()}
+    for piece, score, kind in zip(
+        vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
+    ):
+        model.pieces.add(piece=piece, score=score, type=types[kind])
+    roles = vocabulary.roles
+    trainer = model.trainer_spec
+    trainer.model_type = _MODELS[vocabulary.model]
+    trainer.vocab_size = vocabulary.size
+    trainer.byte_fallback = vocabulary.byte_fallback
+    trainer.split_by_unicode_script = True
+    trainer.split_by_whitespace = True
+    trainer.split_by_number = True
+    trainer.treat_whitespace_as_suffix = vocabulary.spacing.as_suffix
+    for field, index in (
+        ("unk", roles.unknown),
+        ("bos", roles.begin),
+        ("eos", roles.end),
+        ("pad", roles.pad),
+    ):
+        setattr(trainer, f"{field}_id", -1 if index is None else index)
+        if index is not None:
+            setattr(trainer, f"{field}_piece", vocabulary.pieces[index])
+    own = {roles.unknown, roles.begin, roles.end, roles.pad}
+    for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
+        if kind is Kind.CONTROL and index not in own:
+            trainer.control_symbols.append(piece)
+        elif kind is Kind.USER:
+            trainer.user_defined_symbols.append(piece)
+    normalizer = model.normalizer_spec
+    normalizer.name = vocabulary.normalizer.name
+    normalizer.precompiled_charsmap = vocabulary.normalizer.charsmap
+    normalizer.add_dummy_prefix = vocabulary.spacing.dummy_prefix
+    normalizer.remove_extra_whitespaces = vocabulary.spacing.remove_extra
+    normalizer.escape_whitespaces = vocabulary.spacing.escape
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
+    """Read a unigram or bpe .model, ours or any other, as a vocabulary of one block.
+
+    Raises TokenizerError naming `source` when the bytes are no such model.
+    """
+    hint = "name a .model file written by SentencePiece or `vocabkit fit`"
+    model = proto.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise TokenizerError(f"{source}: not a SentencePiece model", hint) from error
+    if not model.pieces or not model.HasField("trainer_spec"):
+        raise TokenizerError(f"{source}: not a SentencePiece model: it holds no pieces", hint)
+    trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    name = {number: name for name, number in _MODELS.items()}.get(trainer.model_type)
+    if name is None:
+        wrong = proto.TrainerSpec.ModelType.Name(trainer.model_type).lower()
+        raise TokenizerError(f"{source}: the model type is {wrong}: expected unigram or bpe", hint)
+    pieces = tuple(entry.piece for entry in model.pieces)
+    kinds = tuple(PIECE_TYPES[entry.type] for entry in model.pieces)
+    place = {piece: index for index, piece in enumerate(pieces)}
+    if Kind.UNKNOWN not in kinds:
+        raise TokenizerError(f"{source}: it has no unknown piece", hint)
+
+    def find(number: int, piece: str) -> int | None:
+        # SentencePiece goes by the piece; models rewritten by other tools often leave the ids stale.
+        index = place.get(piece)
+        if index is not None and kinds[index] in (Kind.CONTROL, Kind.USER):
+            return index
+        return number if 0 <= number < len(pieces) and kinds[number] is Kind.CONTROL else None
+
+    return Vocabulary(
+        pieces=pieces,
+        scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
+        kinds=kinds,
+        blocks=(Block(SHARED, 0, len(pieces)),),
+        model="bpe" if name == "bpe" else "unigram",
+        normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
+        roles=Roles(
+            begin=find(trainer.bos_id, trainer.bos_piece),
+            pad=find(trainer.pad_id, trainer.pad_piece),
+            end=find(trainer.eos_id, trainer.eos_piece),
+            unknown=kinds.index(Kind.UNKNOWN),
+            mask=next((place[piece] for piece in _MASKS if piece in place), None),
+        ),
+        spacing=Spacing(
+            dummy_prefix=normalizer.add_dummy_prefix,
+            remove_extra=normalizer.remove_extra_whitespaces,
+            escape=normalizer.escape_whitespaces,
+            as_suffix=trainer.treat_whitespace_as_suffix,
+        ),
+    )
+
+
+# --- tokenizer.json --------------------------------------------------------------------------------
+# `tokenizer.json` and `tokenizer_config.json`: for `tokenizers` and AutoTokenizer, ids as the .model's. Exact
+# by construction in normalisation (`charsmap`), spaces, bytes and unknowns. What can still differ:
+#
+# - two segmentations of equal score: SentencePiece adds float32 from the start of the text,
+#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines);
+# - bpe where two pairs make the same piece side by side: SentencePiece takes the left one,
+#   `tokenizers` the pair with the better rank (not met in 79,880 lines);
+# - specials typed in the text: an added token here, as users of AutoTokenizer expect, and plain text
+#   in the .model (set `encode_special_tokens` on the backend for plain text).
+
+
+def write_tokenizer(vocabulary: Vocabulary, folder: str | Path) -> None:
+    """Write `tokenizer.json` and `tokenizer_config.json` into a folder that exists.
+
+    Raises TokenizerError where the format cannot hold the vocabulary exactly.
+    """
+    save_backend(_build_backend(vocabulary), _name_roles(vocabulary), Path(folder))
+
+
+def save_backend(backend: Tokenizer, roles: Mapping[str, Any], folder: Path) -> None:
+    """Write `tokenizer.json`, and the `tokenizer_config.json` that names the tokens with a task."""
+    content = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **roles,
+    }
+    files = {
+        "tokenizer.json": backend.to_str(pretty=False),
+        "tokenizer_config.json": json.dumps(content, ensure_ascii=False, indent=2),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
+    """Return the vocabulary as a `tokenizers.Tokenizer`. Raises TokenizerError as `write_tokenizer` does."""
+    spacing = vocabulary.spacing
+    if spacing.as_suffix or not spacing.escape:
+        switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
+        raise TokenizerError(
+            f"tokenizer.json cannot hold a vocabulary with {switch}", hint="use tokenizer.model"
+        )
+    backend = Tokenizer(_unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary))
+    alphabet = _characters(_texts(vocabulary))
+    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet)
+    if spacing.dummy_prefix and SPACE in vocabulary.normalizer.apply_charsmap([SPACE]):
+        # Metaspace adds no prefix to a text that begins with a typed U+2581; SentencePiece does.
+        steps.append(normalizers.Prepend(SPACE))
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = _pre_tokenizer(vocabulary)
+    decoding: list[Any] = [decoders.Replace(SPACE, " ")]
+    if vocabulary.byte_fallback:
+        decoding.append(decoders.ByteFallback())
+    decoding.append(decoders.Fuse())
+    if spacing.dummy_prefix:
+        decoding.append(decoders.Strip(" ", 1, 0))
+    backend.decoder = decoders.Sequence(decoding)
+    template = _template(vocabulary)
+    if template is not None:
+        backend.post_processor = template
+    for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
+        if kind in (Kind.CONTROL, Kind.UNKNOWN):
+            mask = index == vocabulary.roles.mask
+            backend.add_special_tokens(
+                [AddedToken(piece, lstrip=mask, normalized=False, special=True)]
+            )
+        elif kind is Kind.USER:
+            backend.add_tokens([AddedToken(piece, normalized=False, special=False)])
+    return backend
+
+
+def _unigram(vocabulary: Vocabulary) -> models.Model:
+    low = _unmatchable_score(vocabulary)
+    entries = [
+        (_written_name(piece, kind), score if kind in TEXT else low)
+        for piece, score, kind in zip(
+            vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
+        )
+    ]
+    return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
+
+
+def _bpe(vocabulary: Vocabulary) -> models.Model:
+    unknown = vocabulary.roles.unknown
+    names = map(_written_name, vocabulary.pieces, vocabulary.kinds)
+    return models.BPE(
+        vocab={name: index for index, name in enumerate(names)},
+        merges=_derive_merges(vocabulary),
+        unk_token=None if unknown is None else vocabulary.pieces[unknown],
+        fuse_unk=True,
+        byte_fallback=vocabulary.byte_fallback,
+    )
+
+
+def _pre_tokenizer(vocabulary: Vocabulary) -> pre_tokenizers.PreTokenizer:
+    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split.
+    crossing = any(SPACE in piece[1:] for piece in _texts(vocabulary))
+    scheme = "always" if vocabulary.spacing.dummy_prefix else "never"
+    words = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)
+    # A bpe name cannot be matched: there are no merges that would make it.
+    names = _split_pattern(vocabulary) if vocabulary.model == "unigram" else None
+    if names is None:
+        return words
+    split = pre_tokenizers.Split(Regex(names), behavior="isolated")
+    return pre_tokenizers.Sequence([words, split])
+
+
+def _template(vocabulary: Vocabulary) -> processors.TemplateProcessing | None:
+    begin, end = vocabulary.roles.begin, vocabulary.roles.end
+    if begin is None or end is None:
+        return None
+    first, last = vocabulary.pieces[begin], vocabulary.pieces[end]
+    return processors.TemplateProcessing(
+        single=[first, "$A", last],
+        pair=[first, "$A", last, last, "$B", last],
+        special_tokens=[(first, begin), (last, end)],
+    )
+
+
+def _name_roles(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what tokenizer_config.json says of special tokens."""
+    roles = vocabulary.roles
+    names = {
+        "bos_token": roles.begin,
+        "eos_token": roles.end,
+        "unk_token": roles.unknown,
+        "pad_token": roles.pad,
+        "cls_token": roles.begin,
+        "sep_token": roles.end,
+        "mask_token": roles.mask,
+    }
+    tokens: dict[str, Any] = {
+        name: vocabulary.pieces[index] for name, index in names.items() if index is not None
+    }
+    if roles.mask is not None:
+        tokens["mask_token"] = {
+            "__type": "AddedToken",
+            "content": vocabulary.pieces[roles.mask],
+            "lstrip": True,
+            "normalized": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": True,
+        }
+    own = set(names.values())
+    extra = [
+        piece
+        for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True))
+        if kind is Kind.CONTROL and index not in own
+    ]
+    if extra:
+        tokens["additional_special_tokens"] = extra
+    return tokens
+
+
+def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Return every way to make a piece out of two others, by rank of the piece, of its left and right part.
+
+    SentencePiece merges any two neighbours whose concatenation is a piece, so all pairs are listed,
+    not only the one that was counted when the piece was learnt.
+    """
+    usable = [index for index, kind in enumerate(vocabulary.kinds) if kind is Kind.NORMAL]
+    scores = vocabulary.scores
+    usable.sort(key=lambda index: (-float(scores[index]), index))
+    rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
+    merges: list[tuple[str, str]] = []
+    for piece in rank:
+        pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+        known = [(left, right) for left, right in pairs if left in rank and right in rank]
+        merges.extend(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
+    return merges
 
 
 # --- Reserved text ---------------------------------------------------------------------------------
@@ -531,331 +771,76 @@ def _split_pattern(vocabulary: Vocabulary) -> str | None:
 
 def _texts(vocabulary: Vocabulary) -> frozenset[str]:
     pairs = zip(vocabulary.pieces, vocabulary.kinds, strict=True)
-    return frozenset(piece for piece, kind in pairs if kind in (Kind.NORMAL, Kind.USER))
+    return frozenset(piece for piece, kind in pairs if kind in TEXT)
 
 
 def _characters(texts: frozenset[str]) -> set[str]:
     return {char for text in texts for char in text}
 
 
-# --- Routing ---------------------------------------------------------------------------------------
-# Routing: one language's view of a vocabulary with blocks, under the same ids.
-#
-# A routed vocabulary encodes with the shared block and one language's; the pieces of other blocks stand where
-# they stood, as unused ones, so that ids and embedding rows mean the same in every view. A language without a
-# block is encoded with the shared one alone.
+# --- Difference ------------------------------------------------------------------------------------
+# What changed between two vocabularies: pieces added, removed, moved to another id, scored differently.
 
 
-SHARED = "shared"
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What turns vocabulary a into b, in order of b's ids (`removed`: a's).
 
-
-def route_vocabulary(vocabulary: Vocabulary, code: str) -> Vocabulary:
-    """Return the vocabulary as a language sees it. `code` may be short where blocks make it clear."""
-    names = [block.name for block in vocabulary.blocks if block.name != SHARED]
-    if not names:
-        return vocabulary
-    wanted = code
-    if code != SHARED and code not in names:
-        near = [name for name in names if name.split("_")[0] == code.split("_")[0]]
-        wanted = resolve_code(code, near) if near and "_" not in code else SHARED
-    kinds = list(vocabulary.kinds)
-    for block in vocabulary.blocks:
-        if block.name in (SHARED, wanted):
-            continue
-        for index in range(block.start, block.stop):
-            if kinds[index] is Kind.NORMAL:
-                kinds[index] = Kind.UNUSED
-    return Vocabulary(
-        vocabulary.pieces,
-        vocabulary.scores,
-        tuple(kinds),
-        vocabulary.blocks,
-        vocabulary.model,
-        vocabulary.normalizer,
-        vocabulary.roles,
-        vocabulary.spacing,
-    )
-
-
-def block_languages(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the languages that have a block, in block order. Raises TokenizerError when there is none."""
-    names = tuple(block.name for block in vocabulary.blocks if block.name != SHARED)
-    if not names:
-        raise TokenizerError(
-            "this vocabulary has no language blocks",
-            "fit one with `vocabkit fit two-stage-250k-12x50k`",
-        )
-    return names
-
-
-# --- Sentencepiece format --------------------------------------------------------------------------
-# `tokenizer.model`: a vocabulary as SentencePiece's ModelProto, and any unigram or bpe one as a vocabulary.
-#
-# Blocks are not part of the format. Of the trainer's settings only those that change encoding are kept.
-
-
-_TYPES = {
-    Kind.NORMAL: proto.ModelProto.SentencePiece.NORMAL,
-    Kind.UNKNOWN: proto.ModelProto.SentencePiece.UNKNOWN,
-    Kind.CONTROL: proto.ModelProto.SentencePiece.CONTROL,
-    Kind.USER: proto.ModelProto.SentencePiece.USER_DEFINED,
-    Kind.UNUSED: proto.ModelProto.SentencePiece.UNUSED,
-    Kind.BYTE: proto.ModelProto.SentencePiece.BYTE,
-}
-_KINDS = {number: kind for kind, number in _TYPES.items()}
-_MODELS = {"unigram": proto.TrainerSpec.UNIGRAM, "bpe": proto.TrainerSpec.BPE}
-_MASKS = ("<mask>", "[MASK]")
-
-
-def write_model(vocabulary: Vocabulary) -> bytes:
-    """The bytes of `tokenizer.model`; the same vocabulary always gives the same."""
-    model = proto.ModelProto()
-    for piece, score, kind in zip(
-        vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
-    ):
-        model.pieces.add(piece=piece, score=score, type=_TYPES[kind])
-    roles = vocabulary.roles
-    trainer = model.trainer_spec
-    trainer.model_type = _MODELS[vocabulary.model]
-    trainer.vocab_size = vocabulary.size
-    trainer.byte_fallback = vocabulary.byte_fallback
-    trainer.split_by_unicode_script = True
-    trainer.split_by_whitespace = True
-    trainer.split_by_number = True
-    trainer.treat_whitespace_as_suffix = vocabulary.spacing.as_suffix
-    for field, index in (
-        ("unk", roles.unknown),
-        ("bos", roles.begin),
-        ("eos", roles.end),
-        ("pad", roles.pad),
-    ):
-        setattr(trainer, f"{field}_id", -1 if index is None else index)
-        if index is not None:
-            setattr(trainer, f"{field}_piece", vocabulary.pieces[index])
-    own = {roles.unknown, roles.begin, roles.end, roles.pad}
-    for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
-        if kind is Kind.CONTROL and index not in own:
-            trainer.control_symbols.append(piece)
-        elif kind is Kind.USER:
-            trainer.user_defined_symbols.append(piece)
-    normalizer = model.normalizer_spec
-    normalizer.name = vocabulary.normalizer.name
-    normalizer.precompiled_charsmap = vocabulary.normalizer.charsmap
-    normalizer.add_dummy_prefix = vocabulary.spacing.dummy_prefix
-    normalizer.remove_extra_whitespaces = vocabulary.spacing.remove_extra
-    normalizer.escape_whitespaces = vocabulary.spacing.escape
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
-    """Read a unigram or bpe .model, ours or any other, as a vocabulary of one block.
-
-    Raises TokenizerError naming `source` when the bytes are no such model.
+    `changes` has a row for each piece added, removed or moved: what happened, its script as ISO 15924 code
+    (None for a piece that stands for no letters), and its id before and after. `rescored` are pieces both have,
+    with the score before and after.
     """
-    hint = "name a .model file written by SentencePiece or `vocabkit fit`"
-    model = proto.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise TokenizerError(f"{source}: not a SentencePiece model", hint) from error
-    if not model.pieces or not model.HasField("trainer_spec"):
-        raise TokenizerError(f"{source}: not a SentencePiece model: it holds no pieces", hint)
-    trainer, normalizer = model.trainer_spec, model.normalizer_spec
-    name = {number: name for name, number in _MODELS.items()}.get(trainer.model_type)
-    if name is None:
-        wrong = proto.TrainerSpec.ModelType.Name(trainer.model_type).lower()
-        raise TokenizerError(f"{source}: the model type is {wrong}: expected unigram or bpe", hint)
-    pieces = tuple(entry.piece for entry in model.pieces)
-    kinds = tuple(_KINDS[entry.type] for entry in model.pieces)
-    place = {piece: index for index, piece in enumerate(pieces)}
-    if Kind.UNKNOWN not in kinds:
-        raise TokenizerError(f"{source}: it has no unknown piece", hint)
 
-    def find(number: int, piece: str) -> int | None:
-        # SentencePiece goes by the piece; models rewritten by other tools often leave the ids stale.
-        index = place.get(piece)
-        if index is not None and kinds[index] in (Kind.CONTROL, Kind.USER):
-            return index
-        return number if 0 <= number < len(pieces) and kinds[number] is Kind.CONTROL else None
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    moved: tuple[str, ...]
+    rescored: tuple[tuple[str, float, float], ...]
+    changes: tuple[Mapping[str, object], ...]
 
-    return Vocabulary(
-        pieces=pieces,
-        scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
-        kinds=kinds,
-        blocks=(Block("shared", 0, len(pieces)),),
-        model="bpe" if name == "bpe" else "unigram",
-        normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
-        roles=Roles(
-            begin=find(trainer.bos_id, trainer.bos_piece),
-            pad=find(trainer.pad_id, trainer.pad_piece),
-            end=find(trainer.eos_id, trainer.eos_piece),
-            unknown=kinds.index(Kind.UNKNOWN),
-            mask=next((place[piece] for piece in _MASKS if piece in place), None),
+    def to_rows(self, pieces: bool = False) -> list[dict[str, object]]:
+        """Return a row a script, the most changed first: how many pieces were added, removed, moved.
+
+        With `pieces` a row a piece, written so that it can be printed. Equal vocabularies have no row.
+        """
+        if pieces:
+            return [dict(row) for row in self.changes]
+        amount = Counter((row["script"], row["change"]) for row in self.changes)
+        scripts = Counter(row["script"] for row in self.changes)
+        kinds = ("added", "removed", "moved")
+        return [
+            {"script": script, **{kind: amount[script, kind] for kind in kinds}}
+            for script, _ in sorted(scripts.items(), key=lambda item: (-item[1], str(item[0])))
+        ]
+
+
+def compare_vocabularies(a: Vocabulary, b: Vocabulary) -> Difference:
+    """Compare piece by piece. Kinds, blocks and normalisers are left to the fingerprints."""
+    added = tuple(piece for piece in b.pieces if a.id_of(piece) is None)
+    removed = tuple(piece for piece in a.pieces if b.id_of(piece) is None)
+    both = [(piece, a.id_of(piece), k) for k, piece in enumerate(b.pieces)]
+    kept = [(piece, i, k) for piece, i, k in both if i is not None]
+    moved = tuple(piece for piece, i, k in kept if i != k)
+    kinds = dict(zip(a.pieces, a.kinds, strict=True)) | dict(zip(b.pieces, b.kinds, strict=True))
+    listed = [("added", added), ("removed", removed), ("moved", moved)]
+    return Difference(
+        added,
+        removed,
+        moved,
+        tuple(
+            (piece, float(a.scores[i]), float(b.scores[k]))
+            for piece, i, k in kept
+            if a.scores[i] != b.scores[k]
         ),
-        spacing=Spacing(
-            dummy_prefix=normalizer.add_dummy_prefix,
-            remove_extra=normalizer.remove_extra_whitespaces,
-            escape=normalizer.escape_whitespaces,
-            as_suffix=trainer.treat_whitespace_as_suffix,
+        tuple(
+            {
+                "change": change,
+                "piece": show_token(piece.encode()),
+                # A special or byte token stands for no letters: its name's are not its script.
+                "script": piece_script(piece) if kinds[piece] in TEXT else None,
+                "before": a.id_of(piece),
+                "after": b.id_of(piece),
+            }
+            for change, pieces in listed
+            for piece in pieces
         ),
     )
-
-
-# --- Huggingface format ----------------------------------------------------------------------------
-# `tokenizer.json` and `tokenizer_config.json`: for `tokenizers` and AutoTokenizer, ids as the .model's.
-#
-# Exact by construction in normalisation (`charsmap_pipeline`), spaces, bytes and unknowns. What can
-# still differ:
-#
-# - two segmentations of equal score: SentencePiece adds float32 from the start of the text,
-#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines);
-# - bpe where two pairs make the same piece side by side: SentencePiece takes the left one,
-#   `tokenizers` the pair with the better rank (not met in 79,880 lines);
-# - specials typed in the text: an added token here, as users of AutoTokenizer expect, and plain text
-#   in the .model (set `encode_special_tokens` on the backend for plain text).
-
-
-def write_tokenizer(vocabulary: Vocabulary, folder: str | Path) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json` into a folder that exists.
-
-    Raises TokenizerError where the format cannot hold the vocabulary exactly.
-    """
-    target = Path(folder)
-    text = _build_backend(vocabulary).to_str(pretty=False)
-    (target / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
-    config = json.dumps(_configuration(vocabulary), ensure_ascii=False, indent=2)
-    (target / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
-
-
-def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
-    """The vocabulary as a `tokenizers.Tokenizer`. Raises TokenizerError as `write_tokenizer` does."""
-    spacing = vocabulary.spacing
-    if spacing.as_suffix or not spacing.escape:
-        switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
-        raise TokenizerError(
-            f"tokenizer.json cannot hold a vocabulary with {switch}", hint="use tokenizer.model"
-        )
-    matchable = _matchable(vocabulary)
-    backend = Tokenizer(_unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary))
-    alphabet = {char for piece in matchable for char in piece}
-    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet)
-    if spacing.dummy_prefix and SPACE in vocabulary.normalizer.apply_charsmap([SPACE]):
-        # Metaspace adds no prefix to a text that begins with a typed U+2581; SentencePiece does.
-        steps.append(normalizers.Prepend(SPACE))
-    backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = _pre_tokenizer(vocabulary)
-    decoding: list[Any] = [decoders.Replace(SPACE, " ")]
-    if vocabulary.byte_fallback:
-        decoding.append(decoders.ByteFallback())
-    decoding.append(decoders.Fuse())
-    if spacing.dummy_prefix:
-        decoding.append(decoders.Strip(" ", 1, 0))
-    backend.decoder = decoders.Sequence(decoding)
-    template = _template(vocabulary)
-    if template is not None:
-        backend.post_processor = template
-    for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
-        if kind in (Kind.CONTROL, Kind.UNKNOWN):
-            mask = index == vocabulary.roles.mask
-            backend.add_special_tokens(
-                [AddedToken(piece, lstrip=mask, normalized=False, special=True)]
-            )
-        elif kind is Kind.USER:
-            backend.add_tokens([AddedToken(piece, normalized=False, special=False)])
-    return backend
-
-
-def _matchable(vocabulary: Vocabulary) -> list[str]:
-    return [
-        piece
-        for piece, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True)
-        if kind in (Kind.NORMAL, Kind.USER)
-    ]
-
-
-def _unigram(vocabulary: Vocabulary) -> models.Model:
-    low = _unmatchable_score(vocabulary)
-    entries = [
-        (_written_name(piece, kind), score if kind in (Kind.NORMAL, Kind.USER) else low)
-        for piece, score, kind in zip(
-            vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
-        )
-    ]
-    return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
-
-
-def _bpe(vocabulary: Vocabulary) -> models.Model:
-    unknown = vocabulary.roles.unknown
-    names = map(_written_name, vocabulary.pieces, vocabulary.kinds)
-    return models.BPE(
-        vocab={name: index for index, name in enumerate(names)},
-        merges=_derive_merges(vocabulary),
-        unk_token=None if unknown is None else vocabulary.pieces[unknown],
-        fuse_unk=True,
-        byte_fallback=vocabulary.byte_fallback,
-    )
-
-
-def _pre_tokenizer(vocabulary: Vocabulary) -> pre_tokenizers.PreTokenizer:
-    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split.
-    crossing = any(SPACE in piece[1:] for piece in _matchable(vocabulary))
-    scheme = "always" if vocabulary.spacing.dummy_prefix else "never"
-    words = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)
-    # A bpe name cannot be matched: there are no merges that would make it.
-    names = _split_pattern(vocabulary) if vocabulary.model == "unigram" else None
-    if names is None:
-        return words
-    split = pre_tokenizers.Split(Regex(names), behavior="isolated")
-    return pre_tokenizers.Sequence([words, split])
-
-
-def _template(vocabulary: Vocabulary) -> processors.TemplateProcessing | None:
-    begin, end = vocabulary.roles.begin, vocabulary.roles.end
-    if begin is None or end is None:
-        return None
-    first, last = vocabulary.pieces[begin], vocabulary.pieces[end]
-    return processors.TemplateProcessing(
-        single=[first, "$A", last],
-        pair=[first, "$A", last, last, "$B", last],
-        special_tokens=[(first, begin), (last, end)],
-    )
-
-
-def _configuration(vocabulary: Vocabulary) -> dict[str, Any]:
-    roles = vocabulary.roles
-    names = {
-        "bos_token": roles.begin,
-        "eos_token": roles.end,
-        "unk_token": roles.unknown,
-        "pad_token": roles.pad,
-        "cls_token": roles.begin,
-        "sep_token": roles.end,
-        "mask_token": roles.mask,
-    }
-    tokens: dict[str, Any] = {
-        name: vocabulary.pieces[index] for name, index in names.items() if index is not None
-    }
-    if roles.mask is not None:
-        tokens["mask_token"] = {
-            "__type": "AddedToken",
-            "content": vocabulary.pieces[roles.mask],
-            "lstrip": True,
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": True,
-        }
-    own = set(names.values())
-    extra = [
-        piece
-        for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True))
-        if kind is Kind.CONTROL and index not in own
-    ]
-    if extra:
-        tokens["additional_special_tokens"] = extra
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
-        **tokens,
-    }
