@@ -37,12 +37,11 @@ from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
 from vocabkit.extension.extend import restrict_plan
-from vocabkit.extension.files import list_tokenizer_files
 from vocabkit.extension.initializers import METHODS, initialize
 from vocabkit.extension.rows import Context, Role, RowPlan, measure_moments, parse_method
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import old_rows, open_extended, undo_extension
-from vocabkit.vocabulary.roles import open_source, token_text
+from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
 from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:

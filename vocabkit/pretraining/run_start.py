@@ -42,7 +42,7 @@ from vocabkit.pretraining.run_folder import (
 from vocabkit.pretraining.trainer import Trainer
 from vocabkit.pretraining.transformers_format import load_model, read_checkpoint
 from vocabkit.vocabulary.adapters import Tokenizer
-from vocabkit.vocabulary.roles import find_tokenizer_files
+from vocabkit.vocabulary.roles import check_numbering, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
@@ -101,8 +101,10 @@ def _check_new_ids(new_rows: Tensor, corpus: PreparedCorpus) -> None:
 def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
     """Raise PretrainingError when the checkpoint holds a tokenizer that gives pieces other ids than the data's.
 
-    One tokenizer may come in files of two formats: where they differ, pieces are compared.
+    One tokenizer may come in files of two formats: where they differ, pieces are compared. Raises
+    TokenizerError where the checkpoint's .model does not number pieces as its rows.
     """
+    check_numbering(checkpoint)
     try:
         if find_tokenizer_files(checkpoint).fingerprint == corpus.tokenizer_fingerprint:
             return

@@ -22,7 +22,7 @@ from torch import Tensor
 from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.vocabulary.roles import complete_tokenizer
+from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_tokenizer
 
 # --- Tensor names ----------------------------------------------------------------------------------
 # What each layout's parameters are called in the class of transformers that computes the same.
@@ -442,11 +442,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 _SHARD = 5 * 10**9
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
-    "chat_template.jinja", "vocabulary.parquet",
-)  # fmt: skip
 
 
 def write_hf(
@@ -476,7 +471,7 @@ def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str
     A .model that came alone gets the tokenizer.json that goes with it, where there can be one. Raises
     `PretrainingError` where the source holds no tokenizer.
     """
-    names = [name for name in _TOKENIZER_FILES if (source / name).is_file()]
+    names = [name for name in (*TOKENIZER_FILES, CHAT_TEMPLATE) if (source / name).is_file()]
     names += sorted(path.name for path in source.glob("*.model") if path.name not in names)
     if not names:
         raise PretrainingError(f"{source}: no tokenizer's files", "prepare the data again")
