@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.extension.tiny_models import (
     ADDED,
@@ -21,7 +22,6 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.checkpoints.receipt import write_arrays
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 from vocabkit.core.folders import check_space
 from vocabkit.core.progress import Silent
@@ -213,7 +213,7 @@ def test_a_language_model_within_another_is_found(tmp_path: Path) -> None:
     (tmp_path / "m" / "model.safetensors").unlink()
     name = "model.language_model.embed_tokens.weight"
     vision = {"model.vision_tower.patch_embedding.weight": np.ones((6, 5), np.float32)}
-    write_arrays(tmp_path / "m" / "model.safetensors", {name: rows, **vision})
+    save_file({name: rows, **vision}, tmp_path / "m" / "model.safetensors")
     config = read_json(tmp_path / "m" / "config.json")
     text = {"vocab_size": config.pop("vocab_size"), "eos_token_id": 2}
     content = config | {"text_config": text, "image_token_id": 4}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor
 from vocabkit.checkpoints.receipt import (
@@ -29,7 +30,7 @@ from vocabkit.checkpoints.receipt import (
     SCHEMA,
     digest_rows,
     dump_facts,
-    write_arrays,
+    invert_kept,
 )
 from vocabkit.checkpoints.safetensors_files import (
     SIZES,
@@ -61,7 +62,6 @@ from vocabkit.extension.plan import (
     ExtensionPlan,
     Group,
     Options,
-    new_ids,
     new_shape,
     plan_extension,
 )
@@ -92,13 +92,19 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
         "padding": plan.rows.padding,
         "old_used": plan.rows.old_used,
     }
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        arrays |= _join_sources(made, place)
-        lost = np.flatnonzero(new_ids(plan.rows)[: group.first.rows] < 0)
-        if len(lost) and not _is_head(plan, place):
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        if made.sources is not None:
+            arrays |= {
+                f"group{position}.{name}": getattr(made.sources, name)
+                for name in ("ids", "weights", "offsets")
+            }
+        lost = np.flatnonzero(
+            invert_kept(plan.rows.kept, plan.rows.old_size)[: group.first.rows] < 0
+        )
+        if len(lost) and not _is_head(plan, position):
             old = checkpoint.read_rows(group.first.tensor.name, group.first.axis)
-            arrays[f"{DROPPED}.group{place}"] = old[lost]
-    write_arrays(work / RECEIPT / "rows.safetensors", arrays)
+            arrays[f"{DROPPED}.group{position}"] = old[lost]
+    save_file(arrays, work / RECEIPT / "rows.safetensors")
 
 
 def _keep_earlier(root: Path, kept: Path) -> None:
@@ -109,8 +115,8 @@ def _keep_earlier(root: Path, kept: Path) -> None:
         shutil.copytree(root / RECEIPT, kept / RECEIPT, dirs_exist_ok=True)
 
 
-def _is_head(plan: ExtensionPlan, place: int) -> bool:
-    return plan.head is not None and place == len(plan.groups) - 1
+def _is_head(plan: ExtensionPlan, position: int) -> bool:
+    return plan.head is not None and position == len(plan.groups) - 1
 
 
 def _hash_files(
@@ -155,8 +161,8 @@ def _describe(
     """What `receipt.json` says. `digests` are those of each group's new rows."""
     size = plan.rows.new_size
     groups = []
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        head = plan.head if _is_head(plan, place) else None
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        head = plan.head if _is_head(plan, position) else None
         groups.append(
             {
                 "role": group.role,
@@ -164,10 +170,10 @@ def _describe(
                 "note": made.note,
                 "seed": made.seed,
                 "has_sources": made.sources is not None,
-                "number": group.first.tensor.number,
+                "number": group.first.tensor.dtype,
                 "width": group.first.width,
                 "old_rows": group.first.rows,
-                "new_rows_blake2b": digests[place],
+                "new_rows_blake2b": digests[position],
                 "tensors": [
                     {
                         "name": head or item.tensor.name,
@@ -256,11 +262,11 @@ _RUN = 1 << 16
 def _make_rows(plan: ExtensionPlan, group: Group, context: Context) -> Rows:
     """Make the new rows of a group from its first tensor's old ones."""
     first = group.first
-    old = as_float32(plan.checkpoint.read_rows(first.tensor.name, first.axis), first.tensor.number)
+    old = as_float32(plan.checkpoint.read_rows(first.tensor.name, first.axis), first.tensor.dtype)
     restricted = restrict_plan(plan.rows, first.rows)
     if group.role == "bias":
         values = initialize_bias(group.method, restricted, old.reshape(-1), context)
-        return Rows(values.reshape(-1, 1), group.method, None, None, "")
+        return Rows(values.reshape(-1, 1), group.method)
     roles: dict[str, Role] = {"input": "input", "output": "output", "tied": "tied"}
     role = roles[group.role]
     donor = None if plan.options.donor is None else open_donor(plan.options.donor, role)
@@ -310,11 +316,11 @@ def read_lines(text: Path | None) -> tuple[str, ...]:
     return tuple(line for line in lines if line.strip())
 
 
-def _new_blocks(values: Float32Array, number: str) -> Iterator[Bytes]:
+def _new_blocks(values: Float32Array, dtype: str) -> Iterator[Bytes]:
     """New rows as they are stored, a block at a time."""
     step = max(1, _BLOCK // max(1, values.shape[1] * 4))
     for start in range(0, len(values), step):
-        yield as_bytes(values[start : start + step], number)
+        yield as_bytes(values[start : start + step], dtype)
 
 
 def _list_parts(
@@ -325,7 +331,7 @@ def _list_parts(
     if len(tensor.shape) > 1 and item.axis and np.prod(tensor.shape[: item.axis]) > 1:
         yield _gather_all(checkpoint, item, plan, values).data
         return
-    width = item.width * SIZES[tensor.number]
+    width = item.width * SIZES[tensor.dtype]
     base = checkpoint.headers[tensor.shard].tensors[tensor.name].start
     kept = restrict_plan(plan, item.rows).kept
     made = np.cumsum(kept < 0) - 1
@@ -359,19 +365,19 @@ def _gather(
     stop: int,
     step: int,
 ) -> Iterator[Part]:
-    number = item.tensor.number
+    dtype = item.tensor.dtype
     for first in range(start, stop, step):
         part = kept[first : min(first + step, stop)]
-        places = made[first : first + len(part)]
+        positions = made[first : first + len(part)]
         if (part < 0).all():
-            yield as_bytes(values[places[0] : places[-1] + 1], number).data
+            yield as_bytes(values[positions[0] : positions[-1] + 1], dtype).data
             continue
         # Mapped anew for each block, so that pages once read do not stay with this process.
         old = checkpoint.read_rows(item.tensor.name, item.axis)
         block = np.empty((len(part), old.shape[1]), np.uint8)
         block[part >= 0] = old[part[part >= 0]]
         if (part < 0).any():
-            block[part < 0] = as_bytes(values[places[part < 0]], number)
+            block[part < 0] = as_bytes(values[positions[part < 0]], dtype)
         yield block.data
 
 
@@ -383,7 +389,7 @@ def _gather_all(
     old = checkpoint.read_rows(item.tensor.name, item.axis)
     rows = np.empty((len(kept), old.shape[1]), np.uint8)
     rows[kept >= 0] = old[kept[kept >= 0]]
-    rows[kept < 0] = as_bytes(values, item.tensor.number)
+    rows[kept < 0] = as_bytes(values, item.tensor.dtype)
     return unfold_rows(rows, item)
 
 
@@ -403,8 +409,8 @@ def unfold_rows(rows: Bytes, item: VocabularyTensor) -> Bytes:
 def _placed(plan: ExtensionPlan, rows: list[Rows]) -> dict[str, tuple[VocabularyTensor, Rows]]:
     """Tensor name → the tensor and its group's new rows; the new head under its own name."""
     found: dict[str, tuple[VocabularyTensor, Rows]] = {}
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        if plan.head is not None and place == len(plan.groups) - 1:
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        if plan.head is not None and position == len(plan.groups) - 1:
             found[plan.head] = (group.first, made)
         else:
             found |= {item.tensor.name: (item, made) for item in group.tensors}
@@ -448,7 +454,7 @@ def _as_replacement(plan: ExtensionPlan, item: VocabularyTensor, made: Rows) -> 
     def parts() -> Iterator[Part]:
         return _list_parts(plan.checkpoint, item, plan.rows, made.values)
 
-    return Replacement(item.tensor.number, new_shape(item, plan.rows.new_size), parts)
+    return Replacement(item.tensor.dtype, new_shape(item, plan.rows.new_size), parts)
 
 
 def _write_torch(
@@ -464,7 +470,7 @@ def _write_torch(
         data = (
             _gather_all(plan.checkpoint, item, plan.rows, rows.values) if same is None else same[0]
         )
-        made[name] = (data, item.tensor.number, new_shape(item, plan.rows.new_size))
+        made[name] = (data, item.tensor.dtype, new_shape(item, plan.rows.new_size))
     write_torch_file(file, part, made)
 
 
@@ -517,7 +523,7 @@ def extend_checkpoint(
     with clock.measure("rows"):
         rows = _make_all(plan, shown)
         digests = [
-            digest_rows(_new_blocks(made.values, group.first.tensor.number))
+            digest_rows(_new_blocks(made.values, group.first.tensor.dtype))
             for group, made in zip(plan.groups, rows, strict=True)
         ]
     with open_staging(target, _make_key(plan, digests), force=force) as work:
@@ -577,17 +583,3 @@ def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
 def _make_all(plan: ExtensionPlan, progress: Progress) -> list[Rows]:
     context = _make_context(plan.options, plan.old, plan.new, plan.checkpoint.root, progress)
     return [_make_rows(plan, group, context) for group in plan.groups]
-
-
-def _join_sources(rows: Rows, place: int) -> dict[str, Int64Array | Float32Array]:
-    """The sources of a group's rows as three arrays; none where the method has no sources."""
-    if rows.sources is None:
-        return {}
-    lengths = [len(ids) for ids, _ in rows.sources]
-    ids = [np.asarray(ids, np.int64) for ids, _ in rows.sources]
-    weights = [np.asarray(weights, np.float32) for _, weights in rows.sources]
-    return {
-        f"group{place}.offsets": np.cumsum([0, *lengths]).astype(np.int64),
-        f"group{place}.ids": np.concatenate([np.zeros(0, np.int64), *ids]),
-        f"group{place}.weights": np.concatenate([np.zeros(0, np.float32), *weights]),
-    }

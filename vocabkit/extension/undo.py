@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_checkpoint
-from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, read_receipt
+from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Copied, Part, write_file
 from vocabkit.checkpoints.torch_files import write_torch_file
 from vocabkit.core.arrays import Int64Array
@@ -49,7 +49,7 @@ class _Old:
 
     item: VocabularyTensor
     old_shape: tuple[int, ...]
-    places: Int64Array
+    positions: Int64Array
     dropped: Bytes | None
 
 
@@ -100,13 +100,13 @@ def open_extended(receipt: Receipt) -> Checkpoint:
     return open_checkpoint(receipt.root)
 
 
-def old_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Bytes:
+def old_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
     """The original rows of a group, [old rows, bytes a row], in memory."""
-    group = receipt.groups[place]
+    group = receipt.groups[position]
     listed = group["tensors"][0]
-    old = _find_old(receipt, checkpoint, place, listed)
+    old = _find_old(receipt, checkpoint, position, listed)
     rows = checkpoint.read_rows(listed["name"], listed["axis"])
-    return _take(old, rows, 0, len(old.places))
+    return _take(old, rows, 0, len(old.positions))
 
 
 def _list_stored(receipt: Receipt) -> list[str]:
@@ -117,7 +117,7 @@ def _list_stored(receipt: Receipt) -> list[str]:
 
 
 def _find_old(
-    receipt: Receipt, checkpoint: Checkpoint, place: int, listed: Mapping[str, Any]
+    receipt: Receipt, checkpoint: Checkpoint, position: int, listed: Mapping[str, Any]
 ) -> _Old:
     """Where the original rows of a tensor are."""
     name = listed["name"]
@@ -128,26 +128,21 @@ def _find_old(
             f"{receipt.root}: {name} {found}, and the receipt says {listed['new_shape']}",
             "undo needs the output as `vocabkit extend` wrote it",
         )
-    rows = int(receipt.groups[place]["old_rows"])
-    kept = receipt.kept
-    places = np.full(max(int(receipt.facts["old_rows"]), rows), -1, np.int64)
-    backwards = np.flatnonzero(kept >= 0)[::-1]
-    places[kept[backwards]] = backwards
-    same = np.flatnonzero(kept == np.arange(len(kept)))
-    places[same] = same
-    dropped = f"{DROPPED}.group{place}"
+    rows = int(receipt.groups[position]["old_rows"])
+    positions = invert_kept(receipt.kept, max(int(receipt.facts["old_rows"]), rows))
+    dropped = f"{DROPPED}.group{position}"
     return _Old(
-        VocabularyTensor(tensor, "input", int(listed["axis"]), place),
+        VocabularyTensor(tensor, "input", int(listed["axis"]), position),
         tuple(listed["old_shape"] or ()),
-        places[:rows],
-        receipt.array(dropped) if receipt.has(dropped) else None,
+        positions[:rows],
+        receipt.find(dropped),
     )
 
 
 def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target: Path) -> None:
     olds = {
-        listed["name"]: _find_old(receipt, checkpoint, place, listed)
-        for place, group in enumerate(receipt.groups)
+        listed["name"]: _find_old(receipt, checkpoint, position, listed)
+        for position, group in enumerate(receipt.groups)
         for listed in group["tensors"]
         if listed["shard"] == shard and listed["old_shape"] is not None
     }
@@ -156,7 +151,7 @@ def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target:
         changes = {}
         for name, old in olds.items():
             flat = _restore_all(checkpoint, old)
-            changes[name] = (flat, old.item.tensor.number, old.old_shape)
+            changes[name] = (flat, old.item.tensor.dtype, old.old_shape)
         file = checkpoint.torch_files[shard]
         shared: dict[str, Any] = {}
         for name in changes:
@@ -177,8 +172,8 @@ def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target:
             if name in olds:
                 yield from _restore_parts(checkpoint, olds[name])
             else:
-                place = checkpoint.headers[shard].tensors[name]
-                yield Copied(place.start, place.stop)
+                position = checkpoint.headers[shard].tensors[name]
+                yield Copied(position.start, position.stop)
 
     write_file(target, raw, parts(), receipt.root / shard)
 
@@ -193,20 +188,22 @@ def _restore_parts(checkpoint: Checkpoint, old: _Old) -> Iterator[Part]:
     if len(tensor.shape) > 1 and np.prod(tensor.shape[: old.item.axis]) > 1:
         yield _restore_all(checkpoint, old).data
         return
-    width = old.item.width * SIZES[tensor.number]
+    width = old.item.width * SIZES[tensor.dtype]
     base = checkpoint.headers[tensor.shard].tensors[tensor.name].start
-    places = old.places
-    breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] < 0) | (places[:-1] < 0)) + 1
+    positions = old.positions
+    breaks = (
+        np.flatnonzero((np.diff(positions) != 1) | (positions[1:] < 0) | (positions[:-1] < 0)) + 1
+    )
     step = max(1, _BLOCK // width)
-    edges = [0, *breaks.tolist(), len(places)]
+    edges = [0, *breaks.tolist(), len(positions)]
     waiting = 0
     for start, stop in pairwise(edges):
-        if places[start] >= 0 and (stop - start) * width >= 1 << 16:
+        if positions[start] >= 0 and (stop - start) * width >= 1 << 16:
             yield from _gather(checkpoint, old, waiting, start, step)
-            first = base + int(places[start]) * width
+            first = base + int(positions[start]) * width
             yield Copied(first, first + (stop - start) * width)
             waiting = stop
-    yield from _gather(checkpoint, old, waiting, len(places), step)
+    yield from _gather(checkpoint, old, waiting, len(positions), step)
 
 
 def _gather(checkpoint: Checkpoint, old: _Old, start: int, stop: int, step: int) -> Iterator[Part]:
@@ -216,7 +213,7 @@ def _gather(checkpoint: Checkpoint, old: _Old, start: int, stop: int, step: int)
 
 
 def _take(old: _Old, rows: Bytes, start: int, stop: int) -> Bytes:
-    part = old.places[start:stop]
+    part = old.positions[start:stop]
     block = np.empty((len(part), rows.shape[1]), np.uint8)
     block[part >= 0] = rows[part[part >= 0]]
     lost = part < 0
@@ -226,14 +223,14 @@ def _take(old: _Old, rows: Bytes, start: int, stop: int) -> Bytes:
                 f"{old.item.tensor.name}: the receipt lacks the rows that were dropped",
                 "undo needs the receipt as it was written",
             )
-        before = int((old.places[:start] < 0).sum())
+        before = int((old.positions[:start] < 0).sum())
         block[lost] = old.dropped[before : before + int(lost.sum())]
     return block
 
 
 def _restore_all(checkpoint: Checkpoint, old: _Old) -> Bytes:
     rows = checkpoint.read_rows(old.item.tensor.name, old.item.axis)
-    return unfold_rows(_take(old, rows, 0, len(old.places)), old.item)
+    return unfold_rows(_take(old, rows, 0, len(old.positions)), old.item)
 
 
 def _compare(receipt: Receipt, work: Path) -> dict[str, str]:

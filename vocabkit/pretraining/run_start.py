@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vocabkit.checkpoints.receipt import read_kept
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.pretraining.checkpointing import (
     RunState,
     find_checkpoint,
-    find_new_rows,
     list_checkpoints,
     load_checkpoint,
     load_optimizer_state,
     load_seen,
-    read_kept,
     read_state,
     remove_unfinished,
 )
@@ -180,7 +180,7 @@ def start_run(
         shape = describe_model(config, corpus, checkpoint)
         kept = None if checkpoint is None else read_kept(checkpoint)
         if kept is not None:
-            new_rows = find_new_rows(kept)
+            new_rows = torch.from_numpy(np.flatnonzero(kept < 0))
             _check_new_ids(new_rows, corpus)
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
     plan = plan_run(config, corpus, shape, world.size, device=device)
