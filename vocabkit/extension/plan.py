@@ -34,7 +34,7 @@ from vocabkit.extension.files import (
     sort_files,
 )
 from vocabkit.extension.initializers import check_method, choose_methods
-from vocabkit.extension.rows import RowPlan
+from vocabkit.extension.rows import Role, RowPlan
 from vocabkit.extension.simple_rows import check_bias_method
 from vocabkit.vocabulary.roles import TokenizerSource, dump_json, open_source, same_roles
 from vocabkit.vocabulary.vocabulary import Kind
@@ -258,11 +258,14 @@ class Options:
 # Vocabulary tensors by whose rows they get, and the method by which each group's new rows are made.
 
 
+GroupRole = Role | Literal["bias"]
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Tensors that get equal rows, what they are for, and how their new rows are made."""
 
-    role: str
+    role: GroupRole
     method: str
     tensors: tuple[VocabularyTensor, ...]
 
@@ -270,6 +273,11 @@ class Group:
     def first(self) -> VocabularyTensor:
         """The tensor whose old rows are read."""
         return self.tensors[0]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of all of them."""
+        return self.first.tensor.dtype
 
 
 def _make_groups(
@@ -297,7 +305,8 @@ def _make_groups(
         elif ins and outs and outputs == inputs and not options.untie:
             groups.append(Group("tied", inputs, tuple(items)))
         else:
-            role = "tied" if tied and found.tied == "alias" and "input" in roles else "input"
+            is_tied = tied and found.tied == "alias" and "input" in roles
+            role: Role = "tied" if is_tied else "input"
             groups += [Group(role, inputs, ins)] if ins else []
             groups += [Group("output", outputs, outs)] if outs else []
     if head is not None:
@@ -349,6 +358,10 @@ class ExtensionPlan:
     left_out: tuple[str, ...]
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def name_head(self, position: int) -> str | None:
+        """Return the name of the output matrix that untying adds where this group is its; else None."""
+        return self.head if position == len(self.groups) - 1 else None
 
     @property
     def tensor_size(self) -> int:
@@ -453,9 +466,24 @@ def plan_extension(
         if file.has_optimizer
     ]
     plan = ExtensionPlan(
-        checkpoint, found, old, new, chosen, mode, rows, coverage, groups, head, shards, {},
-        copied, removed, left_out, tuple(moves.changes), tuple(warnings),
-    )  # fmt: skip
+        checkpoint=checkpoint,
+        found=found,
+        old=old,
+        new=new,
+        options=chosen,
+        mode=mode,
+        rows=rows,
+        coverage=coverage,
+        groups=groups,
+        head=head,
+        shards=shards,
+        written={},
+        copied=copied,
+        removed=removed,
+        left_out=left_out,
+        changes=tuple(moves.changes),
+        warnings=tuple(warnings),
+    )
     written |= _change_index(plan)
     return replace(plan, written=dict(sorted(written.items())))
 
@@ -538,14 +566,14 @@ def _row(
 
 def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     for position, group in enumerate(plan.groups):
-        is_head = plan.head is not None and position == len(plan.groups) - 1
+        head = plan.name_head(position)
         for item in group.tensors:
             shape = "×".join(map(str, item.tensor.shape))
             grown = "×".join(map(str, new_shape(item, plan.rows.new_size)))
             yield _row(
                 "tensor",
-                str(plan.head) if is_head else item.tensor.name,
-                None if is_head else shape,
+                head or item.tensor.name,
+                None if head else shape,
                 grown,
                 f"{group.role}, {item.tensor.dtype}, new rows by {group.method}",
             )

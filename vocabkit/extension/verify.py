@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,16 +35,106 @@ from vocabkit.checkpoints.safetensors_files import Bytes, as_bytes, as_float32
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
-from vocabkit.extension.extend import restrict_plan
+from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
 from vocabkit.extension.rows import Context, Mixture, Role, RowPlan, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
-from vocabkit.extension.undo import old_rows, open_extended, undo_extension
+from vocabkit.extension.undo import find_old, open_extended, undo_extension
 from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
 from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:
     import torch
+
+TOLERANCE = 1e-6
+"""How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
+_LONGEST = 32
+
+State = Literal["ok", "failed", "warned", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
+
+    name: str
+    state: State
+    detail: str
+
+
+class Verification(tuple[Check, ...]):
+    """All checks, most basic things first."""
+
+    @property
+    def failed(self) -> list[Check]:
+        """Those that found the checkpoint wrong."""
+        return [check for check in self if check.state == "failed"]
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed."""
+        return not self.failed
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return what the command prints, a row a check."""
+        return [asdict(check) for check in self]
+
+
+def verify_extension(
+    folder: str | Path,
+    *,
+    text: str | Path | None = None,
+    original: str | Path | None = None,
+    reload: bool | None = None,
+) -> Verification:
+    """Check an extended checkpoint; return what was looked at, and what was found.
+
+    `text` is a file whose first lines the models are compared on, beside random old tokens; `original` is the
+    model's folder, else it is undone into a temporary one. `reload` loads both models: None means where
+    transformers is installed. Raises CheckpointError where there is no receipt, and ConfigError for the text.
+    """
+    lines = read_lines(text)
+    return Verification(_list_checks(read_receipt(folder), reload, lines, original))
+
+
+def _list_checks(
+    receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
+) -> list[Check]:
+    found = [
+        _guard("receipt", lambda: _check_receipt(receipt)),
+        _guard("files", lambda: _check_files(receipt)),
+    ]
+    try:
+        checkpoint = open_extended(receipt)
+    except VocabkitError as error:
+        return [*found, Check("tensors", "failed", error.message)]
+    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
+    if found[-1].state == "failed":
+        return found
+    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
+    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
+    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
+    for position, group in enumerate(receipt.groups):
+        name = f"{group['role']} {group['tensors'][0]['name']}"
+        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, position)))
+        found.append(
+            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position))
+        )
+    found.append(_check_reload(receipt, reload, lines, original))
+    return found
+
+
+def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
+    """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
+    try:
+        return Check(name, *check())
+    except VocabkitError as error:
+        return Check(name, "failed", error.message)
+    except OSError as error:
+        return Check(name, "failed", f"{error.filename}: {error.strerror}")
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
+
 
 # --- Row checks ------------------------------------------------------------------------------------
 # What can be seen in the new rows themselves: numbers that are none, zero and repeated rows, norms.
@@ -105,9 +195,6 @@ def _digest(row: Float32Array) -> bytes:
 #
 # Every function returns a state and what was found. Only `failed` means that the checkpoint is wrong; a
 # warning is about rows that are sound but odd.
-
-
-State = Literal["ok", "failed", "warned", "skipped"]
 
 
 def _check_receipt(receipt: Receipt) -> tuple[State, str]:
@@ -322,8 +409,8 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     if sources is None and not can:
         return None
     origin = group["tensors"][0]["from"]
-    base_place = position if origin is None else _find_place(receipt, origin)
-    base = as_float32(old_rows(receipt, checkpoint, base_place), group["number"])
+    base_position = position if origin is None else _find_position(receipt, origin)
+    base = as_float32(_read_old(receipt, checkpoint, base_position), group["number"])
     if sources is not None:
         return sum_rows(sources, base, receipt.old_used)
     found = _read_plan(receipt, len(base))
@@ -372,7 +459,13 @@ def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
     return restrict_plan(plan, rows), Context(old.tokenizer, new.tokenizer)
 
 
-def _find_place(receipt: Receipt, name: str) -> int:
+def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
+    """The original rows of a group, [old rows, bytes a row], in memory."""
+    (old,) = find_old(receipt, checkpoint, position).values()
+    return old.take()
+
+
+def _find_position(receipt: Receipt, name: str) -> int:
     return next(
         position
         for position, group in enumerate(receipt.groups)
@@ -380,71 +473,7 @@ def _find_place(receipt: Receipt, name: str) -> int:
     )
 
 
-# --- Verify ----------------------------------------------------------------------------------------
-
-
-TOLERANCE = 1e-6
-"""How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
-_LONGEST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
-
-    name: str
-    state: State
-    detail: str
-
-
-def verify_extension(
-    folder: str | Path,
-    *,
-    reload: bool | None = None,
-    lines: tuple[str, ...] = (),
-    original: str | Path | None = None,
-) -> list[Check]:
-    """Check an extended checkpoint, most basic things first.
-
-    `reload` loads both models: None means where transformers is installed. `lines` is text to compare
-    them on, beside random old tokens; `original` the model's folder, else it is undone into a temporary
-    one. Raises CheckpointError where there is no receipt.
-    """
-    receipt = read_receipt(folder)
-    found = [
-        _guard("receipt", lambda: _check_receipt(receipt)),
-        _guard("files", lambda: _check_files(receipt)),
-    ]
-    try:
-        checkpoint = open_extended(receipt)
-    except VocabkitError as error:
-        return [*found, Check("tensors", "failed", error.message)]
-    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
-    if found[-1].state == "failed":
-        return found
-    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
-    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
-    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
-    for position, group in enumerate(receipt.groups):
-        name = f"{group['role']} {group['tensors'][0]['name']}"
-        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, position)))
-        found.append(
-            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position))
-        )
-    found.append(_check_reload(receipt, reload, lines, original))
-    return found
-
-
-def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
-    """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
-    try:
-        return Check(name, *check())
-    except VocabkitError as error:
-        return Check(name, "failed", error.message)
-    except OSError as error:
-        return Check(name, "failed", f"{error.filename}: {error.strerror}")
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
+# --- Logits ----------------------------------------------------------------------------------------
 
 
 def _check_reload(
