@@ -31,7 +31,6 @@ import json, sys, time
 from pathlib import Path
 start = time.perf_counter()
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options
 from vocabkit.extension.initializers import METHODS
 def memory(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -40,7 +39,7 @@ import tokenizers, sentencepiece
 imports = time.perf_counter() - start
 model, tokenizer, output, link = sys.argv[1:]
 before = memory("VmRSS")
-done = extend_checkpoint(model, tokenizer, output, Options(link=link == "link"), force=True)
+done = extend_checkpoint(model, tokenizer, output, link=link == "link", force=True)
 print(json.dumps({"imports": imports, **done.seconds, "before": before, "peak": memory("VmHWM")}))
 """
 
@@ -84,7 +83,7 @@ def write_config(folder: Path, *, tied: bool) -> None:
 
 def write_single(folder: Path) -> None:
     """1.07 GB in one file, the matrix first as most writers put it."""
-    from vocabkit.checkpoints.receipt import write_arrays
+    from safetensors.numpy import save_file
 
     write_tokenizer(folder, TOKENS)
     write_config(folder, tied=True)
@@ -92,12 +91,12 @@ def write_single(folder: Path) -> None:
     matrix = choose.standard_normal((TOKENS, WIDTH), np.float32)
     layer = choose.standard_normal(LAYER, np.float32)
     layers = {f"model.layers.{place:02}.mlp.up_proj.weight": layer for place in range(14)}
-    write_arrays(folder / "model.safetensors", {"model.embed_tokens.weight": matrix, **layers})
+    save_file({"model.embed_tokens.weight": matrix, **layers}, folder / "model.safetensors")
 
 
 def write_sharded(folder: Path) -> None:
     """20 GB: two shards with a vocabulary matrix and a layer, eight sparse ones of 2.4 GB."""
-    from vocabkit.checkpoints.safetensors_files import build_header
+    from vocabkit.checkpoints.safetensors_files import Replacement, build_header
 
     write_tokenizer(folder, TOKENS)
     write_config(folder, tied=False)
@@ -112,7 +111,8 @@ def write_sharded(folder: Path) -> None:
                 name: ("F32", (TOKENS, WIDTH)),
                 f"model.layers.{place:02}.0.weight": ("F32", LAYER),
             }
-        raw = build_header(shapes, {"format": "pt"})
+        layout = {name: Replacement(*item, lambda: iter(())) for name, item in shapes.items()}
+        raw = build_header(layout, {"format": "pt"})
         size = sum(4 * shape[0] * shape[1] for _, shape in shapes.values())
         with (folder / shard).open("wb") as file:
             file.write(len(raw).to_bytes(8, "little") + raw)

@@ -80,40 +80,32 @@ def run(
     Example: vocabkit extend xlmr/ tok/ -o xlmr-ext/ --pad-to-multiple-of 64
     """
     from vocabkit.extension.extend import extend_checkpoint
-    from vocabkit.extension.plan import Options, list_plan, plan_extension
 
-    options = Options(
-        init_input=init_input,
-        init_output=init_output,
-        init_bias=init_bias,
-        untie=untie,
-        donor=donor,
-        text=text,
-        multiple=multiple,
-        link=link,
-        seed=seed,
-        old_tokenizer=old_tokenizer,
-        tensors=dict(map(_split_role, tensors or [])),
-    )
-    if dry_run:
-        plan = plan_extension(model, tokenizer, options)
-        show_rows(list_plan(plan), output, "extend")
-        show_warnings(plan.warnings, quiet)
-        return
     with open_progress(quiet) as progress:
-        done = extend_checkpoint(model, tokenizer, folder, options, force=force, progress=progress)
-    show_rows(list_plan(done.plan), output, "extend")
+        done = extend_checkpoint(
+            model,
+            tokenizer,
+            folder,
+            init_input=init_input,
+            init_output=init_output,
+            init_bias=init_bias,
+            untie=untie,
+            donor=donor,
+            text=text,
+            pad_to_multiple_of=multiple,
+            old_tokenizer=old_tokenizer,
+            tensor=tensors or (),
+            seed=seed,
+            link=link,
+            dry_run=dry_run,
+            force=force,
+            progress=progress,
+        )
+    show_rows(done.to_rows(), output, "extend")
     show_warnings(done.plan.warnings, quiet)
+    if done.output is None:
+        return
     for name, note in done.notes.items():
         show_note(f"{name}: {note}", quiet)
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
     show_note(f"wrote {folder}: {phases}; next: vocabkit verify {folder}", quiet)
-
-
-def _split_role(text: str) -> tuple[str, str]:
-    from vocabkit.core.errors import ConfigError
-
-    name, separator, role = text.rpartition("=")
-    if not separator:
-        raise ConfigError(f"--tensor {text}: write NAME=ROLE", f"such as --tensor {text}=input")
-    return name, role

@@ -37,14 +37,12 @@ def run(
 
     Example: vocabkit verify xlmr-ext/
     """
-    from vocabkit.extension.extend import read_lines
     from vocabkit.extension.verify import verify_extension
 
-    checks = verify_extension(folder, reload=reload, lines=read_lines(text), original=original)
-    show_rows(checks, output, "verify")
-    failed = [check for check in checks if check.state == "failed"]
-    for check in failed:
+    found = verify_extension(folder, text=text, original=original, reload=reload)
+    show_rows(found.to_rows(), output, "verify")
+    for check in found.failed:
         show_note(f"failed: {check.name}: {check.detail}")
-    if failed:
+    if not found.passed:
         raise typer.Exit(1)
-    show_note(f"{folder}: nothing failed in {len(checks)} checks", quiet)
+    show_note(f"{folder}: nothing failed in {len(found)} checks", quiet)

@@ -28,7 +28,6 @@ from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options, list_plan, plan_extension
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
@@ -64,9 +63,8 @@ write_sample_checkpoint(work / "model", work / "shared")
 # Nothing is written yet: which tensors, what becomes of tokens, what it costs, which keys change.
 
 # %%
-options = Options(multiple=64)
-plan = plan_extension(work / "model", work / "blocks", options)
-pd.DataFrame(list_plan(plan)).set_index("part")
+plan = extend_checkpoint(work / "model", work / "blocks", pad_to_multiple_of=64)
+pd.DataFrame(plan.to_rows()).set_index("part")
 
 # %% [markdown]
 # ## Extending and verifying
@@ -75,11 +73,11 @@ pd.DataFrame(list_plan(plan)).set_index("part")
 # the old. The receipt says of each row which old rows it was made of.
 
 # %%
-done = extend_checkpoint(work / "model", work / "blocks", work / "extended", options)
+done = extend_checkpoint(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
 assert done.plan.mode == "extend"
 checks = verify_extension(work / "extended", reload=False)
-assert all(check.state != "failed" for check in checks)
-pd.DataFrame([(check.name, check.state, check.detail) for check in checks])
+assert checks.passed
+pd.DataFrame(checks.to_rows())
 
 # %%
 receipt = read_receipt(work / "extended")

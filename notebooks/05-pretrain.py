@@ -29,7 +29,6 @@ from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.pretraining.exporting import export_run
 from vocabkit.pretraining.loop import pretrain
@@ -62,7 +61,7 @@ fit_vocabulary(
 )
 write_sample_checkpoint(work / "model", work / "shared")
 extended = extend_checkpoint(
-    work / "model", work / "blocks", work / "extended", Options(multiple=64)
+    work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64
 )
 # %% [markdown]
 # ## Prepare

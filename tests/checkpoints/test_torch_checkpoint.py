@@ -12,7 +12,7 @@ import pytest
 from tests.extension.tiny_models import ADDED, OLD, write_model, write_tokenizer
 from vocabkit.core.errors import CheckpointError
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options, plan_extension
+from vocabkit.extension.plan import plan_extension
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 
@@ -52,7 +52,7 @@ def test_a_plain_state_dict_with_an_untied_biased_head(tmp_path: Path) -> None:
     old, new = tokenizers(tmp_path)
     with pytest.raises(CheckpointError, match="says nothing of its tokenizer"):
         plan_extension(model, new)
-    done = extend_checkpoint(model, new, tmp_path / "o", Options(old_tokenizer=old))
+    done = extend_checkpoint(model, new, tmp_path / "o", old_tokenizer=old)
     roles = {item.tensor.name: item.role for item in done.plan.found.found}
     assert roles == {"dec_emb": "input", "fc_w": "output", "fc_b": "bias"}
     made = load(tmp_path / "o" / "model.pt")
@@ -77,7 +77,7 @@ def test_a_nested_file_keeps_all_else_and_what_is_shared(tmp_path: Path) -> None
     }
     model = write_plain(tmp_path / "m" / "last.pt", content)
     old, new = tokenizers(tmp_path)
-    done = extend_checkpoint(model, new, tmp_path / "o", Options(old_tokenizer=old))
+    done = extend_checkpoint(model, new, tmp_path / "o", old_tokenizer=old)
     assert any("optimiser" in text for text in done.plan.warnings)
     made = load(tmp_path / "o" / "last.pt")
     assert made["epoch"] == 3
@@ -91,7 +91,7 @@ def test_a_transposed_head_grows_sideways(tmp_path: Path) -> None:
     tensors = {"embedding.weight": torch.randn(ROWS, 4), "head.weight": torch.randn(4, ROWS)}
     model = write_plain(tmp_path / "m" / "model.pt", tensors)
     old, new = tokenizers(tmp_path)
-    extend_checkpoint(model, new, tmp_path / "o", Options(old_tokenizer=old, init_output="zero"))
+    extend_checkpoint(model, new, tmp_path / "o", old_tokenizer=old, init_output="zero")
     made = load(tmp_path / "o" / "model.pt")["head.weight"]
     assert made.shape == (4, NEW)
     assert torch.equal(made[:, :ROWS], tensors["head.weight"])
@@ -125,5 +125,5 @@ def test_a_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     model = write_plain(tmp_path / "m" / "model.pt", {"a": Trap()})
     old, new = tokenizers(tmp_path)
     with pytest.raises(CheckpointError, match="not a PyTorch file of weights alone"):
-        extend_checkpoint(model, new, tmp_path / "o", Options(old_tokenizer=old))
+        extend_checkpoint(model, new, tmp_path / "o", old_tokenizer=old)
     assert not (tmp_path / "o").exists()

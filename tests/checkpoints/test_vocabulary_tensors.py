@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.extension.tiny_models import OLD, write_model
 from vocabkit.checkpoints.checkpoint import (
@@ -14,7 +15,6 @@ from vocabkit.checkpoints.checkpoint import (
     new_head,
     open_checkpoint,
 )
-from vocabkit.checkpoints.receipt import write_arrays
 from vocabkit.core.errors import CheckpointError
 
 NAMES = {
@@ -61,7 +61,7 @@ def test_names_tell_the_role(role: str | None, name: str) -> None:
 def test_two_input_matrices_of_different_sizes_are_refused(tmp_path: Path) -> None:
     sizes = {"encoder.embed_tokens.weight": 30, "decoder.embed_tokens.weight": 40}
     tensors = {name: np.ones((size, 4), np.float32) for name, size in sizes.items()}
-    write_arrays(tmp_path / "model.safetensors", tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
     checkpoint = open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"encoder\.embed_tokens\.weight \[30, 4\]"):
         find_vocabulary_tensors(checkpoint)

@@ -18,7 +18,6 @@ import pytest
 from tests.extension.tiny_models import LETTERS, snapshot, write_tokenizer
 from vocabkit.checkpoints.checkpoint import open_checkpoint
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 
@@ -122,7 +121,9 @@ def write_random(folder: Path, family: str, kind: str, settings: dict[str, Any])
 
 
 def list_failures(folder: Path) -> list[str]:
-    checks = verify_extension(folder, reload=True, lines=("the bad cafe fed a dog",))
+    text = folder.with_suffix(".txt")
+    text.write_text("the bad cafe fed a dog\n", encoding="utf-8")
+    checks = verify_extension(folder, reload=True, text=text)
     assert [check.state for check in checks if check.name == "logits"] != ["skipped"] or (
         json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] in NEEDS_MORE
     )
@@ -136,7 +137,7 @@ def test_old_logits_stay_as_they_were(
     write_random(tmp_path / "m", family, kind, settings)
     before = snapshot(tmp_path / "m")
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
-    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", Options(multiple=8))
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", pad_to_multiple_of=8)
     assert done.plan.mode == "extend"
     assert list_failures(tmp_path / "o") == []
     undo_extension(tmp_path / "o", tmp_path / "u")
@@ -177,7 +178,7 @@ def test_untied_heads_that_resizing_breaks(tmp_path: Path, family: str, kind: st
 def test_untying_keeps_old_logits(tmp_path: Path, kind: str) -> None:
     write_random(tmp_path / "m", "causal", kind, CAUSAL[kind] | {"tie_word_embeddings": True})
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
-    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", Options(untie=True))
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", untie=True)
     assert {group.role for group in done.plan.groups} == {"input", "output"}
     assert list_failures(tmp_path / "o") == []
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.extension.tiny_models import (
     ADDED,
@@ -21,12 +22,11 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.checkpoints.receipt import write_arrays
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 from vocabkit.core.folders import check_space
 from vocabkit.core.progress import Silent
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import Options, plan_extension
+from vocabkit.extension.plan import plan_extension
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 
@@ -46,8 +46,13 @@ def test_extending_appends_rows_and_keeps_every_old_byte(tmp_path: Path) -> None
     old = write_model(tmp_path / "m")
     before = snapshot(tmp_path / "m")
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
-    options = Options(init_input="subword-mean", init_output="first")
-    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", options)
+    done = extend_checkpoint(
+        tmp_path / "m",
+        tmp_path / "t",
+        tmp_path / "o",
+        init_input="subword-mean",
+        init_output="first",
+    )
     assert done.plan.mode == "extend"
     new = read_arrays(tmp_path / "o" / "model.safetensors")
     for name in (EMBED, HEAD):
@@ -112,8 +117,9 @@ def test_undo_gives_every_file_back(
     (tmp_path / "m" / "vocab.txt").write_text("stale", encoding="utf-8")
     before = snapshot(tmp_path / "m")
     write_tokenizer(tmp_path / "t", pieces)
-    options = Options(untie=tied, multiple=64)
-    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", options)
+    extend_checkpoint(
+        tmp_path / "m", tmp_path / "t", tmp_path / "o", untie=tied, pad_to_multiple_of=64
+    )
     assert not (tmp_path / "o" / "vocab.txt").exists()
     assert list_failed(tmp_path / "o") == []
     assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
@@ -136,7 +142,7 @@ def test_new_tokens_may_land_on_padding(tmp_path: Path) -> None:
 def test_only_shards_with_vocabulary_tensors_are_written(tmp_path: Path) -> None:
     write_model(tmp_path / "m", shards=True)
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
-    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", Options(link=True))
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", link=True)
     same = [
         path.name
         for path in (tmp_path / "m").glob("*.safetensors")
@@ -213,7 +219,7 @@ def test_a_language_model_within_another_is_found(tmp_path: Path) -> None:
     (tmp_path / "m" / "model.safetensors").unlink()
     name = "model.language_model.embed_tokens.weight"
     vision = {"model.vision_tower.patch_embedding.weight": np.ones((6, 5), np.float32)}
-    write_arrays(tmp_path / "m" / "model.safetensors", {name: rows, **vision})
+    save_file({name: rows, **vision}, tmp_path / "m" / "model.safetensors")
     config = read_json(tmp_path / "m" / "config.json")
     text = {"vocab_size": config.pop("vocab_size"), "eos_token_id": 2}
     content = config | {"text_config": text, "image_token_id": 4}
@@ -236,8 +242,8 @@ def test_an_inner_layer_of_the_vocabularys_size_is_refused_by_name(tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"layers\.0\.mlp\.gate_proj") as caught:
         plan_extension(tmp_path / "m", tmp_path / "t")
     assert "--tensor" in str(caught.value.hint)
-    told = Options(tensors={"model.layers.*": "ignore"})
-    plan = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", told).plan
+    told = {"model.layers.*": "ignore"}
+    plan = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", tensor=told).plan
     assert {item.tensor.name for item in plan.found.found} == {EMBED, HEAD}
     assert list_failed(tmp_path / "o") == []
 
@@ -353,8 +359,7 @@ def test_what_another_request_left_is_not_used(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
     with pytest.raises(KeyboardInterrupt):
         extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", progress=Stop(1))
-    options = Options(init_input="zero")
-    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", options)
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", init_input="zero")
     new = read_arrays(tmp_path / "o" / "model-00001-of-00003.safetensors")[EMBED]
     assert not new[len(OLD) :].any()
 
@@ -430,12 +435,17 @@ def test_the_receipt_makes_the_rows_again(tmp_path: Path, method: str) -> None:
     donor = tmp_path / "donor"
     write_model(donor, rows=len(OLD) + len(ADDED), width=6, tied=True)
     write_tokenizer(donor, (*OLD, *ADDED))
-    options = Options(init_input=method, init_output=method, seed=3, donor=donor)
-    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", options)
+    options: dict[str, Any] = {
+        "init_input": method,
+        "init_output": method,
+        "seed": 3,
+        "donor": donor,
+    }
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", **options)
     checks = verify_extension(tmp_path / "o", reload=False)
     found = [check.detail for check in checks if check.name.startswith("sources of")]
     assert found == [f"{len(ADDED)} rows made again, bit for bit"] * 3
-    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "again", options)
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "again", **options)
     weights = "model.safetensors"
     assert (tmp_path / "o" / weights).read_bytes() == (tmp_path / "again" / weights).read_bytes()
 

@@ -18,7 +18,6 @@ from vocabkit.extension.rows import (
     add_up,
     list_new,
     list_used,
-    make_mixture,
     parse_method,
 )
 
@@ -44,7 +43,7 @@ def test_rows_follow_sources_and_seed(name: str, case: tuple[RowPlan, Context]) 
     assert made.values.dtype == np.float32
     np.testing.assert_array_equal(initialize(name, plan, rows, context).values, made.values)
     if made.sources is not None:
-        mixture = make_mixture(made.sources)
+        mixture = made.sources
         filled = ~mixture.empty
         np.testing.assert_array_equal(made.values[filled], add_up(mixture, rows)[filled])
         mean = rows[plan.old_used].mean(axis=0)
@@ -66,11 +65,11 @@ def test_rows_of_zeros_are_untrained(case: tuple[RowPlan, Context]) -> None:
     plan, _ = case
     rows = draw_rows(plan.old_size)
     rows[100:110] = 0
-    used = list_used(plan, rows)
+    used = list_used(plan.old_used, rows)
     assert not np.isin(used, np.arange(100, 110)).any()
     assert len(used) == plan.old_used.sum() - 10
     with pytest.raises(ConfigError, match="none of the"):
-        list_used(plan, np.zeros_like(rows))
+        list_used(plan.old_used, np.zeros_like(rows))
 
 
 @pytest.mark.parametrize("name", ["knn", "focus", "omp", "clp", "least-squares", "procrustes"])
@@ -101,7 +100,7 @@ def test_token_without_text_gets_the_mean(case: tuple[RowPlan, Context]) -> None
         )
         if name != "alignment":  # the text still shows where it stands
             assert made.sources is not None
-            assert len(made.sources[0][0]) == 0
+            assert len(made.sources.to_list()[0][0]) == 0
             np.testing.assert_allclose(made.values[0], rows[plan.old_used].mean(axis=0), 1e-3, 1e-6)
 
 

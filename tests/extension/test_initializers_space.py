@@ -44,7 +44,7 @@ def same_space(case: Case) -> tuple[RowPlan, Context, npt.NDArray[np.float32]]:
     rows = context.donor.rows[: plan.old_size]
     space = _open_space(plan, context)
     np.testing.assert_array_equal(space.anchors, rows[space.anchor_ids])
-    assert len(space.places) == len(list_new(plan))
+    assert len(space.positions) == len(list_new(plan))
     return plan, context, space.targets
 
 
@@ -110,11 +110,11 @@ def test_focus_stays_in_the_hull(case: Case) -> None:
     rows = draw_rows(plan.old_size, seed=3)
     made = initialize("focus", plan, rows, context)
     assert made.sources is not None
-    for ids, weights in made.sources:
+    for ids, weights in made.sources.to_list():
         assert (weights > 0).all()
         assert weights.sum() == pytest.approx(1, rel=1e-5)
         assert plan.old_used[ids].all()
-    sizes = [len(ids) for ids, _ in made.sources]
+    sizes = [len(ids) for ids, _ in made.sources.to_list()]
     assert max(sizes) < plan.old_used.sum()  # sparse: not all anchors count
 
 
@@ -268,7 +268,7 @@ def test_text_stands_in_for_a_donor(case: Case) -> None:
     assert made.seed == 0
     assert made.sources is not None
     space = _open_space(plan, replace(context, donor=None))
-    assert len(space.places) > len(list_new(plan)) / 2
+    assert len(space.positions) > len(list_new(plan)) / 2
 
 
 def test_a_space_without_anchors_is_refused(case: Case) -> None:

@@ -104,7 +104,7 @@ def test_positional_weights_of_many_parts_stay_finite(tmp_path: Path) -> None:
     plan, context = plan_between(old, new, tmp_path)
     made = initialize("positional", plan, draw_rows(plan.old_size), context)
     assert made.sources is not None
-    assert made.sources[0][1].sum() == pytest.approx(1)
+    assert made.sources.to_list()[0][1].sum() == pytest.approx(1)
 
 
 def test_overlap_takes_the_nearest_in_writing(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_overlap_takes_the_nearest_in_writing(tmp_path: Path) -> None:
     old = context.old_tokenizer
     found = {
         plan.tokens[place]: [old.token_bytes(int(index)) for index in source[0]]
-        for place, source in zip(list_new(plan), made.sources, strict=True)
+        for place, source in zip(list_new(plan), made.sources.to_list(), strict=True)
     }
     assert found[b" Haus"] == [b" haus"]  # case
     assert found[b"haus"] == [b" haus"]  # space
     assert found[b"hof"] == [b"Hof"]
     assert found[b" garten"] == [b" gar"]  # the longest it starts with
     assert found["€".encode()] == []  # no letter of it
-    for place, source in enumerate(made.sources):
+    for place, source in enumerate(made.sources.to_list()):
         if len(source[0]):
             np.testing.assert_array_equal(made.values[place], rows[source[0][0]])

@@ -40,7 +40,7 @@ def test_alignment_by_hand(tmp_path: Path) -> None:
     context = replace(context, lines=("aabc", "babc", "c"))
     made = initialize("alignment", plan, draw_rows(plan.old_size), context)
     assert made.sources is not None
-    ids, weights = made.sources[0]
+    ids, weights = made.sources.to_list()[0]
     texts = [context.old_tokenizer.token_bytes(int(index)) for index in ids]
     assert dict(zip(texts, weights.tolist(), strict=True)) == pytest.approx(
         {b"ab": 2 / 3, b"c": 1 / 3}
@@ -53,7 +53,7 @@ def test_alignment_shares_add_up_and_a_token_never_seen_is_spelled(case: Case) -
     rows = draw_rows(plan.old_size)
     made = initialize("alignment", plan, rows, replace(context, lines=LINES[:1]))
     assert made.sources is not None
-    for _, weights in made.sources:
+    for _, weights in made.sources.to_list():
         assert weights.sum() == pytest.approx(1)
     assert "by subword-mean" in made.note
     with pytest.raises(ConfigError, match="needs text"):

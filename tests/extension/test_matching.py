@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tests.extension.tiny_models import OLD, write_tokenizer
+from vocabkit.checkpoints.receipt import invert_kept
 from vocabkit.core.errors import TokenizerError
-from vocabkit.extension.plan import match_tokenizers, new_ids
-from vocabkit.extension.rows import RowPlan
+from vocabkit.extension.plan import match_tokenizers
 from vocabkit.vocabulary.adapters import BYTE_LETTERS
 from vocabkit.vocabulary.roles import TokenizerSource, open_source
 
@@ -101,9 +101,7 @@ def test_the_same_tokenizer_changes_nothing(tmp_path: Path) -> None:
 def test_new_ids_point_back_to_the_same_row(kept: list[int]) -> None:
     rows = np.array(kept, np.int64)
     size = len(kept)
-    none = np.zeros(size, np.bool_)
-    old = np.zeros(10, np.bool_)
-    found = new_ids(RowPlan(10, size, rows, (None,) * size, none, old, old))
+    found = invert_kept(rows, 10)
     for index, place in enumerate(found.tolist()):
         assert place == -1 if index not in kept else kept[place] == index
         if index < size and kept[index] == index:

@@ -127,8 +127,8 @@ def test_a_stopped_run_is_not_taken_up_with_other_text(folder: Path) -> None:
     """The rows of the second text must not meet shards of the first."""
     text = folder / "text.txt"
     text.write_text("the cats sat on the matter\n" * 9, encoding="utf-8")
-    options = Options(init_input="alignment", init_output="alignment", text=text)
-    extend_checkpoint(folder / "m", folder / "t", folder / "o", options)
+    options: dict[str, Any] = {"init_input": "alignment", "init_output": "alignment", "text": text}
+    extend_checkpoint(folder / "m", folder / "t", folder / "o", **options)
     key = (folder / "o" / ".extension-key").exists()
     assert not key
     work = folder / ".p.partial"
@@ -136,7 +136,7 @@ def test_a_stopped_run_is_not_taken_up_with_other_text(folder: Path) -> None:
     (work / ".extension-key").write_text("of another text", encoding="utf-8")
     (work / "model.safetensors").write_bytes(b"stale")
     text.write_text("running cats\n" * 9, encoding="utf-8")
-    extend_checkpoint(folder / "m", folder / "t", folder / "p", options)
+    extend_checkpoint(folder / "m", folder / "t", folder / "p", **options)
     failed = [c for c in verify_extension(folder / "p", reload=False) if c.state == "failed"]
     assert failed == []
 
@@ -231,8 +231,7 @@ def test_pytorch_files_keep_the_versions_of_their_modules(folder: Path) -> None:
     state.pop("weight")
     state.update(names)
     torch.save(state, folder / "a.pt")
-    options = Options(old_tokenizer=folder / "m")
-    extend_checkpoint(folder / "a.pt", folder / "t", folder / "o", options)
+    extend_checkpoint(folder / "a.pt", folder / "t", folder / "o", old_tokenizer=folder / "m")
     undo_extension(folder / "o", folder / "u")
     for name in ("o", "u"):
         again = torch.load(folder / name / "a.pt", weights_only=True)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-from vocabkit.checkpoints.receipt import write_arrays
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -82,14 +81,14 @@ def write_model(
     (folder / "generation_config.json").write_text(json.dumps(generation) + "\n", encoding="utf-8")
     (folder / "README.md").write_text("a model\n", encoding="utf-8")
     if not shards:
-        write_arrays(folder / "model.safetensors", tensors)
+        save_file(tensors, folder / "model.safetensors")
         return tensors
     parts: dict[str, dict[str, Array]] = {}
     for name, item in tensors.items():
         place = 1 if "embed" in name else 3 if "lm_head" in name else 2
         parts.setdefault(f"model-0000{place}-of-00003.safetensors", {})[name] = item
     for shard, items in parts.items():
-        write_arrays(folder / shard, items)
+        save_file(items, folder / shard)
     index = {
         "metadata": {"total_size": sum(item.nbytes for item in tensors.values())},
         "weight_map": {name: shard for shard, items in parts.items() for name in items},

@@ -15,8 +15,8 @@ from vocabkit.pretraining.batches import _CausalChoice, _Choice, _MaskedChoice
 from vocabkit.pretraining.run_config import DataSettings
 from vocabkit.vocabulary.roles import SpecialIds
 
-OURS = SpecialIds(0, 2, 1, 4, 3, (0, 1, 2, 3, 4))
-ENDLESS = SpecialIds(0, None, 0, None, 0, (0,))
+OURS = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3, reserved=(0, 1, 2, 3, 4))
+ENDLESS = SpecialIds(begin=0, end=None, pad=0, mask=None, unknown=0, reserved=(0,))
 """One token begins, ends and pads."""
 
 

@@ -14,8 +14,8 @@ from vocabkit.pretraining import packing
 from vocabkit.pretraining.packing import Documents, PackedRows, Packer, _choose_rows, cut_documents
 from vocabkit.vocabulary.roles import SpecialIds
 
-MASKED = SpecialIds(0, 2, 1, 4, 3, (0, 1, 2, 3, 4))
-ENDLESS = SpecialIds(0, None, 0, None, None, (0,))
+MASKED = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3, reserved=(0, 1, 2, 3, 4))
+ENDLESS = SpecialIds(begin=0, end=None, pad=0, mask=None, unknown=None, reserved=(0,))
 DOCUMENTS = st.lists(st.lists(st.integers(5, 60), min_size=1, max_size=14), max_size=60)
 
 

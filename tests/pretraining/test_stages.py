@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vocabkit.core.errors import ConfigError, PretrainingError
-from vocabkit.pretraining.checkpointing import _grow_rows, find_new_rows, read_kept
+from vocabkit.checkpoints.receipt import grow_rows, read_kept
+from vocabkit.core.errors import CheckpointError, ConfigError, PretrainingError
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.optimizer import (
     PlannedStage,
@@ -132,23 +132,23 @@ def write_receipt(folder: Path, kept: list[int], schema: int = 1) -> Path:
 def test_the_receipt_tells_new_rows_and_grows_a_state(tmp_path: Path) -> None:
     kept = read_kept(write_receipt(tmp_path, [2, -1, 0, -1]))
     assert kept is not None
-    assert find_new_rows(kept).tolist() == [1, 3]
-    old = torch.tensor([[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]])
-    grown = _grow_rows(old, kept, 6)
+    assert kept.tolist() == [2, -1, 0, -1]
+    old = np.array([[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]], np.float32)
+    grown = grow_rows(old, kept, 6)
     assert grown.tolist() == [[3.0, 3.5], [0, 0], [1.0, 1.5], [0, 0], [0, 0], [0, 0]]
-    assert _grow_rows(old[:, 0], kept, 4).tolist() == [3.0, 0.0, 1.0, 0.0]
-    with pytest.raises(PretrainingError, match="of 2 rows: the receipt keeps id 2"):
-        _grow_rows(old[:2], kept, 6)
+    assert grow_rows(old[:, 0], kept, 4).tolist() == [3.0, 0.0, 1.0, 0.0]
+    with pytest.raises(CheckpointError, match="of 2 rows: the receipt keeps id 2"):
+        grow_rows(old[:2], kept, 6)
 
 
 def test_a_receipt_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert read_kept(tmp_path) is None
-    with pytest.raises(PretrainingError, match="schema 9"):
+    with pytest.raises(CheckpointError, match="schema 9"):
         read_kept(write_receipt(tmp_path / "later", [0], schema=9))
     damaged = write_receipt(tmp_path / "damaged", [0])
     (damaged / "extension" / "rows.safetensors").write_bytes(b"short")
-    with pytest.raises(PretrainingError, match=r"rows\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"rows\.safetensors"):
         read_kept(damaged)
     (damaged / "extension" / "receipt.json").write_text("{")
-    with pytest.raises(PretrainingError, match=r"receipt\.json: not valid JSON"):
+    with pytest.raises(CheckpointError, match=r"receipt\.json: not JSON"):
         read_kept(damaged)

@@ -1,8 +1,8 @@
 """A checkpoint on disk: which tensors it has and where, without reading them.
 
 Read are a folder as transformers writes it (one safetensors file or many with an index, or `.bin`), a
-lone safetensors file, and a plain PyTorch state dict. It finds no vocabulary tensors
-(`vocabulary_tensors`) and changes nothing.
+lone safetensors file, and a plain PyTorch state dict. Then: which tensors have a vocabulary
+dimension, by structure and by names, and what each is for. Nothing is changed here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from vocabkit.checkpoints.torch_files import TorchFile, read_torch_file
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import read_json
 
-# --- Checkpoint ------------------------------------------------------------------------------------
-
-
 # In the order of preference where a folder has several: the first is what transformers would load.
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -34,17 +31,17 @@ _HINT = "name a folder with config.json and model.safetensors, or a .pt file of 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor's number format (safetensors' name), shape and shard (a file name in the folder)."""
+    """A tensor's dtype (safetensors' name), shape and shard (a file name in the folder)."""
 
     name: str
-    number: str
+    dtype: str
     shape: tuple[int, ...]
     shard: str
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return prod(self.shape) * SIZES.get(self.number, 0)
+        return prod(self.shape) * SIZES.get(self.dtype, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,22 +77,24 @@ class Checkpoint:
         kind = None if self.config is None else self.config.get("model_type")
         return kind if isinstance(kind, str) else None
 
+    def file_of(self, name: str) -> Path:
+        """Return the file that holds a tensor."""
+        return self.root / self.tensors[name].shard
+
     def read_bytes(self, name: str) -> Bytes:
-        """A tensor's bytes in a row, mapped rather than read."""
+        """Return a tensor's bytes in a row, mapped rather than read."""
         tensor = self.tensors[name]
         if tensor.shard in self.torch_files:
             return self.torch_files[tensor.shard].bytes_of(name)
-        place = self.headers[tensor.shard].tensors[name]
-        if place.stop == place.start:
+        stored = self.headers[tensor.shard].tensors[name]
+        if not stored.size:
             return np.zeros(0, np.uint8)
-        return np.memmap(
-            self.root / tensor.shard, np.uint8, "r", place.start, (place.stop - place.start,)
-        )
+        return np.memmap(self.file_of(name), np.uint8, "r", stored.start, (stored.size,))
 
     def read_rows(self, name: str, axis: int = 0) -> Bytes:
         """A tensor's bytes as [rows, bytes a row], rows along `axis`; mapped where its rows lie in a row."""
         tensor = self.tensors[name]
-        flat, unit = self.read_bytes(name), SIZES[tensor.number]
+        flat, unit = self.read_bytes(name), SIZES[tensor.dtype]
         outer = prod(tensor.shape[:axis])
         if outer == 1:
             return flat.reshape(tensor.shape[axis], -1)
@@ -167,17 +166,17 @@ def _open_shards(
     headers: dict[str, Header] = {}
     files: dict[str, TorchFile] = {}
     for shard in shards:
-        place = root / shard
-        if place.suffix == ".safetensors":
-            headers[shard] = read_header(place)
+        path = root / shard
+        if path.suffix == ".safetensors":
+            headers[shard] = read_header(path)
             listed = [
-                Tensor(item.name, item.number, item.shape, shard)
+                Tensor(item.name, item.dtype, item.shape, shard)
                 for item in headers[shard].tensors.values()
             ]
         else:
-            file = files[shard] = read_torch_file(place)
+            file = files[shard] = read_torch_file(path)
             listed = [
-                Tensor(name, file.number(name), tuple(tensor.shape), shard)
+                Tensor(name, file.dtype(name), tuple(tensor.shape), shard)
                 for name, tensor in file.tensors.items()
             ]
         for tensor in listed:
@@ -193,11 +192,7 @@ def _open_shards(
 
 
 # --- Tensor roles ----------------------------------------------------------------------------------
-# What a tensor is for, by its name: a table of the names that 43 architectures use.
-#
-# It knows names and shapes alone; whether a tensor has a vocabulary dimension is `vocabulary_tensors`'
-# affair.
-
+# What a tensor is for, by the names that 43 architectures use.
 
 Role = Literal["input", "output", "bias", "per-layer"]
 
@@ -243,9 +238,6 @@ def _as_role(name: str) -> Role:
 
 
 # --- Untied heads ----------------------------------------------------------------------------------
-# The output matrix that untying a tied model adds: its name, where it is known not to change the logits.
-
-
 # The head that --untie writes, by model_type. Left out: T5 scales the output of a tied decoder, so an
 # untied copy gives other logits; BERT and its like are told of a bias of their own by each version.
 _HEADS = {
@@ -491,7 +483,7 @@ def _group(
     made: list[VocabularyTensor] = []
     for item in sorted(found, key=lambda item: order[item.role]):
         group = next(
-            (place for place, first in enumerate(firsts) if _equal(checkpoint, first, item)),
+            (index for index, first in enumerate(firsts) if _equal(checkpoint, first, item)),
             len(firsts),
         )
         numbered = VocabularyTensor(item.tensor, item.role, item.axis, group)
@@ -507,7 +499,7 @@ def _group(
 
 def _equal(checkpoint: Checkpoint, first: VocabularyTensor, second: VocabularyTensor) -> bool:
     a, b = first.tensor, second.tensor
-    if (a.number, a.shape, first.axis) != (b.number, b.shape, second.axis):
+    if (a.dtype, a.shape, first.axis) != (b.dtype, b.shape, second.axis):
         return False
     if (first.role == "bias") != (second.role == "bias"):
         return False

@@ -3,7 +3,7 @@
 Lies in `extension/` of the output: `receipt.json` (what was done, with what, and a hash of every file),
 `rows.safetensors` (ids, sources, dropped rows) and `original/` (every small file that was changed or
 removed, and the headers of rewritten shards). With the output it is enough to make the rows again and
-to give the original back.
+to give the original back; pretraining reads which rows are new.
 """
 
 from __future__ import annotations
@@ -17,15 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 
-from vocabkit.checkpoints.safetensors_files import (
-    Bytes,
-    Header,
-    Part,
-    build_header,
-    read_header,
-    write_file,
-)
+from vocabkit.checkpoints.safetensors_files import Bytes
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import read_json
@@ -34,22 +28,10 @@ RECEIPT = "extension"
 """The folder of the receipt inside an extended checkpoint."""
 ORIGINAL = f"{RECEIPT}/original"
 DROPPED = "dropped"
-_NUMBERS = {"int64": "I64", "float32": "F32", "uint8": "U8", "bool": "BOOL"}
-_KINDS = {number: np.dtype(kind) for kind, number in _NUMBERS.items()}
 SCHEMA = 1
-_FACTS = frozenset(
-    {
-        "files",
-        "format",
-        "groups",
-        "new_rows",
-        "new_tokenizer",
-        "old_rows",
-        "options",
-        "originals",
-        "plain",
-    }
-)
+_FACTS = {
+    "files", "format", "groups", "new_rows", "new_tokenizer", "old_rows", "options", "originals", "plain",
+}  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -77,72 +59,96 @@ class Receipt:
         found: Sequence[Mapping[str, Any]] = self.facts["groups"]
         return found
 
-    def array(self, name: str) -> Array:
-        """One of the arrays. Raises CheckpointError when it is not there."""
+    def find(self, name: str) -> Array | None:
+        """Return one of the arrays; None where there is none of that name. Raises CheckpointError."""
         path = self.root / RECEIPT / "rows.safetensors"
-        header = _read_arrays(path)
-        if name not in header.tensors:
-            raise CheckpointError(f"{path}: has no {name}", "the receipt is damaged: extend again")
-        place = header.tensors[name]
-        with path.open("rb") as file:
-            file.seek(place.start)
-            data = file.read(place.stop - place.start)
-        return np.frombuffer(data, _KINDS[place.number]).reshape(place.shape)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: is missing", "copy the receipt's folder again")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found: Array | None = file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: {error}", _DAMAGED) from error
+        return found
 
-    def has(self, name: str) -> bool:
-        """Whether there is an array of that name."""
-        return name in _read_arrays(self.root / RECEIPT / "rows.safetensors").tensors
+    def array(self, name: str) -> Array:
+        """Return one of the arrays. Raises CheckpointError when it is not there."""
+        found = self.find(name)
+        if found is None:
+            path = self.root / RECEIPT / "rows.safetensors"
+            raise CheckpointError(f"{path}: has no {name}", _DAMAGED)
+        return found
 
 
-def _read_arrays(path: Path) -> Header:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: is missing", "copy the receipt's folder again")
-    return read_header(path)
+_DAMAGED = "the receipt is damaged: extend again"
 
 
 def read_receipt(folder: str | Path) -> Receipt:
-    """The receipt of an extended checkpoint. Raises CheckpointError where there is none."""
+    """Read the receipt of an extended checkpoint. Raises CheckpointError where there is none."""
     root = Path(folder)
     path = root / RECEIPT / "receipt.json"
     if not path.is_file():
         raise CheckpointError(
             f"{root}: no {RECEIPT}/receipt.json", "name a folder written by `vocabkit extend`"
         )
-    facts = read_json(path)
-    if facts.get("schema") != SCHEMA:
-        raise CheckpointError(
-            f"{path}: schema {facts.get('schema')}: this version reads {SCHEMA}",
-            "use the version of vocabkit that wrote it",
-        )
+    facts = _read_facts(path)
     lacking = sorted(_FACTS - facts.keys())
     if lacking:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}", "copy the receipt again")
     return Receipt(root, facts)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays of int64, float32, uint8 and bool as a safetensors file, the widest numbers first."""
-    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    shapes = {name: (_NUMBERS[str(item.dtype)], item.shape) for name, item in ordered}
-
-    def parts() -> Iterator[Part]:
-        for _, item in ordered:
-            yield np.ascontiguousarray(item).tobytes()
-
-    write_file(path, build_header(shapes, None), parts(), None)
+def _read_facts(path: Path) -> dict[str, Any]:
+    facts = read_json(path)
+    if facts.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {facts.get('schema')}: this version reads {SCHEMA}",
+            "use the version of vocabkit that wrote it",
+        )
+    return facts
 
 
-def split_sources(receipt: Receipt, place: int) -> tuple[Int64Array, Array, Int64Array] | None:
-    """The ids, weights and offsets of a group's sources; None where there are none."""
-    if not receipt.has(f"group{place}.offsets"):
-        return None
-    names = ("ids", "weights", "offsets")
-    ids, weights, offsets = (receipt.array(f"group{place}.{name}") for name in names)
-    return ids, weights, offsets
+def read_kept(checkpoint: Path) -> Int64Array | None:
+    """Return new id → old id, or -1 where the id is new: int64[new vocabulary]; None without a receipt.
+
+    Raises CheckpointError where there is one that cannot be read.
+    """
+    path = checkpoint / RECEIPT / "receipt.json"
+    return Receipt(checkpoint, _read_facts(path)).kept if path.is_file() else None
+
+
+def invert_kept(kept: Int64Array, old_rows: int) -> Int64Array:
+    """Return for every old id the first new id that keeps its row, or -1; the same id where it can be.
+
+    `kept` is new id → old id or -1; the result is int64[old_rows].
+    """
+    found = np.full(old_rows, -1, np.int64)
+    positions = np.flatnonzero(kept >= 0)[::-1]
+    found[kept[positions]] = positions
+    same = np.flatnonzero(kept == np.arange(len(kept)))
+    found[same] = same
+    return found
+
+
+def grow_rows(old: Array, kept: Int64Array, rows: int) -> Array:
+    """Return a matrix (or vector) of `rows` rows: kept ids have their old rows, every other row is zero.
+
+    Raises CheckpointError when `old` has fewer rows than the receipt speaks of.
+    """
+    needed = int(kept.max(initial=-1)) + 1
+    if len(old) < needed or rows < len(kept):
+        raise CheckpointError(
+            f"optimizer state of {len(old)} rows: the receipt keeps id {needed - 1}",
+            "it belongs to another checkpoint: remove optimizer.safetensors to start its state anew",
+        )
+    grown = np.zeros((rows, *old.shape[1:]), old.dtype)
+    known = np.flatnonzero(kept >= 0)
+    grown[known] = old[kept[known]]
+    return grown
 
 
 def digest_rows(blocks: Iterator[Bytes]) -> str:
-    """The BLAKE2b-160 digest of rows as they are stored."""
+    """Return the BLAKE2b-160 digest of rows as they are stored."""
     digest = hashlib.blake2b(digest_size=20)
     for block in blocks:
         digest.update(np.ascontiguousarray(block).data)
@@ -150,5 +156,5 @@ def digest_rows(blocks: Iterator[Bytes]) -> str:
 
 
 def dump_facts(facts: Mapping[str, Any]) -> bytes:
-    """`receipt.json`."""
+    """Return `receipt.json`."""
     return (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _NESTS = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
-_NUMBERS = {
+_DTYPES = {
     "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64",
     "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
     "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "complex64": "C64",
@@ -53,10 +53,10 @@ class TorchFile:
             "optim" in str(key) for key in self.content
         )
 
-    def number(self, name: str) -> str:
-        """The number format of a tensor, by safetensors' name; torch's own where it has none."""
+    def dtype(self, name: str) -> str:
+        """The dtype of a tensor, by safetensors' name; torch's own where it has none."""
         plain = str(self.tensors[name].dtype).removeprefix("torch.")
-        return _NUMBERS.get(plain, plain)
+        return _DTYPES.get(plain, plain)
 
     def bytes_of(self, name: str) -> Bytes:
         """A tensor's bytes in a row, a view of the mapped file where it is contiguous."""
@@ -137,26 +137,34 @@ def _follow(content: Any, nest: tuple[str, ...]) -> Any:
     return content
 
 
+def as_tensor(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return a tensor of these bytes; they are copied where they are mapped, or not in a row."""
+    import torch
+
+    kinds = {known: getattr(torch, plain) for plain, known in _DTYPES.items()}
+    flat = np.require(data.reshape(-1), requirements=("C", "W"))
+    found: torch.Tensor = torch.from_numpy(flat).view(kinds[dtype]).reshape(shape)
+    return found
+
+
 def write_torch_file(
     source: TorchFile,
     target: Path,
     changes: Mapping[str, tuple[Bytes, str, tuple[int, ...]]],
     drop: tuple[str, ...] = (),
 ) -> None:
-    """Write all of `source` with some tensors given as bytes, number format and shape.
+    """Write all of `source` with some tensors given as bytes, dtype and shape.
 
     Names that share storage in `source` must be given the same array to share it again. Names to `drop`
     are left out.
     """
     import torch
 
-    kinds = {number: getattr(torch, plain) for plain, number in _NUMBERS.items()}
     made: dict[int, torch.Tensor] = {}
     fresh: dict[str, torch.Tensor] = {}
-    for name, (data, number, shape) in changes.items():
+    for name, (data, dtype, shape) in changes.items():
         if id(data) not in made:
-            flat = torch.from_numpy(np.ascontiguousarray(data).reshape(-1))
-            made[id(data)] = flat.view(kinds[number]).reshape(shape)
+            made[id(data)] = as_tensor(data, dtype, shape)
         fresh[name] = made[id(data)]
     torch.save(_with_tensors(source.content, source.nest, fresh, drop), target)
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from vocabkit.auditing.figures import Resampling, bound, draw_resampling
+from vocabkit.checkpoints.receipt import invert_kept
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.extension.distill import LanguageModel, load_model
 from vocabkit.extension.initializers import METHODS, explain_missing, initialize
-from vocabkit.extension.plan import match_tokenizers, new_ids
+from vocabkit.extension.plan import match_tokenizers
 from vocabkit.extension.rows import Context, Role, RowPlan, Rows, parse_method
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.space_rows import cut_lines, open_donor
@@ -170,8 +171,8 @@ def _ask_between(
 ) -> _Targets:
     """The tokens that end within the spans of bytes are asked for; `around` are the tokens at both ends."""
     asked = [
-        place + len(around[:1])
-        for place, stop in enumerate(stops.tolist())
+        position + len(around[:1])
+        for position, stop in enumerate(stops.tolist())
         if any(first < stop <= last for first, last in spans)
     ]
     whole = np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
@@ -205,11 +206,11 @@ def _list_batches(lines: Sequence[_Targets], size: int) -> Iterator[list[int]]:
     """Lines of like length together, as many as logits fit."""
     most = max(_CELLS // max(size, 1), 1)
     batch: list[int] = []
-    for place in sorted(range(len(lines)), key=lambda i: (len(lines[i].ids), i)):
-        if batch and (len(batch) + 1) * len(lines[place].ids) > most:
+    for position in sorted(range(len(lines)), key=lambda i: (len(lines[i].ids), i)):
+        if batch and (len(batch) + 1) * len(lines[position].ids) > most:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(position)
     if batch:
         yield batch
 
@@ -347,7 +348,7 @@ def _ask_causal(
     """Every token after the one that begins a text, which must have a row in both vocabularies."""
     told = opened.model.config.bos_token_id
     begin = old.roles.get("bos", told if isinstance(told, int) else old.roles.get("eos"))
-    after = None if begin is None else int(new_ids(plan)[begin])
+    after = None if begin is None else int(invert_kept(plan.kept, plan.old_size)[begin])
     if begin is None or after is None or after < 0:
         begin = after = None
     first = [_ask_all(ids.astype(np.int64), begin) for ids in old.tokenizer.encode_batch(parts)]

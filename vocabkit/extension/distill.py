@@ -173,13 +173,13 @@ _POSITIONS = 4_096
 class _Pair:
     """A line in both cuts, and where they meet: state `old_at[i]` should be state `new_at[i]`.
 
-    `fed` are the old ids to feed for the new cut, `places` which row to be made stands there instead, or -1.
+    `fed` are the old ids to feed for the new cut, `positions` which row to be made stands there instead, or -1.
     `targets` are (position of the state before, place of the new token).
     """
 
     old_ids: Int64Array
     fed: Int64Array
-    places: Int64Array
+    positions: Int64Array
     old_at: Int64Array
     new_at: Int64Array
     targets: Int64Array
@@ -218,7 +218,7 @@ def distill_rows(
     found, first, last = trainer.train(batches)
     if not np.isfinite(found).all():
         raise ConfigError("distill: the rows diverged", "a smaller rate, as distill:rate=0.02")
-    touched = len({int(p) for one in chosen for p in one.places if p >= 0})
+    touched = len({int(p) for one in chosen for p in one.positions if p >= 0})
     seen = len(set(map(id, chosen)))
     note = f"{touched:,} of {len(start):,} rows in {seen:,} lines; loss {first:.3g} to {last:.3g}"
     return found, note
@@ -247,7 +247,7 @@ class _Trainer:
         bias = opened.output_bias
         self.bias = 0.0 if bias is None else float(bias.mean())
         self.old_bias = 0.0 if bias is None else torch.from_numpy(bias.copy())
-        self.places: Any = None
+        self.positions: Any = None
         embedding = self.model.get_input_embeddings()
         is_scaled = "Scaled" in type(embedding).__name__
         self.scale = getattr(embedding, "embed_scale", 1.0) if is_scaled else 1.0
@@ -280,7 +280,7 @@ class _Trainer:
             old = self._run([pair.old_ids for pair in batch])
         loss = torch.zeros(())
         if self.role != "output":
-            states = self._run([pair.fed for pair in batch], [pair.places for pair in batch])
+            states = self._run([pair.fed for pair in batch], [pair.positions for pair in batch])
             teacher = torch.cat([old[i, p.old_at] for i, p in enumerate(batch)])
             student = torch.cat([states[i, p.new_at] for i, p in enumerate(batch)])
             if len(teacher):
@@ -301,43 +301,43 @@ class _Trainer:
             rivals.append(torch.from_numpy(pair.targets[:, 2]))
         if self.head is None or not sum(map(len, wanted)):
             return torch.zeros(())
-        state, place, rival = torch.cat(states), torch.cat(wanted), torch.cat(rivals)
-        state, place, rival = state[:_POSITIONS], place[:_POSITIONS], rival[:_POSITIONS]
+        state, position, rival = torch.cat(states), torch.cat(wanted), torch.cat(rivals)
+        state, position, rival = state[:_POSITIONS], position[:_POSITIONS], rival[:_POSITIONS]
         with torch.no_grad():
             logits = state @ self.head.T + self.old_bias
             total, own = logits.logsumexp(1), logits.gather(1, rival.clamp_min(0)[:, None])[:, 0]
         fresh = state @ self.rows.T + self.bias
         norm = torch.logaddexp(total, fresh.logsumexp(1))
-        told = fresh.gather(1, place.clamp_min(0)[:, None])[:, 0]
-        return (norm - torch.where(place >= 0, told, own)).mean()
+        told = fresh.gather(1, position.clamp_min(0)[:, None])[:, 0]
+        return (norm - torch.where(position >= 0, told, own)).mean()
 
-    def _run(self, ids: Sequence[Int64Array], places: Sequence[Int64Array] | None = None) -> Any:
-        """The last layer's states. `places` are put over the ids by the hook on the embedding."""
+    def _run(self, ids: Sequence[Int64Array], positions: Sequence[Int64Array] | None = None) -> Any:
+        """The last layer's states. `positions` are put over the ids by the hook on the embedding."""
         torch = self.torch
         width = max(map(len, ids))
         fed, seen = np.zeros((len(ids), width), np.int64), np.zeros((len(ids), width), np.int64)
         put = np.full((len(ids), width), -1, np.int64)
         for row, line in enumerate(ids):
             fed[row, : len(line)], seen[row, : len(line)] = line, 1
-            if places is not None:
-                put[row, : len(line)] = places[row]
-        self.places = torch.from_numpy(put) if places is not None else None
+            if positions is not None:
+                put[row, : len(line)] = positions[row]
+        self.positions = torch.from_numpy(put) if positions is not None else None
         found = self.base(input_ids=torch.from_numpy(fed), attention_mask=torch.from_numpy(seen))
-        self.places = None
+        self.positions = None
         return found[0]
 
     def _put_rows(self, module: Any, given: Any, output: Any) -> Any:
-        if self.places is None:
+        if self.positions is None:
             return output
-        rows = self.rows[self.places.clamp_min(0)] * self.scale
-        return self.torch.where((self.places >= 0)[:, :, None], rows, output)
+        rows = self.rows[self.positions.clamp_min(0)] * self.scale
+        return self.torch.where((self.positions >= 0)[:, :, None], rows, output)
 
 
 def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int) -> list[_Pair]:
     """The lines of the context's text that have a token to be made, cut where both cuts meet."""
     assert context.new_tokenizer is not None
-    place = np.full(plan.new_size, -1, np.int64)
-    place[list_new(plan)] = np.arange(len(list_new(plan)))
+    position = np.full(plan.new_size, -1, np.int64)
+    position[list_new(plan)] = np.arange(len(list_new(plan)))
     begin = opened.model.config.bos_token_id if opened.kind == "causal" else None
     head = np.array([begin] if isinstance(begin, int) else [], np.int64)
     found: list[_Pair] = []
@@ -353,20 +353,20 @@ def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int
         if not len(meet):
             continue
         old_ids, new_ids = cuts.old_ids[: old_at[-1] + 1], cuts.new_ids[: new_at[-1] + 1]
-        places = place[new_ids]
-        if (places < 0).all():
+        positions = position[new_ids]
+        if (positions < 0).all():
             continue
-        first = int(np.flatnonzero(places >= 0)[0])
+        first = int(np.flatnonzero(positions >= 0)[0])
         after = new_at >= first if opened.kind == "causal" else np.ones(len(meet), bool)
         shift = len(head)
         found.append(
             _Pair(
                 np.concatenate([head, old_ids]),
                 np.concatenate([head, np.maximum(plan.kept[new_ids], 0)]),
-                np.concatenate([np.full(shift, -1, np.int64), places]),
+                np.concatenate([np.full(shift, -1, np.int64), positions]),
                 old_at[after] + shift,
                 new_at[after] + shift,
-                _list_targets(plan, new_ids, places, new_at, old_at, shift),
+                _list_targets(plan, new_ids, positions, new_at, old_at, shift),
             )
         )
     return found
@@ -375,7 +375,7 @@ def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int
 def _list_targets(
     plan: RowPlan,
     new_ids: Int64Array,
-    places: Int64Array,
+    positions: Int64Array,
     new_at: Int64Array,
     old_at: Int64Array,
     shift: int,
@@ -386,6 +386,6 @@ def _list_targets(
     if shift:
         state_before[0] = shift - 1
     told = state_before[: len(new_ids)]
-    kept = np.where(places >= 0, -1, plan.kept[new_ids])
-    sound = (told >= 0) & ((places >= 0) | (kept >= 0))
-    return np.stack([told[sound], places[sound], kept[sound]], axis=1)
+    kept = np.where(positions >= 0, -1, plan.kept[new_ids])
+    sound = (told >= 0) & ((positions >= 0) | (kept >= 0))
+    return np.stack([told[sound], positions[sound], kept[sound]], axis=1)

@@ -11,15 +11,18 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor
 from vocabkit.checkpoints.receipt import (
@@ -29,7 +32,7 @@ from vocabkit.checkpoints.receipt import (
     SCHEMA,
     digest_rows,
     dump_facts,
-    write_arrays,
+    invert_kept,
 )
 from vocabkit.checkpoints.safetensors_files import (
     SIZES,
@@ -41,7 +44,7 @@ from vocabkit.checkpoints.safetensors_files import (
     as_float32,
     rewrite_file,
 )
-from vocabkit.checkpoints.torch_files import write_torch_file
+from vocabkit.checkpoints.torch_files import TorchFile, write_torch_file
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import (
@@ -61,29 +64,355 @@ from vocabkit.extension.plan import (
     ExtensionPlan,
     Group,
     Options,
-    new_ids,
+    list_plan,
     new_shape,
     plan_extension,
 )
-from vocabkit.extension.rows import Context, Role, RowPlan, Rows
+from vocabkit.extension.rows import Context, RowPlan, Rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.space_rows import open_donor
 from vocabkit.vocabulary.roles import TokenizerSource
 
-# --- Recording -------------------------------------------------------------------------------------
-# What an extension leaves behind beside the weights: originals, hashes, the receipt's facts, the manifest.
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What was done: the plan, what each group's rows came to, and the seconds of each phase.
+
+    `output` is None, and notes and seconds are empty, where nothing was written.
+    """
+
+    plan: ExtensionPlan
+    output: Path | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return the plan as the command prints it, a row a fact."""
+        return list_plan(self.plan)
+
+
+def extend_checkpoint(
+    model: str | Path,
+    tokenizer: str | Path,
+    output: str | Path | None = None,
+    *,
+    init_input: str | None = None,
+    init_output: str | None = None,
+    init_bias: str = "mean",
+    untie: bool = False,
+    donor: str | Path | None = None,
+    text: str | Path | None = None,
+    pad_to_multiple_of: int | None = None,
+    old_tokenizer: str | Path | None = None,
+    tensor: Mapping[str, str] | Sequence[str] = (),
+    seed: int = 0,
+    link: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Extension:
+    """Write to `output` the checkpoint `model` with the vocabulary of `tokenizer`; return what was done.
+
+    Keywords are the options of `vocabkit extend`; `tensor` says of names what they are, as a mapping or as
+    "NAME=ROLE". Without an output, or with `dry_run`, only the plan is made. `model` is not changed. Raises
+    CheckpointError, TokenizerError, ConfigError and OutputError; then nothing is left behind.
+    """
+    told = Options(
+        init_input=init_input,
+        init_output=init_output,
+        init_bias=init_bias,
+        untie=untie,
+        donor=_as_path(donor),
+        text=_as_path(text),
+        multiple=pad_to_multiple_of,
+        link=link,
+        seed=seed,
+        old_tokenizer=_as_path(old_tokenizer),
+        tensors=tensor if isinstance(tensor, Mapping) else dict(map(_split_role, tensor)),
+    )
+    if output is None or dry_run:
+        return Extension(plan_extension(model, tokenizer, told))
+    seconds: dict[str, float] = {}
+    shown, target = progress or Silent(), Path(output)
+    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
+    check_output(target, force=force)
+    with _measure(seconds, "plan"):
+        plan = plan_extension(model, tokenizer, told)
+        check_space(target, plan.disk_size)
+    with _measure(seconds, "rows"):
+        context = Context(
+            old_tokenizer=plan.old.tokenizer,
+            new_tokenizer=plan.new.tokenizer,
+            lines=read_lines(told.text),
+            model=plan.checkpoint.root,
+            seed=seed,
+            progress=shown,
+        )
+        rows = [_make_rows(plan, group, context) for group in plan.groups]
+        digests = [
+            digest_rows(_new_blocks(made.values, group.dtype))
+            for group, made in zip(plan.groups, rows, strict=True)
+        ]
+    with open_staging(target, _make_key(plan, digests), force=force) as work:
+        with _measure(seconds, "write"):
+            _write_weights(plan, rows, work, shown)
+            how = dict.fromkeys(plan.shards, "rewritten") | _write_others(plan, work)
+        with _measure(seconds, "receipt"):
+            _write_originals(plan, rows, work)
+        with _measure(seconds, "hash"):
+            files = _hash_files(work, how)
+            originals = _hash_originals(plan)
+        facts = _describe(plan, rows, digests, files, originals)
+        (work / RECEIPT / "receipt.json").write_bytes(dump_facts(facts))
+        _write_manifest(plan, work, files, seconds)
+    notes = {
+        f"{group.role} ({group.first.tensor.name})": made.note or made.method
+        for group, made in zip(plan.groups, rows, strict=True)
+    }
+    return Extension(plan, target, notes, seconds)
+
+
+def _as_path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _split_role(text: str) -> tuple[str, str]:
+    name, separator, role = text.rpartition("=")
+    if not separator:
+        raise ConfigError(f"--tensor {text}: write NAME=ROLE", f"such as --tensor {text}=input")
+    return name, role
+
+
+@contextmanager
+def _measure(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
+
+
+def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
+    """What tells two extensions apart: options, rows, files by size and time, and the tokenizers.
+
+    The rows themselves, and not what they were made from: text or a donor may have changed, and sums in
+    another number of threads may come out otherwise in the last place.
+    """
+    root = plan.checkpoint.root
+    names = (*plan.checkpoint.shards, *plan.copied)
+    stats = [(root / name).stat() for name in names]
+    told = {
+        "options": {name: str(value) for name, value in asdict(plan.options).items()},
+        "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in
+                  zip(names, stats, strict=True)],
+        "kept": hashlib.blake2b(plan.rows.kept.tobytes(), digest_size=20).hexdigest(),
+        "rows": digests,
+        "root": str(root.resolve()),
+        "tokenizers": [fingerprint_file(plan.old.path), fingerprint_file(plan.new.path)],
+        "versions": package_versions(("vocabkit", "numpy")),
+    }  # fmt: skip
+    return hashlib.blake2b(json.dumps(told).encode(), digest_size=20).hexdigest()
+
+
+# --- Rows ------------------------------------------------------------------------------------------
+
+
+def _make_rows(plan: ExtensionPlan, group: Group, context: Context) -> Rows:
+    """Make the new rows of a group from its first tensor's old ones."""
+    first = group.first
+    old = as_float32(plan.checkpoint.read_rows(first.tensor.name, first.axis), group.dtype)
+    restricted = restrict_plan(plan.rows, first.rows)
+    if group.role == "bias":
+        values = initialize_bias(group.method, restricted, old.reshape(-1), context)
+        return Rows(values.reshape(-1, 1), group.method)
+    donor = None if plan.options.donor is None else open_donor(plan.options.donor, group.role)
+    return initialize(group.method, restricted, old, replace(context, role=group.role, donor=donor))
+
+
+def restrict_plan(plan: RowPlan, rows: int) -> RowPlan:
+    """The plan for a tensor with fewer rows, as per-layer tables have: ids beyond them read row 0."""
+    if rows == plan.old_size:
+        return plan
+    return replace(
+        plan,
+        old_size=rows,
+        kept=np.where(plan.kept >= rows, 0, plan.kept),
+        padding=plan.padding[:rows],
+        old_used=plan.old_used[:rows],
+    )
+
+
+def read_lines(text: str | Path | None) -> tuple[str, ...]:
+    """The lines of a text that hold any letter. Raises ConfigError when it cannot be read as UTF-8."""
+    if text is None:
+        return ()
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error.reason}"
+        raise ConfigError(f"--text {text}: {reason}", "name a file of UTF-8 text") from error
+    return tuple(line for line in lines if line.strip())
+
+
+def _new_blocks(values: Float32Array, dtype: str) -> Iterator[Bytes]:
+    """New rows as they are stored, a block at a time."""
+    step = max(1, _BLOCK // max(1, values.shape[1] * 4))
+    for start in range(0, len(values), step):
+        yield as_bytes(values[start : start + step], dtype)
+
+
+# --- Moving rows -----------------------------------------------------------------------------------
+# Kept rows are copied as bytes and never pass through float32; long runs of them are left to the kernel.
+
+_BLOCK = 1 << 23
+# Shorter runs of kept rows are gathered: a call to the kernel costs as much as copying this.
+_RUN = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MovedRows:
+    """A vocabulary tensor with its rows in another order: row i is row `taken[i]` of it, or a row made.
+
+    Where `taken` is -1 the next of the rows made stands: `made(start, stop)` gives some of them as they are
+    stored, [rows, bytes a row]. Extending takes rows by `kept`, undoing by its inverse.
+    """
+
+    checkpoint: Checkpoint
+    item: VocabularyTensor
+    taken: Int64Array
+    made: Callable[[int, int], Bytes]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape with these rows."""
+        return new_shape(self.item, len(self.taken))
+
+    def take(self, start: int = 0, stop: int | None = None) -> Bytes:
+        """Return the rows from `start` up to `stop`, [rows, bytes a row]."""
+        part = self.taken[start:stop]
+        is_made = part < 0
+        amount, before = int(is_made.sum()), int((self.taken[:start] < 0).sum())
+        if amount and amount == len(part):
+            return self.made(before, before + amount)
+        # Mapped anew for each block, so that pages once read do not stay with this process.
+        old = self.checkpoint.read_rows(self.item.tensor.name, self.item.axis)
+        block = np.empty((len(part), old.shape[1]), np.uint8)
+        block[~is_made] = old[part[~is_made]]
+        if amount:
+            block[is_made] = self.made(before, before + amount)
+        return block
+
+    def read_all(self) -> Bytes:
+        """Return the whole tensor in memory, flat, its elements in the order of its shape."""
+        rows = self.take()
+        outer = prod(self.item.tensor.shape[: self.item.axis])
+        if outer == 1:
+            return rows.reshape(-1)
+        wide = rows.reshape(len(rows), outer, -1)
+        return np.ascontiguousarray(np.moveaxis(wide, 0, 1)).reshape(-1)
+
+    def list_parts(self) -> Iterator[Part]:
+        """Yield the parts of a safetensors tensor in order: ranges of the old file, and bytes."""
+        tensor, taken = self.item.tensor, self.taken
+        if prod(tensor.shape[: self.item.axis]) > 1:
+            yield self.read_all().data
+            return
+        width = self.item.width * SIZES[tensor.dtype]
+        base = self.checkpoint.headers[tensor.shard].tensors[tensor.name].start
+        waiting = 0  # the first row not yet given out
+        for start, stop in [*_find_runs(taken, max(1, _RUN // width)), (len(taken), len(taken))]:
+            step = max(1, _BLOCK // width)
+            for first in range(waiting, start, step):
+                yield self.take(first, min(first + step, start)).data
+            if start < stop:
+                yield Copied(
+                    base + int(taken[start]) * width, base + int(taken[stop - 1] + 1) * width
+                )
+            waiting = stop
+
+
+def _find_runs(kept: Int64Array, least: int) -> Iterator[tuple[int, int]]:
+    """Places of kept rows that follow each other in the old matrix too, `least` or more."""
+    if not len(kept):
+        return
+    breaks = np.flatnonzero((np.diff(kept) != 1) | (kept[1:] < 0) | (kept[:-1] < 0)) + 1
+    edges = [0, *breaks.tolist(), len(kept)]
+    for start, stop in pairwise(edges):
+        if kept[start] >= 0 and stop - start >= least:
+            yield start, stop
+
+
+def write_moved(
+    source: TorchFile, target: Path, moved: Mapping[str, MovedRows], drop: tuple[str, ...] = ()
+) -> None:
+    """Write a file of PyTorch's with these tensors moved; those that shared storage share it again."""
+    made: dict[str, tuple[Bytes, str, tuple[int, ...]]] = {}
+    for name, rows in moved.items():
+        shared = source.shared_with(name) if name in source.tensors else []
+        same = next((o for o in shared if o in made and moved[o].made is rows.made), None)
+        data = rows.read_all() if same is None else made[same][0]
+        made[name] = (data, rows.item.tensor.dtype, rows.shape)
+    write_torch_file(source, target, made, drop)
+
+
+def _store_rows(values: Float32Array, dtype: str, start: int, stop: int) -> Bytes:
+    return as_bytes(values[start:stop], dtype)
+
+
+def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: Progress) -> None:
+    """Rewrite every shard that holds vocabulary tensors, with the new head in the input matrix's."""
+    checkpoint = plan.checkpoint
+    moved: dict[str, MovedRows] = {}
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        store = partial(_store_rows, made.values, group.dtype)
+        for item in group.tensors:
+            name = plan.name_head(position) or item.tensor.name
+            taken = restrict_plan(plan.rows, item.rows).kept
+            moved[name] = MovedRows(checkpoint, item, taken, store)
+    progress.start("writing", plan.written_size, "B")
+    for shard in plan.shards:
+        mine = {name: one for name, one in moved.items() if one.item.tensor.shard == shard}
+        with finished_file(work / shard) as part:
+            if part is None:
+                continue
+            if shard in checkpoint.torch_files:
+                write_moved(checkpoint.torch_files[shard], part, mine)
+                continue
+            changes = {
+                name: Replacement(one.item.tensor.dtype, one.shape, one.list_parts)
+                for name, one in mine.items()
+            }
+            header = checkpoint.headers[shard]
+            rewrite_file(checkpoint.root / shard, part, changes, header, progress.advance)
+    progress.finish()
+
+
+def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
+    """Copy or link what stays and write the small files; file name → which of these it was."""
+    how: dict[str, str] = {}
+    for name in plan.copied:
+        source = plan.checkpoint.root / name
+        how[name] = duplicate_file(source, work / name, link=plan.options.link)
+    for name, data in plan.written.items():
+        (work / name).write_bytes(data)
+    return how | dict.fromkeys(plan.written, "written")
+
+
+# --- What is left behind beside the weights ------------------------------------------------------
 
 
 def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
-    """Keep what would be lost: small files, headers, and rows that no new id has."""
+    """Keep what would be lost: small files, headers, and rows that no new id has.
+
+    An earlier extension's receipt is kept too, and the manifest: this one's take their places.
+    """
     root, checkpoint = plan.checkpoint.root, plan.checkpoint
     kept = work / ORIGINAL
     kept.mkdir(parents=True, exist_ok=True)
-    for name in (*plan.written, *plan.removed):
-        if (root / name).is_file() and not checkpoint.plain:
-            (kept / name).write_bytes((root / name).read_bytes())
     if not checkpoint.plain:
-        _keep_earlier(root, kept)
+        for name in (*plan.written, *plan.removed, "manifest.json"):
+            if (root / name).is_file():
+                shutil.copyfile(root / name, kept / name)
+        if (root / RECEIPT).is_dir():
+            shutil.copytree(root / RECEIPT, kept / RECEIPT, dirs_exist_ok=True)
     for shard in plan.shards:
         if shard in checkpoint.headers:
             (kept / f"{shard}.header").write_bytes(checkpoint.headers[shard].raw)
@@ -92,30 +421,19 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
         "padding": plan.rows.padding,
         "old_used": plan.rows.old_used,
     }
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        arrays |= _join_sources(made, place)
-        lost = np.flatnonzero(new_ids(plan.rows)[: group.first.rows] < 0)
-        if len(lost) and not _is_head(plan, place):
+    lost = invert_kept(plan.rows.kept, plan.rows.old_size) < 0
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        if made.sources is not None:
+            for name in ("ids", "weights", "offsets"):
+                arrays[f"group{position}.{name}"] = getattr(made.sources, name)
+        gone = np.flatnonzero(lost[: group.first.rows])
+        if len(gone) and plan.name_head(position) is None:
             old = checkpoint.read_rows(group.first.tensor.name, group.first.axis)
-            arrays[f"{DROPPED}.group{place}"] = old[lost]
-    write_arrays(work / RECEIPT / "rows.safetensors", arrays)
+            arrays[f"{DROPPED}.group{position}"] = old[gone]
+    save_file(arrays, work / RECEIPT / "rows.safetensors")
 
 
-def _keep_earlier(root: Path, kept: Path) -> None:
-    """Keep the manifest, and the receipt of an earlier extension, whose places this one's take."""
-    if (root / "manifest.json").is_file():
-        shutil.copyfile(root / "manifest.json", kept / "manifest.json")
-    if (root / RECEIPT).is_dir():
-        shutil.copytree(root / RECEIPT, kept / RECEIPT, dirs_exist_ok=True)
-
-
-def _is_head(plan: ExtensionPlan, place: int) -> bool:
-    return plan.head is not None and place == len(plan.groups) - 1
-
-
-def _hash_files(
-    plan: ExtensionPlan, work: Path, how: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
+def _hash_files(work: Path, how: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Size, digest and origin of every file but the receipt and the manifest; two at a time."""
     names = sorted(
         path.relative_to(work).as_posix()
@@ -135,7 +453,7 @@ def _hash_files(
     }
 
 
-def _hash_originals(plan: ExtensionPlan, work: Path) -> dict[str, str]:
+def _hash_originals(plan: ExtensionPlan) -> dict[str, str]:
     """The digests of the original's files that the output does not hold as they were."""
     root = plan.checkpoint.root
     names = [*plan.shards]
@@ -155,8 +473,8 @@ def _describe(
     """What `receipt.json` says. `digests` are those of each group's new rows."""
     size = plan.rows.new_size
     groups = []
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        head = plan.head if _is_head(plan, place) else None
+    for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
+        head = plan.name_head(position)
         groups.append(
             {
                 "role": group.role,
@@ -164,10 +482,10 @@ def _describe(
                 "note": made.note,
                 "seed": made.seed,
                 "has_sources": made.sources is not None,
-                "number": group.first.tensor.number,
+                "number": group.dtype,
                 "width": group.first.width,
                 "old_rows": group.first.rows,
-                "new_rows_blake2b": digests[place],
+                "new_rows_blake2b": digests[position],
                 "tensors": [
                     {
                         "name": head or item.tensor.name,
@@ -212,7 +530,7 @@ def _describe(
     }
 
 
-def _describe_tokenizer(source: Any) -> dict[str, Any]:
+def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
     return {
         "file": source.path.name,
         "path": str(source.path.resolve()),
@@ -240,354 +558,3 @@ def _write_manifest(
     )
     text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1)
     (work / "manifest.json").write_text(text + "\n", encoding="utf-8")
-
-
-# --- Row making ------------------------------------------------------------------------------------
-# The rows of a group: made by its initialiser, and put together with those that are kept.
-#
-# Kept rows are copied as bytes and never pass through float32; long runs of them are left to the kernel.
-
-
-_BLOCK = 1 << 23
-# Shorter runs of kept rows are gathered: a call to the kernel costs as much as copying this.
-_RUN = 1 << 16
-
-
-def _make_rows(plan: ExtensionPlan, group: Group, context: Context) -> Rows:
-    """Make the new rows of a group from its first tensor's old ones."""
-    first = group.first
-    old = as_float32(plan.checkpoint.read_rows(first.tensor.name, first.axis), first.tensor.number)
-    restricted = restrict_plan(plan.rows, first.rows)
-    if group.role == "bias":
-        values = initialize_bias(group.method, restricted, old.reshape(-1), context)
-        return Rows(values.reshape(-1, 1), group.method, None, None, "")
-    roles: dict[str, Role] = {"input": "input", "output": "output", "tied": "tied"}
-    role = roles[group.role]
-    donor = None if plan.options.donor is None else open_donor(plan.options.donor, role)
-    return initialize(group.method, restricted, old, replace(context, role=role, donor=donor))
-
-
-def restrict_plan(plan: RowPlan, rows: int) -> RowPlan:
-    """The plan for a tensor with fewer rows, as per-layer tables have: ids beyond them read row 0."""
-    if rows == plan.old_size:
-        return plan
-    return replace(
-        plan,
-        old_size=rows,
-        kept=np.where(plan.kept >= rows, 0, plan.kept),
-        padding=plan.padding[:rows],
-        old_used=plan.old_used[:rows],
-    )
-
-
-def _make_context(
-    options: Options,
-    old: TokenizerSource,
-    new: TokenizerSource,
-    model: Path | None,
-    progress: Progress,
-) -> Context:
-    """What the initialisers may use, but for the donor, whose rows differ by role."""
-    return Context(
-        old_tokenizer=old.tokenizer,
-        new_tokenizer=new.tokenizer,
-        lines=read_lines(options.text),
-        model=model,
-        seed=options.seed,
-        progress=progress,
-    )
-
-
-def read_lines(text: Path | None) -> tuple[str, ...]:
-    """The lines of a text that hold any letter. Raises ConfigError when it cannot be read as UTF-8."""
-    if text is None:
-        return ()
-    try:
-        lines = text.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error.reason}"
-        raise ConfigError(f"--text {text}: {reason}", "name a file of UTF-8 text") from error
-    return tuple(line for line in lines if line.strip())
-
-
-def _new_blocks(values: Float32Array, number: str) -> Iterator[Bytes]:
-    """New rows as they are stored, a block at a time."""
-    step = max(1, _BLOCK // max(1, values.shape[1] * 4))
-    for start in range(0, len(values), step):
-        yield as_bytes(values[start : start + step], number)
-
-
-def _list_parts(
-    checkpoint: Checkpoint, item: VocabularyTensor, plan: RowPlan, values: Float32Array
-) -> Iterator[Part]:
-    """The parts of a grown or remapped safetensors tensor in order: ranges of the old file, and bytes."""
-    tensor = item.tensor
-    if len(tensor.shape) > 1 and item.axis and np.prod(tensor.shape[: item.axis]) > 1:
-        yield _gather_all(checkpoint, item, plan, values).data
-        return
-    width = item.width * SIZES[tensor.number]
-    base = checkpoint.headers[tensor.shard].tensors[tensor.name].start
-    kept = restrict_plan(plan, item.rows).kept
-    made = np.cumsum(kept < 0) - 1
-    step = max(1, _BLOCK // width)
-    waiting = 0  # the first row not yet given out
-    for start, stop in _find_runs(kept, max(1, _RUN // width)):
-        yield from _gather(checkpoint, item, kept, made, values, waiting, start, step)
-        yield Copied(base + int(kept[start]) * width, base + (int(kept[stop - 1]) + 1) * width)
-        waiting = stop
-    yield from _gather(checkpoint, item, kept, made, values, waiting, len(kept), step)
-
-
-def _find_runs(kept: Int64Array, least: int) -> Iterator[tuple[int, int]]:
-    """Places of kept rows that follow each other in the old matrix too, `least` or more."""
-    if not len(kept):
-        return
-    breaks = np.flatnonzero((np.diff(kept) != 1) | (kept[1:] < 0) | (kept[:-1] < 0)) + 1
-    edges = [0, *breaks.tolist(), len(kept)]
-    for start, stop in pairwise(edges):
-        if kept[start] >= 0 and stop - start >= least:
-            yield start, stop
-
-
-def _gather(
-    checkpoint: Checkpoint,
-    item: VocabularyTensor,
-    kept: Int64Array,
-    made: Int64Array,
-    values: Float32Array,
-    start: int,
-    stop: int,
-    step: int,
-) -> Iterator[Part]:
-    number = item.tensor.number
-    for first in range(start, stop, step):
-        part = kept[first : min(first + step, stop)]
-        places = made[first : first + len(part)]
-        if (part < 0).all():
-            yield as_bytes(values[places[0] : places[-1] + 1], number).data
-            continue
-        # Mapped anew for each block, so that pages once read do not stay with this process.
-        old = checkpoint.read_rows(item.tensor.name, item.axis)
-        block = np.empty((len(part), old.shape[1]), np.uint8)
-        block[part >= 0] = old[part[part >= 0]]
-        if (part < 0).any():
-            block[part < 0] = as_bytes(values[places[part < 0]], number)
-        yield block.data
-
-
-def _gather_all(
-    checkpoint: Checkpoint, item: VocabularyTensor, plan: RowPlan, values: Float32Array
-) -> Bytes:
-    """The whole new tensor in memory, its elements in the order of its shape."""
-    kept = restrict_plan(plan, item.rows).kept
-    old = checkpoint.read_rows(item.tensor.name, item.axis)
-    rows = np.empty((len(kept), old.shape[1]), np.uint8)
-    rows[kept >= 0] = old[kept[kept >= 0]]
-    rows[kept < 0] = as_bytes(values, item.tensor.number)
-    return unfold_rows(rows, item)
-
-
-def unfold_rows(rows: Bytes, item: VocabularyTensor) -> Bytes:
-    """Rows [rows, bytes a row] as the flat bytes of a tensor with the vocabulary along `item.axis`."""
-    outer = int(np.prod(item.tensor.shape[: item.axis]))
-    if outer == 1:
-        return rows.reshape(-1)
-    wide = rows.reshape(len(rows), outer, -1)
-    return np.ascontiguousarray(np.moveaxis(wide, 0, 1)).reshape(-1)
-
-
-# --- Weight writing --------------------------------------------------------------------------------
-# Writing an extended checkpoint's weights, and the files beside them, into a folder that is being made.
-
-
-def _placed(plan: ExtensionPlan, rows: list[Rows]) -> dict[str, tuple[VocabularyTensor, Rows]]:
-    """Tensor name → the tensor and its group's new rows; the new head under its own name."""
-    found: dict[str, tuple[VocabularyTensor, Rows]] = {}
-    for place, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
-        if plan.head is not None and place == len(plan.groups) - 1:
-            found[plan.head] = (group.first, made)
-        else:
-            found |= {item.tensor.name: (item, made) for item in group.tensors}
-    return found
-
-
-def _write_weights(
-    plan: ExtensionPlan, rows: list[Rows], work: Path, progress: Progress
-) -> dict[str, str]:
-    """Rewrite every shard that holds vocabulary tensors; file name → "rewritten"."""
-    placed = _placed(plan, rows)
-    checkpoint = plan.checkpoint
-    progress.start("writing", plan.written_size, "B")
-    for shard in plan.shards:
-        mine = {
-            name: (item, made)
-            for name, (item, made) in placed.items()
-            if item.tensor.shard == shard
-        }
-        with finished_file(work / shard) as part:
-            if part is None:
-                continue
-            if shard in checkpoint.torch_files:
-                _write_torch(plan, shard, mine, part)
-            else:
-                changes = {
-                    name: _as_replacement(plan, item, made) for name, (item, made) in mine.items()
-                }
-                rewrite_file(
-                    checkpoint.root / shard,
-                    part,
-                    changes,
-                    checkpoint.headers[shard],
-                    progress.advance,
-                )
-    progress.finish()
-    return dict.fromkeys(plan.shards, "rewritten")
-
-
-def _as_replacement(plan: ExtensionPlan, item: VocabularyTensor, made: Rows) -> Replacement:
-    def parts() -> Iterator[Part]:
-        return _list_parts(plan.checkpoint, item, plan.rows, made.values)
-
-    return Replacement(item.tensor.number, new_shape(item, plan.rows.new_size), parts)
-
-
-def _write_torch(
-    plan: ExtensionPlan, shard: str, mine: Mapping[str, tuple[VocabularyTensor, Rows]], part: Path
-) -> None:
-    file = plan.checkpoint.torch_files[shard]
-    made: dict[str, Any] = {}
-    for name, (item, rows) in mine.items():
-        shared = [] if name == plan.head else file.shared_with(name)
-        same = next(
-            (made[other] for other in shared if other in made and mine[other][1] is rows), None
-        )
-        data = (
-            _gather_all(plan.checkpoint, item, plan.rows, rows.values) if same is None else same[0]
-        )
-        made[name] = (data, item.tensor.number, new_shape(item, plan.rows.new_size))
-    write_torch_file(file, part, made)
-
-
-def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
-    """Copy or link what stays and write the small files; file name → which of these it was."""
-    how: dict[str, str] = {}
-    root = plan.checkpoint.root
-    for name in plan.copied:
-        how[name] = duplicate_file(root / name, work / name, link=plan.options.link)
-    for name, data in plan.written.items():
-        (work / name).write_bytes(data)
-        how[name] = "written"
-    return how
-
-
-# --- Extend ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Extended:
-    """What was done: the plan, what each group's rows came to, and the seconds of each phase."""
-
-    plan: ExtensionPlan
-    notes: Mapping[str, str]
-    seconds: Mapping[str, float]
-
-
-def extend_checkpoint(
-    model: str | Path,
-    tokenizer: str | Path,
-    folder: str | Path,
-    options: Options | None = None,
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> Extended:
-    """Write to `folder` the checkpoint `model` with the vocabulary of `tokenizer`.
-
-    `model` is not changed. Raises CheckpointError, TokenizerError, ConfigError and OutputError; then
-    nothing is left behind.
-    """
-    clock = _Clock()
-    shown = progress or Silent()
-    target, told = Path(folder), options or Options()
-    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
-    check_output(target, force=force)
-    with clock.measure("plan"):
-        plan = plan_extension(model, tokenizer, told)
-        check_space(target, plan.disk_size)
-    with clock.measure("rows"):
-        rows = _make_all(plan, shown)
-        digests = [
-            digest_rows(_new_blocks(made.values, group.first.tensor.number))
-            for group, made in zip(plan.groups, rows, strict=True)
-        ]
-    with open_staging(target, _make_key(plan, digests), force=force) as work:
-        with clock.measure("write"):
-            how = _write_weights(plan, rows, work, shown)
-            how |= _write_others(plan, work)
-        with clock.measure("receipt"):
-            _write_originals(plan, rows, work)
-        with clock.measure("hash"):
-            files = _hash_files(plan, work, how)
-            originals = _hash_originals(plan, work)
-        facts = _describe(plan, rows, digests, files, originals)
-        (work / RECEIPT / "receipt.json").write_bytes(dump_facts(facts))
-        _write_manifest(plan, work, files, clock.seconds)
-    notes = {
-        f"{group.role} ({group.first.tensor.name})": made.note or made.method
-        for group, made in zip(plan.groups, rows, strict=True)
-    }
-    return Extended(plan, notes, clock.seconds)
-
-
-class _Clock:
-    """Seconds of named phases."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-
-def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
-    """What tells two extensions apart: options, rows, files by size and time, and the tokenizers.
-
-    The rows themselves, and not what they were made from: text or a donor may have changed, and sums in
-    another number of threads may come out otherwise in the last place.
-    """
-    root = plan.checkpoint.root
-    names = (*plan.checkpoint.shards, *plan.copied)
-    stats = [(root / name).stat() for name in names]
-    told = {
-        "options": {name: str(value) for name, value in asdict(plan.options).items()},
-        "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in
-                  zip(names, stats, strict=True)],
-        "kept": hashlib.blake2b(plan.rows.kept.tobytes(), digest_size=20).hexdigest(),
-        "rows": digests,
-        "root": str(root.resolve()),
-        "tokenizers": [fingerprint_file(plan.old.path), fingerprint_file(plan.new.path)],
-        "versions": package_versions(("vocabkit", "numpy")),
-    }  # fmt: skip
-    return hashlib.blake2b(json.dumps(told).encode(), digest_size=20).hexdigest()
-
-
-def _make_all(plan: ExtensionPlan, progress: Progress) -> list[Rows]:
-    context = _make_context(plan.options, plan.old, plan.new, plan.checkpoint.root, progress)
-    return [_make_rows(plan, group, context) for group in plan.groups]
-
-
-def _join_sources(rows: Rows, place: int) -> dict[str, Int64Array | Float32Array]:
-    """The sources of a group's rows as three arrays; none where the method has no sources."""
-    if rows.sources is None:
-        return {}
-    lengths = [len(ids) for ids, _ in rows.sources]
-    ids = [np.asarray(ids, np.int64) for ids, _ in rows.sources]
-    weights = [np.asarray(weights, np.float32) for _, weights in rows.sources]
-    return {
-        f"group{place}.offsets": np.cumsum([0, *lengths]).astype(np.int64),
-        f"group{place}.ids": np.concatenate([np.zeros(0, np.int64), *ids]),
-        f"group{place}.weights": np.concatenate([np.zeros(0, np.float32), *weights]),
-    }

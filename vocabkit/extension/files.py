@@ -20,31 +20,27 @@ from vocabkit.checkpoints.receipt import RECEIPT
 from vocabkit.core.errors import CheckpointError, TokenizerError
 from vocabkit.core.folders import read_json
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
-from vocabkit.vocabulary.roles import ROLES, TokenizerSource, dump_json, same_roles, token_text
+from vocabkit.vocabulary.roles import (
+    CHAT_TEMPLATE,
+    ROLES,
+    TokenizerSource,
+    dump_json,
+    list_tokenizer_files,
+    list_tokens,
+    same_roles,
+    token_text,
+)
 
 # --- Id files --------------------------------------------------------------------------------------
 
 
-# All that tokenizers have been saved as beside a model; whatever is not written anew is removed.
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "vocab.bpe", "encoder.json", "bpe.codes",
-    "spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model",
-    "source.spm", "target.spm", "dict.txt", "tekken.json", "vocabulary.parquet",
-)  # fmt: skip
 # What goes along from the new tokenizer's folder; the table says which language a piece is for.
-_BESIDE = ("tokenizer.model", "chat_template.jinja", "vocabulary.parquet")
+_BESIDE = ("tokenizer.model", CHAT_TEMPLATE, "vocabulary.parquet")
 # Of the old tokenizer_config.json, what holds for any vocabulary.
 _LASTING = (
     "model_max_length", "padding_side", "truncation_side", "chat_template", "clean_up_tokenization_spaces",
     "model_input_names",
 )  # fmt: skip
-
-
-def list_tokenizer_files(root: Path) -> list[str]:
-    """The files of a tokenizer in a model's folder, by name."""
-    fixed = [name for name in TOKENIZER_FILES if (root / name).is_file()]
-    return sorted({*fixed, *(item.name for item in root.glob("*.tiktoken"))})
 
 
 def make_tokenizer_files(
@@ -68,7 +64,7 @@ def make_tokenizer_files(
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it",
         )
     notes: list[str] = []
-    names = _token_ids(content)
+    names = dict(list_tokens(content))
     if _complete(content, names, old, ids, notes):
         plain["tokenizer.json"] = dump_json(content)
     settings = json.loads(plain.pop("tokenizer_config.json", b"{}")) or dict(new.settings)
@@ -88,18 +84,6 @@ def _convert_model(new: TokenizerSource) -> dict[str, bytes]:
         write_tokenizer(new.tokenizer.vocabulary, folder)
         found = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
     return found | {"tokenizer.model": new.path.read_bytes()}
-
-
-def _token_ids(content: Mapping[str, Any]) -> dict[str, int]:
-    """Token → id of a tokenizer.json."""
-    table = content["model"].get("vocab") or {}
-    if isinstance(table, Mapping):
-        found = {token: int(index) for token, index in table.items()}
-    else:
-        found = {entry[0]: index for index, entry in enumerate(table)}
-    for entry in content.get("added_tokens") or []:
-        found[entry["content"]] = int(entry["id"])
-    return found
 
 
 def _complete(
@@ -191,7 +175,7 @@ def _settle(
     notes: list[str],
 ) -> dict[str, Any]:
     """A tokenizer_config.json: the new tokenizer's, completed from the old one's."""
-    names = _token_ids(content)
+    names = dict(list_tokens(content))
     made = dict(settings)
     had = bool(made)
     for key in _LASTING:

@@ -21,11 +21,9 @@ from vocabkit.extension.rows import (
     Mixture,
     RowPlan,
     Rows,
-    add_up,
     list_new,
-    list_used,
-    measure_moments,
     parse_method,
+    sum_rows,
 )
 from vocabkit.extension.simple_rows import (
     make_diagonal,
@@ -75,9 +73,9 @@ def initialize(method: str, plan: RowPlan, rows: Float32Array, context: Context)
     _refuse_missing(name, explain_missing(name, context))
     made = known.make(plan, rows, context)
     if not np.isfinite(made.values).all():
-        place = int(np.flatnonzero(~np.isfinite(made.values).all(axis=1))[0])
+        position = int(np.flatnonzero(~np.isfinite(made.values).all(axis=1))[0])
         raise ConfigError(
-            f"{name}: the row of new id {int(list_new(plan)[place])} is not finite",
+            f"{name}: the row of new id {int(list_new(plan)[position])} is not finite",
             "look for rows that are not finite in the model or the donor",
         )
     return made
@@ -156,13 +154,12 @@ def _mixed(
         lacking = mixture.empty
         if lacking.any() and mix not in _BY_SPELLING:
             mixture = mixture.fill(mix_subwords(plan, rows, context))
-        values = add_up(mixture, rows)
-        values[mixture.empty] = _mean_row(plan, rows) if mixture.empty.any() else 0
+        values = sum_rows(mixture, rows, plan.old_used)
         seed = context.seed if METHODS[name].needs == "space" and context.donor is None else None
         return Rows(
             values=values,
             method=name,
-            sources=mixture.to_list(),
+            sources=mixture,
             seed=seed,
             note=_describe(name, lacking, mixture.empty, note),
         )
@@ -175,16 +172,15 @@ def _mapped(
     map_rows: Callable[[RowPlan, Float32Array, Context], tuple[Float32Array, Int64Array]],
 ) -> Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
-        found, places = map_rows(plan, rows, context)
+        found, positions = map_rows(plan, rows, context)
         spare = mix_subwords(plan, rows, context)
-        values = add_up(spare, rows)
-        values[spare.empty] = _mean_row(plan, rows) if spare.empty.any() else 0
-        values[places] = found
+        values = sum_rows(spare, rows, plan.old_used)
+        values[positions] = found
         lacking = np.ones(len(values), bool)
-        lacking[places] = False
+        lacking[positions] = False
         note = _describe(name, lacking, lacking & spare.empty, "")
         seed = None if context.donor is not None else context.seed
-        return Rows(values=values, method=name, sources=None, seed=seed, note=note)
+        return Rows(values=values, method=name, seed=seed, note=note)
 
     return make
 
@@ -194,11 +190,7 @@ def _distilled(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
 
     start = METHODS["subword-mean"].make(plan, rows, context).values
     values, note = distill_rows(plan, rows, start, context)
-    return Rows(values=values, method="distill", sources=None, seed=context.seed, note=note)
-
-
-def _mean_row(plan: RowPlan, rows: Float32Array) -> Float32Array:
-    return measure_moments(rows, list_used(plan, rows)).mean.astype(np.float32)
+    return Rows(values=values, method="distill", seed=context.seed, note=note)
 
 
 def _describe(name: str, lacking: BoolArray, empty: BoolArray, note: str) -> str:

@@ -21,8 +21,8 @@ from vocabkit.checkpoints.checkpoint import (
     new_head,
     open_checkpoint,
 )
-from vocabkit.checkpoints.receipt import RECEIPT
-from vocabkit.checkpoints.safetensors_files import SIZES, check_number
+from vocabkit.checkpoints.receipt import RECEIPT, invert_kept
+from vocabkit.checkpoints.safetensors_files import SIZES, check_dtype
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError, VocabkitError
 from vocabkit.core.folders import read_json
@@ -34,7 +34,7 @@ from vocabkit.extension.files import (
     sort_files,
 )
 from vocabkit.extension.initializers import check_method, choose_methods
-from vocabkit.extension.rows import RowPlan
+from vocabkit.extension.rows import Role, RowPlan
 from vocabkit.extension.simple_rows import check_bias_method
 from vocabkit.vocabulary.roles import TokenizerSource, dump_json, open_source, same_roles
 from vocabkit.vocabulary.vocabulary import Kind
@@ -110,16 +110,6 @@ def match_tokenizers(
         old_used=_find_used(old, old_bytes, rows),
     )
     return mode, plan, _count(plan, old.size)
-
-
-def new_ids(plan: RowPlan) -> Int64Array:
-    """For every old id the first new id that keeps its row, or -1; the same id where it can be."""
-    found = np.full(plan.old_size, -1, np.int64)
-    places = np.flatnonzero(plan.kept >= 0)[::-1]
-    found[plan.kept[places]] = places
-    same = np.flatnonzero(plan.kept == np.arange(plan.new_size))
-    found[same] = same
-    return found
 
 
 def _check_old(old: TokenizerSource, rows: int) -> None:
@@ -229,7 +219,7 @@ def _count(plan: RowPlan, old_tokens: int) -> Coverage:
     has = plan.kept >= 0
     same = plan.kept == np.arange(plan.new_size)
     written = np.array([text is not None for text in plan.tokens])
-    back = new_ids(plan)[:old_tokens]
+    back = invert_kept(plan.kept, plan.old_size)[:old_tokens]
     return Coverage(
         kept=int(same.sum()),
         remapped=int((has & ~same).sum()),
@@ -268,11 +258,14 @@ class Options:
 # Vocabulary tensors by whose rows they get, and the method by which each group's new rows are made.
 
 
+GroupRole = Role | Literal["bias"]
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Tensors that get equal rows, what they are for, and how their new rows are made."""
 
-    role: str
+    role: GroupRole
     method: str
     tensors: tuple[VocabularyTensor, ...]
 
@@ -280,6 +273,11 @@ class Group:
     def first(self) -> VocabularyTensor:
         """The tensor whose old rows are read."""
         return self.tensors[0]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of all of them."""
+        return self.first.tensor.dtype
 
 
 def _make_groups(
@@ -307,7 +305,8 @@ def _make_groups(
         elif ins and outs and outputs == inputs and not options.untie:
             groups.append(Group("tied", inputs, tuple(items)))
         else:
-            role = "tied" if tied and found.tied == "alias" and "input" in roles else "input"
+            is_tied = tied and found.tied == "alias" and "input" in roles
+            role: Role = "tied" if is_tied else "input"
             groups += [Group(role, inputs, ins)] if ins else []
             groups += [Group("output", outputs, outs)] if outs else []
     if head is not None:
@@ -316,14 +315,14 @@ def _make_groups(
 
 
 def _check_methods(groups: tuple[Group, ...], options: Options) -> None:
-    """Refuse, before anything is made, a method or a number format that cannot be used.
+    """Refuse, before anything is made, a method or a dtype that cannot be used.
 
     Raises ConfigError and CheckpointError.
     """
     has_donor, has_text = options.donor is not None, options.text is not None
     bias, _ = check_bias_method(options.init_bias)
     for group in groups:
-        check_number(group.first.tensor.number)
+        check_dtype(group.first.tensor.dtype)
         if group.role != "bias":
             check_method(group.method, has_donor=has_donor, has_text=has_text)
         elif bias == "log-prior" and not has_text:
@@ -359,6 +358,10 @@ class ExtensionPlan:
     left_out: tuple[str, ...]
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def name_head(self, position: int) -> str | None:
+        """Return the name of the output matrix that untying adds where this group is its; else None."""
+        return self.head if position == len(self.groups) - 1 else None
 
     @property
     def tensor_size(self) -> int:
@@ -433,9 +436,9 @@ def plan_extension(
     groups = _make_groups(checkpoint, found, chosen, head)
     _check_methods(groups, chosen)
     warnings = list(found.warnings)
-    back = new_ids(rows).tolist()
+    back = invert_kept(rows.kept, rows.old_size).tolist()
     moves = IdMap(
-        {index: None if place < 0 else place for index, place in enumerate(back)},
+        {index: None if position < 0 else position for index, position in enumerate(back)},
         rows.old_size,
         rows.new_size,
         new.roles,
@@ -463,9 +466,24 @@ def plan_extension(
         if file.has_optimizer
     ]
     plan = ExtensionPlan(
-        checkpoint, found, old, new, chosen, mode, rows, coverage, groups, head, shards, {},
-        copied, removed, left_out, tuple(moves.changes), tuple(warnings),
-    )  # fmt: skip
+        checkpoint=checkpoint,
+        found=found,
+        old=old,
+        new=new,
+        options=chosen,
+        mode=mode,
+        rows=rows,
+        coverage=coverage,
+        groups=groups,
+        head=head,
+        shards=shards,
+        written={},
+        copied=copied,
+        removed=removed,
+        left_out=left_out,
+        changes=tuple(moves.changes),
+        warnings=tuple(warnings),
+    )
     written |= _change_index(plan)
     return replace(plan, written=dict(sorted(written.items())))
 
@@ -524,7 +542,7 @@ def new_shape(item: VocabularyTensor, size: int) -> tuple[int, ...]:
 
 
 def _new_size(item: VocabularyTensor, size: int) -> int:
-    return item.width * size * SIZES[item.tensor.number]
+    return item.width * size * SIZES[item.tensor.dtype]
 
 
 def _file_size(path: Path) -> int:
@@ -547,17 +565,17 @@ def _row(
 
 
 def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
-    for place, group in enumerate(plan.groups):
-        is_head = plan.head is not None and place == len(plan.groups) - 1
+    for position, group in enumerate(plan.groups):
+        head = plan.name_head(position)
         for item in group.tensors:
             shape = "×".join(map(str, item.tensor.shape))
             grown = "×".join(map(str, new_shape(item, plan.rows.new_size)))
             yield _row(
                 "tensor",
-                str(plan.head) if is_head else item.tensor.name,
-                None if is_head else shape,
+                head or item.tensor.name,
+                None if head else shape,
                 grown,
-                f"{group.role}, {item.tensor.number}, new rows by {group.method}",
+                f"{group.role}, {item.tensor.dtype}, new rows by {group.method}",
             )
     ties = {
         "alias": "input and output are one matrix, or there is no output",

@@ -22,14 +22,6 @@ from vocabkit.vocabulary.adapters import Tokenizer
 # --- Plan types ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Old rows, and the weight of each, that one new row is made from."""
-
-    ids: tuple[int, ...] | Int64Array
-    weights: Float32Array
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RowPlan:
     """Which old row every new id keeps, and what each new id stands for.
@@ -54,15 +46,15 @@ class RowPlan:
 class Rows:
     """Rows for the new ids that keep no old row, in ascending order of id.
 
-    ``values`` is float32 [n_new, d]. ``sources[i]`` gives the old ids and weights whose sum is row
-    ``i`` (empty where the row came from none); ``None`` where the method has no such sum.
+    ``values`` is float32 [n_new, d]. ``sources`` are the old ids and weights whose sums they are (a row
+    made from none is the mean of the trained rows); ``None`` where the method has no such sums.
     """
 
     values: Float32Array
     method: str
-    sources: list[tuple[Int64Array, Float32Array]] | None
-    seed: int | None
-    note: str
+    sources: Mixture | None = None
+    seed: int | None = None
+    note: str = ""
 
 
 # --- Context ---------------------------------------------------------------------------------------
@@ -243,12 +235,20 @@ class Moments:
     std: Float64Array
 
 
-def list_used(plan: RowPlan, rows: Float32Array) -> Int64Array:
-    """The old ids that statistics are made of: the plan's, less rows of zeros.
+def sum_rows(mixture: Mixture, rows: Float32Array, old_used: BoolArray) -> Float32Array:
+    """Return the mixture of rows, float32[n, d]; a row made from none is the mean of the trained rows."""
+    values = add_up(mixture, rows)
+    if mixture.empty.any():
+        values[mixture.empty] = measure_moments(rows, list_used(old_used, rows)).mean
+    return values
+
+
+def list_used(old_used: BoolArray, rows: Float32Array) -> Int64Array:
+    """Return the old ids that statistics are made of: those of `old_used`, less rows of zeros.
 
     Raises ConfigError when none is left.
     """
-    used = np.flatnonzero(plan.old_used[: len(rows)]).astype(np.int64)
+    used = np.flatnonzero(old_used[: len(rows)]).astype(np.int64)
     trained = [
         block[np.any(rows[block] != 0, axis=tuple(range(1, rows.ndim)))] if rows.ndim > 1 else block
         for block in _blocks(used)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
-from vocabkit.checkpoints.receipt import write_arrays
 from vocabkit.core.errors import CheckpointError
 from vocabkit.vocabulary.roles import dump_json, open_source
 
@@ -51,7 +51,7 @@ def write_sample_checkpoint(
         "tie_word_embeddings": True,
     }
     (target / "config.json").write_bytes(dump_json(config))
-    write_arrays(target / "model.safetensors", _make_tensors(source.size, width, layers, seed))
+    save_file(_make_tensors(source.size, width, layers, seed), target / "model.safetensors")
     for name in _FILES:
         if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, target / name)
@@ -74,8 +74,8 @@ def _make_tensors(size: int, width: int, layers: int, seed: int) -> dict[str, An
         table = choose.normal(0, 0.02, (rows, width)).astype(np.float32)
         made[f"{base}.{name}_embeddings.weight"] = table
     norm(f"{base}.LayerNorm")
-    for place in range(layers):
-        layer = f"roberta.encoder.layer.{place}"
+    for position in range(layers):
+        layer = f"roberta.encoder.layer.{position}"
         for name in ("self.query", "self.key", "self.value", "output.dense"):
             dense(f"{layer}.attention.{name}", width, width)
         norm(f"{layer}.attention.output.LayerNorm")

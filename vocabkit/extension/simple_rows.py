@@ -160,7 +160,7 @@ def make_mean(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     In a head, m rows at μ change what the model says of old tokens by a Kullback–Leibler divergence of at
     most log(1 + m/n), n being the number of rows averaged: exp is convex.
     """
-    used = list_used(plan, rows)
+    used = list_used(plan.old_used, rows)
     mean = measure_moments(rows, used).mean.astype(np.float32)
     values = np.repeat(mean[None], len(list_new(plan)), axis=0)
     return _finish("mean", values, None, f"mean of {len(used):,} rows")
@@ -169,7 +169,7 @@ def make_mean(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
 def make_diagonal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     """e ~ N(μ, diag σ²) column by column, σ times `scale` (1): what WECHSEL and FOCUS fall back to."""
     scale = _check_scale("scale", context.option("scale", 1.0))
-    used = list_used(plan, rows)
+    used = list_used(plan.old_used, rows)
     moments = measure_moments(rows, used)
     drawn = context.generator().standard_normal((len(list_new(plan)), rows.shape[1]), np.float32)
     drawn *= (moments.std * scale).astype(np.float32)
@@ -184,7 +184,7 @@ def make_multivariate(plan: RowPlan, rows: Float32Array, context: Context) -> Ro
     which is the mean; that is why the scale is said here.
     """
     scale = _check_scale("scale", context.option("scale", 1.0))
-    used = list_used(plan, rows)
+    used = list_used(plan.old_used, rows)
     mean = measure_moments(rows, used).mean
     root = (find_root(measure_covariance(rows, used, mean)) * scale).astype(np.float32)
     generator, offset = context.generator(), mean.astype(np.float32)
@@ -231,28 +231,30 @@ def _spell_tokens(
     letters); and the longest from the left with byte tokens. `size` cuts ids beyond the matrix.
     """
     found: list[Spelling] = [()] * len(tokens)
-    texts = {place: text for place, text in enumerate(map(_decode, tokens)) if text}
+    texts = {position: text for position, text in enumerate(map(_decode, tokens)) if text}
     surfaces = list_surfaces(tokenizer, size)
-    plain = _encode(tokenizer, {place: _ask(text, tokenizer) for place, text in texts.items()})
+    plain = _encode(
+        tokenizer, {position: _ask(text, tokenizer) for position, text in texts.items()}
+    )
     open_places = set(range(len(tokens))) - {i for i, token in enumerate(tokens) if not token}
 
     def accept(candidates: Mapping[int, Spelling], exact: bool = True) -> None:
-        for place in sorted(open_places & candidates.keys()):
-            ids = candidates[place]
+        for position in sorted(open_places & candidates.keys()):
+            ids = candidates[position]
             if ids and _is_text(ids, tokenizer, surfaces):
-                if exact and b"".join(surfaces[one] or b"" for one in ids) != tokens[place]:
+                if exact and b"".join(surfaces[one] or b"" for one in ids) != tokens[position]:
                     continue
-                found[place] = ids
-                open_places.discard(place)
+                found[position] = ids
+                open_places.discard(position)
 
     accept(plain)
     for anchor in _ANCHORS:
-        left = {place: anchor + texts[place] for place in open_places & texts.keys()}
+        left = {position: anchor + texts[position] for position in open_places & texts.keys()}
         head = _encode(tokenizer, {0: anchor})[0]
         accept(
             {
-                place: ids[len(head) :]
-                for place, ids in _encode(tokenizer, left).items()
+                position: ids[len(head) :]
+                for position, ids in _encode(tokenizer, left).items()
                 if ids[: len(head)] == head
             }
         )
@@ -318,7 +320,7 @@ def _weigh_all(
     for ids in spellings:
         weights = weigh(len(ids)) if ids else np.zeros(0)
         kept = np.flatnonzero(weights)
-        yield [ids[place] for place in kept], weights[kept]
+        yield [ids[position] for position in kept], weights[kept]
 
 
 def _decode(token: bytes | None) -> str:
@@ -339,7 +341,7 @@ def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, Spellin
     stops = [0, *np.cumsum(lengths).tolist()]
     flat = ids.tolist()
     spans = pairwise(stops)
-    return {place: tuple(flat[a:b]) for place, (a, b) in zip(texts, spans, strict=True)}
+    return {position: tuple(flat[a:b]) for position, (a, b) in zip(texts, spans, strict=True)}
 
 
 def _is_text(ids: Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
@@ -347,10 +349,12 @@ def _is_text(ids: Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | Non
 
 
 def _match_all(
-    tokens: Sequence[bytes | None], places: Iterable[int], table: Mapping[bytes, int]
+    tokens: Sequence[bytes | None], positions: Iterable[int], table: Mapping[bytes, int]
 ) -> dict[int, Spelling]:
     longest = max(map(len, table), default=0)
-    return {place: _match_longest(tokens[place] or b"", table, longest) for place in places}
+    return {
+        position: _match_longest(tokens[position] or b"", table, longest) for position in positions
+    }
 
 
 def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> Spelling:
@@ -394,7 +398,7 @@ def initialize_bias(
     method, options = check_bias_method(method)
     context = replace(context, options={**context.options, **options})
     new, old = list_new(plan), np.asarray(bias, np.float64).reshape(-1)
-    used = old[list_used(plan, old[:, None] + (old[:, None] == 0))]
+    used = old[list_used(plan.old_used, old[:, None] + (old[:, None] == 0))]
     if method == "zero":
         return np.zeros(len(new), np.float32)
     if method in ("mean", "minimum", "quantile"):

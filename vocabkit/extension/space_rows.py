@@ -195,7 +195,7 @@ def open_donor(folder: str | Path, role: Role = "input") -> Donor:
     rows = np.empty((chosen.rows, chosen.width), np.float32)
     for start in range(0, len(rows), _DONOR_BLOCK):
         part = np.ascontiguousarray(stored[start : start + _DONOR_BLOCK])
-        rows[start : start + _DONOR_BLOCK] = as_float32(part, chosen.tensor.number)
+        rows[start : start + _DONOR_BLOCK] = as_float32(part, chosen.tensor.dtype)
     return Donor(rows, source.tokenizer, path.name or str(path))
 
 
@@ -218,8 +218,8 @@ def mix_alignment(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[
     """
     if not context.lines or context.new_tokenizer is None:
         raise ConfigError("alignment needs text and the new tokenizer", "name text with --text")
-    place = np.full(plan.new_size, -1, np.int64)
-    place[list_new(plan)] = np.arange(len(list_new(plan)))
+    position = np.full(plan.new_size, -1, np.int64)
+    position[list_new(plan)] = np.arange(len(list_new(plan)))
     keys: list[Int64Array] = []
     amounts: list[Int64Array] = []
     agreed = 0
@@ -228,8 +228,8 @@ def mix_alignment(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[
     ):
         agreed += 1
         new, old, shared = _overlap(cuts)
-        wanted = place[new] >= 0
-        keys.append(place[new[wanted]] * plan.old_size + old[wanted])
+        wanted = position[new] >= 0
+        keys.append(position[new[wanted]] * plan.old_size + old[wanted])
         amounts.append(shared[wanted])
     note = f"{agreed:,} of {len(context.lines):,} lines"
     flat = np.concatenate(keys) if keys else np.zeros(0, np.int64)
@@ -259,13 +259,13 @@ def _overlap(cuts: Cuts) -> tuple[Int64Array, Int64Array, Int64Array]:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Space:
     """`anchors` float32[m, k] are vectors of the old rows `anchor_ids`; `targets` float32[t, k] those of the
-    new rows at the places `places`, counted among the rows to be made.
+    new rows at the places `positions`, counted among the rows to be made.
     """
 
     anchors: Float32Array
     anchor_ids: Int64Array
     targets: Float32Array
-    places: Int64Array
+    positions: Int64Array
     origin: str
 
 
@@ -306,12 +306,12 @@ def _read_donor(plan: RowPlan, old_tokenizer: Tokenizer, donor: Donor) -> _Space
         )
     ]
     anchor_ids, donor_ids = match_surfaces(old, table)
-    places, sought = match_surfaces([plan.tokens[index] for index in list_new(plan)], table)
+    positions, sought = match_surfaces([plan.tokens[index] for index in list_new(plan)], table)
     return _Space(
         np.asarray(donor.rows[donor_ids], np.float32),
         anchor_ids,
         np.asarray(donor.rows[sought], np.float32),
-        places,
+        positions,
         donor.name,
     )
 
@@ -325,12 +325,12 @@ def _learn_space(plan: RowPlan, context: Context, tokenizer: Tokenizer) -> _Spac
     # `known` is shared by all methods of a comparison: it is not changed.
     is_anchor = known & (plan.kept >= 0) & plan.old_used[kept]
     new = list_new(plan)
-    places = np.flatnonzero(known[new]).astype(np.int64)
+    positions = np.flatnonzero(known[new]).astype(np.int64)
     return _Space(
         vectors[is_anchor],
         plan.kept[is_anchor].astype(np.int64),
-        vectors[new[places]],
-        places,
+        vectors[new[positions]],
+        positions,
         f"vectors from {len(context.lines):,} lines",
     )
 
@@ -381,7 +381,7 @@ def map_by_least_squares(
         raise ConfigError(f"ridge={ridge:g}: must be 0 or more", "leave it out: 1e-3")
     space = _open_space(plan, context)
     found = _fit_least_squares(space.anchors, rows[space.anchor_ids], ridge)
-    return found.apply(space.targets), space.places
+    return found.apply(space.targets), space.positions
 
 
 def map_by_rotation(
@@ -394,7 +394,7 @@ def map_by_rotation(
     """
     space = _open_space(plan, context)
     found = _fit_rotation(space.anchors, rows[space.anchor_ids])
-    return found.apply(space.targets), space.places
+    return found.apply(space.targets), space.positions
 
 
 def _fit_least_squares(
@@ -481,8 +481,8 @@ def average_by_cosine(
     """
     space = _open_space(plan, context)
     old = np.asarray(rows[space.anchor_ids], np.float32)
-    out = np.zeros((len(space.places), rows.shape[1]), np.float32)
-    sums = np.zeros(len(space.places))
+    out = np.zeros((len(space.positions), rows.shape[1]), np.float32)
+    sums = np.zeros(len(space.positions))
     start = 0
     for cosines in _list_cosines(space):
         stop = start + len(cosines)
@@ -490,7 +490,7 @@ def average_by_cosine(
         out[start:stop] = cosines @ old
         start = stop
     sound = np.abs(sums) > 1e-3 * len(old)
-    return (out[sound] / sums[sound, None]).astype(np.float32), space.places[sound]
+    return (out[sound] / sums[sound, None]).astype(np.float32), space.positions[sound]
 
 
 def _list_cosines(space: _Space) -> Iterator[Float32Array]:
@@ -508,8 +508,8 @@ def _place_rows(
     listed: list[tuple[Int64Array, Float32Array]] = [
         (np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in list_new(plan)
     ]
-    for place, row in zip(space.places.tolist(), found, strict=True):
-        listed[place] = row
+    for position, row in zip(space.positions.tolist(), found, strict=True):
+        listed[position] = row
     return make_mixture(listed)
 
 

@@ -8,19 +8,13 @@ in PyTorch's format get the original tensors, in a file serialised anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_checkpoint
-from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, read_receipt
-from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Copied, Part, write_file
-from vocabkit.checkpoints.torch_files import write_torch_file
-from vocabkit.core.arrays import Int64Array
+from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
+from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_file
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import (
     check_places,
@@ -30,9 +24,7 @@ from vocabkit.core.folders import (
     output_folder,
 )
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.extension.extend import unfold_rows
-
-_BLOCK = 1 << 23
+from vocabkit.extension.extend import MovedRows, write_moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +35,21 @@ class Undone:
     differing: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Old:
-    """How to get an original tensor: its extended one, where each old row is, and the dropped ones."""
-
-    item: VocabularyTensor
-    old_shape: tuple[int, ...]
-    places: Int64Array
-    dropped: Bytes | None
-
-
 def undo_extension(
     extended: str | Path,
-    folder: str | Path,
+    output: str | Path,
     *,
     link: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Undone:
-    """Write to `folder` the checkpoint that `extended` was made of; `extended` is not changed.
+    """Write to `output` the checkpoint that `extended` was made of; `extended` is not changed.
 
     Raises CheckpointError where there is no receipt or it does not fit, and OutputError.
     """
     shown = progress or Silent()
     receipt = read_receipt(extended)
-    root, target = receipt.root, Path(folder)
+    root, target = receipt.root, Path(output)
     check_places(target, root)
     checkpoint = open_extended(receipt)
     shards = [name for name, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
@@ -100,15 +82,6 @@ def open_extended(receipt: Receipt) -> Checkpoint:
     return open_checkpoint(receipt.root)
 
 
-def old_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Bytes:
-    """The original rows of a group, [old rows, bytes a row], in memory."""
-    group = receipt.groups[place]
-    listed = group["tensors"][0]
-    old = _find_old(receipt, checkpoint, place, listed)
-    rows = checkpoint.read_rows(listed["name"], listed["axis"])
-    return _take(old, rows, 0, len(old.places))
-
-
 def _list_stored(receipt: Receipt) -> list[str]:
     folder = receipt.root / ORIGINAL
     names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
@@ -116,53 +89,58 @@ def _list_stored(receipt: Receipt) -> list[str]:
     return sorted(name for name in names if "/" in name or not name.endswith(".header"))
 
 
-def _find_old(
-    receipt: Receipt, checkpoint: Checkpoint, place: int, listed: Mapping[str, Any]
-) -> _Old:
-    """Where the original rows of a tensor are."""
-    name = listed["name"]
-    tensor = checkpoint.tensors.get(name)
-    if tensor is None or list(tensor.shape) != listed["new_shape"]:
-        found = "is missing" if tensor is None else f"is {list(tensor.shape)}"
-        raise CheckpointError(
-            f"{receipt.root}: {name} {found}, and the receipt says {listed['new_shape']}",
-            "undo needs the output as `vocabkit extend` wrote it",
-        )
-    rows = int(receipt.groups[place]["old_rows"])
-    kept = receipt.kept
-    places = np.full(max(int(receipt.facts["old_rows"]), rows), -1, np.int64)
-    backwards = np.flatnonzero(kept >= 0)[::-1]
-    places[kept[backwards]] = backwards
-    same = np.flatnonzero(kept == np.arange(len(kept)))
-    places[same] = same
-    dropped = f"{DROPPED}.group{place}"
-    return _Old(
-        VocabularyTensor(tensor, "input", int(listed["axis"]), place),
-        tuple(listed["old_shape"] or ()),
-        places[:rows],
-        receipt.array(dropped) if receipt.has(dropped) else None,
-    )
+def find_old(
+    receipt: Receipt, checkpoint: Checkpoint, position: int, names: Sequence[str] = ()
+) -> dict[str, MovedRows]:
+    """Return the original rows of a group's tensors by name; of those in `names`, or of the first alone.
+
+    Raises CheckpointError where the receipt does not fit the tensors.
+    """
+    group = receipt.groups[position]
+    rows = int(group["old_rows"])
+    inverse = invert_kept(receipt.kept, max(int(receipt.facts["old_rows"]), rows))
+    dropped = receipt.find(f"{DROPPED}.group{position}")
+
+    def give_back(start: int, stop: int) -> Bytes:
+        if dropped is None:
+            raise CheckpointError(
+                f"{group['tensors'][0]['name']}: the receipt lacks the rows that were dropped",
+                "undo needs the receipt as it was written",
+            )
+        found: Bytes = dropped[start:stop]
+        return found
+
+    olds = {}
+    for listed in group["tensors"] if names else group["tensors"][:1]:
+        name = listed["name"]
+        if names and name not in names:
+            continue
+        tensor = checkpoint.tensors.get(name)
+        if tensor is None or list(tensor.shape) != listed["new_shape"]:
+            found = "is missing" if tensor is None else f"is {list(tensor.shape)}"
+            raise CheckpointError(
+                f"{receipt.root}: {name} {found}, and the receipt says {listed['new_shape']}",
+                "undo needs the output as `vocabkit extend` wrote it",
+            )
+        item = VocabularyTensor(tensor, "input", int(listed["axis"]), position)
+        olds[name] = MovedRows(checkpoint, item, inverse[:rows], give_back)
+    return olds
 
 
 def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target: Path) -> None:
-    olds = {
-        listed["name"]: _find_old(receipt, checkpoint, place, listed)
-        for place, group in enumerate(receipt.groups)
-        for listed in group["tensors"]
-        if listed["shard"] == shard and listed["old_shape"] is not None
-    }
+    olds: dict[str, MovedRows] = {}
+    for position, group in enumerate(receipt.groups):
+        names = [
+            listed["name"]
+            for listed in group["tensors"]
+            if listed["shard"] == shard and listed["old_shape"] is not None
+        ]
+        olds |= find_old(receipt, checkpoint, position, names) if names else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     if shard in checkpoint.torch_files:
-        changes = {}
-        for name, old in olds.items():
-            flat = _restore_all(checkpoint, old)
-            changes[name] = (flat, old.item.tensor.number, old.old_shape)
-        file = checkpoint.torch_files[shard]
-        shared: dict[str, Any] = {}
-        for name in changes:
-            same = next((other for other in file.shared_with(name) if other in shared), None)
-            shared[name] = changes[name] if same is None else shared[same]
-        write_torch_file(file, target, shared, drop=_added(receipt))
+        head = receipt.facts.get("head")
+        drop = () if head is None else (str(head),)
+        write_moved(checkpoint.torch_files[shard], target, olds, drop)
         return
     kept = receipt.root / ORIGINAL / f"{shard}.header"
     if not kept.is_file():
@@ -170,70 +148,16 @@ def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target:
     raw = kept.read_bytes()
     content = json.loads(raw)
     content.pop("__metadata__", None)
-    order = sorted(content, key=lambda name: content[name]["data_offsets"])
 
     def parts() -> Iterator[Part]:
-        for name in order:
+        for name in sorted(content, key=lambda name: content[name]["data_offsets"]):
             if name in olds:
-                yield from _restore_parts(checkpoint, olds[name])
+                yield from olds[name].list_parts()
             else:
-                place = checkpoint.headers[shard].tensors[name]
-                yield Copied(place.start, place.stop)
+                stored = checkpoint.headers[shard].tensors[name]
+                yield Copied(stored.start, stored.stop)
 
     write_file(target, raw, parts(), receipt.root / shard)
-
-
-def _added(receipt: Receipt) -> tuple[str, ...]:
-    head = receipt.facts.get("head")
-    return () if head is None else (str(head),)
-
-
-def _restore_parts(checkpoint: Checkpoint, old: _Old) -> Iterator[Part]:
-    tensor = old.item.tensor
-    if len(tensor.shape) > 1 and np.prod(tensor.shape[: old.item.axis]) > 1:
-        yield _restore_all(checkpoint, old).data
-        return
-    width = old.item.width * SIZES[tensor.number]
-    base = checkpoint.headers[tensor.shard].tensors[tensor.name].start
-    places = old.places
-    breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] < 0) | (places[:-1] < 0)) + 1
-    step = max(1, _BLOCK // width)
-    edges = [0, *breaks.tolist(), len(places)]
-    waiting = 0
-    for start, stop in pairwise(edges):
-        if places[start] >= 0 and (stop - start) * width >= 1 << 16:
-            yield from _gather(checkpoint, old, waiting, start, step)
-            first = base + int(places[start]) * width
-            yield Copied(first, first + (stop - start) * width)
-            waiting = stop
-    yield from _gather(checkpoint, old, waiting, len(places), step)
-
-
-def _gather(checkpoint: Checkpoint, old: _Old, start: int, stop: int, step: int) -> Iterator[Part]:
-    for first in range(start, stop, step):
-        rows = checkpoint.read_rows(old.item.tensor.name, old.item.axis)
-        yield _take(old, rows, first, min(first + step, stop)).data
-
-
-def _take(old: _Old, rows: Bytes, start: int, stop: int) -> Bytes:
-    part = old.places[start:stop]
-    block = np.empty((len(part), rows.shape[1]), np.uint8)
-    block[part >= 0] = rows[part[part >= 0]]
-    lost = part < 0
-    if lost.any():
-        if old.dropped is None:
-            raise CheckpointError(
-                f"{old.item.tensor.name}: the receipt lacks the rows that were dropped",
-                "undo needs the receipt as it was written",
-            )
-        before = int((old.places[:start] < 0).sum())
-        block[lost] = old.dropped[before : before + int(lost.sum())]
-    return block
-
-
-def _restore_all(checkpoint: Checkpoint, old: _Old) -> Bytes:
-    rows = checkpoint.read_rows(old.item.tensor.name, old.item.axis)
-    return unfold_rows(_take(old, rows, 0, len(old.places)), old.item)
 
 
 def _compare(receipt: Receipt, work: Path) -> dict[str, str]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,24 +28,113 @@ from vocabkit.checkpoints.receipt import (
     RECEIPT,
     Receipt,
     digest_rows,
+    invert_kept,
     read_receipt,
-    split_sources,
 )
 from vocabkit.checkpoints.safetensors_files import Bytes, as_bytes, as_float32
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
-from vocabkit.extension.extend import restrict_plan
-from vocabkit.extension.files import list_tokenizer_files
+from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
-from vocabkit.extension.rows import Context, Role, RowPlan, measure_moments, parse_method
+from vocabkit.extension.rows import Context, Mixture, Role, RowPlan, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
-from vocabkit.extension.undo import old_rows, open_extended, undo_extension
-from vocabkit.vocabulary.roles import open_source, token_text
+from vocabkit.extension.undo import find_old, open_extended, undo_extension
+from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
 from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:
     import torch
+
+TOLERANCE = 1e-6
+"""How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
+_LONGEST = 32
+
+State = Literal["ok", "failed", "warned", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
+
+    name: str
+    state: State
+    detail: str
+
+
+class Verification(tuple[Check, ...]):
+    """All checks, most basic things first."""
+
+    @property
+    def failed(self) -> list[Check]:
+        """Those that found the checkpoint wrong."""
+        return [check for check in self if check.state == "failed"]
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed."""
+        return not self.failed
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return what the command prints, a row a check."""
+        return [asdict(check) for check in self]
+
+
+def verify_extension(
+    folder: str | Path,
+    *,
+    text: str | Path | None = None,
+    original: str | Path | None = None,
+    reload: bool | None = None,
+) -> Verification:
+    """Check an extended checkpoint; return what was looked at, and what was found.
+
+    `text` is a file whose first lines the models are compared on, beside random old tokens; `original` is the
+    model's folder, else it is undone into a temporary one. `reload` loads both models: None means where
+    transformers is installed. Raises CheckpointError where there is no receipt, and ConfigError for the text.
+    """
+    lines = read_lines(text)
+    return Verification(_list_checks(read_receipt(folder), reload, lines, original))
+
+
+def _list_checks(
+    receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
+) -> list[Check]:
+    found = [
+        _guard("receipt", lambda: _check_receipt(receipt)),
+        _guard("files", lambda: _check_files(receipt)),
+    ]
+    try:
+        checkpoint = open_extended(receipt)
+    except VocabkitError as error:
+        return [*found, Check("tensors", "failed", error.message)]
+    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
+    if found[-1].state == "failed":
+        return found
+    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
+    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
+    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
+    for position, group in enumerate(receipt.groups):
+        name = f"{group['role']} {group['tensors'][0]['name']}"
+        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, position)))
+        found.append(
+            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position))
+        )
+    found.append(_check_reload(receipt, reload, lines, original))
+    return found
+
+
+def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
+    """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
+    try:
+        return Check(name, *check())
+    except VocabkitError as error:
+        return Check(name, "failed", error.message)
+    except OSError as error:
+        return Check(name, "failed", f"{error.filename}: {error.strerror}")
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
+
 
 # --- Row checks ------------------------------------------------------------------------------------
 # What can be seen in the new rows themselves: numbers that are none, zero and repeated rows, norms.
@@ -73,12 +161,12 @@ class _RowStatistics:
 
 def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowStatistics:
     """Measure the chosen rows of float32 [rows, width], in blocks."""
-    places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-    norms = np.empty(len(places), np.float64)
+    positions = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+    norms = np.empty(len(positions), np.float64)
     seen: dict[bytes, int] = {}
     not_finite = 0
-    for start in range(0, len(places), _BLOCK):
-        block = np.asarray(rows[places[start : start + _BLOCK]], np.float32)
+    for start in range(0, len(positions), _BLOCK):
+        block = np.asarray(rows[positions[start : start + _BLOCK]], np.float32)
         finite = np.isfinite(block).all(axis=1)
         not_finite += int((~finite).sum())
         norms[start : start + len(block)] = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
@@ -88,7 +176,7 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
     known = norms[np.isfinite(norms)]
     quantiles = np.quantile(known, (0.05, 0.5, 0.95)).tolist() if len(known) else None
     return _RowStatistics(
-        rows=len(places),
+        rows=len(positions),
         not_finite=not_finite,
         zero=int((norms == 0).sum()),
         repeated=sum(amount for amount in seen.values() if amount > 1),
@@ -107,9 +195,6 @@ def _digest(row: Float32Array) -> bytes:
 #
 # Every function returns a state and what was found. Only `failed` means that the checkpoint is wrong; a
 # warning is about rows that are sound but odd.
-
-
-State = Literal["ok", "failed", "warned", "skipped"]
 
 
 def _check_receipt(receipt: Receipt) -> tuple[State, str]:
@@ -233,9 +318,9 @@ def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{source.size:,} ids, {size - source.size:,} rows of padding"
 
 
-def _check_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tuple[State, str]:
+def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
     """What the new rows of a group look like beside the old ones."""
-    group = receipt.groups[place]
+    group = receipt.groups[position]
     listed = group["tensors"][0]
     stored = checkpoint.read_rows(listed["name"], listed["axis"])
     values = as_float32(stored, group["number"])
@@ -250,8 +335,8 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tuple[S
     if group["role"] == "bias":
         return "ok", f"{made.rows} new values"
     detail = f"{made.rows:,} new rows"
-    places = np.flatnonzero(kept >= 0)
-    old = _measure_rows(values, places[:: max(1, len(places) // 20_000)])
+    positions = np.flatnonzero(kept >= 0)
+    old = _measure_rows(values, positions[:: max(1, len(positions) // 20_000)])
     if made.norms and old.norms:
         detail += f", norms {made.norms[0]:.3g}–{made.norms[1]:.3g}–{made.norms[2]:.3g}"
         detail += f" (old {old.norms[0]:.3g}–{old.norms[1]:.3g}–{old.norms[2]:.3g})"
@@ -277,11 +362,11 @@ _SOURCE_BLOCK = 1 << 23
 _NEAR = {"F32": 1e-6, "F64": 1e-6, "F16": 1e-3, "BF16": 8e-3}
 
 
-def _check_sources(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tuple[State, str]:
+def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
     """Whether the new rows of a group are what was made, alike in all its tensors, and can be made again."""
-    group = receipt.groups[place]
+    group = receipt.groups[position]
     listed = group["tensors"][0]
-    number = group["number"]
+    dtype = group["number"]
     fresh = np.flatnonzero(receipt.kept < 0)
     stored = checkpoint.read_rows(listed["name"], listed["axis"])
     step = max(1, _SOURCE_BLOCK // max(1, stored.shape[1]))
@@ -291,18 +376,18 @@ def _check_sources(receipt: Receipt, checkpoint: Checkpoint, place: int) -> tupl
     for other in group["tensors"][1:]:
         if not _is_equal(checkpoint.read_rows(other["name"], other["axis"]), stored, step):
             return "failed", f"{other['name']} differs from {listed['name']}"
-    again = _make_again(receipt, checkpoint, place) if len(fresh) else None
+    again = _make_again(receipt, checkpoint, position) if len(fresh) else None
     if again is None:
         return "ok", f"{len(fresh):,} rows by {group['method']}, as they were made"
     differing, far = 0, 0.0
     for start in range(0, len(fresh), step):
         part = stored[fresh[start : start + step]]
         made = again[start : start + step]
-        differing += int((as_bytes(made, number) != part).any(axis=1).sum())
-        far = max(far, float(np.abs(made - as_float32(part, number)).max(initial=0)))
+        differing += int((as_bytes(made, dtype) != part).any(axis=1).sum())
+        far = max(far, float(np.abs(made - as_float32(part, dtype)).max(initial=0)))
     if not differing:
         return "ok", f"{len(fresh):,} rows made again, bit for bit"
-    if far > _NEAR[number] * max(1e-12, float(np.abs(again).max())):
+    if far > _NEAR[dtype] * max(1e-12, float(np.abs(again).max())):
         return "failed", f"{differing:,} rows made again differ by up to {far:.2g}"
     return "ok", f"{len(fresh):,} rows made again, {differing:,} of them within rounding"
 
@@ -314,20 +399,20 @@ def _is_equal(first: Bytes, second: Bytes, step: int) -> bool:
     )
 
 
-def _make_again(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Float32Array | None:
+def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Float32Array | None:
     """The rows as the receipt tells to make them; None where it takes more than the receipt."""
-    group = receipt.groups[place]
-    sources = split_sources(receipt, place)
+    group = receipt.groups[position]
+    sources = _read_sources(receipt, position)
     name, _ = parse_method(group["method"])
     is_bias = group["role"] == "bias"
     can = name != "log-prior" if is_bias else METHODS[name].needs == "nothing"
     if sources is None and not can:
         return None
     origin = group["tensors"][0]["from"]
-    base_place = place if origin is None else _find_place(receipt, origin)
-    base = as_float32(old_rows(receipt, checkpoint, base_place), group["number"])
+    base_position = position if origin is None else _find_position(receipt, origin)
+    base = as_float32(_read_old(receipt, checkpoint, base_position), group["number"])
     if sources is not None:
-        return _add_up(base, *sources, used=receipt.old_used[: len(base)])
+        return sum_rows(sources, base, receipt.old_used)
     found = _read_plan(receipt, len(base))
     if found is None:
         return None
@@ -341,6 +426,15 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, place: int) -> Float32
         seed=int(receipt.facts["options"]["seed"]),
     )  # fmt: skip
     return initialize(group["method"], plan, base, seeded).values
+
+
+def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
+    """The old rows that a group's new ones are sums of; None where they are no sums."""
+    if receipt.find(f"group{position}.offsets") is None:
+        return None
+    return Mixture(
+        *(receipt.array(f"group{position}.{name}") for name in ("ids", "weights", "offsets"))
+    )
 
 
 def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
@@ -365,94 +459,21 @@ def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
     return restrict_plan(plan, rows), Context(old.tokenizer, new.tokenizer)
 
 
-def _find_place(receipt: Receipt, name: str) -> int:
+def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
+    """The original rows of a group, [old rows, bytes a row], in memory."""
+    (old,) = find_old(receipt, checkpoint, position).values()
+    return old.take()
+
+
+def _find_position(receipt: Receipt, name: str) -> int:
     return next(
-        place
-        for place, group in enumerate(receipt.groups)
+        position
+        for position, group in enumerate(receipt.groups)
         if any(item["name"] == name for item in group["tensors"])
     )
 
 
-def _add_up(
-    rows: Float32Array, ids: Int64Array, weights: Float32Array, offsets: Int64Array, used: BoolArray
-) -> Float32Array:
-    """Σ weight · row of each new row in float64; the mean of the used rows where there is no source."""
-    made = np.zeros((len(offsets) - 1, rows.shape[1]), np.float32)
-    for place, (start, stop) in enumerate(pairwise(offsets.tolist())):
-        part = rows[ids[start:stop]].astype(np.float64)
-        made[place] = (weights[start:stop].astype(np.float64)[:, None] * part).sum(axis=0)
-    empty = np.flatnonzero(np.diff(offsets) == 0)
-    if len(empty):
-        trained = np.flatnonzero(used & (rows != 0).any(axis=1))
-        made[empty] = measure_moments(rows, trained).mean
-    return made
-
-
-# --- Verify ----------------------------------------------------------------------------------------
-
-
-TOLERANCE = 1e-6
-"""How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
-_LONGEST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
-
-    name: str
-    state: State
-    detail: str
-
-
-def verify_extension(
-    folder: str | Path,
-    *,
-    reload: bool | None = None,
-    lines: tuple[str, ...] = (),
-    original: str | Path | None = None,
-) -> list[Check]:
-    """Check an extended checkpoint, most basic things first.
-
-    `reload` loads both models: None means where transformers is installed. `lines` is text to compare
-    them on, beside random old tokens; `original` the model's folder, else it is undone into a temporary
-    one. Raises CheckpointError where there is no receipt.
-    """
-    receipt = read_receipt(folder)
-    found = [
-        _guard("receipt", lambda: _check_receipt(receipt)),
-        _guard("files", lambda: _check_files(receipt)),
-    ]
-    try:
-        checkpoint = open_extended(receipt)
-    except VocabkitError as error:
-        return [*found, Check("tensors", "failed", error.message)]
-    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
-    if found[-1].state == "failed":
-        return found
-    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
-    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
-    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
-    for place, group in enumerate(receipt.groups):
-        name = f"{group['role']} {group['tensors'][0]['name']}"
-        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, place)))
-        found.append(
-            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, place))
-        )
-    found.append(_check_reload(receipt, reload, lines, original))
-    return found
-
-
-def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
-    """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
-    try:
-        return Check(name, *check())
-    except VocabkitError as error:
-        return Check(name, "failed", error.message)
-    except OSError as error:
-        return Check(name, "failed", f"{error.filename}: {error.strerror}")
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
+# --- Logits ----------------------------------------------------------------------------------------
 
 
 def _check_reload(
@@ -484,7 +505,7 @@ def _check_reload(
 def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) -> tuple[State, str]:
     """Run both models on old text, and compare what they say of old tokens."""
     kept = receipt.kept
-    back = _list_new_ids(kept, receipt.facts["old_rows"])
+    back = invert_kept(kept, receipt.facts["old_rows"])
     texts = _list_texts(receipt, original, lines, back)
     if not texts:
         return "skipped", "no old text whose tokens are all kept"
@@ -510,15 +531,6 @@ def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) ->
     what = "logits of old tokens" if before[0].shape[-1] == len(back) else "embeddings"
     detail = f"{what} differ by at most {worst:.2g} of {scale:.3g} on {len(texts)} texts"
     return ("ok" if worst <= TOLERANCE * scale else "failed"), detail
-
-
-def _list_new_ids(kept: Int64Array, rows: int) -> Int64Array:
-    back = np.full(rows, -1, np.int64)
-    places = np.flatnonzero(kept >= 0)[::-1]
-    back[kept[places]] = places
-    same = np.flatnonzero(kept[:rows] == np.arange(min(len(kept), rows)))
-    back[same] = same
-    return back
 
 
 def _list_texts(

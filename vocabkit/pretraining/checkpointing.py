@@ -32,7 +32,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from vocabkit.core.arrays import BoolArray
+from vocabkit.checkpoints.receipt import grow_rows, read_kept
+from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import PretrainingError
 from vocabkit.core.folders import name_full_disk
 from vocabkit.pretraining.distributed import World, fill_part
@@ -267,60 +268,6 @@ def _single(world: World) -> Iterator[None]:
         yield
 
 
-# --- Extension receipt -----------------------------------------------------------------------------
-# What `vocabkit extend` left beside a checkpoint: which rows are new, and how an old optimiser state grows.
-#
-# Read as files (`extension/receipt.json`, `extension/rows.safetensors`): this stage does not know that one.
-
-
-RECEIPT_SCHEMA = 1
-
-
-def read_kept(checkpoint: Path) -> Tensor | None:
-    """New id → old id, or -1 where the id is new: int64[new vocabulary]. None where there is no receipt.
-
-    Raises PretrainingError when there is one that cannot be read.
-    """
-    facts, rows = (checkpoint / "extension" / name for name in ("receipt.json", "rows.safetensors"))
-    if not facts.is_file():
-        return None
-    hint = "the receipt is damaged: extend again"
-    try:
-        schema = json.loads(facts.read_text(encoding="utf-8")).get("schema")
-    except (ValueError, AttributeError) as error:
-        raise PretrainingError(f"{facts}: not valid JSON: {error}", hint) from error
-    if schema != RECEIPT_SCHEMA:
-        raise PretrainingError(f"{facts}: schema {schema}: this version reads {RECEIPT_SCHEMA}")
-    try:
-        with safe_open(rows, framework="numpy") as file:
-            kept: np.ndarray = file.get_tensor("kept")
-    except (OSError, SafetensorError) as error:
-        raise PretrainingError(f"{rows}: {error}", hint) from error
-    return torch.from_numpy(kept.astype(np.int64))
-
-
-def find_new_rows(kept: Tensor) -> Tensor:
-    """The ids that the extension added, in order: int64."""
-    return torch.nonzero(kept < 0).reshape(-1)
-
-
-def _grow_rows(old: Tensor, kept: Tensor, rows: int) -> Tensor:
-    """A matrix (or vector) of `rows` rows: kept ids have their old rows, every other row is zero.
-
-    Raises PretrainingError when `old` has fewer rows than the receipt speaks of.
-    """
-    known = torch.nonzero(kept >= 0).reshape(-1)
-    needed = int(kept.max()) + 1 if len(kept) else 0
-    if len(old) < needed or rows < len(kept):
-        raise PretrainingError(
-            f"optimizer state of {len(old)} rows: the receipt keeps id {needed - 1}",
-            "it belongs to another checkpoint: remove optimizer.safetensors to start its state anew",
-        )
-    grown = torch.zeros((rows, *old.shape[1:]), dtype=old.dtype)
-    grown[known] = old[kept[known]]
-    return grown
-
-
 # --- Optimizer state -------------------------------------------------------------------------------
 # The optimiser's state beside an exported model: `optimizer.safetensors`, by the names of transformers.
 #
@@ -389,9 +336,10 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
     return True
 
 
-def _fit_rows(whole: Tensor, kept: Tensor | None, config: ModelConfig) -> Tensor:
+def _fit_rows(whole: Tensor, kept: Int64Array | None, config: ModelConfig) -> Tensor:
     """A matrix of the vocabulary with the rows the model has, padding included."""
-    return _grow_rows(whole, torch.arange(len(whole)) if kept is None else kept, config.rows)
+    rows = np.arange(len(whole)) if kept is None else kept
+    return torch.from_numpy(grow_rows(whole.numpy(), rows, config.rows))
 
 
 def _fill(target: Tensor, whole: Tensor, path: Path, name: str) -> None:

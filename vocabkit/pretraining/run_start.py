@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vocabkit.checkpoints.receipt import read_kept
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.pretraining.checkpointing import (
     RunState,
     find_checkpoint,
-    find_new_rows,
     list_checkpoints,
     load_checkpoint,
     load_optimizer_state,
     load_seen,
-    read_kept,
     read_state,
     remove_unfinished,
 )
@@ -42,7 +42,7 @@ from vocabkit.pretraining.run_folder import (
 from vocabkit.pretraining.trainer import Trainer
 from vocabkit.pretraining.transformers_format import load_model, read_checkpoint
 from vocabkit.vocabulary.adapters import Tokenizer
-from vocabkit.vocabulary.roles import find_tokenizer_files
+from vocabkit.vocabulary.roles import check_numbering, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
@@ -101,8 +101,10 @@ def _check_new_ids(new_rows: Tensor, corpus: PreparedCorpus) -> None:
 def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
     """Raise PretrainingError when the checkpoint holds a tokenizer that gives pieces other ids than the data's.
 
-    One tokenizer may come in files of two formats: where they differ, pieces are compared.
+    One tokenizer may come in files of two formats: where they differ, pieces are compared. Raises
+    TokenizerError where the checkpoint's .model does not number pieces as its rows.
     """
+    check_numbering(checkpoint)
     try:
         if find_tokenizer_files(checkpoint).fingerprint == corpus.tokenizer_fingerprint:
             return
@@ -178,7 +180,7 @@ def start_run(
         shape = describe_model(config, corpus, checkpoint)
         kept = None if checkpoint is None else read_kept(checkpoint)
         if kept is not None:
-            new_rows = find_new_rows(kept)
+            new_rows = torch.from_numpy(np.flatnonzero(kept < 0))
             _check_new_ids(new_rows, corpus)
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
     plan = plan_run(config, corpus, shape, world.size, device=device)

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vocabkit.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from vocabkit.checkpoints.torch_files import as_tensor
 from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.vocabulary.roles import complete_tokenizer
+from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_tokenizer
 
 # --- Tensor names ----------------------------------------------------------------------------------
 # What each layout's parameters are called in the class of transformers that computes the same.
@@ -442,11 +444,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 _SHARD = 5 * 10**9
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
-    "chat_template.jinja", "vocabulary.parquet",
-)  # fmt: skip
 
 
 def write_hf(
@@ -476,7 +473,7 @@ def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str
     A .model that came alone gets the tokenizer.json that goes with it, where there can be one. Raises
     `PretrainingError` where the source holds no tokenizer.
     """
-    names = [name for name in _TOKENIZER_FILES if (source / name).is_file()]
+    names = [name for name in (*TOKENIZER_FILES, CHAT_TEMPLATE) if (source / name).is_file()]
     names += sorted(path.name for path in source.glob("*.model") if path.name not in names)
     if not names:
         raise PretrainingError(f"{source}: no tokenizer's files", "prepare the data again")
@@ -561,72 +558,36 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 # --- Importing -------------------------------------------------------------------------------------
-# A model from a folder of transformers: config.json and safetensors, in one file or several.
-#
 # Every tensor must be used and every parameter found, in the shape that config.json says; what `vocabkit
-# extend` wrote is such a folder. Tensors are read one at a time into fp32. Writing is in `exporting`.
+# extend` wrote is such a folder. Tensors are read one at a time into fp32.
 
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+def read_checkpoint(folder: str | Path) -> tuple[ModelConfig, Checkpoint]:
+    """Return what a folder's config.json describes, and its tensors, none of them read yet.
 
-
-class StoredTensors(Mapping[str, Tensor]):
-    """Tensors of safetensors files by name; a file is opened, and a tensor read, when it is asked for."""
-
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = dict(files)
-        self._open: dict[Path, Any] = {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        path = self._files[name]
-        try:
-            tensor: Tensor = self._opened(path).get_tensor(name)
-        except SafetensorError as error:
-            raise _damaged(path, error) from error
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def file(self, name: str) -> Path:
-        """The file that holds a tensor."""
-        return self._files[name]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, read from its file's header."""
-        path = self._files[name]
-        try:
-            return tuple(self._opened(path).get_slice(name).get_shape())
-        except SafetensorError as error:
-            raise _damaged(path, error) from error
-
-    def _opened(self, path: Path) -> Any:
-        if path not in self._open:
-            self._open[path] = _open_file(path)
-        return self._open[path]
-
-
-def read_checkpoint(folder: str | Path) -> tuple[ModelConfig, StoredTensors]:
-    """What a folder's config.json describes, and its tensors, none of them read yet.
-
-    Raises `PretrainingError` for a missing or damaged file, and for an architecture or a setting that is
-    not computed here.
+    Raises `CheckpointError` for a missing or damaged file, and `PretrainingError` for an architecture or a
+    setting that is not computed here.
     """
-    root = Path(folder)
-    place = root / "config.json"
-    config = _parse_config(_read_json(place), str(place))
-    return config, StoredTensors(_find_tensors(root))
+    checkpoint = open_checkpoint(folder)
+    place = Path(folder) / "config.json"
+    if checkpoint.config is None:
+        raise PretrainingError(
+            f"{place}: no such file", "give the folder of a model of transformers"
+        )
+    return _parse_config(checkpoint.config, str(place)), checkpoint
+
+
+def _read_tensor(checkpoint: Checkpoint, name: str) -> Tensor:
+    stored = checkpoint.tensors[name]
+    return as_tensor(checkpoint.read_bytes(name), stored.dtype, stored.shape)
 
 
 def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Model:
-    """The model of a folder, in fp32. Raises `PretrainingError` naming what is missing or does not fit."""
+    """Return the model of a folder, in fp32. Raises as `read_checkpoint`, and where tensors do not fit."""
     config, stored = read_checkpoint(folder)
     model = Model(config, seed=None)
     names = name_tensors(config)
-    _check_names(config, names, stored, Path(folder))
+    _check_names(config, names, stored)
     with torch.no_grad():
         for ours, parameter in model.named_parameters():
             _fill(parameter, ours, names[ours], stored, config)
@@ -634,33 +595,30 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Mod
     return model.to(device)
 
 
-def _check_names(
-    config: ModelConfig,
-    names: TensorNames,
-    stored: StoredTensors,
-    folder: Path,
-) -> None:
+def _check_names(config: ModelConfig, names: TensorNames, stored: Checkpoint) -> None:
     wanted = {name for parts in names.values() for name in parts}
-    missing = sorted(wanted - set(stored))
+    missing = sorted(wanted - set(stored.tensors))
     if missing:
         raise PretrainingError(
-            f"{folder}: {len(missing)} of {len(wanted)} tensors are missing, {missing[0]} among them",
+            f"{stored.root}: {len(missing)} of {len(wanted)} tensors are missing, {missing[0]} among them",
             f"the folder must hold a whole {CLASSES[config.layout]}, head included",
         )
     copies = _list_copies(config)
     strange = sorted(
-        name for name in stored if name not in wanted | set(copies) and not _is_idle(name, config)
+        name
+        for name in stored.tensors
+        if name not in wanted | set(copies) and not _is_idle(name, config)
     )
     if strange:
         raise PretrainingError(
-            f"{stored.file(strange[0])}: {len(strange)} tensors that {CLASSES[config.layout]} does not "
+            f"{stored.file_of(strange[0])}: {len(strange)} tensors that {CLASSES[config.layout]} does not "
             f"have, {strange[0]} among them",
             "config.json and the weights must be of one model",
         )
 
 
 def _fill(
-    parameter: Tensor, ours: str, parts: tuple[str, ...], stored: StoredTensors, config: ModelConfig
+    parameter: Tensor, ours: str, parts: tuple[str, ...], stored: Checkpoint, config: ModelConfig
 ) -> None:
     """Copy tensors into a parameter's rows, one under the other; rows of padding become zero."""
     rows = parameter.shape[0]
@@ -670,13 +628,13 @@ def _fill(
     sizes = split_rows(len(parts), rows, config)
     start = 0
     for name, size in zip(parts, sizes, strict=True):
-        tensor = stored[name]
+        tensor = _read_tensor(stored, name)
         if ours == "token_type":
-            tensor = _first_type(tensor, stored.file(name), name)
+            tensor = _first_type(tensor, stored.file_of(name), name)
         expected = (size, *parameter.shape[1:])
         if tuple(tensor.shape) != expected or not tensor.is_floating_point():
             raise PretrainingError(
-                f"{stored.file(name)}: {name} is {tensor.dtype} {list(tensor.shape)}: "
+                f"{stored.file_of(name)}: {name} is {tensor.dtype} {list(tensor.shape)}: "
                 f"config.json says {list(expected)}",
                 "config.json and the weights must be of one model",
             )
@@ -693,76 +651,16 @@ def _first_type(tensor: Tensor, path: Path, name: str) -> Tensor:
     return tensor[:1]
 
 
-def _check_copies(model: Model, stored: StoredTensors) -> None:
+def _check_copies(model: Model, stored: Checkpoint) -> None:
     """Tied tensors that a folder holds twice must be equal: the class would take the first."""
     parameters = dict(model.named_parameters())
     for theirs, ours in _list_copies(model.config).items():
-        if theirs not in stored:
+        if theirs not in stored.tensors:
             continue
         parameter = parameters[ours][: model.config.vocabulary]
-        copy = stored[theirs]
+        copy = _read_tensor(stored, theirs)
         if copy.shape != parameter.shape or not torch.equal(copy.to(parameter.dtype), parameter):
             raise PretrainingError(
-                f"{stored.file(theirs)}: {theirs} differs from the input matrix or bias it is tied to",
+                f"{stored.file_of(theirs)}: {theirs} differs from the input matrix or bias it is tied to",
                 "set tie_word_embeddings to false in config.json if it is a matrix of its own",
             )
-
-
-def _find_tensors(root: Path) -> dict[str, Path]:
-    index = root / _INDEX
-    if index.is_file():
-        weights = _read_json(index).get("weight_map")
-        if not isinstance(weights, dict):
-            raise PretrainingError(f"{index}: no weight_map", "download or copy the file again")
-        files = {str(name): root / str(file) for name, file in weights.items()}
-        for path in sorted(set(files.values())):
-            held = set(_open_file(path).keys())
-            absent = sorted(
-                name for name, file in files.items() if file == path and name not in held
-            )
-            if absent:
-                raise PretrainingError(
-                    f"{path}: {absent[0]} is missing, which {index.name} says it holds",
-                    "download or copy the file again",
-                )
-        return files
-    single = root / _SINGLE
-    if single.is_file():
-        return {name: single for name in _open_file(single).keys()}  # noqa: SIM118
-    if (root / "pytorch_model.bin").is_file() or list(root.glob("pytorch_model*.bin")):
-        raise PretrainingError(
-            f"{root}: weights in pytorch_model.bin, which are not read here",
-            "save them as safetensors: model.save_pretrained(folder)",
-        )
-    raise PretrainingError(
-        f"{root}: no {_SINGLE} and no {_INDEX}", "give the folder of a model of transformers"
-    )
-
-
-def _open_file(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except FileNotFoundError as error:
-        raise PretrainingError(f"{path}: no such file", "download or copy it again") from error
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> PretrainingError:
-    return PretrainingError(f"{path}: damaged ({error})", "download or copy the file again")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PretrainingError(
-            f"{path}: no such file", "give the folder of a model of transformers"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise PretrainingError(
-            f"{path}: cannot be read ({error})", "copy the file again"
-        ) from error
-    if not isinstance(data, dict):
-        raise PretrainingError(f"{path}: not a table of settings", "copy the file again")
-    return data

@@ -1,0 +1,146 @@
+"""One reader of a tokenizer's folder: what one stage refuses all refuse, and in the same words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.extension.tiny_models import write_model
+from tests.pretraining.tiny_tokenizers import LINES, WORDS
+from vocabkit.core.errors import VocabkitError
+from vocabkit.extension.plan import plan_extension
+from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.roles import (
+    check_numbering,
+    complete_tokenizer,
+    find_special_ids,
+    find_tokenizer_files,
+    open_source,
+)
+from vocabkit.vocabulary.tokenizers import open_tokenizer
+
+# The class of transformers, the model, and the name its .model has.
+ARCHITECTURES = {
+    "plbart": ("PLBartTokenizer", "plbart", "sentencepiece.bpe.model"),
+    "speech-to-text": ("Speech2TextTokenizer", "speech_to_text", "sentencepiece.bpe.model"),
+    "xlm-r": ("XLMRobertaTokenizer", "xlm-roberta", "sentencepiece.bpe.model"),
+    "mbart": ("MBartTokenizer", "mbart", "sentencepiece.bpe.model"),
+    "nllb": ("NllbTokenizer", "m2m_100", "sentencepiece.bpe.model"),
+    "camembert": ("CamembertTokenizer", "camembert", "sentencepiece.bpe.model"),
+    "pegasus": ("PegasusTokenizer", "pegasus", "spiece.model"),
+}
+SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    prefix = tmp_path_factory.mktemp("model") / "spiece"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES * 20), model_prefix=str(prefix), vocab_size=60,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    return prefix.with_suffix(".model")
+
+
+def write_folder(folder: Path, kind: str, model: Path, *told: str) -> Path:
+    """A folder of an architecture: its .model, and the files of `told`."""
+    class_name, model_type, name = ARCHITECTURES[kind]
+    folder.mkdir()
+    (folder / name).write_bytes(model.read_bytes())
+    contents = {
+        "tokenizer_config.json": {"tokenizer_class": class_name, **SPECIALS},
+        "config.json": {"model_type": model_type, "vocab_size": 64},
+    }
+    for file in told:
+        (folder / file).write_text(json.dumps(contents[file]), encoding="utf-8")
+    return folder
+
+
+def refusals(folder: Path, tmp_path: Path) -> dict[str, tuple[str, str | None]]:
+    """What each way in says of a folder, message and hint; nothing of those that take it."""
+    model = tmp_path / "llama"
+    write_model(model)
+    ways: dict[str, Callable[[], object]] = {
+        "prepare": lambda: find_special_ids(folder),
+        "prepare's files": lambda: find_tokenizer_files(folder),
+        "extend": lambda: plan_extension(model, folder),
+        "pretrain": lambda: check_numbering(folder),
+        "export": lambda: complete_tokenizer(folder, tmp_path),
+        "open": lambda: open_source(folder),
+    }
+    found = {}
+    for name, way in ways.items():
+        try:
+            way()
+        except VocabkitError as error:
+            found[name] = error.message, error.hint
+    return found
+
+
+@pytest.mark.parametrize("told", ["tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_lone_model_is_refused_by_all_alike(
+    kind: str, told: str, model_file: Path, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / kind, kind, model_file, told)
+    found = refusals(folder, tmp_path)
+    assert len(found) == 6
+    ((message, hint),) = set(found.values())
+    name = ARCHITECTURES[kind][0 if told == "tokenizer_config.json" else 1]
+    assert message == f"{folder / ARCHITECTURES[kind][2]}: {name} numbers its pieces differently"
+    assert hint is not None
+    assert "tokenizer.json" in hint
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_with_a_tokenizer_json_all_take_it(kind: str, model_file: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "tokenizer.model").write_bytes(model_file.read_bytes())
+    folder = write_folder(tmp_path / kind, kind, model_file, "tokenizer_config.json", "config.json")
+    assert complete_tokenizer(plain, folder) is None
+    class_name = ARCHITECTURES[kind][0]
+    settings = {"tokenizer_class": class_name, **SPECIALS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert refusals(folder, tmp_path) == {}
+    assert find_tokenizer_files(folder).file.name == "tokenizer.json"
+    assert open_source(folder).path.name == "tokenizer.json"
+
+
+def test_a_model_that_counts_as_its_rows_do_is_taken(model_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "llama-tokenizer"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(model_file.read_bytes())
+    told = {"tokenizer_class": "LlamaTokenizer", **SPECIALS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+    assert refusals(folder, tmp_path) == {}
+    source, special = open_source(folder), find_special_ids(folder)
+    assert (special.begin, special.end) == (source.roles["bos"], source.roles["eos"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["xlm-r", "camembert", "mbart"])
+def test_transformers_numbers_the_refused_ones_otherwise(
+    kind: str, model_file: Path, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = write_folder(tmp_path / kind, kind, model_file, "tokenizer_config.json")
+    theirs = getattr(transformers, ARCHITECTURES[kind][0]).from_pretrained(folder)
+    ours = open_tokenizer(folder)
+    assert isinstance(ours, SentencePieceTokenizer)
+    pieces = ours.vocabulary.pieces
+    index = pieces.index("▁the")
+    assert theirs.convert_tokens_to_ids("▁the") != index
+    # What transformers saves is what the hint asks for: with it all are one.
+    theirs.save_pretrained(tmp_path / "saved")
+    assert refusals(tmp_path / "saved", tmp_path) == {}
+    source = open_source(tmp_path / "saved")
+    lines = [LINES[0], " ".join(WORDS[:6])]
+    wanted = theirs(lines, add_special_tokens=False)["input_ids"]
+    assert [ids.tolist() for ids in source.tokenizer.encode_batch(lines)] == wanted
+    for role in ("bos", "eos", "unk", "pad"):
+        assert source.roles[role] == getattr(theirs, f"{role}_token_id")
