@@ -28,13 +28,14 @@ class Config(BaseModel):
 
 
 Model = TypeVar("Model", bound=Config)
+Settings = Sequence[str] | Mapping[str, Any]
+"""What is laid over a configuration: `key=value` texts, or nested tables."""
 
 
-def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
-    """Read a TOML file, lay `a.b=value` overrides over it, and validate.
+def load_config(model: type[Model], path: str | Path, overrides: Settings = ()) -> Model:
+    """Read a TOML file, lay overrides over it, and validate.
 
-    Each override is read as TOML (`vocabulary.size=64_000`, `languages.include=["yor_Latn"]`); a bare word
-    is taken as text. Raises `ConfigError` naming the file or override, the key and the value.
+    Raises `ConfigError` naming the file or override, the key and the value.
     """
     source = Path(path)
     try:
@@ -43,9 +44,21 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
         raise ConfigError(f"{source}: no such file", "vocabkit presets list") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not valid TOML: {error}", "see docs/configs.md") from error
-    for override in overrides:
-        data = _merge(data, parse_override(override))
-    return validate(model, data, str(source))
+    return validate(model, lay_over(data, overrides), str(source))
+
+
+def lay_over(data: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the tables with settings laid over them, the later over the earlier.
+
+    A text such as `vocabulary.size=64_000` or `languages.include=["yor_Latn"]` is read as TOML, a bare word as
+    text; {"vocabulary": {"size": 64_000}} says the same. Raises `ConfigError`.
+    """
+    if isinstance(settings, Mapping):
+        return _merge(data, settings)
+    merged = dict(data)
+    for text in [settings] if isinstance(settings, str) else settings:
+        merged = _merge(merged, parse_override(text))
+    return merged
 
 
 def parse_override(text: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vocabkit.core.errors import CheckpointError, OutputError
+from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 
 # --- Folder lock -----------------------------------------------------------------------------------
 # One process at a time in a folder: a lock on the folder itself, gone with the process that held it.
@@ -400,14 +400,30 @@ def check_space(target: Path, needed: int, free: int | None = None) -> None:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError naming the file."""
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file that is whole whenever it is there, in place of one that may be there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: object, *, indent: int | None = 1) -> None:
+    """Write JSON and a line end, as `write_text` does; characters stand for themselves."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=indent) + "\n")
+
+
+def read_json(
+    path: Path,
+    error: type[VocabkitError] = CheckpointError,
+    hint: str = "copy the file again",
+) -> dict[str, Any]:
+    """Return the JSON object a file holds. Raises `error`, naming the file and what is wrong with it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}", "copy the file again") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not JSON: {error}", "copy the file again") from error
+    except OSError as found:
+        raise error(f"{path}: {found.strerror}", hint) from found
+    except (UnicodeDecodeError, json.JSONDecodeError) as found:
+        raise error(f"{path}: not JSON: {found}", hint) from found
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds no object", "copy the file again")
+        raise error(f"{path}: holds no object", hint)
     return content

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vocabkit.core.errors import PretrainingError
-from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.vocabulary.roles import complete_tokenizer
 
@@ -32,8 +32,6 @@ from vocabkit.vocabulary.roles import complete_tokenizer
 
 
 TensorNames = dict[str, tuple[str, ...]]
-VOCABULARY_PARAMETERS = frozenset({"table", "output_table", "output_bias"})
-"""Those with a row for each id, and rows of padding after them."""
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
 
