@@ -29,7 +29,7 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 def find_step(way: str, vocabulary: int) -> Step:
     """A function of the places' vectors, the table and the targets that gives the summed loss."""
     if way in {"own", "own-eager"}:
-        from vocabkit.pretraining.loss import linear_cross_entropy
+        from vocabkit.pretraining.model import linear_cross_entropy
 
         def own(x: Tensor, table: Tensor, targets: Tensor) -> Tensor:
             weights = torch.ones(len(x), device=x.device)

@@ -42,9 +42,9 @@ def train_sample(folder: Path, progress: "Progress") -> list[Mapping[str, object
     from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
     from vocabkit.extension.verify import verify_extension
     from vocabkit.pretraining.exporting import export_run
-    from vocabkit.pretraining.loop import pretrain
+    from vocabkit.pretraining.loop import train_run
     from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-    from vocabkit.pretraining.run_config import read_preset
+    from vocabkit.pretraining.run_start import make_plan
 
     extended = folder / "model-ext"
     write_sample_checkpoint(folder / "model", folder / "shared")
@@ -60,16 +60,11 @@ def train_sample(folder: Path, progress: "Progress") -> list[Mapping[str, object
         force=True,
         progress=progress,
     )
-    config = read_preset("continue", SETTINGS, has_data=True, has_checkpoint=True)
-    trained = pretrain(
-        config,
-        folder / "shards",
-        folder / "run",
-        checkpoint=extended,
-        device="cpu",
-        force=True,
-        progress=progress,
-    )
+    plan = make_plan(
+        "continue", folder / "shards", folder / "run", checkpoint=extended, settings=SETTINGS,
+        force=True, device="cpu",
+    )  # fmt: skip
+    trained = train_run(plan, force=True, device="cpu", progress=progress)
     exported = export_run(folder / "run", folder / "hf", force=True, progress=progress)
     coverage = grown.plan.coverage
     failed = [check.name for check in checks if check.state == "failed"]

@@ -68,25 +68,13 @@ def run(
             force=force,
             progress=progress,
         )
-    check = done.check
-    row = {
-        "class": done.class_name,
-        "step": done.step,
-        "parameters": done.parameters,
-        "vocabulary": done.vocabulary,
-        "dtype": done.dtype,
-        "route": done.route,
-        "bytes": done.bytes,
-        "difference": None if check is None else check.difference,
-        "scale": None if check is None else check.scale,
-    }
-    show_rows([row], output, "export")
+    show_rows(done.to_rows(), output, "export")
     if done.no_tokenizer is not None:
         show_warnings([f"AutoTokenizer will not open {folder}: {done.no_tokenizer}"], quiet)
     show_note(f"wrote {folder} in {done.seconds:.1f} s", quiet)
-    if check is not None and not check.passed:
+    if done.passed is False:
         show_note(
-            f"failed: logits differ from transformers' by {check.difference:.3g}, "
-            f"the largest being {check.scale:.3g}"
+            f"failed: logits differ from transformers' by {done.difference:.3g}, "
+            f"the largest being {done.scale:.3g}"
         )
         raise typer.Exit(1)

@@ -123,7 +123,6 @@ def test_memory_follows_the_table() -> None:
     assert _estimate_memory(SMALL, recomputed, 512, 0.15).activations < found.activations / 4
     chunked = training.model_copy(update={"head_rows": 1_024})
     assert _estimate_memory(SMALL, chunked, 512, 0.15).head < found.head
-    assert found.to_json()["total"] == found.total
 
 
 @pytest.mark.parametrize(

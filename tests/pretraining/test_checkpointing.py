@@ -39,8 +39,9 @@ from vocabkit.pretraining.checkpointing import (
     write_optimizer_state,
 )
 from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.optimizer import Optimizer
 from vocabkit.pretraining.run_config import OptimizerSettings
+from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import load_model, write_hf
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -172,27 +173,27 @@ def test_tensors_of_another_model_are_named(tmp_path: Path) -> None:
 def test_the_model_of_a_run_is_read_for_export(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     config = make_config(save={"every": 3, "keep": 5})
-    train(config, tmp_path / "data", tmp_path / "run")
+    run = train(config, tmp_path / "data", tmp_path / "run")
+    assert (run.encoding, list(run.epochs)) == ("union", ["eng_Latn", "yor_Latn"])
     for step, expected in ((None, 8), (3, 3)):
-        model, made = load_run_model(tmp_path / "run", step)
-        assert (made.step, made.encoding, made.length) == (expected, "union", 16)
-        assert made.languages == ("eng_Latn", "yor_Latn")
+        model, found = load_run_model(run, step)
+        assert found == expected
         held = tensors(tmp_path / "run", step)
         for name, value in model.named_parameters():
             assert value.dtype == torch.float32
             assert torch.equal(value, held[f"model.{name}"])
     with pytest.raises(PretrainingError, match="not the folder of a run"):
-        load_run_model(tmp_path / "data")
+        Run.load(tmp_path / "data")
 
 
 @pytest.mark.parametrize("layout", ["xlmr", "llama"])
 def test_the_optimisers_state_travels_with_the_model(tmp_path: Path, layout: str) -> None:
     make_data(tmp_path / "data")
     model = {"layout": layout, "tied": layout == "xlmr"}
-    train(make_config(model=model), tmp_path / "data", tmp_path / "run")
-    trained, _ = load_run_model(tmp_path / "run")
+    run = train(make_config(model=model), tmp_path / "data", tmp_path / "run")
+    trained, _ = load_run_model(run)
     write_hf(trained, tmp_path / "hf", None)
-    write_optimizer_state(tmp_path / "run", tmp_path / "hf")
+    write_optimizer_state(run, tmp_path / "hf")
     held = tensors(tmp_path / "run")
     again = load_model(tmp_path / "hf")
     optimizer = Optimizer(again, OptimizerSettings())
@@ -229,10 +230,10 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_may_start_from_an_exported_one_with_its_state(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data").folder
-    train(make_config(), data, tmp_path / "first", progress=Interrupt(4))
-    model, _ = load_run_model(tmp_path / "first")
+    run = train(make_config(), data, tmp_path / "first", progress=Interrupt(4))
+    model, _ = load_run_model(run)
     write_hf(model, tmp_path / "hf", None)
-    write_optimizer_state(tmp_path / "first", tmp_path / "hf")
+    write_optimizer_state(run, tmp_path / "hf")
     config = make_config(training={"steps": 1}).model_copy(update={"model": None})
     train(config, data, tmp_path / "next", checkpoint=tmp_path / "hf")
     assert tensors(tmp_path / "next")["optimizer.step.table"] == 5

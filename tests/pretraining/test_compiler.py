@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.pretraining import loss
-from vocabkit.pretraining.loss import find_lack
+from vocabkit.pretraining.model import AVAILABLE, find_lack
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,5 +20,5 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "Python.h").write_text("")
     assert find_lack("cpu") is None
-    if not loss.AVAILABLE:
+    if not AVAILABLE:
         assert find_lack("cuda") == "Triton is not installed"

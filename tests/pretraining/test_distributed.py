@@ -86,13 +86,13 @@ def train_grown(folder: Path, config: RunConfig, run: Path) -> None:
 @pytest.mark.slow
 def test_new_rows_train_alike_on_two_ranks(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
-    train(make_config(), tmp_path / "data", tmp_path / "old")
+    first = train(make_config(), tmp_path / "data", tmp_path / "old")
     kept = np.arange(100)
     # In both shards of 64 rows, and more in the one.
     new = [7, 63, 64, 90, 99]
     kept[new] = -1
     start = make_checkpoint(tmp_path / "hf", {}, kept)
-    write_optimizer_state(tmp_path / "old", start)
+    write_optimizer_state(first, start)
     stages = [{"train": "new-rows", "share": 0.5}, {"train": "all", "share": 0.5}]
     config = make_config(stages=stages, save={"every": 4}).model_copy(update={"model": None})
     run_ranks(2, train_grown, tmp_path, config, tmp_path / "two")

@@ -39,7 +39,6 @@ def score(
         model, corpus, causal=model.config.causal, rows=rows, micro_rows=micro_rows, device="cpu",
         data=DataSettings(),
     )  # fmt: skip
-    assert found is not None
     return found
 
 
@@ -158,13 +157,19 @@ def test_fewer_rows_are_spread_over_all(tmp_path: Path) -> None:
 def test_it_stops_between_batches(tmp_path: Path) -> None:
     corpus = write_rows(tmp_path / "s", ROWS)
     model = make_model(MASKED, causal=True)
-    answers = iter([False, False, True])
-    found = evaluate(
-        model, corpus, causal=True, rows=99, micro_rows=3, device="cpu", data=DataSettings(),
-        should_stop=lambda: next(answers),
-    )  # fmt: skip
-    assert found is None
-    assert next(answers, None) is None
+    calls: list[int] = []
+
+    def stop_at_the_third() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate(
+            model, corpus, causal=True, rows=99, micro_rows=3, device="cpu", data=DataSettings(),
+            before_batch=stop_at_the_third,
+        )  # fmt: skip
+    assert calls == [0, 1, 2]
 
 
 def test_no_gradient_is_left(tmp_path: Path) -> None:
@@ -222,7 +227,6 @@ def test_a_gpu_finds_what_the_cpu_finds(tmp_path: Path, causal: bool) -> None:
         model.to("cuda"), corpus, causal=causal, rows=99, micro_rows=3, device="cuda",
         data=DataSettings(),
     )  # fmt: skip
-    assert found is not None
     for one, other in zip(found.languages, expected.languages, strict=True):
         assert one.predicted == other.predicted
         assert (one.loss or 0.0) == pytest.approx(other.loss or 0.0, rel=1e-3)

@@ -40,9 +40,10 @@ from vocabkit.pretraining.checkpointing import (
     load_run_model,
     read_state,
 )
-from vocabkit.pretraining.loop import pretrain
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_start import pretrain
 from vocabkit.pretraining.transformers_format import load_model
 
 GOLDEN = {
@@ -169,7 +170,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(tmp_path: Pat
         with pytest.raises(kind, match=message):
             train(make_config(**tables), tmp_path / "data", tmp_path / "run")
     nothing = make_config().model_copy(update={"model": None})
-    with pytest.raises(ConfigError, match=r"no \[model\] and no checkpoint"):
+    with pytest.raises(ConfigError, match=r"no \[model\]: it goes on from a checkpoint"):
         train(nothing, tmp_path / "data", tmp_path / "run")
     checkpoint = make_checkpoint(tmp_path / "hf", LLAMA)
     with pytest.raises(ConfigError, match="both say"):
@@ -341,12 +342,14 @@ def test_a_gpu_trains_as_the_cpu_does(tmp_path: Path, layout: str, compiled: boo
     model: dict[str, Any] = {"layout": layout, "width": 32, "global_every": 2, "local_window": 4}
     train(make_config(model=model), data, tmp_path / "cpu")
     fast = make_config(model=model, training={"precision": "bf16", "compile": compiled})
-    assert pretrain(fast, data, tmp_path / "gpu", device="cuda").skipped == 0
+    run = pretrain(fast, data, tmp_path / "gpu", device="cuda")
+    assert isinstance(run, Run)
+    assert run.skipped == 0
     cpu, gpu = (
         [line for line in read_log(tmp_path / name) if line["kind"] == "step"]
         for name in ("cpu", "gpu")
     )
     assert [line["loss"] for line in gpu] == pytest.approx([line["loss"] for line in cpu], rel=0.02)
     assert gpu[-1]["peak_memory_gb"] > 0
-    trained, _ = load_run_model(tmp_path / "gpu")
+    trained, _ = load_run_model(run)
     assert all(bool(torch.isfinite(value).all()) for value in trained.parameters())

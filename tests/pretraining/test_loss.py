@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocabkit.pretraining import loss
-from vocabkit.pretraining.loss import _TORCH, _add_product, linear_cross_entropy
+from vocabkit.pretraining.model import _TORCH, AVAILABLE, _add_product, linear_cross_entropy
 from vocabkit.pretraining.run_config import choose_chunk_rows
 
 ROWS, VOCABULARY, WIDTH = 64, 50, 8
@@ -246,13 +245,13 @@ def test_chunks_at_the_shapes_of_the_presets() -> None:
     assert choose_chunk_rows(2_464, 850_048, cuda=True, size=2) == 2_464
 
 
-@pytest.mark.skipif(not loss.AVAILABLE, reason="needs Triton")
+@pytest.mark.skipif(not AVAILABLE, reason="needs Triton")
 def test_kernel_says_the_same_without_a_gpu() -> None:
     """Triton can run a kernel as Python, if told so before it is imported."""
     script = """
 import torch
-from vocabkit.pretraining.loss import _turn_into_gradient
-from vocabkit.pretraining.loss import _turn_into_gradient
+from vocabkit.pretraining.model import _turn_into_gradient
+from vocabkit.pretraining.model import _turn_into_gradient
 for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 2**-8)):
     for vocabulary in (100, 8_192, 9_001):
         logits = torch.zeros(4, -(-vocabulary // 64) * 64).normal_(0.0, 4.0).to(dtype)
@@ -278,9 +277,7 @@ assert nats.isnan().all()
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and loss.AVAILABLE), reason="needs a GPU and Triton"
-)
+@pytest.mark.skipif(not (torch.cuda.is_available() and AVAILABLE), reason="needs a GPU and Triton")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("vocabulary", [100, 8_192, 20_001])
 def test_kernel_equals_plain_operations(dtype: torch.dtype, vocabulary: int) -> None:

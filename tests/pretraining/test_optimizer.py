@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vocabkit.pretraining.distributed import World
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.optimizer import Optimizer, clip_gradients
 from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings
+from vocabkit.pretraining.trainer import Optimizer, clip_gradients
 
 ALONE = World(0, 1, torch.device("cpu"))
 SETTINGS = OptimizerSettings(weight_decay=0.1, embedding_weight_decay=0.03)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vocabkit.pretraining.order import Order, _choose_block
+from vocabkit.pretraining.batches import Order, _choose_block
 
 weights = st.lists(st.floats(1e-7, 1.0), min_size=1, max_size=12)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.pretraining.order import _mix, _permute, hash_counters, scale_hashes
+from vocabkit.pretraining.batches import _mix, _permute, hash_counters, scale_hashes
 
 WORD = (1 << 64) - 1
 

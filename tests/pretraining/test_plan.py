@@ -46,7 +46,7 @@ def test_a_run_reaches_its_length_and_stops_there(
     assert reached is not None
     assert 5_000 <= reached < 5_000 + reached / plan.steps + 1
     assert plan.samples == plan.steps * 4
-    assert plan.places == plan.samples * corpus.length
+    assert plan.positions == plan.samples * corpus.length
     assert plan.languages is not None
     assert plan.languages.samples == plan.samples
 
@@ -64,7 +64,7 @@ def test_without_data_the_shape_must_do() -> None:
     assert plan.tokens is None
     assert plan.languages is None
     assert plan.seconds is not None
-    expected = plan.flops_per_token.total * plan.places / (2 * 0.4 * 989e12)
+    expected = plan.flops_per_token.total * plan.positions / (2 * 0.4 * 989e12)
     assert plan.seconds == pytest.approx(expected)
     with pytest.raises(ConfigError, match="needs data"):
         plan_run(make_config(bytes=10_000), None, MODEL)

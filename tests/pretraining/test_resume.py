@@ -34,6 +34,7 @@ from vocabkit.pretraining.checkpointing import (
     read_state,
 )
 from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.run_folder import Run
 
 LAYOUTS: list[dict[str, Any]] = [
     {"model": {"layout": "xlmr"}},
@@ -172,8 +173,10 @@ train(config, Path("data"), Path("run"))
         time.sleep(0.0005)
     assert process.returncode == -signal.SIGKILL
     steps = list_checkpoints(tmp_path / "run")
-    model, made = load_run_model(tmp_path / "run")
-    assert made.step == steps[-1]
+    killed = Run.load(tmp_path / "run")
+    assert killed.stopped is None
+    model, found = load_run_model(killed)
+    assert found == steps[-1]
     assert all(bool(torch.isfinite(value).all()) for value in model.parameters())
     first = list_checkpoints(tmp_path / "run")[-1]
     result = train(config, tmp_path / "data", tmp_path / "run", progress=Interrupt(first + 2))

@@ -17,15 +17,15 @@ from safetensors.numpy import save_file
 from vocabkit.checkpoints.receipt import grow_rows, read_kept
 from vocabkit.core.errors import CheckpointError, ConfigError, PretrainingError
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.optimizer import (
+from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings, Stage
+from vocabkit.pretraining.trainer import (
+    Optimizer,
     PlannedStage,
-    _vocabulary_names,
     find_stage,
+    learning_rate_factor,
     plan_stages,
-    rate_factor,
     require_new_rows,
 )
-from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings, Stage
 
 THREE = (
     Stage(train="new-rows", share=0.2, rate=2.0),
@@ -70,15 +70,15 @@ def test_the_vocabularys_parameters_are_found_by_what_they_are() -> None:
     shape = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8}
     for tied, expected in ((True, {"table"}), (False, {"table", "output_table"})):
         masked = Model(ModelConfig("modern", 40, tied=tied, **shape), seed=None)
-        assert _vocabulary_names(masked) == expected | {"output_bias"}
+        assert Optimizer(masked, OptimizerSettings()).by_row == expected | {"output_bias"}
         causal = Model(ModelConfig("llama", 40, tied=tied, **shape), seed=None)
-        assert _vocabulary_names(causal) == expected
+        assert Optimizer(causal, OptimizerSettings()).by_row == expected
 
 
 def test_each_stage_rises_to_its_own_rate() -> None:
     settings = OptimizerSettings(schedule="constant", warmup=0.1)
     planned = plan_stages(THREE, 100)
-    factors = [rate_factor(settings, planned, step, 100) for step in range(100)]
+    factors = [learning_rate_factor(settings, planned, step, 100) for step in range(100)]
     assert factors[:3] == [1.0, 2.0, 2.0]  # two steps of ramp
     assert factors[20:24] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
     assert factors[50:56] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
@@ -90,7 +90,7 @@ def test_shapes_of_the_schedule() -> None:
 
     def factor(step: int, **keys: object) -> float:
         settings = OptimizerSettings.model_validate({"warmup": 0.1, "final": 0.2, **keys})
-        return rate_factor(settings, planned, step, 100)
+        return learning_rate_factor(settings, planned, step, 100)
 
     assert [factor(step) for step in (0, 9, 10, 79, 80)] == pytest.approx([0.1, 1, 1, 1, 1])
     assert factor(90) == pytest.approx(0.2 + 0.8 * 0.5)
@@ -115,7 +115,7 @@ def test_factors_stay_between_zero_and_one_and_end_low(
         {"schedule": schedule, "warmup": warmup, "decay": decay, "final": 0.0}
     )
     planned = plan_stages((), steps)
-    factors = [rate_factor(settings, planned, step, steps) for step in range(steps)]
+    factors = [learning_rate_factor(settings, planned, step, steps) for step in range(steps)]
     assert all(0.0 < factor <= 1.0 for factor in factors)
     peak = factors.index(max(factors))
     assert factors[:peak] == sorted(factors[:peak])

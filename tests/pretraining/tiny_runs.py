@@ -20,11 +20,11 @@ from tests.pretraining.prepared_rows import MASKED, write_rows
 from vocabkit.core.config import validate
 from vocabkit.core.progress import Silent
 from vocabkit.pretraining.checkpointing import find_checkpoint
-from vocabkit.pretraining.loop import pretrain
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import RunConfig
-from vocabkit.pretraining.run_folder import RunResult
+from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_start import pretrain
 from vocabkit.pretraining.transformers_format import write_hf
 
 STEPS = 8
@@ -67,9 +67,11 @@ class Interrupt(Silent):
             os.kill(os.getpid(), self.number)
 
 
-def train(config: RunConfig, data: Path, run: Path, **options: Any) -> RunResult:
+def train(config: RunConfig, data: Path, run: Path, **options: Any) -> Run:
     torch.set_num_threads(1)
-    return pretrain(config, data, run, device="cpu", **options)
+    trained = pretrain(config, data, run, device="cpu", **options)
+    assert isinstance(trained, Run)
+    return trained
 
 
 def make_checkpoint(

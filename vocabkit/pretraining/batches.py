@@ -1,36 +1,296 @@
-"""The batch of one step of one rank: rows read, places chosen, documents found, all of fixed shape.
+"""The batch of any step of any rank: which rows, in which order, what is hidden in them and asked back.
 
-Sample p of a step's `batch_rows` goes to rank p mod world, whatever the world, so that every world sees the
-same global batch. Where it does not divide, the last micro-batches are filled up with blank rows: padding
-alone, which asks nothing. It computes on the CPU and copies nothing to a device.
+All of it is a pure function of the seed, the shares of languages and the sample's number: a run resumes from
+one integer, on any number of processes and at any batch size, and no index is stored. Sample p of a step's
+`batch_rows` goes to rank p mod world, so that every world sees the same global batch; where it does not
+divide, the last micro-batches are filled up with blank rows: padding alone, which asks nothing. Every shape
+follows from the settings alone, never from the text, so that nothing is compiled twice. It computes on the
+CPU.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from vocabkit.core.errors import PretrainingError
-from vocabkit.pretraining.order import Order, hash_counters, scale_hashes
-from vocabkit.pretraining.plan import predicted_per_row
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
-from vocabkit.pretraining.run_config import DataSettings, TrainingSettings
+from vocabkit.pretraining.run_config import DataSettings, TrainingSettings, predicted_per_row
 from vocabkit.vocabulary.roles import SpecialIds
 
+# --- Random numbers as a function of counters ------------------------------------------------------
+# The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), applied once a counter. NumPy promises the raw
+# streams of its generators for ever but not its shuffles, and a resumed run must draw what the first would
+# have drawn; hence our own. It is no cryptography.
+
+
+_IN_BLOCK, _ROW = 1, 2
+_HIDDEN, _KIND, _RANDOM = 11, 12, 13
+_ORDER_SEED, _MASK_SEED = 21, 22
+"""What a hash is for, so that no two uses of one seed share a stream."""
+_WORD = (1 << 64) - 1
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+"""2⁶⁴ ÷ the golden ratio, odd: multiplying by it loses nothing and spreads neighbouring counters."""
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a bijection of 64-bit words in which each bit of the input moves half of the output's."""
+    mixed = values ^ (values >> np.uint64(30))
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def hash_counters(seed: int, *counters: ArrayLike) -> NDArray[np.uint64]:
+    """Return one 64-bit word for each combination of counters, which broadcast; at least one dimension.
+
+    Words that differ in the last counter alone never collide.
+    """
+    # One-element arrays, not scalars: NumPy warns of overflow in scalars, and wrapping is meant here.
+    state = _mix(np.array([seed & _WORD], dtype=np.uint64) + _STEP)
+    for counter in counters:
+        words = np.atleast_1d(np.asarray(counter)).astype(np.uint64)
+        state = _mix(state + (words + np.uint64(1)) * _STEP)
+    return state
+
+
+def scale_hashes(words: NDArray[np.uint64], size: int) -> Int64Array:
+    """Return a number from 0 to `size` − 1 for each word, uniform to 1 part in 2³² ÷ `size`.
+
+    `size` must be below 2³²: the upper half of the word times `size`, without a division.
+    """
+    return (((words >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)).astype(np.int64)
+
+
+# --- Permutation -----------------------------------------------------------------------------------
+# Of 0 … n − 1, computed one place at a time, never stored. A Feistel network over pairs (a, b) with a, b <
+# ⌈√n⌉: a round maps (a, b) to (b, (a + f(b)) mod ⌈√n⌉), which is a bijection for any f. The square is at most
+# 2√n + 1 larger than n; a value that falls outside is mapped again until it falls inside (cycle walking),
+# which keeps it a bijection. A power of two instead of the square would walk up to four times as often.
+
+
+ROUNDS = 8
+"""Four serve large sets (Luby and Rackoff); with six the orders of four rows are not yet equally frequent."""
+
+
+def _permute(index: ArrayLike, size: ArrayLike, key: ArrayLike) -> Int64Array:
+    """Return where the permutation of `size` things named by `key` sends `index`; all three broadcast.
+
+    `index` must lie between 0 and `size` − 1, and `size` below 2⁵².
+    """
+    places, sizes, keys = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(part)).astype(np.uint64) for part in (index, size, key))
+    )
+    shape = places.shape
+    places, sizes, keys = places.ravel(), sizes.ravel(), keys.ravel()
+    sides = np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64)
+    found = _run_rounds(places, sides, keys)
+    outside = np.flatnonzero(found >= sizes)
+    while len(outside):
+        found[outside] = _run_rounds(found[outside], sides[outside], keys[outside])
+        outside = outside[found[outside] >= sizes[outside]]
+    return found.astype(np.int64).reshape(shape)
+
+
+def _run_rounds(
+    places: NDArray[np.uint64], sides: NDArray[np.uint64], keys: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    left, right = np.divmod(places, sides)
+    for number in range(ROUNDS):
+        round_key = keys + np.uint64(0xD1B54A32D192ED03 * (number + 1) & (1 << 64) - 1)
+        left, right = right, (left + _mix(right + _mix(round_key)) % sides) % sides
+    return left * sides + right
+
+
+# --- Order -----------------------------------------------------------------------------------------
+# Samples are numbered from 0 and cut into blocks. After b blocks of B samples a language of share q has been
+# drawn ⌊bBq⌋ or ⌈bBq⌉ times, never more or less, and blocks are full. Which languages get the larger number is
+# chosen by earliest deadline: draw k of a language falls due where bBq reaches k, and draws due earliest go
+# first. The shares themselves are a fractional schedule that meets every deadline, so a whole one exists, and
+# earliest deadline first finds it (largest remainders do not: they may give a rare language a draw that the
+# next boundary would have to take back). Within a block, samples are in the order of a hash of the seed. A
+# language's draws pass through its rows in a permutation of its own, a new one each epoch.
+
+
+SMALLEST_BLOCK, LARGEST_BLOCK = 1_024, 65_536
+_KEPT = 3
+"""Boundaries remembered besides the first and the last: batches are made ahead of what is counted."""
+
+
+def _choose_block(shares: ArrayLike) -> int:
+    """Return a block in which the rarest language is drawn at least once, between 1,024 and 65,536.
+
+    Then the state at any block follows from its number alone; rarer languages than 1 in 65,536 make `Order`
+    walk to the block: 70 µs a block of a thousand languages, 2 s at sample 2,000,000,000.
+    """
+    drawn = np.asarray(shares, dtype=np.float64)
+    rarest = float(np.min(drawn[drawn > 0.0]))
+    block = 1 << max(0, math.ceil(1.0 / rarest) - 1).bit_length()
+    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, block))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    number: int
+    languages: Int64Array
+    draws: Int64Array
+
+
+class Order:
+    """The whole order of a run; `locate` answers for any samples, quickest for neighbouring ones.
+
+    `shares` of samples and `sizes` in rows are one a language, in the order of the prepared corpus; a share
+    may be 0, and then so may be the size.
+    """
+
+    def __init__(
+        self, seed: int, shares: ArrayLike, sizes: ArrayLike, block: int | None = None
+    ) -> None:
+        given = np.asarray(shares, dtype=np.float64)
+        self.seed = seed
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        self.shares = given / math.fsum(given.tolist())
+        if given.shape != self.sizes.shape or (given < 0.0).any():
+            raise ValueError("one share of at least 0 and one size a language")
+        if (self.sizes[given > 0.0] < 1).any():
+            raise ValueError("a language with a share needs rows")
+        self.block = _choose_block(self.shares) if block is None else block
+        drawn = self.shares[self.shares > 0.0]
+        # Then ⌊(b + 1)Bq⌋ ≥ ⌈bBq⌉ for every language: no choice at a boundary binds the next one.
+        self._is_memoryless = bool((drawn * self.block >= 1.0).all())
+        # Each is replaced whole and never changed, so that threads may ask at once.
+        self._reached: tuple[tuple[int, Int64Array], ...] = (
+            (0, np.zeros(len(self.shares), dtype=np.int64)),
+        )
+        self._current: _Block | None = None
+
+    def locate(self, samples: Int64Array) -> tuple[Int32Array, Int64Array, Int64Array]:
+        """Return language index int32[n], row int64[n] and epoch int64[n] (from 0) of each sample."""
+        samples = np.asarray(samples, dtype=np.int64)
+        languages = np.empty(len(samples), dtype=np.int64)
+        draws = np.empty(len(samples), dtype=np.int64)
+        numbers = samples // self.block
+        for number in np.unique(numbers):
+            inside = numbers == number
+            block = self._open_block(int(number))
+            places = samples[inside] - number * self.block
+            languages[inside] = block.languages[places]
+            draws[inside] = block.draws[places]
+        sizes = self.sizes[languages]
+        epochs, turns = np.divmod(draws, sizes)
+        keys = hash_counters(self.seed, _ROW, languages, epochs)
+        return languages.astype(np.int32), _permute(turns, sizes, keys), epochs
+
+    def drawn_before(self, block: int) -> Int64Array:
+        """Return how often each language has been drawn before a block's first sample."""
+        reached = self._reached
+        boundary, drawn = max(
+            (start for start in reached if start[0] <= block), key=lambda start: start[0]
+        )
+        if boundary < block:
+            first = block - 1 if self._is_memoryless else boundary
+            for number in range(first, block):
+                drawn = self._step(drawn, number + 1)
+            self._reached = (reached[0], *reached[1:][-_KEPT:], (block, drawn))
+        return drawn.copy()
+
+    def _step(self, drawn: Int64Array, boundary: int) -> Int64Array:
+        """Return the draws up to a boundary, none below those already made."""
+        due = (boundary * self.block) * self.shares
+        floors = np.floor(due)
+        after = np.maximum(drawn, floors.astype(np.int64))
+        open_draws = boundary * self.block - int(after.sum())
+        if open_draws:
+            # Rounding may leave a due number just below or above a whole one; such a draw is open as well.
+            can = np.flatnonzero((after == floors) & (self.shares > 0.0))
+            deadlines = np.where(
+                due[can] > floors[can], (floors[can] + 1.0) / self.shares[can], np.inf
+            )
+            after[can[np.argsort(deadlines, kind="stable")[:open_draws]]] += 1
+        return after
+
+    def _open_block(self, number: int) -> _Block:
+        if self._current is not None and self._current.number == number:
+            return self._current
+        before = self.drawn_before(number)
+        counts = self.drawn_before(number + 1) - before
+        everyone = np.repeat(np.arange(len(counts)), counts)
+        places = hash_counters(self.seed, _IN_BLOCK, number, np.arange(self.block))
+        languages = everyone[np.argsort(places, kind="stable")]
+        # Draws are numbered in the order of samples, so that no row comes again before its epoch is over.
+        draws = np.empty(self.block, dtype=np.int64)
+        starts = np.cumsum(counts) - counts
+        draws[np.argsort(languages, kind="stable")] = np.arange(self.block) - np.repeat(
+            starts - before, counts
+        )
+        self._current = _Block(number, languages, draws)
+        return self._current
+
+
+_COUNTED_AT_ONCE = 1 << 16
+
+
+class Ledger:
+    """Rows, tokens (special ones included, padding not) and bytes of original text drawn, a language each.
+
+    They are counted from the order of samples, not along the way: the same on any number of ranks and after any
+    number of stops, and no step waits for it.
+    """
+
+    def __init__(self, corpus: PreparedCorpus, order: Order) -> None:
+        self._corpus, self._order = corpus, order
+        self._samples = 0
+        self._drawn = np.zeros((3, len(corpus.languages)), np.int64)
+
+    def load(
+        self,
+        samples: int,
+        rows: Mapping[str, int],
+        tokens: Mapping[str, int],
+        size: Mapping[str, int],
+    ) -> None:
+        """Go on from what a checkpoint says."""
+        self._samples = samples
+        for line, counts in enumerate((rows, tokens, size)):
+            self._drawn[line] = [counts[code] for code in self._corpus.languages]
+
+    def count_until(self, samples: int) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """Rows, tokens and bytes of the samples before number `samples`; no fewer than asked before."""
+        for start in range(self._samples, samples, _COUNTED_AT_ONCE):
+            self._add(np.arange(start, min(start + _COUNTED_AT_ONCE, samples), dtype=np.int64))
+        self._samples = samples
+        codes = self._corpus.languages
+        rows, tokens, size = (dict(zip(codes, line, strict=True)) for line in self._drawn.tolist())
+        return rows, tokens, size
+
+    def _add(self, samples: Int64Array) -> None:
+        languages, indices, _ = self._order.locate(samples)
+        for number in np.unique(languages).tolist():
+            wanted = np.sort(indices[languages == number])
+            code = self._corpus.languages[number]
+            self._drawn[0, number] += len(wanted)
+            self._drawn[1, number] += self._corpus.row_used(code, "train", wanted).sum(
+                dtype=np.int64
+            )
+            self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(
+                dtype=np.int64
+            )
+
+
 # --- Batch -----------------------------------------------------------------------------------------
-# What one step of one rank computes on: rows laid end to end, and the positions to predict.
-#
-# Every shape depends on the settings alone, never on the text, so that nothing is compiled twice.
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +343,14 @@ class Batch:
         return replace(self, **tensors)
 
 
-# --- Masking ---------------------------------------------------------------------------------------
-# Which tokens a row hides and asks back: always the same number, so that shapes never change.
+# --- What is asked of a row ------------------------------------------------------------------------
+# A masked model's row of `length` positions hides the K = round(masking · length) with the smallest hash of
+# (seed, sample number, position), among those that hold a token of text. Of these a share is replaced by a
+# random id, a share stays as it is, and the rest becomes the mask token (Devlin et al., 2019: 10 %, 10 %, 80
+# %). A row that comes again in a later epoch hides others. Random ids are uniform over all ids that text can
+# yield.
 #
-# A row of `length` places hides the K = round(masking · length) of its places with the smallest hash of
-# (seed,
-# sample number, place), among those that hold a token of text. Of these a share is replaced by a random id, a
-# share stays as it is, and the rest becomes the mask token (Devlin et al., 2019: 10 %, 10 %, 80 %). It
-# depends
-# on the sample's number alone, so it is the same on any number of processes, and a row that comes again in a
-# later epoch hides other places. Random ids are uniform over all ids that text can yield.
-#
-# Causal models hide nothing: every place predicts the one after it in the same document.
-
-
-_PLACE, _KIND, _RANDOM = 11, 12, 13
-"""What a hash is for; `order` uses other numbers."""
+# Causal models hide nothing: every position predicts the one after it in the same document.
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +363,10 @@ class _Choice:
     weights  float32[r, K]     1 or 0
     """
 
-    ids: NDArray[np.int32]
-    places: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    ids: Int32Array
+    places: Int64Array
+    targets: Int64Array
+    weights: Float32Array
 
 
 class _MaskedChoice:
@@ -139,16 +391,14 @@ class _MaskedChoice:
         # Scores hold the place in their low bits: sorting them needs no indices and knows no ties.
         self._place_bits = np.uint64(max(1, (length - 1).bit_length()))
 
-    def count_weights(self, rows: NDArray[np.int32], used: NDArray[np.int32]) -> int:
+    def count_weights(self, rows: Int32Array, used: Int32Array) -> int:
         """Return Σ weights of what `choose` would return, without choosing."""
         return int(np.minimum(self._find_open(rows, used).sum(axis=1), self.per_row).sum())
 
-    def choose(
-        self, rows: NDArray[np.int32], used: NDArray[np.int32], samples: NDArray[np.int64]
-    ) -> _Choice:
+    def choose(self, rows: Int32Array, used: Int32Array, samples: Int64Array) -> _Choice:
         """Hide places of rows int32[r, length], of which `used` int32[r] are not padding."""
         length = rows.shape[1]
-        scores = hash_counters(self._seed, _PLACE, samples[:, None], np.arange(length)[None, :])
+        scores = hash_counters(self._seed, _HIDDEN, samples[:, None], np.arange(length)[None, :])
         bits, top = self._place_bits, np.uint64(63)
         scores = (scores >> (bits + np.uint64(1)) << bits) | np.arange(length, dtype=np.uint64)
         scores |= (~self._find_open(rows, used)).astype(np.uint64) << top
@@ -165,13 +415,11 @@ class _MaskedChoice:
         ids[row, places[row, column]] = shown
         return _Choice(ids, places, targets.astype(np.int64), counts.astype(np.float32))
 
-    def _find_open(self, rows: NDArray[np.int32], used: NDArray[np.int32]) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = np.arange(rows.shape[1])[None, :] < used[:, None]
+    def _find_open(self, rows: Int32Array, used: Int32Array) -> BoolArray:
+        inside: BoolArray = np.arange(rows.shape[1])[None, :] < used[:, None]
         return inside & self._is_text[rows]
 
-    def _replace(
-        self, samples: NDArray[np.int64], places: NDArray[np.int64], targets: NDArray[np.int32]
-    ) -> NDArray[np.int32]:
+    def _replace(self, samples: Int64Array, places: Int64Array, targets: Int32Array) -> Int32Array:
         words = hash_counters(self._seed, _KIND, samples, places)
         kinds = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
         keep = kinds < self._settings.keep
@@ -190,13 +438,11 @@ class _CausalChoice:
         self.per_row = length
         self._begin = special.begin
 
-    def count_weights(self, rows: NDArray[np.int32], used: NDArray[np.int32]) -> int:
+    def count_weights(self, rows: Int32Array, used: Int32Array) -> int:
         """Return Σ weights of what `choose` would return, without choosing."""
         return int(self._find_counting(rows, used).sum())
 
-    def choose(
-        self, rows: NDArray[np.int32], used: NDArray[np.int32], samples: NDArray[np.int64]
-    ) -> _Choice:
+    def choose(self, rows: Int32Array, used: Int32Array, samples: Int64Array) -> _Choice:
         """Ask the places of rows int32[r, length], of which `used` int32[r] are not padding."""
         counts = self._find_counting(rows, used)
         following = np.roll(rows, -1, axis=1)
@@ -207,7 +453,7 @@ class _CausalChoice:
             counts.astype(np.float32),
         )
 
-    def _find_counting(self, rows: NDArray[np.int32], used: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def _find_counting(self, rows: Int32Array, used: Int32Array) -> BoolArray:
         """Mark the places followed by another of the same document: the next is used and begins none."""
         counts = np.zeros(rows.shape, dtype=np.bool_)
         inside = np.arange(1, rows.shape[1])[None, :] < used[:, None]
@@ -218,7 +464,7 @@ class _CausalChoice:
 Objective = _MaskedChoice | _CausalChoice
 
 
-def _find_text_ids(special: SpecialIds, vocabulary: int) -> NDArray[np.bool_]:
+def _find_text_ids(special: SpecialIds, vocabulary: int) -> BoolArray:
     """Mark the ids that text yields; the unknown token is none: to predict it teaches nothing."""
     is_text = np.ones(vocabulary, dtype=np.bool_)
     named = (special.begin, special.end, special.pad, special.mask, special.unknown)
@@ -227,10 +473,7 @@ def _find_text_ids(special: SpecialIds, vocabulary: int) -> NDArray[np.bool_]:
     return is_text
 
 
-# --- Batches ---------------------------------------------------------------------------------------
-
-
-_ORDER_SEED, _MASK_SEED = 21, 22
+# --- Batches of a run ------------------------------------------------------------------------------
 
 
 def make_objective(
@@ -243,11 +486,11 @@ def make_objective(
 
 
 def assemble(
-    rows: NDArray[np.int32],
-    used: NDArray[np.int32],
-    row_bytes: NDArray[np.int32],
-    languages: NDArray[np.int32],
-    samples: NDArray[np.int64],
+    rows: Int32Array,
+    used: Int32Array,
+    row_bytes: Int32Array,
+    languages: Int32Array,
+    samples: Int64Array,
     *,
     objective: Objective,
     special: SpecialIds,
@@ -295,9 +538,9 @@ def assemble(
 def read_samples(
     corpus: PreparedCorpus,
     split: SplitName,
-    languages: NDArray[np.int32],
-    indices: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    languages: Int32Array,
+    indices: Int64Array,
+) -> tuple[Int32Array, Int32Array, Int32Array]:
     """Return rows int32[n, length], used int32[n] and bytes int32[n] of rows of mixed languages.
 
     A language of −1 is a blank row.
@@ -326,7 +569,7 @@ class BatchMaker:
     def __init__(
         self,
         corpus: PreparedCorpus,
-        shares: NDArray[np.float64],
+        shares: Float64Array,
         data: DataSettings,
         training: TrainingSettings,
         *,
@@ -349,7 +592,7 @@ class BatchMaker:
         fullest = max(split.documents / split.rows for split in splits if split.rows)
         self._documents = int(self.micro_rows * (1.5 * fullest + 2.0))
 
-    def samples(self, step: int, micro: int) -> NDArray[np.int64]:
+    def samples(self, step: int, micro: int) -> Int64Array:
         """Return the sample numbers of this rank's rows, −1 where a row is blank."""
         places = np.arange(micro * self.micro_rows, (micro + 1) * self.micro_rows, dtype=np.int64)
         places = places * self.world + self.rank
@@ -386,7 +629,7 @@ class BatchMaker:
         rows, used, _ = read_samples(self.corpus, "train", languages, indices)
         return self.objective.count_weights(rows, used)
 
-    def _locate(self, samples: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def _locate(self, samples: Int64Array) -> tuple[Int32Array, Int64Array]:
         languages = np.full(len(samples), -1, dtype=np.int32)
         indices = np.zeros(len(samples), dtype=np.int64)
         real = samples >= 0
@@ -395,21 +638,18 @@ class BatchMaker:
         return languages, indices
 
 
-def _find_starts(rows: NDArray[np.int32], used: NDArray[np.int32], begin: int) -> NDArray[np.bool_]:
+def _find_starts(rows: Int32Array, used: Int32Array, begin: int) -> BoolArray:
     """Mark where documents start: at `begin`, at a row's first place, and where its padding starts."""
     places = np.arange(rows.shape[1])[None, :]
-    starts: NDArray[np.bool_] = (rows == begin) & (places < used[:, None])
+    starts: BoolArray = (rows == begin) & (places < used[:, None])
     starts |= places == used[:, None]
     starts[:, 0] = True
     return starts
 
 
 # --- Prefetch --------------------------------------------------------------------------------------
-# Batches made ahead of the step that needs them, by one thread, and the time the loop waited for them.
-#
-# One thread is enough: a row is copied and hashed, not tokenised. It makes exactly what `BatchMaker` makes,
-# in
-# order; what is dropped when a run stops is made again when it resumes.
+# One thread is enough: a row is copied and hashed, not tokenised. What is dropped when a run stops is made
+# again when it resumes.
 
 
 _POLL_SECONDS = 0.05
@@ -427,9 +667,10 @@ class Step:
 class Prefetcher:
     """Iterates over the steps `start` … `stop` − 1, their batches on `device`, `depth` steps ahead.
 
-    `waited` is the seconds so far in which data was waited for: by the consumer here, and where there is a GPU,
-    only when that had no work left from steps before. An error while making a batch is raised where its step is
-    asked for. Close it, or use it in a `with` block; a step asked for afterwards is refused.
+    `waited` is the seconds in which data was waited for, since it was last set to 0: by the consumer here, and
+    where there is a GPU, only when that had no work left from steps before. An error while making a batch is
+    raised where its step is asked for. Close it, or use it in a `with` block; a step asked for afterwards is
+    refused.
     """
 
     def __init__(
@@ -455,12 +696,7 @@ class Prefetcher:
     def __enter__(self) -> Prefetcher:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -37,11 +37,11 @@ from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import PretrainingError
 from vocabkit.core.folders import name_full_disk
 from vocabkit.pretraining.distributed import World, fill_part
-from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.optimizer import Optimizer
+from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.pretraining.run_folder import RunModel, read_run_model
-from vocabkit.pretraining.transformers_format import VOCABULARY_PARAMETERS, name_tensors, split_rows
+from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.trainer import Optimizer
+from vocabkit.pretraining.transformers_format import name_tensors, split_rows
 
 # --- Checkpointing ---------------------------------------------------------------------------------
 
@@ -183,17 +183,16 @@ def load_seen(folder: Path) -> dict[str, BoolArray]:
     return dict(load_file(folder / _SEEN))
 
 
-def load_run_model(run: Path, step: int | None = None) -> tuple[Model, RunModel]:
-    """The model of a run's newest checkpoint (or of `step`'s) in fp32 on the CPU, and what it is made of.
+def load_run_model(run: Run, step: int | None = None) -> tuple[Model, int]:
+    """Return the model of a run's newest checkpoint (or of `step`'s) in fp32 on the CPU, and its step.
 
-    Raises PretrainingError where there is no run, or no such checkpoint.
+    Raises PretrainingError where there is no such checkpoint.
     """
-    made = read_run_model(run)
-    folder = find_checkpoint(run, step)
-    model = Model(made.config, seed=None)
+    folder = find_checkpoint(run.folder, step)
+    model = Model(run.model, seed=None)
     named = {f"model.{name}": value for name, value in model.named_parameters()}
     load_checkpoint(folder, named, World(0, 1, torch.device("cpu")))
-    return model, made.at_step(read_state(folder).step)
+    return model, read_state(folder).step
 
 
 def remove_unfinished(run: Path) -> None:
@@ -281,14 +280,14 @@ OPTIMIZER_STATE = "optimizer.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def write_optimizer_state(run: Path, target: Path, step: int | None = None) -> None:
+def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> None:
     """Write the moments of a run's newest checkpoint, or of `step`'s, into the folder `target`.
 
     `exp_avg.NAME` and `exp_avg_sq.NAME` in fp32, shaped as the tensor NAME of the exported model, without rows
     of padding; `step.NAME` counts the updates. Raises PretrainingError where there is no such checkpoint.
     """
-    config = read_run_model(run).config
-    folder = find_checkpoint(run, step)
+    config = run.model
+    folder = find_checkpoint(run.folder, step)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in Model(config, seed=None).named_parameters()}
     held: dict[str, Tensor] = {}

@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,9 +20,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vocabkit.core.errors import PretrainingError
-
-# --- Distributed -----------------------------------------------------------------------------------
-
 
 T = TypeVar("T")
 
@@ -176,11 +172,8 @@ def _world_is_open() -> bool:
 
 
 # --- Signals ---------------------------------------------------------------------------------------
-# A request to stop: noticed at once, obeyed at the next step boundary, where a run can be saved.
-#
-# What a scheduler sends before it takes a machine away (SIGTERM, SIGUSR1) and Ctrl-C (SIGINT) only set a flag
-# here; nothing is saved or agreed between ranks here: the loop does that, and evaluation polls the flag too.
-# A second Ctrl-C means now.
+# What a scheduler sends before it takes a machine away (SIGTERM, SIGUSR1) and Ctrl-C (SIGINT) only set a flag:
+# the loop obeys at the next step boundary, where a run can be saved. A second Ctrl-C means now.
 
 
 STOPPING = tuple(
@@ -205,12 +198,7 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
@@ -220,34 +208,3 @@ class StopSignals:
             raise KeyboardInterrupt
         if self.received is None:
             self.received = number
-
-
-# --- Agreement -------------------------------------------------------------------------------------
-# What ranks agree on after a step, so that all of them stop, or save, after the same one.
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The number of a signal that some rank received, 0 for none, and whether it is time to save."""
-
-    signal: int
-    save: bool
-
-
-class Agreement:
-    """A signal to any rank is one to all; the main rank's clock is everyone's."""
-
-    def __init__(self, world: World, signals: StopSignals, minutes: float) -> None:
-        self._world, self._signals = world, signals
-        self._seconds = 60.0 * minutes
-        self._saved = monotonic()
-
-    def reach(self) -> Due:
-        """Agree; every rank calls. On the CPU alone: the GPU is not waited for."""
-        overdue = self._world.main and monotonic() - self._saved >= self._seconds
-        signal, save = self._world.largest(self._signals.received or 0, int(overdue))
-        return Due(signal, bool(save))
-
-    def note_saved(self) -> None:
-        """The time to the next save starts now."""
-        self._saved = monotonic()

@@ -9,7 +9,6 @@ Scoring fixed windows of raw text, or masked models across vocabularies, is not 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.errors import PretrainingError
+from vocabkit.core.folders import write_json, write_text
 from vocabkit.core.languages import load_panel
 from vocabkit.core.text import COMMON, piece_script, show_token
 from vocabkit.corpus.word_counts import connect, read_columns
@@ -85,15 +85,14 @@ class DeadVocabulary:
         """The group of all pieces."""
         return self.groups[0]
 
-    def rows(self) -> list[dict[str, object]]:
+    def to_rows(self) -> list[dict[str, object]]:
         """One row a group for a table: all, then blocks in the order of ids, then scripts by size."""
         return [asdict(group) for group in self.groups]
 
     def save(self, folder: Path) -> None:
         """Write `dead-vocabulary.json` (the groups) and `dead-vocabulary.tsv` (every piece never seen)."""
-        document = {"schema": _SCHEMA, "groups": self.rows()}
-        text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-        _write(folder / "dead-vocabulary.json", text)
+        groups = {"schema": _SCHEMA, "groups": self.to_rows()}
+        write_json(folder / "dead-vocabulary.json", groups)
         lines = ["id\tpiece\tblock\tscript\tseen_input\tseen_target\n"]
         for place in np.flatnonzero(~(self.seen_input & self.seen_target)).tolist():
             token = show_token(self.tokens[place], isolate=False)
@@ -101,7 +100,7 @@ class DeadVocabulary:
             seen = (int(self.seen_input[place]), int(self.seen_target[place]))
             cells = map(str, (self.pieces[place], *labels, *seen))
             lines.append("\t".join(cells) + "\n")
-        _write(folder / "dead-vocabulary.tsv", "".join(lines))
+        write_text(folder / "dead-vocabulary.tsv", "".join(lines))
 
 
 def find_dead(
@@ -211,13 +210,6 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _write(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 # --- Evaluation ------------------------------------------------------------------------------------
 
 SEED = 1_234_567
@@ -286,7 +278,7 @@ class Evaluation:
             "languages": {score.language: asdict(score) for score in self.languages},
         }
 
-    def rows(self) -> list[dict[str, object]]:
+    def to_rows(self) -> list[dict[str, object]]:
         """One row a language for a table, then the mean over languages."""
         listed: list[dict[str, object]] = [asdict(score) for score in self.languages]
         mean = {"language": "mean over languages", "loss": self.loss}
@@ -306,14 +298,13 @@ def evaluate(
     seed: int = SEED,
     head_rows: int | None = None,
     fused: bool = True,
-    should_stop: Callable[[], bool] | None = None,
-) -> Evaluation | None:
+    before_batch: Callable[[], None] | None = None,
+) -> Evaluation:
     """Score up to `rows` held-out rows of every language, evenly spread over those it has.
 
     `model` is called as in training, on batches of `micro_rows` rows, in the precision that the caller has set.
     Of several processes each takes every world-th batch; all make the same number of calls, and the scores are
-    those of all. `should_stop` is asked before each batch and must answer the same on every rank; once it
-    answers yes, None is returned.
+    those of all. `before_batch` is called on every rank alike, and may raise to end it.
     """
     objective = make_objective(corpus, data, seed, causal=causal)
     places = _list_rows(corpus, rows)
@@ -322,8 +313,8 @@ def evaluate(
     rank, world = (dist.get_rank(), dist.get_world_size()) if open_world else (0, 1)
     sums = np.zeros((5, len(corpus.languages)))
     for number in range(rank, -(-len(places) // (micro_rows * world)) * world, world):
-        if should_stop is not None and should_stop():
-            return None
+        if before_batch is not None:
+            before_batch()
         part = places[number * micro_rows : (number + 1) * micro_rows]
         # The last batches are filled up with blank rows, so that no shape changes.
         blank = np.tile([[_BLANK, 0]], (micro_rows - len(part), 1))

@@ -1,8 +1,7 @@
 """A run's model as a folder that `AutoModelForMaskedLM` or `AutoModelForCausalLM` and `AutoTokenizer` load.
 
 A run on routed shards was trained on every language's own view of one vocabulary: which view the exported
-tokenizer takes must be said. How files are written is in `hf_folder`; that transformers computes the same is
-checked in `logit_check`.
+tokenizer takes must be said. How files are written is in `transformers_format`.
 """
 
 from __future__ import annotations
@@ -29,46 +28,213 @@ from vocabkit.core.folders import (
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
-from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.run_folder import RunModel, read_run_model
+from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
+from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.transformers_format import CLASSES, Precision, write_hf
 from vocabkit.vocabulary.roles import complete_tokenizer
 from vocabkit.vocabulary.vocabulary import SHARED, Vocabulary, block_languages, route_vocabulary
 
-# --- Logit check -----------------------------------------------------------------------------------
-# Proof that transformers computes what the model here computes: logits of a written folder, compared.
-#
-# Both run in fp32 on the CPU, on rows without padding. Logits are compared, nothing else: neither speed, nor
-# gradients, nor whether the tokenizer cuts text well.
-
-
 TOLERANCE = 1e-5
-"""Largest difference allowed, as a share of the largest logit."""
+"""Largest difference of logits allowed, as a share of the largest logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was written: the class that loads it, the step it is of, and bytes.
+
+    `parameters` counts a tied matrix once, and no rows of padding. `route`: the language whose view the
+    tokenizer takes; None for the whole vocabulary's. `difference` from transformers' logits and `scale`, the
+    largest logit, are None where they were not compared. `no_tokenizer`: why AutoTokenizer will not open the
+    folder, None where it will.
+    """
+
+    folder: Path
+    class_name: str
+    step: int
+    parameters: int
+    vocabulary: int
+    dtype: Precision
+    route: str | None
+    bytes: int
+    seconds: float
+    difference: float | None
+    scale: float | None
+    no_tokenizer: str | None
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the largest difference is at most 1e-5 of the largest logit; None where not looked for."""
+        if self.difference is None or self.scale is None:
+            return None
+        return self.difference <= TOLERANCE * self.scale
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row for a table."""
+        names = (
+            "step",
+            "parameters",
+            "vocabulary",
+            "dtype",
+            "route",
+            "bytes",
+            "difference",
+            "scale",
+        )
+        return [{"class": self.class_name, **{name: getattr(self, name) for name in names}}]
+
+
+def export_run(
+    run: str | Path | Run,
+    output: str | Path,
+    *,
+    route: str | None = None,
+    union: bool = False,
+    step: int | None = None,
+    dtype: Precision = "fp32",
+    optimizer: bool = False,
+    verify: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Export:
+    """Write the model of a run's newest checkpoint, or of that at `step`, as transformers reads it.
+
+    `route` (a language's code) or `union` must be said where the shards were routed. With `verify` logits
+    are compared before anything appears at `output`; a difference is for the caller to judge. `optimizer`
+    adds the optimiser's moments, so that a run from this folder, extended or not, goes on with them. Raises
+    `PretrainingError`, `ConfigError`, `OutputError`, and `MissingExtra` where `verify` finds no transformers.
+
+    >>> export_run("run/", "hf/", verify=True).passed  # doctest: +SKIP
+    True
+    """
+    began = time.perf_counter()
+    target, source = Path(output), run.folder if isinstance(run, Run) else Path(run)
+    check_output(target, force=force)
+    check_inputs(target, [source])
+    run = run if isinstance(run, Run) else Run.load(source)
+    view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
+    steps = progress or Silent()
+    steps.start("read the checkpoint")
+    model, found = load_run_model(run, step)
+    steps.finish()
+    difference, scale = None, None
+    with output_folder(target, force=force) as work:
+        if dtype == "bf16":
+            _round_parameters(model)
+        steps.start("write the model")
+        with _open_view(run.tokenizer, view) as tokenizer:
+            write_hf(model, work, tokenizer, dtype=dtype)
+            # What will not open is said, and no error: the model is whole.
+            with TemporaryDirectory(prefix="vocabkit-") as trial:
+                no_tokenizer = complete_tokenizer(tokenizer, Path(trial))
+        if optimizer:
+            write_optimizer_state(run, work, found)
+        steps.finish()
+        if verify:
+            steps.start("compare logits")
+            difference, scale = _compare_logits(model, work)
+            steps.finish()
+        size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+        write_manifest(
+            work,
+            config={"route": view, "step": found, "dtype": dtype},
+            inputs={"run": fingerprint_file(source / "run.json")},
+            seconds={"all": time.perf_counter() - began},
+            details={
+                "layout": run.model.layout,
+                "encoding": run.encoding,
+                "difference": difference,
+                "scale": scale,
+            },
+        )
+    return Export(
+        folder=target,
+        class_name=CLASSES[run.model.layout],
+        step=found,
+        parameters=_count_parameters(model),
+        vocabulary=run.model.vocabulary,
+        dtype=dtype,
+        route=view,
+        bytes=size,
+        seconds=time.perf_counter() - began,
+        difference=difference,
+        scale=scale,
+        no_tokenizer=no_tokenizer,
+    )
+
+
+def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str | None:
+    """The block's name whose view is exported, None for the whole vocabulary."""
+    if route is not None and union:
+        raise ConfigError("--route and --union: say one of them", command)
+    if run.encoding != "routed":
+        if route is None:
+            return None
+        raise ConfigError(
+            f"--route {route}: the model was trained on the whole vocabulary's encoding",
+            command,
+        )
+    if union:
+        return None
+    blocks = block_languages(Vocabulary.load(run.tokenizer))
+    if route is None:
+        raise ConfigError(
+            "the model was trained on routed shards: say whose encoding the tokenizer takes",
+            f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
+        )
+    found = next((name for name in blocks if route in (name, name.split("_")[0])), None)
+    if found is not None:
+        return found
+    plain = {code for name in run.epochs for code in (name, name.split("_")[0])}
+    if route in plain or route == SHARED:
+        return SHARED
+    raise ConfigError(
+        f"--route {route}: no block of that name, and no language of this run",
+        f"blocks are {', '.join(blocks)}; any other language of the run takes the shared one",
+    )
+
+
+@contextmanager
+def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
+    """The tokenizer's folder, or a passing one with a language's view of it."""
+    if view is None:
+        yield tokenizer
+        return
+    with TemporaryDirectory(prefix="vocabkit-view-") as folder:
+        route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
+        yield Path(folder)
+
+
+@torch.no_grad()
+def _round_parameters(model: Model) -> None:
+    """Make parameters what their bf16 copies are, so that the comparison is of what was written."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.bfloat16())
+
+
+def _count_parameters(model: Model) -> int:
+    config = model.config
+    spare = config.rows - config.vocabulary
+    return sum(
+        value.numel() - (spare * value[0].numel() if name in VOCABULARY_PARAMETERS else 0)
+        for name, value in model.named_parameters()
+    )
+
+
+# --- Comparison with transformers ------------------------------------------------------------------
+# Logits are compared, nothing else: neither speed, nor gradients, nor whether the tokenizer cuts text well.
+
+
 _TEXT = "Ẹ káàárọ̀. Habari za asubuhi? Good morning! 2,026"
 _ROWS, _LENGTH = 4, 64
 
 
-@dataclass(frozen=True, slots=True)
-class LogitCheck:
-    """How far two programs' logits lie apart: the largest difference and the largest logit, over all rows."""
+def _compare_logits(model: Model, folder: Path) -> tuple[float, float]:
+    """Load a folder with transformers; the largest difference of logits from a model's, and the largest logit.
 
-    rows: int
-    tokens: int
-    difference: float
-    scale: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the largest difference is at most 1e-5 of the largest logit."""
-        return self.difference <= TOLERANCE * self.scale
-
-
-def _compare_logits(model: Model, folder: Path) -> LogitCheck:
-    """Load a folder with transformers and compare its logits with a model's.
-
-    Rows: ids drawn from the whole tokenizer, between its begin and end, and the tokenizer's own ids of a
-    sentence. Raises `MissingExtra` without transformers, and `PretrainingError` where a class there cannot
-    open the folder, finds tensors missing or too many, or the tokenizer has ids that the model has not.
+    Both run in fp32 on the CPU, on rows without padding: ids drawn from the whole tokenizer, between its begin
+    and end, and the tokenizer's own ids of a sentence. Raises `MissingExtra` without transformers, and
+    `PretrainingError` where a class there cannot open the folder, finds tensors missing or too many, or the
+    tokenizer has ids that the model has not.
     """
     peer, tokenizer = _open_peer(folder, causal=model.config.causal)
     size, config = len(tokenizer), model.config
@@ -86,15 +252,14 @@ def _compare_logits(model: Model, folder: Path) -> LogitCheck:
     if config.end_id is not None:
         drawn[:, -1] = config.end_id
     sentence = torch.tensor([tokenizer(_TEXT)["input_ids"][:length]])
-    difference, scale, tokens = 0.0, 0.0, 0
+    difference, scale = 0.0, 0.0
     for ids in (drawn, sentence):
         with torch.no_grad():
             ours = model.logits(_lay_out_rows(ids))
             theirs: Tensor = peer(input_ids=ids).logits.flatten(0, 1)
         difference = max(difference, float((ours - theirs).abs().max()))
         scale = max(scale, float(theirs.abs().max()))
-        tokens += ids.numel()
-    return LogitCheck(rows=_ROWS + 1, tokens=tokens, difference=difference, scale=scale)
+    return difference, scale
 
 
 def _lay_out_rows(ids: Tensor) -> Batch:
@@ -149,164 +314,3 @@ def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
             f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them"
         )
     return peer.eval(), tokenizer
-
-
-# --- Exporting -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written: the class that loads it, the step it is of, bytes, and the comparison if asked for.
-
-    `parameters` counts a tied matrix once, and no rows of padding. `route`: the language whose view the
-    tokenizer takes; None for the whole vocabulary's. `no_tokenizer`: why AutoTokenizer will not open the
-    folder, None where it will.
-    """
-
-    folder: Path
-    class_name: str
-    step: int | None
-    parameters: int
-    vocabulary: int
-    dtype: Precision
-    route: str | None
-    bytes: int
-    seconds: float
-    check: LogitCheck | None
-    no_tokenizer: str | None
-
-
-def export_run(
-    run: str | Path,
-    output: str | Path,
-    *,
-    route: str | None = None,
-    union: bool = False,
-    step: int | None = None,
-    dtype: Precision = "fp32",
-    optimizer: bool = False,
-    verify: bool = False,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> Exported:
-    """Write the model of a run's newest checkpoint, or of that at `step`, as transformers reads it.
-
-    `route` (a language's code) or `union` must be said where the shards were routed. With `verify` logits
-    are compared before anything appears at `output`; a difference is for the caller to judge. `optimizer`
-    adds the optimiser's moments, so that a run from this folder, extended or not, goes on with them. Raises
-    `PretrainingError`, `ConfigError`, `OutputError`, and `MissingExtra` where `verify` finds no transformers.
-    """
-    began = time.perf_counter()
-    target, source = Path(output), Path(run)
-    check_output(target, force=force)
-    check_inputs(target, [source])
-    made = read_run_model(source)
-    view = _choose_view(made, route, union, f"vocabkit export {source} -o {target}")
-    steps = progress or Silent()
-    steps.start("read the checkpoint")
-    model, made = load_run_model(source, step)
-    steps.finish()
-    check = None
-    with output_folder(target, force=force) as work:
-        if dtype == "bf16":
-            _round_parameters(model)
-        steps.start("write the model")
-        with _open_view(made.tokenizer, view) as tokenizer:
-            write_hf(model, work, tokenizer, dtype=dtype)
-            no_tokenizer = _explain_missing(tokenizer)
-        if optimizer:
-            write_optimizer_state(source, work, made.step)
-        steps.finish()
-        if verify:
-            steps.start("compare logits")
-            check = _compare_logits(model, work)
-            steps.finish()
-        size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-        write_manifest(
-            work,
-            config={"route": view, "step": made.step, "dtype": dtype},
-            inputs={"run": fingerprint_file(source / "run.json")},
-            seconds={"all": time.perf_counter() - began},
-            details={
-                "layout": made.config.layout,
-                "encoding": made.encoding,
-                "difference": None if check is None else check.difference,
-                "scale": None if check is None else check.scale,
-            },
-        )
-    padding = made.config.rows - made.config.vocabulary
-    return Exported(
-        folder=target,
-        class_name=CLASSES[made.config.layout],
-        step=made.step,
-        parameters=_count_parameters(model, padding),
-        vocabulary=made.config.vocabulary,
-        dtype=dtype,
-        route=view,
-        bytes=size,
-        seconds=time.perf_counter() - began,
-        check=check,
-        no_tokenizer=no_tokenizer,
-    )
-
-
-def _choose_view(made: RunModel, route: str | None, union: bool, command: str) -> str | None:
-    """The block's name whose view is exported, None for the whole vocabulary."""
-    if route is not None and union:
-        raise ConfigError("--route and --union: say one of them", command)
-    if made.encoding != "routed":
-        if route is None:
-            return None
-        raise ConfigError(
-            f"--route {route}: the model was trained on the whole vocabulary's encoding",
-            command,
-        )
-    if union:
-        return None
-    blocks = block_languages(Vocabulary.load(made.tokenizer))
-    if route is None:
-        raise ConfigError(
-            "the model was trained on routed shards: say whose encoding the tokenizer takes",
-            f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
-        )
-    found = next((name for name in blocks if route in (name, name.split("_")[0])), None)
-    if found is not None:
-        return found
-    plain = {code for name in made.languages for code in (name, name.split("_")[0])}
-    if route in plain or route == SHARED:
-        return SHARED
-    raise ConfigError(
-        f"--route {route}: no block of that name, and no language of this run",
-        f"blocks are {', '.join(blocks)}; any other language of the run takes the shared one",
-    )
-
-
-@contextmanager
-def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
-    """The tokenizer's folder, or a passing one with a language's view of it."""
-    if view is None:
-        yield tokenizer
-        return
-    with TemporaryDirectory(prefix="vocabkit-view-") as folder:
-        route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
-        yield Path(folder)
-
-
-def _explain_missing(tokenizer: Path) -> str | None:
-    """Why AutoTokenizer will not cut text as a run's tokenizer does, None where it will."""
-    with TemporaryDirectory(prefix="vocabkit-") as trial:
-        return complete_tokenizer(tokenizer, Path(trial))
-
-
-@torch.no_grad()
-def _round_parameters(model: Model) -> None:
-    """Make parameters what their bf16 copies are, so that the comparison is of what was written."""
-    for parameter in model.parameters():
-        parameter.copy_(parameter.bfloat16())
-
-
-def _count_parameters(model: Model, padding: int) -> int:
-    total = sum(parameter.numel() for parameter in model.parameters())
-    tables = [model.table, model.output_table, model.output_bias]
-    spare = sum(padding * table[0].numel() for table in tables if table is not None)
-    return total - spare

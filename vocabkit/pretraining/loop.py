@@ -1,8 +1,8 @@
-"""A run from its first step to its last, or on from its newest checkpoint: what is done when.
+"""A run from its first step to its last, or on from its newest checkpoint: train, log, evaluate, save.
 
-After a step, in this order: agree whether to stop, log, evaluate, save. A run may be stopped after any step
-and goes on bit for bit as if it had not been, on the same number of processes; on another number the same
-samples are drawn, and sums differ in their last digits. The steps themselves are `trainer`'s.
+A run may be stopped after any step and goes on bit for bit as if it had not been, on the same number of
+processes; on another number the same samples are drawn, and sums differ in their last digits. What a step does
+is `trainer`'s, what is decided before the first one `run_start`'s.
 
 A signal (SIGTERM, SIGUSR1, Ctrl-C) saves a checkpoint at the next step boundary, or between two batches of an
 evaluation, and the process ends with 128 + its number, which schedulers read as stopped by it.
@@ -10,124 +10,153 @@ evaluation, and the process ends with 128 + its number, which schedulers read as
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from vocabkit.core.errors import VocabkitError
+import numpy as np
+import torch
+from torch import Tensor
+
+from vocabkit.checkpoints.receipt import read_kept
+from vocabkit.core.errors import PretrainingError, VocabkitError
 from vocabkit.core.folders import hold_folder
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.pretraining.batches import BatchMaker, Prefetcher
-from vocabkit.pretraining.checkpointing import RunState, save_checkpoint
-from vocabkit.pretraining.distributed import Agreement, Due, StopSignals, World, open_world
+from vocabkit.pretraining.batches import BatchMaker, Ledger, Prefetcher
+from vocabkit.pretraining.checkpointing import (
+    RunState,
+    find_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_optimizer_state,
+    load_seen,
+    read_state,
+    remove_unfinished,
+    save_checkpoint,
+)
+from vocabkit.pretraining.distributed import StopSignals, World, open_world
 from vocabkit.pretraining.evaluation import evaluate, find_dead
-from vocabkit.pretraining.order import Ledger
-from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.plan import RunPlan, estimate_mfu
 from vocabkit.pretraining.run_folder import (
+    Run,
     RunLog,
-    RunResult,
+    check_identity,
     check_sinks,
+    create_run,
+    fingerprint_identity,
     has_line,
-    read_result,
+    identify_run,
+    read_finished,
+    read_new_rows,
+    read_origin,
+    write_config,
     write_result,
 )
-from vocabkit.pretraining.run_start import RunStart, make_model, restore_run, start_run, tidy_run
-from vocabkit.pretraining.trainer import Reading, Stopwatch, Trainer, settled_process
+from vocabkit.pretraining.trainer import Trainer, plan_stages, require_new_rows, settled_process
+from vocabkit.pretraining.transformers_format import load_model
 
 PATIENCE = 10
 """Steps in a row without a finite loss and gradient after which a run stops: it will not mend itself."""
 
 
-def pretrain(
-    config: RunConfig,
-    data: str | Path,
-    run: str | Path,
+def train_run(
+    plan: RunPlan,
     *,
-    checkpoint: str | Path | None = None,
     force: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
-) -> RunResult:
-    """Train a model on the rows in `data`, into the folder `run`.
-
-    A run that is there already, of the same configuration and data, goes on from its newest checkpoint, and
-    answers at once where it is finished; `force` starts it anew. `checkpoint` is the folder to start from; the
-    shape in `[model]` otherwise. `device` is "cpu" or "cuda", by default CUDA where there is one. Started by
-    torchrun on every rank alike. Raises PretrainingError, ConfigError, OutputError or MissingExtra for what
-    the user can put right, before anything is trained where that is possible.
-    """
-    report = progress or Silent()
+) -> Run:
+    """Train by a plan that `run_start.make_plan` made of the same options; see `pretrain` there."""
+    config, folder = plan.config, _output(plan)
     with ExitStack() as stack:
         stack.enter_context(settled_process(deterministic=config.training.deterministic))
         world = stack.enter_context(open_world(device))
         signals = stack.enter_context(StopSignals())
         check_sinks(config.log)
-        folder = Path(run)
-        start = start_run(
-            config, Path(data), folder, None if checkpoint is None else Path(checkpoint), world,
-            force=force,
-        )  # fmt: skip
+        # Every rank has looked whether there is a run, before the first one lays it out.
+        world.barrier()
+        identity, new_rows, resumed = _open_run(plan, world, force)
         world.on_main(lambda: stack.enter_context(hold_folder(folder, folder, "training")))
-        finished = world.on_main(lambda: read_result(folder))
-        if finished is not None and finished.stopped == "done":
+        finished = world.on_main(lambda: read_finished(folder))
+        if finished is not None:
             return finished
-        world.on_main(lambda: tidy_run(folder, start.config))
-        return _Run(start, world, signals, report if world.main else Silent()).train()
+        # Only now: what another process is writing looks half written too.
+        world.on_main(lambda: remove_unfinished(folder))
+        world.on_main(lambda: write_config(folder, config))
+        report = progress if world.main and progress is not None else Silent()
+        return _Loop(plan, identity, new_rows, resumed, world, signals, report).train()
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """How far a run has come to its end."""
-
-    stopped: Literal["done", "signal", "nan"] = "done"
-    signal: int | None = None
-    message: str | None = None
-    loss: float | None = None
-    skipped: int = 0
-    evaluation: dict[str, Any] | None = field(default=None)
-
-
-class _Run:
-    """One process's part of a run, from its checkpoint (or nothing) to its end (or a stop)."""
+class _Stop(Exception):
+    """Why a run ends before its last step: a signal, or too many steps that are not finite."""
 
     def __init__(
-        self, start: RunStart, world: World, signals: StopSignals, report: Progress
+        self, why: Literal["signal", "nan"], signal: int | None = None, message: str | None = None
     ) -> None:
-        self.start, self.world, self.report = start, world, report
-        self.config, self.corpus, self.steps = start.config, start.corpus, start.plan.steps
+        super().__init__(why)
+        self.why, self.signal, self.message = why, signal, message
+
+
+class _Loop:
+    """One process's part of a run. `done` steps are done; `reading` is what the meter said last."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        identity: Mapping[str, Any],
+        new_rows: Tensor | None,
+        resumed: Path | None,
+        world: World,
+        signals: StopSignals,
+        report: Progress,
+    ) -> None:
+        assert plan.corpus is not None
+        assert plan.languages is not None
+        self.plan, self.world, self.signals, self.report = plan, world, signals, report
+        self.config, self.corpus, self.steps = plan.config, plan.corpus, plan.steps
+        self.run = _output(plan)
+        self.fingerprints = fingerprint_identity(identity)
+        begins_with = None if resumed is not None else plan.checkpoint
+        seed = self.config.training.seed if resumed is None else None
         self.trainer = Trainer(
-            make_model(start),
+            Model(plan.model, seed=seed) if begins_with is None else load_model(begins_with),
             self.config,
-            start.stages,
+            plan_stages(self.config.stages, self.steps),
             len(self.corpus.languages),
-            start.new_rows,
+            new_rows,
             world,
         )
-        assert start.plan.languages is not None
         self.maker = BatchMaker(
-            self.corpus, start.plan.languages.shares, self.config.data, self.config.training,
-            causal=start.shape.causal, rank=world.rank, world=world.size,
+            self.corpus, plan.languages.shares, self.config.data, self.config.training,
+            causal=plan.model.causal, rank=world.rank, world=world.size,
         )  # fmt: skip
         self.ledger = Ledger(self.corpus, self.maker.order)
-        self.seconds_before = 0.0
-        self.done = restore_run(start, self.trainer, self.ledger, world)
-        if start.state is not None:
-            self.seconds_before = start.state.seconds
-        self.watch = Stopwatch(start.plan.flops_per_token.total, start.plan.device, world)
-        self.agreement = Agreement(world, signals, self.config.save.minutes)
-        self.outcome = _Outcome()
+        self.done, seconds = 0, 0.0
+        if resumed is not None:
+            load_checkpoint(resumed, self.trainer.tensors(), world)
+            self.trainer.seen.load(load_seen(resumed))
+            state = read_state(resumed)
+            self.ledger.load(state.samples, state.rows, state.tokens, state.bytes)
+            self.done, seconds = state.step, state.seconds
+        elif begins_with is not None:
+            load_optimizer_state(begins_with, self.trainer.optimizer, plan.model)
+        self.clock = _Clock(seconds)
+        self.reading = self.trainer.meter.read()
+        self.evaluation: dict[str, Any] | None = None
         self.log: RunLog | None = None
-        self.in_a_row = 0
-        self._take(self.trainer.meter.read())
 
-    def train(self) -> RunResult:
+    def train(self) -> Run:
         """Make the steps that are left, and what comes after the last."""
-        first = self.done
+        first, log, save = self.done, self.config.log, self.config.save
+        stop: _Stop | None = None
         with ExitStack() as stack:
             if self.world.main:
                 config = self.config.model_dump(mode="json")
-                self.log = RunLog(self.start.run, self.config.log, config, first)
+                self.log = RunLog(self.run, log, config, first)
                 stack.callback(self.log.close)
             begun = {"world": self.world.size, "note": self.trainer.note}
             self._note("resumed" if first else "started", begun)
@@ -137,148 +166,281 @@ class _Run:
             steps = stack.enter_context(
                 Prefetcher(self.maker, first, self.steps, self.world.device)
             )
-            if not self._obey(self.agreement.reach()) and not self._catch_up():
+            try:
+                self._check_signals()
+                if self._owes_evaluation():
+                    self._evaluate()
                 for step in steps:
                     self.trainer.train_step(step)
                     self.done = step.number + 1
                     self.report.advance(1)
-                    if self._after_step(steps.waited):
-                        break
-            if self.outcome.stopped == "done":
+                    signal, overdue = self._agree()
+                    last = self.done == self.steps
+                    saving = overdue or last or self.done % save.every == 0
+                    if saving or signal or self.done % log.every == 0:
+                        self._log_step(steps)
+                    if signal:
+                        raise _Stop("signal", signal)
+                    if self._is_evaluated():
+                        self._evaluate()
+                    # In a series of bad steps the checkpoint before it stays the newest, but for the last.
+                    if saving and (last or not self.reading.in_a_row):
+                        self._save()
                 self._evaluate()
-            result = self._result()
-            self._note("stopped", {"why": result.stopped, "message": result.message})
-        if self.world.main and result.stopped == "done":
-            write_result(result)
+            except _Stop as reason:
+                stop = reason
+                if stop.signal is not None:
+                    self._save()
+            run = self._describe_end(stop)
+            self._note("stopped", {"why": run.stopped, "message": run.message})
+        if self.world.main and run.stopped == "done":
+            write_result(run)
         self.world.barrier()
-        return result
+        return run
 
-    def _after_step(self, waited: float) -> bool:
-        """Log, evaluate and save where it is time; whether the run must stop here."""
-        settings, last = self.config.log, self.done == self.steps
-        due = self.agreement.reach()
-        saving = due.save or last or self.done % self.config.save.every == 0
-        if (self.done % settings.every == 0 or saving or due.signal) and self._log_step(waited):
-            return True
-        if self._obey(due):
-            return True
-        if self._is_evaluated():
-            self._evaluate()
-        # In a series of bad steps the checkpoint before it stays the newest, but for the run's last.
-        if saving and self.outcome.stopped == "done" and (last or not self.in_a_row):
-            self._save()
-        return self.outcome.stopped != "done"
+    def _agree(self) -> tuple[int, bool]:
+        """The signal that any rank received, 0 for none; and whether it is time to save.
+
+        All ranks ask after the same step and hear the same; the main rank's clock is everyone's. They meet on
+        the CPU: no GPU is waited for.
+        """
+        overdue = self.world.main and self.clock.since_saved >= 60.0 * self.config.save.minutes
+        signal, save = self.world.largest(self.signals.received or 0, int(overdue))
+        return signal, bool(save)
+
+    def _check_signals(self) -> None:
+        signal, _ = self._agree()
+        if signal:
+            raise _Stop("signal", signal)
 
     def _is_evaluated(self) -> bool:
-        """Whether an evaluation follows the last step done; that at the end is another matter."""
+        """Whether an evaluation follows the last step done; the one at the end is another matter."""
         every = self.config.log.evaluate_every
         return bool(every and self.done and self.done % every == 0 and self.done < self.steps)
 
-    def _catch_up(self) -> bool:
-        """Evaluate where a signal came before the process could; whether the run must stop again."""
-        if self._is_evaluated() and not self.world.on_main(
-            lambda: has_line(self.start.run, "evaluation", self.done)
-        ):
-            self._evaluate()
-        return self.outcome.stopped != "done"
-
-    def _obey(self, due: Due) -> bool:
-        """Save and stop where a signal came; whether one did."""
-        if not due.signal:
-            return False
-        self.outcome.stopped, self.outcome.signal = "signal", due.signal
-        self._save()
-        return True
-
-    def _log_step(self, waited: float) -> bool:
-        """Write a line; whether too many steps in a row were not finite."""
-        reading = self.trainer.meter.read()
-        figures = self.watch.describe(
-            reading, self.corpus.languages, self.trainer.rate(self.done - 1),
-            self.steps - self.done, waited,
-        )  # fmt: skip
-        self._note("step", figures)
-        self._take(reading)
-        if reading.longest < PATIENCE:
-            return False
-        self.outcome.stopped = "nan"
-        self.outcome.message = (
-            f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "
-            f"{self.done} at the latest; none of them changed the model. The last good checkpoint is kept: "
-            f"lower optimizer.rate, or look at the data of samples before "
-            f"{self.done * self.config.training.batch_rows:,}"
+    def _owes_evaluation(self) -> bool:
+        """Whether a signal came before the process before this one could evaluate."""
+        return self._is_evaluated() and not self.world.on_main(
+            lambda: has_line(self.run, "evaluation", self.done)
         )
-        return True
 
-    def _take(self, reading: Reading) -> None:
-        self.outcome.loss, self.outcome.skipped = reading.smoothed, reading.skipped
-        self.in_a_row = reading.in_a_row
+    def _log_step(self, steps: Prefetcher) -> None:
+        """Write a line; stop the run when too many steps in a row were not finite.
+
+        `loss` is a mean over the steps since the last line and their predictions, `loss_smoothed` its moving
+        average over about 50 steps; `languages` mean nats of the language's predictions since the last line.
+        `tokens_per_s` counts those that are not padding, over all ranks. `data_wait` is this rank's share of
+        the time; `peak_memory_gb` that of its device, or of the process where there is none.
+        """
+        reading = self.reading = self.trainer.meter.read()
+        spent = self.clock.lap()
+        waited, steps.waited = steps.waited, 0.0
+        speed = reading.tokens / spent
+        flops, left = self.plan.flops_per_token.total, self.steps - self.done
+        figures = {
+            "steps": reading.steps,
+            "loss": reading.loss,
+            "loss_smoothed": reading.smoothed,
+            "lr": self.trainer.learning_rate(self.done - 1),
+            "grad_norm": reading.gradient_norm,
+            "skipped": reading.skipped,
+            "tokens_per_s": speed,
+            "bytes_per_s": reading.bytes / spent,
+            "mfu": estimate_mfu(flops, speed, self.plan.device, self.world.size),
+            "data_wait": min(1.0, waited / spent),
+            "peak_memory_gb": _peak_memory(self.world.device),
+            "eta_s": left * spent / reading.steps if reading.steps else None,
+            "languages": dict(zip(self.corpus.languages, reading.language_losses, strict=True)),
+        }
+        self._note("step", figures)
+        if reading.longest >= PATIENCE:
+            message = (
+                f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "
+                f"{self.done} at the latest; none of them changed the model. The last good checkpoint is kept: "
+                f"lower optimizer.rate, or look at the data of samples before "
+                f"{self.done * self.config.training.batch_rows:,}"
+            )
+            raise _Stop("nan", message=message)
 
     def _evaluate(self) -> None:
+        """Score held-out text; a signal between two batches stops the run."""
         training = self.config.training
-        with self.watch.paused(), self.trainer.precision():
+        with self.clock.paused(), self.trainer.forward_only():
             found = evaluate(
                 self.trainer.model,
                 self.corpus,
-                causal=self.start.shape.causal,
+                causal=self.plan.model.causal,
                 rows=self.config.log.evaluate_rows,
                 micro_rows=training.micro_rows,
                 device=self.world.device,
                 data=self.config.data,
                 head_rows=training.head_rows,
                 fused=training.fused_softmax,
-                should_stop=lambda: bool(self.agreement.reach().signal),
+                before_batch=self._check_signals,
             )
-            self.trainer.release()
-        if found is None:
-            self._obey(self.agreement.reach())
-            return
-        self.outcome.evaluation = found.to_json()
-        self._note("evaluation", self.outcome.evaluation)
+        self.evaluation = found.to_json()
+        self._note("evaluation", self.evaluation)
 
     def _save(self) -> None:
         # Counting draws is the main rank's; the tensors and what was seen are everyone's.
-        with self.watch.paused():
+        with self.clock.paused():
             samples = self.done * self.config.training.batch_rows
             rows, tokens, size = (
                 self.ledger.count_until(samples) if self.world.main else ({}, {}, {})
             )
             state = RunState(
                 self.done, self.steps, samples, self.world.size, rows, tokens, size,
-                self.seconds_before + self.watch.seconds, self.start.identity.fingerprints(),
+                self.clock.seconds, self.fingerprints,
             )  # fmt: skip
             folder = save_checkpoint(
-                self.start.run, self.trainer.tensors(), state, self.trainer.seen.arrays(),
-                self.world, keep=self.config.save.keep,
+                self.run, self.trainer.tensors(), state, self.trainer.seen.arrays(), self.world,
+                keep=self.config.save.keep,
             )  # fmt: skip
-            self.agreement.note_saved()
+            self.clock.note_saved()
         self._note("saved", {"folder": folder.name, "rows": rows, "tokens": tokens, "bytes": size})
 
-    def _result(self) -> RunResult:
-        outcome = self.outcome
-        seen = self.trainer.seen.arrays()
-        dead = self._report_dead(seen) if outcome.stopped == "done" else None
-        return RunResult(
-            self.start.run, outcome.stopped, self.done, self.done * self.config.training.batch_rows,
-            outcome.loss, outcome.skipped, self.seconds_before + self.watch.seconds,
-            outcome.evaluation, dead, outcome.signal, outcome.message,
-        )  # fmt: skip
+    def _describe_end(self, stop: _Stop | None) -> Run:
+        assert self.plan.languages is not None
+        return Run(
+            folder=self.run,
+            config=self.config,
+            model=self.plan.model,
+            encoding=self.corpus.encoding,
+            epochs={row.language: row.epochs for row in self.plan.languages.rows},
+            stopped="done" if stop is None else stop.why,
+            steps=self.done,
+            samples=self.done * self.config.training.batch_rows,
+            loss=self.reading.smoothed,
+            skipped=self.reading.skipped,
+            dead=self._report_dead() if stop is None else None,
+            seconds=self.clock.seconds,
+            evaluation=self.evaluation,
+            signal=None if stop is None else stop.signal,
+            message=None if stop is None else stop.message,
+        )
 
-    def _report_dead(self, seen: dict[str, Any]) -> dict[str, Any] | None:
+    def _report_dead(self) -> dict[str, Any] | None:
+        """Write which pieces were never seen; the main rank's group of all pieces."""
+        seen = self.trainer.seen.arrays()
         if not self.world.main:
             return None
         try:
             report = find_dead(
-                seen["input"], seen["target"], self.start.run / "tokenizer",
+                seen["input"], seen["target"], self.run / "tokenizer",
                 reserved=self.corpus.special.reserved,
             )  # fmt: skip
         except VocabkitError as error:
             # A run of weeks must not end in an error because its tokenizer cannot be looked into.
             self._note("dead-vocabulary", {"error": error.message})
             return None
-        report.save(self.start.run)
-        return dict(report.rows()[0])
+        report.save(self.run)
+        return dict(report.to_rows()[0])
 
-    def _note(self, kind: str, figures: Any) -> None:
+    def _note(self, kind: str, figures: Mapping[str, Any]) -> None:
         if self.log is not None:
             self.log.write(kind, self.done, figures)
+
+
+class _Clock:
+    """Seconds of training, without evaluating and saving; since the last log line; since the last save.
+
+    `before` are those of earlier processes of the run.
+    """
+
+    def __init__(self, before: float) -> None:
+        self._lap = self._saved = time.perf_counter()
+        self._start = self._lap - before
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent training, over all the processes one after another."""
+        return time.perf_counter() - self._start
+
+    @property
+    def since_saved(self) -> float:
+        """Seconds since the last checkpoint, or since the process began."""
+        return time.perf_counter() - self._saved
+
+    def note_saved(self) -> None:
+        """Count the seconds to the next checkpoint from now."""
+        self._saved = time.perf_counter()
+
+    def lap(self) -> float:
+        """Return the seconds of training since it was last asked."""
+        before, self._lap = self._lap, time.perf_counter()
+        return max(self._lap - before, 1e-9)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in the block is not training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            self._lap += spent
+            self._start += spent
+
+
+def _peak_memory(device: torch.device) -> float | None:
+    """Gigabytes (1e9 bytes) at most in use: allocated on a GPU, resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+# --- Opening a run ---------------------------------------------------------------------------------
+
+
+def _open_run(
+    plan: RunPlan, world: World, force: bool
+) -> tuple[dict[str, Any], Tensor | None, Path | None]:
+    """Find the run or lay it out; its identity, its new rows, and the checkpoint it goes on from.
+
+    Every rank calls. Raises what the user can put right; a run that is another is refused.
+    """
+    run, corpus = _output(plan), plan.corpus
+    assert corpus is not None
+    identity = identify_run(plan.config, corpus, plan.checkpoint)
+    new_rows: Tensor | None = None
+    if plan.goes_on:
+        check_identity(run, identity, checkpoint_given=plan.checkpoint is not None)
+        found = read_new_rows(run)
+        new_rows = None if found is None else torch.from_numpy(found)
+    elif plan.checkpoint is not None and (kept := read_kept(plan.checkpoint)) is not None:
+        new_rows = torch.from_numpy(np.flatnonzero(kept < 0))
+        if len(new_rows) and int(new_rows.min()) >= corpus.vocabulary:
+            raise PretrainingError(
+                f"{corpus.folder}: data of {corpus.vocabulary:,} ids, and the first id that the extension "
+                f"added is {int(new_rows.min()):,}: it was prepared with the tokenizer of before",
+                "prepare the corpus with the extended checkpoint's tokenizer",
+            )
+    require_new_rows(plan_stages(plan.config.stages, plan.steps), new_rows)
+    if plan.goes_on:
+        return identity, new_rows, world.on_main(lambda: _find_resumed(run, plan.checkpoint))
+    rows = None if new_rows is None else new_rows.numpy()
+    world.on_main(lambda: create_run(plan, identity, new_rows=rows, force=force))
+    return identity, new_rows, None
+
+
+def _find_resumed(run: Path, checkpoint: Path | None) -> Path | None:
+    """The newest checkpoint of a run; None where it was stopped before its first."""
+    if list_checkpoints(run):
+        return find_checkpoint(run)
+    if checkpoint is None and read_origin(run) is not None:
+        raise PretrainingError(
+            f"{run}: stopped before its first checkpoint, and starts from another model's",
+            "pass the same --checkpoint again",
+        )
+    return None
+
+
+def _output(plan: RunPlan) -> Path:
+    if plan.output is None:
+        raise ValueError("a plan without an output cannot be trained")
+    return plan.output

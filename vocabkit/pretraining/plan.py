@@ -1,7 +1,7 @@
 """A run before it starts: how long, what is drawn how often, and what it will cost.
 
 It is what `--dry-run` prints and what `plan.json` keeps. Figures of memory and time are estimates and say what
-they assume.
+they assume. From which names a plan is made is in `run_start`.
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
-from vocabkit.pretraining.prepared import PreparedCorpus, Split
+from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import (
     LanguageSettings,
     ModelConfig,
     RunConfig,
     TrainingSettings,
     choose_chunk_rows,
+    predicted_per_row,
 )
 
-# --- Budget ----------------------------------------------------------------------------------------
-# What a model costs: parameters, arithmetic, memory and time, computed from its shape alone.
-#
+# --- Cost ------------------------------------------------------------------------------------------
 # Parameters are exact. Arithmetic counts matrix products, twice as much backward as forward, and the head on
-# predicted places only: what is needed, not what an implementation may waste. Memory is an estimate, and so
-# is
-# time, which rests on an assumed share of the device's peak. Nothing is measured here.
+# predicted positions only: what is needed, not what an implementation may waste. Memory is an estimate, and so
+# is time, which rests on an assumed share of the device's peak.
 #
 # Attention is counted over whole rows (half of them for causal models, the window where it is local); packed
 # documents are shorter, which overstates the whole by at most attention's share, a tenth in `multi-s`.
@@ -89,10 +88,6 @@ class Memory:
         """Bytes in all."""
         return self.states + self.copies + self.head + self.activations
 
-    def to_json(self) -> dict[str, int]:
-        """Return plain data, the total included."""
-        return {**asdict(self), "total": self.total}
-
 
 def _count_parameters(config: ModelConfig) -> Parameters:
     """Return the parameters of a model, exactly as `model.Model` allocates them."""
@@ -129,11 +124,6 @@ def _count_flops(config: ModelConfig, length: int, masking: float) -> Arithmetic
     return Arithmetic(
         6.0 * config.layers * _layer_products(config), 12.0 * config.width * seen, 6.0 * head * rate
     )
-
-
-def predicted_per_row(masking: float, length: int) -> int:
-    """Return how many places of a row of a masked model are predicted; at least one."""
-    return max(1, round(masking * length))
 
 
 def _estimate_memory(
@@ -194,16 +184,14 @@ def _layer_products(config: ModelConfig) -> int:
     return config.width * (together + config.width + feeds * config.feed_forward)
 
 
-# --- Quotas ----------------------------------------------------------------------------------------
-# How often each language is drawn: shares of samples, and the epochs they come to, before training starts.
-#
-# A weighting gives every language a share of the text drawn, in tokens or in bytes of original text; a factor
-# may raise a language's share; shares of text become shares of rows by what a row of the language holds.
-# Bytes are the default: a share of tokens favours languages whose words fall into many pieces.
+# --- Languages -------------------------------------------------------------------------------------
+# How often each is drawn. A weighting gives every language a share of the text drawn, in tokens or in bytes of
+# original text; a factor may raise a language's share; shares of text become shares of rows by what a row of
+# the language holds. Bytes are the default: a share of tokens favours languages whose words fall into many
+# pieces.
 #
 # Repeating text up to about four times costs little, and by sixteen times adds little (arXiv 2305.16264);
-# above `warn_epochs` is reported, above `allow_epochs` refused. UniMax's bound counts epochs of the run
-# itself. Which row comes when is `order`'s affair.
+# above `warn_epochs` is reported, above `allow_epochs` refused. UniMax's bound counts epochs of the run itself.
 
 
 _UNLIMITED = 1e300
@@ -245,7 +233,7 @@ class SamplingPlan:
     samples: int
 
     @property
-    def shares(self) -> NDArray[np.float64]:
+    def shares(self) -> Float64Array:
         """Share of samples of each language, float64[n]."""
         return np.array([row.share for row in self.rows], dtype=np.float64)
 
@@ -259,23 +247,23 @@ class SamplingPlan:
         """Bytes of original text that a sample holds on average."""
         return self._average([row.bytes for row in self.rows])
 
-    def check(self) -> None:
-        """Raise PretrainingError when a language would be repeated more often than is allowed."""
+    def find_refusal(self) -> PretrainingError | None:
+        """Return the error of a run that repeats a language more often than is allowed, else None."""
         allowed = self.settings.allow_epochs
         over = [row for row in self.rows if row.epochs > allowed]
-        if over:
-            names = _name_worst({row.language: row.epochs for row in over})
-            needed = math.ceil(max(row.epochs for row in over))
-            hint = f"--allow-epochs {needed}, or a shorter run"
-            # Another weighting helps only where the text as a whole is not read too often.
-            whole = self.samples / sum(row.rows for row in self.rows)
-            if whole < allowed and self.settings.weighting != "unimax":
-                hint += ", or --set languages.weighting=unimax"
-            raise PretrainingError(
-                f"the run repeats the text of {len(over)} of {len(self.rows)} languages more than "
-                f"{allowed:g} times: {names}",
-                hint,
-            )
+        if not over:
+            return None
+        names = _name_worst({row.language: row.epochs for row in over})
+        hint = f"--allow-epochs {math.ceil(max(row.epochs for row in over))}, or a shorter run"
+        # Another weighting helps only where the text as a whole is not read too often.
+        whole = self.samples / sum(row.rows for row in self.rows)
+        if whole < allowed and self.settings.weighting != "unimax":
+            hint += ", or --set languages.weighting=unimax"
+        return PretrainingError(
+            f"the run repeats the text of {len(over)} of {len(self.rows)} languages more than "
+            f"{allowed:g} times: {names}",
+            hint,
+        )
 
     def warnings(self) -> list[str]:
         """Return one sentence for each thing to know before training."""
@@ -323,16 +311,18 @@ def _name_worst(times: Mapping[str, float]) -> str:
 
 
 def _plan_languages(
-    corpus: PreparedCorpus, settings: LanguageSettings, samples: int, *, refuse: bool = True
+    corpus: PreparedCorpus, settings: LanguageSettings, samples: int
 ) -> SamplingPlan:
     """Return how often each language of a corpus is drawn in a run of `samples` rows.
 
-    Raises ConfigError for settings that cannot be met, PretrainingError for a corpus without text and, unless
-    `refuse` is False, for more epochs than `settings.allow_epochs`.
+    Raises ConfigError for settings that cannot be met, PretrainingError for a corpus without text.
     """
     splits = {code: corpus.split(code, "train") for code in corpus.languages}
-    masses = {code: _measure(split, settings) for code, split in splits.items()}
-    masses = {code: mass for code, mass in masses.items() if mass > 0.0}
+    masses = {
+        code: float(getattr(split, settings.unit))
+        for code, split in splits.items()
+        if split.rows and getattr(split, settings.unit)
+    }
     if not masses:
         raise PretrainingError(
             f"{corpus.folder}: no rows to train on", "vocabkit prepare CORPUS --held-out 0.02"
@@ -362,14 +352,7 @@ def _plan_languages(
                 "" if share else "no text to train on",
             )
         )
-    plan = SamplingPlan(tuple(rows), settings, samples)
-    if refuse:
-        plan.check()
-    return plan
-
-
-def _measure(split: Split, settings: LanguageSettings) -> float:
-    return float(split.bytes if settings.unit == "bytes" else split.tokens) if split.rows else 0.0
+    return SamplingPlan(tuple(rows), settings, samples)
 
 
 def _share_text(
@@ -438,7 +421,7 @@ def _check_settings(
         raise ConfigError(f"languages.max_epochs = {settings.max_epochs}: must be positive")
 
 
-# --- Plan ------------------------------------------------------------------------------------------
+# --- The plan of a run -----------------------------------------------------------------------------
 
 
 ASSUMED_MFU = 0.4
@@ -446,18 +429,24 @@ ASSUMED_MFU = 0.4
 _ROUNDS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RunPlan:
-    """What a run will be.
+    """What a run will be: all that is decided before it, once.
 
-    `tokens` (of text) and `bytes` (of original text) are expected over the run, None without data, as is
-    `languages`; `places` counts every place of every row. `seconds` is None where the device's peak is not
-    known. `warnings` are sentences for the user.
+    `corpus`, `tokens` (of text) and `bytes` (of original text, both expected over the run) and `languages` are
+    None without data; `positions` counts every position of every row. `seconds` is None where the device's
+    peak is not known. `warnings` are sentences for the user.
+
+    `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `checkpoint` is
+    the folder asked for to begin with.
     """
 
+    config: RunConfig
+    model: ModelConfig
+    corpus: PreparedCorpus | None
     steps: int
     samples: int
-    places: int
+    positions: int
     tokens: int | None
     bytes: int | None
     languages: SamplingPlan | None
@@ -468,22 +457,60 @@ class RunPlan:
     world: int
     seconds: float | None
     warnings: tuple[str, ...] = ()
+    output: Path | None = None
+    goes_on: bool = False
+    checkpoint: Path | None = None
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a figure for a table, then one a language."""
+        model, parameters, flops, memory = (
+            self.model, self.parameters, self.flops_per_token, self.memory,
+        )  # fmt: skip
+        on_each = f"on each of {self.world} devices" if self.world > 1 else "on one device"
+        hours = None if self.seconds is None else self.seconds / 3600
+        assumed = f"{self.world} × {self.device} at {100 * ASSUMED_MFU:.0f} % of its peak, assumed"
+        shape = f"{model.layout}, {model.layers} × {model.width}, {model.vocabulary:,} ids"
+        listed: list[tuple[str, str, object, str]] = [
+            ("parameters", "body", parameters.body, shape),
+            ("parameters", "embedding", parameters.embedding, "tied" if model.tied else "two matrices"),
+            ("parameters", "total", parameters.total, ""),
+            ("run", "steps", self.steps, ""),
+            ("run", "rows", self.samples, ""),
+            ("run", "tokens", self.tokens, "of text, expected"),
+            ("run", "bytes", self.bytes, "of original text, expected"),
+            ("FLOPs a token", "body", flops.body, "forward and backward"),
+            ("FLOPs a token", "attention", flops.attention, "over whole rows"),
+            ("FLOPs a token", "head", flops.head, "on predicted places alone"),
+            ("FLOPs a token", "total", flops.total, ""),
+            ("bytes of memory", "states", memory.states, f"{on_each}: weights, gradients, moments"),
+            ("bytes of memory", "copies", memory.copies, "weights in the type of computation"),
+            ("bytes of memory", "head", memory.head, "a chunk of logits, and the matrix's gradient"),
+            ("bytes of memory", "activations", memory.activations, "of a micro-batch, estimated"),
+            ("bytes of memory", "total", memory.total, "estimated"),
+            ("time", "hours", hours, "" if hours is None else assumed),
+        ]  # fmt: skip
+        for row in self.languages.rows if self.languages is not None else ():
+            note = f"{100 * row.share:.3g} % of rows; has {row.rows:,} rows, {row.bytes:,} bytes"
+            listed.append(
+                ("epochs", row.language, row.epochs, note + (f"; {row.note}" if row.note else ""))
+            )
+        return [dict(zip(("part", "name", "value", "note"), row, strict=True)) for row in listed]
 
     def to_json(self) -> dict[str, object]:
         """Return plain data for plan.json, with what the estimates assume."""
-        flops = {**asdict(self.flops_per_token), "total": self.flops_per_token.total}
+        total = self.flops_per_token.total
         return {
             "steps": self.steps,
             "samples": self.samples,
-            "places": self.places,
+            "places": self.positions,
             "tokens": self.tokens,
             "bytes": self.bytes,
             "world": self.world,
             "device": self.device,
             "parameters": {**asdict(self.parameters), "total": self.parameters.total},
-            "flops_per_token": flops,
-            "flops": flops["total"] * self.places,
-            "memory_per_device": self.memory.to_json(),
+            "flops_per_token": {**asdict(self.flops_per_token), "total": total},
+            "flops": total * self.positions,
+            "memory_per_device": {**asdict(self.memory), "total": self.memory.total},
             "seconds": self.seconds,
             "assumed_mfu": ASSUMED_MFU if self.seconds is not None else None,
             "sampling": None if self.languages is None else self.languages.to_json(),
@@ -502,33 +529,44 @@ def plan_run(
 ) -> RunPlan:
     """Return the plan of a run over a corpus; without one, of a preset whose rows are `model.max_length` long.
 
-    `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, and
-    what `check_fit` and `_plan_languages` raise; `refuse` is passed on to the latter.
+    `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, what
+    `check_fit` raises, and PretrainingError for more epochs than are allowed: with `refuse` False that is a
+    warning of the plan.
     """
     length = model.max_length if corpus is None else corpus.length
+    languages, warnings = None, []
     if corpus is None:
-        steps, languages = _count_steps(config, float(length), None), None
+        steps = _count_steps(config, float(length), None)
     else:
         check_fit(model, corpus)
-        steps, languages = _settle(config, corpus, refuse)
+        steps, languages = _settle(config, corpus)
+        warnings = languages.warnings()
+        refusal = languages.find_refusal()
+        if refusal is not None:
+            if refuse:
+                raise refusal
+            warnings.append(f"training would be refused: {refusal.message}; {refusal.hint}")
     samples = steps * config.training.batch_rows
-    places = samples * length
+    positions = samples * length
     flops = _count_flops(model, length, config.data.masking)
     peak = _find_peak(device)
     return RunPlan(
-        steps,
-        samples,
-        places,
-        None if languages is None else round(samples * languages.tokens_per_row),
-        None if languages is None else round(samples * languages.bytes_per_row),
-        languages,
-        _count_parameters(model),
-        flops,
-        _estimate_memory(model, config.training, length, config.data.masking, world),
-        device,
-        world,
-        None if peak is None else flops.total * places / (peak * ASSUMED_MFU * world),
-        () if languages is None else tuple(languages.warnings()),
+        config=config,
+        model=model,
+        corpus=corpus,
+        steps=steps,
+        samples=samples,
+        positions=positions,
+        tokens=None if languages is None else round(samples * languages.tokens_per_row),
+        bytes=None if languages is None else round(samples * languages.bytes_per_row),
+        languages=languages,
+        parameters=_count_parameters(model),
+        flops_per_token=flops,
+        memory=_estimate_memory(model, config.training, length, config.data.masking, world),
+        device=device,
+        world=world,
+        seconds=None if peak is None else flops.total * positions / (peak * ASSUMED_MFU * world),
+        warnings=tuple(warnings),
     )
 
 
@@ -552,7 +590,7 @@ def check_fit(model: ModelConfig, corpus: PreparedCorpus) -> None:
         )
 
 
-def _settle(config: RunConfig, corpus: PreparedCorpus, refuse: bool) -> tuple[int, SamplingPlan]:
+def _settle(config: RunConfig, corpus: PreparedCorpus) -> tuple[int, SamplingPlan]:
     """Return the steps and the languages that fit each other.
 
     A length in tokens or bytes is a number of samples once it is known what a sample holds, which follows from
@@ -561,16 +599,17 @@ def _settle(config: RunConfig, corpus: PreparedCorpus, refuse: bool) -> tuple[in
     batch = config.training.batch_rows
     splits = [corpus.split(code, "train") for code in corpus.languages]
     rows = max(1, sum(split.rows for split in splits))
-    tokens = sum(split.tokens for split in splits) / rows
-    size = sum(split.bytes for split in splits) / rows
+    tokens, size = (
+        sum(getattr(split, name) for split in splits) / rows for name in ("tokens", "bytes")
+    )
     steps = _count_steps(config, tokens, size)
     for _ in range(_ROUNDS):
-        plan = _plan_languages(corpus, config.languages, steps * batch, refuse=False)
+        plan = _plan_languages(corpus, config.languages, steps * batch)
         again = _count_steps(config, plan.tokens_per_row, plan.bytes_per_row)
         if again == steps:
-            break
+            return steps, plan
         steps = again
-    return steps, _plan_languages(corpus, config.languages, steps * batch, refuse=refuse)
+    return steps, _plan_languages(corpus, config.languages, steps * batch)
 
 
 def _count_steps(config: RunConfig, tokens_per_row: float, bytes_per_row: float | None) -> int:

@@ -1,4 +1,7 @@
-"""The configuration of a run, as its TOML preset says it."""
+"""The configuration of a run, as its TOML preset says it, and the shape of a model that follows from it.
+
+Nothing here loads torch: a run is planned where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
-from vocabkit.core.config import Config, find_preset, load_config, validate
+from vocabkit.core.config import Config, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
 from vocabkit.vocabulary.roles import SpecialIds
 
-# --- Chunk rows ------------------------------------------------------------------------------------
-# How many predictions the head projects at once: one rule for the loss and for the estimate of its memory.
-#
-# Nothing here loads torch: a run is planned where it is not installed.
+# --- What a step computes --------------------------------------------------------------------------
+# Rules that training and its estimate share.
 
 
 _BUDGET = 6 * 10**9
@@ -26,8 +27,13 @@ _CPU_BUDGET = 128 * 10**6
 _ALIGNED = 64
 
 
+def predicted_per_row(masking: float, length: int) -> int:
+    """Return how many positions of a row of a masked model are predicted; at least one."""
+    return max(1, round(masking * length))
+
+
 def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) -> int:
-    """How many of `count` rows to project at once onto `columns` pieces.
+    """Return how many of `count` rows of states the head projects at once onto `columns` pieces.
 
     On a GPU between 1,024 and 8,192: below, streaming the matrix takes longer than multiplying (at 850,000
     pieces and width 2,048, 16 rows spend 5 % of the time multiplying, 2,048 rows 70 %). Chunks are made
@@ -45,8 +51,8 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
     return -(-rows // _ALIGNED) * _ALIGNED if cuda and chunks > 1 else max(1, rows)
 
 
-# --- Model config ----------------------------------------------------------------------------------
-# The shape of a model: three layouts, each with a class of transformers that computes the same.
+# --- The shape of a model --------------------------------------------------------------------------
+# Three layouts, each with a class of transformers that computes the same.
 
 
 Layout = Literal["xlmr", "modern", "llama"]
@@ -130,7 +136,7 @@ class ModelConfig:
         return self.width // self.heads
 
 
-# --- Run config ------------------------------------------------------------------------------------
+# --- The tables of a preset ------------------------------------------------------------------------
 
 
 class ModelSettings(Config):
@@ -287,10 +293,8 @@ class RunConfig(Config):
         return self
 
 
-# --- Run preset ------------------------------------------------------------------------------------
-# The configuration of a run from a preset and what was asked for beside it.
-#
-# A preset proposes; `--set`, the data and the checkpoint decide. How a TOML file is read is `core.config`'s.
+# --- Reading a preset ------------------------------------------------------------------------------
+# A preset proposes; settings, the data and the checkpoint decide.
 
 
 _LENGTHS = ("steps", "tokens", "bytes")
@@ -303,21 +307,26 @@ class _Tables(Config):
 
 
 def read_preset(
-    name: str | Path,
-    overrides: Sequence[str] = (),
+    preset: str | Path | RunConfig,
+    settings: Sequence[str] = (),
     *,
     has_data: bool = False,
     has_checkpoint: bool = False,
 ) -> RunConfig:
-    """Read a preset (`tiny`), a TOML file or the configuration of an earlier run, and lay `overrides` over it.
+    """Read a preset (`tiny`), a TOML file or the configuration of an earlier run, and lay settings over it.
 
-    A length given in `overrides` (training.steps, .tokens or .bytes) replaces the preset's, whichever of the
+    A length given in `settings` (training.steps, .tokens or .bytes) replaces the preset's, whichever of the
     three that is. With a checkpoint the preset's [model] is left out, and with data its vocabulary, since these
-    say it themselves; what an override names stays, to be refused where it does not fit. Raises `ConfigError`.
+    say it themselves; what a setting names stays, to be refused where it does not fit, and so does all that a
+    `RunConfig` says. Raises `ConfigError`.
     """
-    path = find_preset(name, "pretrain")
-    tables: dict[str, Any] = dict(load_config(_Tables, path, overrides).model_extra or {})
-    keys = {text.partition("=")[0].strip() for text in overrides}
+    if isinstance(preset, RunConfig):
+        tables, source = lay_over(preset.model_dump(exclude_none=True), settings), "configuration"
+        has_data = has_checkpoint = False
+    else:
+        path = find_preset(preset, "pretrain")
+        tables, source = dict(load_config(_Tables, path, settings).model_extra or {}), str(path)
+    keys = {text.partition("=")[0].strip() for text in settings}
     given = [length for length in _LENGTHS if f"training.{length}" in keys]
     dropped = [length for length in _LENGTHS if given and length not in given]
     tables = _without(tables, "training", dropped)
@@ -325,7 +334,7 @@ def read_preset(
         tables.pop("model", None)
     elif has_data and "model.vocabulary" not in keys:
         tables = _without(tables, "model", ["vocabulary"])
-    return validate(RunConfig, tables, str(path))
+    return validate(RunConfig, tables, source)
 
 
 def _without(tables: dict[str, Any], name: str, keys: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, made and read. What makes two runs the same is `run_identity`'s.
+"""The folder of a run: what is in it, made and read; whether two runs are the same; and how one ended.
 
 config.toml manifest.json     as every output folder
 plan.json                     languages, epochs, steps, estimates
@@ -6,7 +6,9 @@ model.json                    the model's shape, and the encoding its data was p
 run.json                      what must be the same for the run to go on
 tokenizer/                    a copy, so that a model is exported from this folder alone
 new-rows.npy                  ids that an extension added, where the run starts from one
-log.jsonl checkpoints/        see `run_log` and `checkpointing`
+log.jsonl                     a line each for steps, evaluations, checkpoints, starts and stops
+result.json                   how a finished run ended
+checkpoints/                  see `checkpointing`
 """
 
 from __future__ import annotations
@@ -15,24 +17,37 @@ import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vocabkit.core.arrays import Int64Array
-from vocabkit.core.config import dump_toml
+from vocabkit.core.config import dump_toml, load_config
 from vocabkit.core.errors import MissingExtra, OutputError, PretrainingError
-from vocabkit.core.folders import check_output, hold_folder, output_folder, write_manifest
+from vocabkit.core.folders import (
+    check_output,
+    hold_folder,
+    output_folder,
+    read_json,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from vocabkit.pretraining.plan import RunPlan
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import LogSettings, ModelConfig, RunConfig
 
-# --- Run identity ----------------------------------------------------------------------------------
-# What makes a run this run: whether a request is for the same one is decided by it.
-#
-# Folders are `run_folder`'s; here are only digests and the comparison.
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+
+# --- Identity --------------------------------------------------------------------------------------
+# What makes a run this run. The length of the run is among the keys: the order of samples and the learning rate
+# of every step follow from it.
 
 
 FREE = (
@@ -43,56 +58,53 @@ FREE = (
 """Keys that may change between the processes of one run: they move no result, or by rounding alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What makes a run this run: the keys of its configuration that change results, and what it reads.
+def identify_run(
+    config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None
+) -> dict[str, Any]:
+    """Return what makes a run this run, as run.json holds it.
 
-    The length of the run is among the keys: the order of samples and the rate of every step follow from it.
-    `checkpoint` is None for a run from scratch.
+    `config`: the keys that change results, by dotted name; `tokenizer`, `data` and `checkpoint`: digests of
+    what it reads, the last None for a run from scratch. Raises PretrainingError where the checkpoint is no
+    folder of one.
     """
-
-    config: Mapping[str, Any]
-    tokenizer: str
-    data: str
-    checkpoint: str | None
-
-    def fingerprints(self) -> dict[str, str | None]:
-        """A digest of each part."""
-        text = json.dumps(self.config, sort_keys=True, ensure_ascii=False)
-        digest = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
-        return {
-            "config": digest,
-            "tokenizer": self.tokenizer,
-            "data": self.data,
-            "checkpoint": self.checkpoint,
-        }
-
-
-def identify_run(config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None) -> Identity:
-    """The identity of a run as asked for. Raises PretrainingError where the checkpoint is no folder of one."""
-    keys = {
-        name: value
-        for name, value in _flatten_identity(config.model_dump(mode="json", exclude_none=True))
-        if not name.startswith(FREE)
+    keys = _flatten(config.model_dump(mode="json", exclude_none=True))
+    return {
+        "config": {name: value for name, value in keys.items() if not name.startswith(FREE)},
+        "tokenizer": corpus.tokenizer_fingerprint,
+        "data": corpus.fingerprint,
+        "checkpoint": None if checkpoint is None else _fingerprint_checkpoint(checkpoint),
     }
-    made_from = None if checkpoint is None else _fingerprint_checkpoint(checkpoint)
-    return Identity(keys, corpus.tokenizer_fingerprint, corpus.fingerprint, made_from)
 
 
-def _list_changes(before: Identity, after: Identity, *, with_checkpoint: bool) -> list[str]:
-    """What is not the same, in words; the checkpoint to start from is looked at where asked for."""
-    changed = []
-    one, two = before.config, after.config
-    for name in sorted(one.keys() | two.keys()):
-        if one.get(name) != two.get(name):
-            changed.append(f"{name} was {one.get(name)!r}, now {two.get(name)!r}")
-    if before.tokenizer != after.tokenizer:
+def fingerprint_identity(identity: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return a digest of each part of an identity, None for a checkpoint that there is not."""
+    text = json.dumps(identity["config"], sort_keys=True, ensure_ascii=False)
+    return {**identity, "config": hashlib.blake2b(text.encode(), digest_size=20).hexdigest()}
+
+
+def check_identity(run: Path, wanted: Mapping[str, Any], *, checkpoint_given: bool) -> None:
+    """Raise PretrainingError naming what changed, unless the run in a folder is the one asked for.
+
+    A run needs its checkpoint only to begin: one that goes on may leave it out.
+    """
+    held = _read(run / "run.json")
+    one, two = held["config"], wanted["config"]
+    changed = [
+        f"{name} was {one.get(name)!r}, now {two.get(name)!r}"
+        for name in sorted(one.keys() | two.keys())
+        if one.get(name) != two.get(name)
+    ]
+    if held["tokenizer"] != wanted["tokenizer"]:
         changed.append("the data is prepared with another tokenizer")
-    elif before.data != after.data:
+    elif held["data"] != wanted["data"]:
         changed.append("the prepared data is another")
-    if with_checkpoint and before.checkpoint != after.checkpoint:
+    if checkpoint_given and held["checkpoint"] != wanted["checkpoint"]:
         changed.append("the checkpoint to start from is another")
-    return changed
+    if changed:
+        raise PretrainingError(
+            f"{run}: holds another run: {'; '.join(changed)}",
+            "choose another -o, put the configuration back, or pass --force to start this run anew",
+        )
 
 
 def _fingerprint_checkpoint(folder: Path) -> str:
@@ -117,22 +129,20 @@ def _fingerprint_checkpoint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _flatten_identity(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of tables in tables, by dotted names."""
+    found: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            found += _flatten_identity(value, f"{prefix}{key}.")
+            found |= _flatten(value, f"{prefix}{key}.")
         else:
-            found.append((f"{prefix}{key}", list(value) if isinstance(value, Sequence) and
-                          not isinstance(value, str) else value))  # fmt: skip
+            found[f"{prefix}{key}"] = value
     return found
 
 
-# --- Run log ---------------------------------------------------------------------------------------
-# `log.jsonl`: one object a line, and the same figures to TensorBoard or Weights & Biases where asked.
-#
-# A line has `kind` (`started`, `resumed`, `step`, `evaluation`, `saved`, `stopped`) and `step`, the number of
-# steps done. A run that goes on from step N forgets the lines after N first: those steps are made again.
+# --- Log -------------------------------------------------------------------------------------------
+# One object a line, and the same figures to TensorBoard or Weights & Biases where asked. A line has `kind`
+# (`started`, `resumed`, `step`, `evaluation`, `saved`, `stopped`) and `step`, the number of steps done.
 
 
 LOG = "log.jsonl"
@@ -147,20 +157,24 @@ def check_sinks(settings: LogSettings) -> None:
 
 
 def has_line(run: Path, kind: str, step: int) -> bool:
-    """Whether the log of a run has a line of a kind after a step."""
-    wanted = (kind, step)
-    return any((line.get("kind"), line.get("step")) == wanted for line in _read_log(run / LOG))
+    """Return whether the log of a run has a line of a kind after a step."""
+    return any((line["kind"], line["step"]) == (kind, step) for line in _read_log(run))
 
 
 class RunLog:
-    """The log of a run, open for more lines. Every line is on disk when `write` returns to the caller."""
+    """The log of a run, open for more lines: those after `step` are forgotten.
+
+    Every line is on disk when `write` returns to the caller.
+    """
 
     def __init__(
         self, run: Path, settings: LogSettings, config: Mapping[str, Any], step: int
     ) -> None:
-        path = run / LOG
-        _cut(path, step)
-        self._file = path.open("a", encoding="utf-8")
+        # A run that goes on from `step` makes the steps after it again; one line may be cut short by a kill.
+        kept = [line for line in _read_log(run) if line["step"] <= step]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+        write_text(run / LOG, text)
+        self._file = (run / LOG).open("a", encoding="utf-8")
         self._board: Any = None
         self._wandb: Any = None
         if settings.tensorboard:
@@ -169,8 +183,10 @@ class RunLog:
             self._board = module.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         if settings.wandb:
             module = _import("wandb", "log.wandb", "wandb")
+            # One name for all processes of a run, so that they draw one line.
+            name = hashlib.blake2b(str(run.resolve()).encode(), digest_size=8).hexdigest()
             self._wandb = module.init(
-                id=_wandb_id(run), dir=str(run), name=run.name, config=dict(config), resume="allow"
+                id=name, dir=str(run), name=run.name, config=dict(config), resume="allow"
             )
 
     def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
@@ -180,7 +196,11 @@ class RunLog:
         self._file.flush()
         if self._board is None and self._wandb is None:
             return
-        numbers = dict(_flatten(kind, figures))
+        numbers = {
+            name: float(value)
+            for name, value in _flatten(figures, f"{kind}.").items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add_scalar(name.replace(".", "/", 1), value, step)
@@ -196,42 +216,18 @@ class RunLog:
             self._wandb.finish()
 
 
-def _wandb_id(run: Path) -> str:
-    """The same name for all processes of a run, so that they draw one line."""
-    return hashlib.blake2b(str(run.resolve()).encode(), digest_size=8).hexdigest()
-
-
-def _cut(path: Path, step: int) -> None:
-    """Leave the lines up to a step; one that a killed process left unfinished goes too."""
-    if not path.is_file():
-        return
-    kept = [line for line in _read_log(path) if line.get("step", step + 1) <= step]
-    temporary = path.with_name(f".{path.name}.tmp")
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
+def _read_log(run: Path) -> list[dict[str, Any]]:
     """The lines that are whole."""
     found = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    if (run / LOG).is_file():
+        for line in (run / LOG).read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict):
+            if isinstance(record, dict) and {"kind", "step"} <= record.keys():
                 found.append(record)
     return found
-
-
-def _flatten(name: str, value: Any) -> list[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        return [found for key, below in value.items() for found in _flatten(f"{name}.{key}", below)]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return [(name, float(value))]
-    return []
 
 
 def _import(module: str, key: str, package: str) -> Any:
@@ -243,34 +239,68 @@ def _import(module: str, key: str, package: str) -> Any:
         ) from error
 
 
-# --- Run result ------------------------------------------------------------------------------------
-# How a run ended: `result.json`, from which a finished run answers without training again.
-
+# --- Run -------------------------------------------------------------------------------------------
 
 RESULT = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended.
+class Run:
+    """A run: what it is, how far it came, and how it ended.
 
     `stopped`: `done`; `signal` (saved, and goes on when started again); `nan` (ten steps in a row were not
-    finite; `message` says what to do). `loss` is the moving average of nats per prediction over about the last
-    50 steps. `evaluation` is the last evaluation's `to_json()`, `dead` the group of all pieces of the
-    dead-vocabulary report; None where there was none. `skipped` counts steps that were not finite.
+    finite; `message` says what to do); None while it is trained, and after a kill. `loss` is the moving average
+    of nats per prediction over about the last 50 steps. `evaluation` is the last evaluation's `to_json()`,
+    `dead` the group of all pieces of the dead-vocabulary report; None where there was none. `skipped` counts
+    steps that were not finite, `seconds` is time spent training.
+
+    `encoding` is `routed` where each language was cut with its own view of the vocabulary; `epochs` says by
+    language how often its text is read over the whole run.
     """
 
     folder: Path
-    stopped: Literal["done", "signal", "nan"]
-    steps: int
-    samples: int
-    loss: float | None
-    skipped: int
-    seconds: float
+    config: RunConfig
+    model: ModelConfig
+    encoding: str
+    epochs: Mapping[str, float]
+    stopped: Literal["done", "signal", "nan"] | None = None
+    steps: int = 0
+    samples: int = 0
+    loss: float | None = None
+    skipped: int = 0
+    seconds: float = 0.0
     evaluation: Mapping[str, Any] | None = None
     dead: Mapping[str, Any] | None = None
     signal: int | None = None
     message: str | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a run from its folder. Raises PretrainingError where there is none."""
+        run = Path(folder)
+        if not is_run(run):
+            raise PretrainingError(
+                f"{run}: not the folder of a run", "name a folder written by `vocabkit pretrain`"
+            )
+        held = _read(run / "model.json")
+        planned = _read(run / "plan.json", schema=None)["sampling"]["languages"]
+        found = cls(
+            folder=run,
+            config=load_config(RunConfig, run / "config.toml"),
+            model=ModelConfig(**held["model"]),
+            encoding=held["encoding"],
+            epochs={row["language"]: row["epochs"] for row in planned},
+        )
+        if (run / RESULT).is_file():
+            return replace(found, **_read(run / RESULT, schema=None))
+        ended = _read_end(run)
+        samples = ended["steps"] * found.config.training.batch_rows
+        return replace(found, samples=samples, **ended)
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the whole tokenizer."""
+        return self.folder / "tokenizer"
 
     @property
     def exit_code(self) -> int:
@@ -279,148 +309,126 @@ class RunResult:
             return 128 + (self.signal or 0)
         return 0 if self.stopped == "done" else 1
 
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: how often it is read, and what its held-out text costs."""
+        scores = (self.evaluation or {}).get("languages", {})
+        names = ("rows", "bytes", "predicted", "loss", "bits_per_byte")
+        return [
+            {"language": code, "epochs": epochs}
+            | {name: scores.get(code, {}).get(name) for name in names}
+            for code, epochs in self.epochs.items()
+        ]
 
-def write_result(result: RunResult) -> None:
-    """Write `result.json` into the run's folder."""
-    data = {name: value for name, value in asdict(result).items() if name != "folder"}
-    temporary = result.folder / f".{RESULT}.tmp"
-    temporary.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(result.folder / RESULT)
+    def to_frame(self) -> pd.DataFrame:
+        """Return the log as a table: a row a step that has a line, by its number.
+
+        The columns are the figures of training; `held_out_loss` and `held_out_bits_per_byte` are means over
+        languages, and missing where nothing was evaluated.
+        """
+        import pandas as pd
+
+        rows: dict[int, dict[str, object]] = {}
+        for line in _read_log(self.folder):
+            row = rows.setdefault(line["step"], {})
+            if line["kind"] == "step":
+                hidden = ("kind", "step", "steps", "languages")
+                row |= {name: value for name, value in line.items() if name not in hidden}
+            elif line["kind"] == "evaluation":
+                row |= {f"held_out_{name}": line[name] for name in ("loss", "bits_per_byte")}
+        kept = {step: row for step, row in rows.items() if row}
+        return pd.DataFrame.from_dict(kept, orient="index").rename_axis("step").sort_index()
 
 
-def read_result(run: Path) -> RunResult | None:
-    """How a run ended, None where it has not."""
-    path = run / RESULT
-    if not path.is_file():
-        return None
-    return RunResult(folder=run, **json.loads(path.read_text(encoding="utf-8")))
+def write_result(run: Run) -> None:
+    """Write how a run ended into its folder: one that is finished answers from there without training."""
+    described = ("folder", "config", "model", "encoding", "epochs")
+    names = [field.name for field in fields(run) if field.name not in described]
+    write_json(run.folder / RESULT, {name: getattr(run, name) for name in names})
 
 
-# --- Run folder ------------------------------------------------------------------------------------
+def _read_end(run: Path) -> dict[str, Any]:
+    """How far a run came by its log, where it is not finished."""
+    lines = _read_log(run)
+    last = {line["kind"]: line for line in lines}
+    step, steps = last.get("step", {}), lines[-1]["step"] if lines else 0
+    ended = lines[-1] if lines and lines[-1]["kind"] == "stopped" else {}
+    evaluation = {k: v for k, v in last.get("evaluation", {}).items() if k not in ("kind", "step")}
+    saved = run / "checkpoints" / str(last.get("saved", {}).get("folder")) / "state.json"
+    return {
+        "stopped": ended.get("why"),
+        "message": ended.get("message"),
+        "steps": steps,
+        "loss": step.get("loss_smoothed"),
+        "skipped": step.get("skipped", 0),
+        "evaluation": evaluation or None,
+        "seconds": _read(saved)["seconds"] if saved.is_file() else 0.0,
+    }
 
 
-SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class RunModel:
-    """What the model of a run is, and how its text was cut.
-
-    `encoding` is `routed` where each language of `languages` was cut with its own view of the vocabulary;
-    `tokenizer` is the folder of the whole one. `step` is that of the checkpoint it was read from, if any.
-    """
-
-    config: ModelConfig
-    encoding: str
-    languages: tuple[str, ...]
-    length: int
-    tokenizer: Path
-    tokenizer_fingerprint: str
-    step: int | None = None
-
-    def at_step(self, step: int) -> RunModel:
-        """The same, read from a step's checkpoint."""
-        return replace(self, step=step)
+def read_finished(run: Path) -> Run | None:
+    """Return the run in a folder that it has reached the end of, None otherwise."""
+    return Run.load(run) if (run / RESULT).is_file() else None
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
+    """Return whether a folder is that of a run."""
     return (folder / "run.json").is_file()
 
 
-def check_identity(run: Path, wanted: Identity, *, checkpoint_given: bool) -> None:
-    """Raise PretrainingError naming what changed, unless the run in a folder is the one asked for.
-
-    A run needs its checkpoint only to begin: one that goes on may leave it out.
-    """
-    held = _read(run / "run.json")
-    before = Identity(held["config"], held["tokenizer"], held["data"], held["checkpoint"])
-    changed = _list_changes(before, wanted, with_checkpoint=checkpoint_given)
-    if changed:
-        raise PretrainingError(
-            f"{run}: holds another run: {'; '.join(changed)}",
-            "choose another -o, put the configuration back, or pass --force to start this run anew",
-        )
-
-
 def read_origin(run: Path) -> str | None:
-    """The fingerprint of the checkpoint that a run started from; None for a run from scratch."""
+    """Return the fingerprint of the checkpoint that a run started from; None for a run from scratch."""
     found: str | None = _read(run / "run.json")["checkpoint"]
     return found
 
 
 def create_run(
-    run: Path,
-    config: RunConfig,
-    model: ModelConfig,
-    corpus: PreparedCorpus,
-    identity: Identity,
-    plan: Mapping[str, Any],
-    *,
-    new_rows: Int64Array | None,
-    force: bool,
+    plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Array | None, force: bool
 ) -> None:
-    """Lay out a new run, whole or not at all. With `force` one that is there is replaced.
+    """Lay out a new run in `plan.output`, whole or not at all. With `force` one that is there is replaced.
 
-    Raises OutputError where the folder holds something else.
+    `new_rows` are the ids that an extension added. Raises OutputError where the folder holds something else.
     """
+    run, corpus, config = plan.output, plan.corpus, plan.config
+    assert run is not None
+    assert corpus is not None
     if force and run.is_dir() and any(run.iterdir()) and not is_run(run):
         raise OutputError(f"{run}: is not the folder of a run", "choose another -o")
     check_output(run, force=force)
     if is_run(run):
         with hold_folder(run, run, "training"):  # not from under another process
             pass
+    model = {
+        "schema": SCHEMA,
+        "model": asdict(plan.model),
+        "encoding": corpus.encoding,
+        "languages": list(corpus.languages),
+        "length": corpus.length,
+        "tokenizer": corpus.tokenizer_fingerprint,
+    }
+    files = {"plan": plan.to_json(), "model": model, "run": {"schema": SCHEMA, **identity}}
     with output_folder(run, force=force) as folder:
         write_config(folder, config)
-        _write(folder / "plan.json", plan)
-        _write(
-            folder / "model.json",
-            {
-                "schema": SCHEMA,
-                "model": asdict(model),
-                "encoding": corpus.encoding,
-                "languages": list(corpus.languages),
-                "length": corpus.length,
-                "tokenizer": corpus.tokenizer_fingerprint,
-            },
-        )
-        _write(folder / "run.json", {"schema": SCHEMA, **asdict(identity)})
+        for name, data in files.items():
+            write_json(folder / f"{name}.json", data)
         if new_rows is not None:
             np.save(folder / "new-rows.npy", new_rows)
         shutil.copytree(corpus.tokenizer_folder, folder / "tokenizer")
-        inputs = {key: value for key, value in identity.fingerprints().items() if value is not None}
+        digests = fingerprint_identity(identity)
         write_manifest(
-            folder, config=config.model_dump(mode="json"), inputs=inputs, seed=config.training.seed
+            folder,
+            config=config.model_dump(mode="json"),
+            inputs={key: value for key, value in digests.items() if value is not None},
+            seed=config.training.seed,
         )
 
 
 def write_config(run: Path, config: RunConfig) -> None:
     """Write the resolved configuration, over the one before where free keys changed."""
-    text = dump_toml(config, "The resolved configuration of this run.")
-    temporary = run / ".config.toml.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(run / "config.toml")
-
-
-def read_run_model(run: Path) -> RunModel:
-    """What the model of a run is. Raises PretrainingError where there is no run."""
-    if not is_run(run):
-        raise PretrainingError(
-            f"{run}: not the folder of a run", "name a folder written by `vocabkit pretrain`"
-        )
-    held = _read(run / "model.json")
-    return RunModel(
-        ModelConfig(**held["model"]),
-        held["encoding"],
-        tuple(held["languages"]),
-        held["length"],
-        run / "tokenizer",
-        held["tokenizer"],
-    )
+    write_text(run / "config.toml", dump_toml(config, "The resolved configuration of this run."))
 
 
 def read_new_rows(run: Path) -> Int64Array | None:
-    """The ids that the extension added which the run started from; None where it started from none."""
+    """Return the ids, int64, that the extension added which the run started from; None where it had none."""
     path = run / "new-rows.npy"
     if not path.is_file():
         return None
@@ -428,15 +436,8 @@ def read_new_rows(run: Path) -> Int64Array | None:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PretrainingError(f"{path}: cannot be read: {error}", "start the run anew") from error
-    if data.get("schema") != SCHEMA:
-        raise PretrainingError(f"{path}: schema {data.get('schema')}: this version reads {SCHEMA}")
+def _read(path: Path, schema: int | None = SCHEMA) -> dict[str, Any]:
+    data = read_json(path, PretrainingError, "start the run anew")
+    if schema is not None and data.get("schema") != schema:
+        raise PretrainingError(f"{path}: schema {data.get('schema')}: this version reads {schema}")
     return data
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

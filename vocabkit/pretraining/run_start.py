@@ -1,110 +1,167 @@
-"""How a run begins or goes on: everything is checked before anything is trained, and by all ranks alike."""
+"""From what is asked for to a run: `make_plan` decides everything once, `pretrain` then trains by it.
+
+A preset, data, a checkpoint or an earlier run are names here; what they come to is `plan`'s, and the training
+`loop`'s. Nothing here loads torch but for a checkpoint's shape and the name of the GPU.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from vocabkit.checkpoints.receipt import read_kept
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
-from vocabkit.pretraining.checkpointing import (
-    RunState,
-    find_checkpoint,
-    list_checkpoints,
-    load_checkpoint,
-    load_optimizer_state,
-    load_seen,
-    read_state,
-    remove_unfinished,
-)
-from vocabkit.pretraining.distributed import World
-from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.optimizer import PlannedStage, plan_stages, require_new_rows
-from vocabkit.pretraining.order import Ledger
+from vocabkit.core.progress import Progress
 from vocabkit.pretraining.plan import RunPlan, check_fit, plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import ModelConfig, RunConfig
-from vocabkit.pretraining.run_folder import (
-    Identity,
-    check_identity,
-    create_run,
-    identify_run,
-    is_run,
-    read_new_rows,
-    read_origin,
-    read_run_model,
-    write_config,
-)
-from vocabkit.pretraining.trainer import Trainer
-from vocabkit.pretraining.transformers_format import load_model, read_checkpoint
+from vocabkit.pretraining.run_config import ModelConfig, RunConfig, read_preset
+from vocabkit.pretraining.run_folder import Run, is_run, read_origin
 from vocabkit.vocabulary.adapters import Tokenizer
-from vocabkit.vocabulary.roles import check_numbering, find_tokenizer_files
+from vocabkit.vocabulary.roles import SpecialIds, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
-# --- Model setup -----------------------------------------------------------------------------------
-# The model a run begins with: drawn from a seed, or read from a checkpoint that `extend` or others wrote.
-
-
+ASSUMED_GPU = "H200"
+"""Times are given for this GPU where there is none to ask."""
+ROW_LENGTH = 512
+"""Rows of a preset that is looked at without data."""
 _ALIKE = 0.01
 """Share of pieces that may differ between two formats of one tokenizer; another one differs in most."""
 
 
-def describe_model(
-    config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None
-) -> ModelConfig:
-    """The shape of a new run's model: `[model]`'s, or the checkpoint's.
+def pretrain(
+    preset: str | Path | RunConfig,
+    data: str | Path | PreparedCorpus | None,
+    output: str | Path | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    settings: Sequence[str] = (),
+    allow_epochs: float | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Run | RunPlan:
+    """Train a model on the rows in `data`, into the folder `output`, and return the run.
 
-    Raises ConfigError where both or neither say it, PretrainingError where it does not fit the prepared data.
+    `preset` is a name, a TOML file, an earlier run or a configuration; `settings` are texts as
+    `training.steps=1_000` laid over it. `checkpoint` is the folder to start from; [model] says the shape
+    otherwise. A language may be read `allow_epochs` times. `device` is "cpu" or "cuda", by default CUDA where
+    there is one. With `dry_run` nothing is trained and the plan returned: that needs neither data nor output.
+
+    A run that is there already, of the same configuration and data, goes on from its newest checkpoint, and
+    answers at once where it is finished; `force` starts it anew. Started by torchrun on every rank alike.
+    Raises PretrainingError, ConfigError, OutputError or MissingExtra for what the user can put right, before
+    anything is trained where that is possible.
+
+    >>> run = pretrain("tiny", "shards/", "run/", settings=["training.steps=200"])  # doctest: +SKIP
+    >>> run.to_frame()["loss"]  # doctest: +SKIP
     """
-    if checkpoint is None:
-        if config.model is None:
-            raise ConfigError(
-                "no [model] and no checkpoint: nothing says what to train",
-                "add a [model] table, or pass --checkpoint DIR",
-            )
-        shape = config.model.shape(
-            config.model.vocabulary or corpus.vocabulary, corpus.special, corpus.length
-        )
-    else:
+    plan = make_plan(
+        preset, data, output, checkpoint=checkpoint, settings=settings, allow_epochs=allow_epochs,
+        dry_run=dry_run, force=force, device=device,
+    )  # fmt: skip
+    if dry_run:
+        return plan
+    from vocabkit.pretraining.loop import train_run
+
+    return train_run(plan, force=force, device=device, progress=progress)
+
+
+def make_plan(
+    preset: str | Path | RunConfig,
+    data: str | Path | PreparedCorpus | None = None,
+    output: str | Path | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    settings: Sequence[str] = (),
+    allow_epochs: float | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    device: str | None = None,
+) -> RunPlan:
+    """Return what `pretrain` of the same arguments will do.
+
+    With `dry_run`, what training would refuse for its epochs is a warning of the plan, and times are for an
+    H200 where there is no GPU. Raises ConfigError and PretrainingError for what cannot be planned.
+    """
+    if allow_epochs is not None:
+        settings = [*settings, f"languages.allow_epochs={allow_epochs}"]
+    config = read_preset(
+        preset, settings, has_data=data is not None, has_checkpoint=checkpoint is not None
+    )
+    corpus = data if isinstance(data, PreparedCorpus | None) else PreparedCorpus.load(data)
+    if not dry_run and (corpus is None or output is None):
+        raise ConfigError("training needs data and an output", "give both, or ask for a dry run")
+    run, begin = (None if path is None else Path(path) for path in (output, checkpoint))
+    goes_on = run is not None and not force and is_run(run)
+    earlier = run if goes_on else None
+    if earlier is not None and begin is None and read_origin(earlier) is not None:
+        # The shape is that of the checkpoint the run began with, which it needs no more.
+        config = config.model_copy(update={"model": None})
+    model = _find_shape(config, corpus, begin, earlier)
+    if begin is not None and corpus is not None and earlier is None:
+        check_fit(model, corpus)
+        _check_tokenizer(begin, corpus)
+    name = None if device == "cpu" else _find_gpu()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    plan = plan_run(
+        config, corpus, model, world, device=name or (ASSUMED_GPU if dry_run else None),
+        refuse=not dry_run,
+    )  # fmt: skip
+    return replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
+
+
+def _find_shape(
+    config: RunConfig, corpus: PreparedCorpus | None, checkpoint: Path | None, earlier: Path | None
+) -> ModelConfig:
+    """The shape of the model: the checkpoint's, an earlier run's, or the configuration's."""
+    if checkpoint is not None and earlier is None:
         if config.model is not None:
             raise ConfigError(
                 f"[model] and the checkpoint {checkpoint} both say what to train",
                 "leave [model] out, or pass no --checkpoint",
             )
-        shape, _ = read_checkpoint(checkpoint)
-    check_fit(shape, corpus)
-    if checkpoint is not None:
-        _check_tokenizer(checkpoint, corpus)
-    return shape
+        # Only here does a plan need torch.
+        from vocabkit.pretraining.transformers_format import read_checkpoint
 
-
-def _build_model(shape: ModelConfig, seed: int | None, checkpoint: Path | None) -> Model:
-    """The model in fp32 on the CPU: a checkpoint's weights, or drawn; with no seed, whatever memory holds."""
-    return Model(shape, seed=seed) if checkpoint is None else load_model(checkpoint)
-
-
-def _check_new_ids(new_rows: Tensor, corpus: PreparedCorpus) -> None:
-    """Raise PretrainingError when data knows none of the ids that an extension added."""
-    if len(new_rows) and int(new_rows.min()) >= corpus.vocabulary:
-        raise PretrainingError(
-            f"{corpus.folder}: data of {corpus.vocabulary:,} ids, and the first id that the extension added "
-            f"is {int(new_rows.min()):,}: it was prepared with the tokenizer of before",
-            "prepare the corpus with the extended checkpoint's tokenizer",
+        return read_checkpoint(checkpoint)[0]
+    if config.model is None and earlier is not None:
+        return Run.load(earlier).model
+    if config.model is None:
+        raise ConfigError(
+            "the preset has no [model]: it goes on from a checkpoint", "pass --checkpoint DIR"
         )
+    if corpus is not None:
+        return config.model.shape(
+            config.model.vocabulary or corpus.vocabulary, corpus.special, corpus.length
+        )
+    if config.model.vocabulary is None:
+        raise ConfigError(
+            "neither data nor the preset says how large the vocabulary is",
+            "pass --data DIR, or --set model.vocabulary=250_000",
+        )
+    ids = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3)
+    return config.model.shape(config.model.vocabulary, ids, ROW_LENGTH)
+
+
+def _find_gpu() -> str | None:
+    """The name of this process's GPU; None without one, or without torch."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.cuda.get_device_name(place) if torch.cuda.is_available() else None
 
 
 def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
     """Raise PretrainingError when the checkpoint holds a tokenizer that gives pieces other ids than the data's.
 
-    One tokenizer may come in files of two formats: where they differ, pieces are compared. Raises
-    TokenizerError where the checkpoint's .model does not number pieces as its rows.
+    One tokenizer may come in files of two formats: where they differ, pieces are compared.
     """
-    check_numbering(checkpoint)
     try:
         if find_tokenizer_files(checkpoint).fingerprint == corpus.tokenizer_fingerprint:
             return
@@ -126,116 +183,3 @@ def _find_different(held: Tokenizer, used: Tokenizer) -> int | None:
     text = [index for index in both if held.kinds[index] is Kind.NORMAL is used.kinds[index]]
     other = [index for index in text if held.token_bytes(index) != used.token_bytes(index)]
     return other[0] if len(other) > _ALIKE * len(text) else None
-
-
-# --- Run start -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RunStart:
-    """What a run works on. `state` is that of `resumed`, the checkpoint it goes on from; None at the start.
-
-    `checkpoint` is the folder its first weights are from, None where they are drawn, or not needed any more.
-    """
-
-    run: Path
-    config: RunConfig
-    corpus: PreparedCorpus
-    shape: ModelConfig
-    plan: RunPlan
-    stages: tuple[PlannedStage, ...]
-    new_rows: Tensor | None
-    identity: Identity
-    checkpoint: Path | None
-    resumed: Path | None
-    state: RunState | None
-
-
-def start_run(
-    config: RunConfig,
-    data: Path,
-    run: Path,
-    checkpoint: Path | None,
-    world: World,
-    *,
-    force: bool,
-) -> RunStart:
-    """Open the data, and find or lay out the run. Every rank calls.
-
-    Raises what the user can put right; a run that is there already is refused when it is another.
-    """
-    corpus = PreparedCorpus.load(data)
-    going_on = world.on_main(lambda: is_run(run) and not force)
-    if going_on and checkpoint is None and read_origin(run) is not None:
-        # The shape is that of the checkpoint the run began with, which it needs no more.
-        config = config.model_copy(update={"model": None})
-    identity = identify_run(config, corpus, checkpoint)
-    new_rows: Tensor | None = None
-    if going_on:
-        check_identity(run, identity, checkpoint_given=checkpoint is not None)
-        shape = read_run_model(run).config
-        found = read_new_rows(run)
-        new_rows = None if found is None else torch.from_numpy(found)
-    else:
-        shape = describe_model(config, corpus, checkpoint)
-        kept = None if checkpoint is None else read_kept(checkpoint)
-        if kept is not None:
-            new_rows = torch.from_numpy(np.flatnonzero(kept < 0))
-            _check_new_ids(new_rows, corpus)
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
-    plan = plan_run(config, corpus, shape, world.size, device=device)
-    stages = plan_stages(config.stages, plan.steps)
-    require_new_rows(stages, new_rows)
-    folder = world.on_main(lambda: _find_resumed(run, checkpoint) if going_on else None)
-    if not going_on:
-        rows = None if new_rows is None else new_rows.numpy()
-        world.on_main(
-            lambda: create_run(
-                run, config, shape, corpus, identity, plan.to_json(), new_rows=rows, force=force
-            )
-        )
-    state = None if folder is None else read_state(folder)
-    origin = None if folder is not None else checkpoint
-    return RunStart(
-        run, config, corpus, shape, plan, stages, new_rows, identity, origin, folder, state
-    )
-
-
-def make_model(start: RunStart) -> Model:
-    """The model with its first weights, on the CPU; where a checkpoint is resumed they are still to be read."""
-    seed = start.config.training.seed if start.resumed is None else None
-    return _build_model(start.shape, seed, start.checkpoint)
-
-
-def tidy_run(run: Path, config: RunConfig) -> None:
-    """Remove what a killed process left half written, and note the configuration that holds now.
-
-    For the process that holds the run alone: what another is writing looks half written too.
-    """
-    remove_unfinished(run)
-    write_config(run, config)
-
-
-def restore_run(start: RunStart, trainer: Trainer, ledger: Ledger, world: World) -> int:
-    """Put a checkpoint's state into a trainer, or the state beside the first weights; the steps done."""
-    if start.resumed is None or start.state is None:
-        if start.checkpoint is not None:
-            load_optimizer_state(start.checkpoint, trainer.optimizer, start.shape)
-        return 0
-    load_checkpoint(start.resumed, trainer.tensors(), world)
-    trainer.seen.load(load_seen(start.resumed))
-    state = start.state
-    ledger.load(state.samples, state.rows, state.tokens, state.bytes)
-    return state.step
-
-
-def _find_resumed(run: Path, checkpoint: Path | None) -> Path | None:
-    """The newest checkpoint of a run; None where it was stopped before its first."""
-    if list_checkpoints(run):
-        return find_checkpoint(run)
-    if checkpoint is None and read_origin(run) is not None:
-        raise PretrainingError(
-            f"{run}: stopped before its first checkpoint, and starts from another model's",
-            "pass the same --checkpoint again",
-        )
-    return None

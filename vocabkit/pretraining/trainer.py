@@ -1,4 +1,4 @@
-"""The steps of a run: forward, backward, one move of the optimiser, and what is measured on the way.
+"""The steps of a run: forward, backward, one move of AdamW, and what is measured on the way.
 
 Nothing here waits for the device: losses, norms and skipped steps stay on it until the log asks. A step whose
 loss or gradient is not finite changes nothing. When to log, evaluate, save and stop is `loop`'s.
@@ -7,36 +7,395 @@ loss or gradient is not finite changes nothing. When to log, evaluate, save and 
 from __future__ import annotations
 
 import gc
+import math
 import os
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from vocabkit.core.arrays import BoolArray
+from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.batches import Batch, Step
-from vocabkit.pretraining.distributed import World, local_rows, shard_model
-from vocabkit.pretraining.model import Model, compile_layers
-from vocabkit.pretraining.optimizer import (
-    Optimizer,
-    PlannedStage,
-    clip_gradients,
-    find_stage,
-    rate_factor,
-)
-from vocabkit.pretraining.plan import estimate_mfu
-from vocabkit.pretraining.run_config import RunConfig
+from vocabkit.pretraining.distributed import World, local_part, local_rows, shard_model
+from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model, compile_layers
+from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
+
+# --- Trainer ---------------------------------------------------------------------------------------
+
+
+COLLECT_EVERY = 1_000
+"""Steps between garbage collections."""
+
+
+class Trainer:
+    """A model on its device (sharded where there are several ranks), its optimiser and its meters.
+
+    `note` says why layers are not compiled although the configuration asks for it, else None.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: RunConfig,
+        stages: Sequence[PlannedStage],
+        languages: int,
+        new_rows: Tensor | None,
+        world: World,
+    ) -> None:
+        self.config, self.world, self.stages = config, world, stages
+        self.rows = model.config.rows
+        self.model = model.to(world.device)
+        self.note: str | None = None
+        training = config.training
+        if training.activation_checkpointing:
+            model.checkpoint_activations()
+        if training.compile:
+            self.note = compile_layers(model)
+        shard_model(model, model.layers, world, training.precision)
+        self.optimizer = Optimizer(model, config.optimizer)
+        self.meter = _Meter(languages, world)
+        self.seen = _Seen(self.rows, world, causal=model.config.causal)
+        self._new_rows = None if new_rows is None else local_rows(new_rows, self.rows, world)
+        self._stage: PlannedStage | None = None
+        self._trained: frozenset[str] = frozenset()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that a checkpoint holds, by name; loading one writes into these."""
+        model = {f"model.{name}": value for name, value in self.optimizer.parameters.items()}
+        state = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+        meter = {f"meter.{name}": value for name, value in self.meter.tensors().items()}
+        return {**{name: value.detach() for name, value in model.items()}, **state, **meter}
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        settings = self.config.optimizer
+        return settings.rate * learning_rate_factor(
+            settings, self.stages, step, self.stages[-1].stop
+        )
+
+    def train_step(self, step: Step) -> None:
+        """Make one step. Every rank divides by the predictions of all, so that each counts alike."""
+        stage = find_stage(self.stages, step.number)
+        if stage is not self._stage:
+            self._enter(stage)
+        weight = max(step.weight, 1)
+        # FSDP2 averages gradients over ranks; the sum over ranks is wanted.
+        scale = self.world.size / weight
+        total = torch.zeros((), device=self.world.device)
+        training = self.config.training
+        for place, batch in enumerate(step.batches):
+            if self.world.size > 1:
+                cast(Any, self.model).set_requires_gradient_sync(place == len(step.batches) - 1)
+            with self.precision():
+                loss, nats = self.model(batch, training.head_rows, training.fused_softmax)
+            (loss * scale).backward()
+            total += loss.detach()
+            self.meter.add_batch(batch, nats)
+            self.seen.add_batch(batch)
+        rows = self._new_rows if stage.train == "new-rows" else None
+        gradients = self.optimizer.gradients(self._trained, rows)
+        total, norm, skip = clip_gradients(
+            gradients.values(), total, self.config.optimizer.clip, self.world
+        )
+        self.optimizer.step(gradients, self.learning_rate(step.number), rows=rows, skip=skip)
+        self.optimizer.clear()
+        self.meter.add_step(total / weight, norm, skip)
+        if step.number % COLLECT_EVERY == 0:
+            gc.collect()
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """The arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
+        wanted = self.config.training.precision == "bf16" and self.world.size == 1
+        with torch.autocast(self.world.device.type, torch.bfloat16) if wanted else nullcontext():
+            yield
+
+    @contextmanager
+    def forward_only(self) -> Iterator[None]:
+        """Forward passes without a backward one: what these leave gathered on every rank is given back."""
+        try:
+            with self.precision():
+                yield
+        finally:
+            if self.world.size > 1:
+                cast(Any, self.model).reshard()
+
+    def _enter(self, stage: PlannedStage) -> None:
+        self._stage = stage
+        everything = frozenset(self.optimizer.parameters)
+        self._trained = everything if stage.train == "all" else self.optimizer.by_row
+        if self.world.size > 1:
+            # FSDP2 reads requires_grad once, when it first gathers: gradients are made, and dropped.
+            return
+        for name, parameter in self.optimizer.parameters.items():
+            parameter.requires_grad_(name in self._trained)
+
+
+@contextmanager
+def settled_process(*, deterministic: bool) -> Iterator[None]:
+    """Switches of torch and Python as a run wants them, and as they were afterwards.
+
+    Garbage is collected every so many steps alone: otherwise single ranks stop for it at moments of their own.
+    """
+    collecting, before = gc.isenabled(), torch.are_deterministic_algorithms_enabled()
+    gc.disable()
+    if deterministic:
+        # cuBLAS reads it when its first handle is made; without it torch refuses to multiply.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        if collecting:
+            gc.enable()
+
+
+# --- Stages and schedule ---------------------------------------------------------------------------
+# What trains when: new rows first, then the vocabulary's matrices, then all, as `[[stages]]` says. What does
+# not train in a stage stays bit for bit as it is: neither its gradient nor its weight decay nor the momentum of
+# an earlier run moves it. The learning rate is a function of the step's number alone, so that a resumed run has
+# those of one that never stopped.
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage in steps: those from `first` up to `stop`."""
+
+    train: Literal["new-rows", "embeddings", "all"]
+    first: int
+    stop: int
+    rate: float = 1.0
+
+
+def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]:
+    """The stages in steps; one of everything where none is configured. Ends are rounded, so nothing is lost.
+
+    Raises ConfigError when a share of `steps` is less than one step.
+    """
+    if not stages:
+        return (PlannedStage("all", 0, steps),)
+    planned: list[PlannedStage] = []
+    share = 0.0
+    for place, stage in enumerate(stages):
+        share += stage.share
+        first = planned[-1].stop if planned else 0
+        stop = steps if place == len(stages) - 1 else round(share * steps)
+        if stop <= first:
+            raise ConfigError(
+                f"stages[{place}].share = {stage.share}: less than one of {steps} steps",
+                "give the stage a larger share, or the run more steps",
+            )
+        planned.append(PlannedStage(stage.train, first, stop, stage.rate))
+    return tuple(planned)
+
+
+def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
+    """The stage that a step lies in; the last one for steps after the end."""
+    return next((stage for stage in stages if step < stage.stop), stages[-1])
+
+
+def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) -> None:
+    """Raise PretrainingError when a stage trains new rows and there is no receipt that names any."""
+    if any(stage.train == "new-rows" for stage in stages) and not (
+        new_rows is not None and len(new_rows)
+    ):
+        raise PretrainingError(
+            "a stage trains new-rows, but no receipt says which rows are new",
+            "pass --checkpoint a folder written by `vocabkit extend`, or leave the stage out",
+        )
+
+
+def learning_rate_factor(
+    settings: OptimizerSettings, stages: Sequence[PlannedStage], step: int, steps: int
+) -> float:
+    """What `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
+
+    The shape over the run, times the rate of the stage, times a ramp over the first `warmup` of each stage:
+    what has stood still meets its gradients with no momentum, at a stage's start as at a run's.
+    `trapezoid` is level, then falls in a straight line over the last `decay` of the run; `linear` and `cosine`
+    fall from the end of the first ramp on, and know no `decay`. All end near `final`, which the step after
+    the last one would have.
+    """
+    stage = find_stage(stages, step)
+    ramp = _ramp_steps(settings, stage)
+    rise = min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0
+    first_ramp = _ramp_steps(settings, stages[0])
+    return rise * stage.rate * _shape(settings, step, steps, first_ramp)
+
+
+def _ramp_steps(settings: OptimizerSettings, stage: PlannedStage) -> int:
+    return round(settings.warmup * (stage.stop - stage.first))
+
+
+def _shape(settings: OptimizerSettings, step: int, steps: int, ramp: int) -> float:
+    if settings.schedule == "constant":
+        return 1.0
+    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - ramp
+    if falling <= 0:
+        return 1.0
+    left = min(1.0, (steps - step) / falling)
+    if settings.schedule == "cosine":
+        left = 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
+    return settings.final + (1.0 - settings.final) * left
+
+
+# --- AdamW -----------------------------------------------------------------------------------------
+# Loshchilov and Hutter, arXiv:1711.05101.
+
+
+class Optimizer:
+    """AdamW over a model's parameters, with a state that is known before the first step.
+
+    Three things that torch's own class does not do: it trains chosen rows of a matrix and leaves the others bit
+    for bit; a step whose loss or gradient is not finite changes nothing, decided on the device; and the state
+    is a flat dict of tensors from the start, so that a checkpoint is read straight into it. The arithmetic is
+    torch's fused kernel, on the shards of this rank.
+
+    `by_row` names the parameters that have a row for every id. No decay on vectors (biases, norms);
+    `embedding_weight_decay` on matrices of the vocabulary; rows that a batch does not hold would otherwise
+    shrink between their visits.
+    """
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.parameters = dict(model.named_parameters())
+        self.by_row = VOCABULARY_PARAMETERS & self.parameters.keys()
+        self.means = {name: _zeros(value) for name, value in self.parameters.items()}
+        self.squares = {name: _zeros(value) for name, value in self.parameters.items()}
+        self.steps = {
+            name: torch.zeros((), dtype=torch.float32, device=local_part(value).device)
+            for name, value in self.parameters.items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state by name: what a checkpoint holds, and is read back into in place."""
+        found: dict[str, Tensor] = {}
+        for name in self.parameters:
+            found[f"exp_avg.{name}"] = self.means[name]
+            found[f"exp_avg_sq.{name}"] = self.squares[name]
+            found[f"step.{name}"] = self.steps[name]
+        return found
+
+    def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
+        """This rank's gradients of what trains: of `rows` alone (numbers in its shard) where they are given.
+
+        In the model's order, whatever that of `names`: a set of words has another one in every process, and
+        sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
+        none, and does not move.
+        """
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            gradient = parameter.grad if name in names else None
+            if gradient is not None:
+                part = local_part(gradient)
+                found[name] = part if rows is None else part[rows]
+        return found
+
+    @torch.no_grad()
+    def step(
+        self,
+        gradients: Mapping[str, Tensor],
+        learning_rate: float,
+        *,
+        rows: Tensor | None = None,
+        skip: Tensor | None = None,
+    ) -> None:
+        """Move what has a gradient, unless `skip` (float32 scalar on the device) is 1.
+
+        With `rows`, gradients are of those rows, and only they move.
+        """
+        groups: dict[float, list[str]] = defaultdict(list)
+        for name, gradient in gradients.items():
+            if gradient.numel():
+                groups[self._decay(name)].append(name)
+            else:
+                # No row of it is in this rank's shard; the count is every rank's.
+                self.steps[name] += 1.0 if skip is None else 1.0 - skip
+        for decay, names in groups.items():
+            places = [self._place(name, rows) for name in names]
+            adamw(
+                [place[0] for place in places],
+                [gradients[name].to(torch.float32) for name in names],
+                [place[1] for place in places],
+                [place[2] for place in places],
+                [],
+                [self.steps[name] for name in names],
+                fused=True,
+                found_inf=skip,
+                amsgrad=False,
+                beta1=self.settings.betas[0],
+                beta2=self.settings.betas[1],
+                lr=learning_rate,
+                weight_decay=decay,
+                eps=self.settings.epsilon,
+                maximize=False,
+            )
+            if rows is not None:
+                for name, place in zip(names, places, strict=True):
+                    for whole, part in zip(self._whole(name), place, strict=True):
+                        whole.index_copy_(0, rows, part)
+
+    def clear(self) -> None:
+        """Let go of the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def _whole(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        held = (self.parameters[name].detach(), self.means[name], self.squares[name])
+        return local_part(held[0]), local_part(held[1]), local_part(held[2])
+
+    def _place(self, name: str, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        whole = self._whole(name)
+        return whole if rows is None else (whole[0][rows], whole[1][rows], whole[2][rows])
+
+    def _decay(self, name: str) -> float:
+        if self.parameters[name].ndim < 2:
+            return 0.0
+        if name in self.by_row:
+            return self.settings.embedding_weight_decay
+        return self.settings.weight_decay
+
+
+def clip_gradients(
+    gradients: Iterable[Tensor], loss: Tensor, limit: float, world: World
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale gradients in place to a global norm of at most `limit`; 0 clips nothing.
+
+    Returns the loss summed over ranks, the norm before clipping, and 1.0 where either is not finite, else 0.0:
+    float32 scalars on the device, equal on every rank; nothing waits for the device.
+    """
+    parts = [gradient for gradient in gradients if gradient.numel()]
+    sums = torch.stack([loss.detach().float(), _squared_norm(parts, loss.device)])
+    world.sum(sums)
+    total, norm = sums[0], sums[1].sqrt()
+    skip = (~(torch.isfinite(total) & torch.isfinite(norm))).to(torch.float32)
+    if limit > 0 and parts:
+        torch._foreach_mul_(parts, (limit / (norm + 1e-6)).clamp(max=1.0))
+    return total, norm, skip
+
+
+def _squared_norm(parts: list[Tensor], device: torch.device) -> Tensor:
+    if not parts:
+        return torch.zeros((), device=device)
+    norms = torch._foreach_norm(parts)
+    return torch.stack([norm.float() for norm in norms]).square().sum()
+
+
+def _zeros(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)
+
 
 # --- Meter -----------------------------------------------------------------------------------------
-# What a run measures of itself, gathered on the device: losses, steps that were skipped, ids that were seen.
-#
-# Nothing here waits for the device but `read`, once a log line, and `Seen.arrays`, once a checkpoint.
+# Sums on the device: losses, steps that were skipped, ids that were seen. Nothing waits for it but
+# `_Meter.read`, once a log line, and `_Seen.arrays`, once a checkpoint.
 
 
 SMOOTHING = 0.98
@@ -177,202 +536,3 @@ class _Seen:
         """Go on from what a checkpoint holds."""
         for name, tensor in (("input", self._input), ("target", self._target)):
             tensor[:-1] = torch.from_numpy(arrays[name].astype(np.int32)).to(tensor.device)
-
-
-# --- Stopwatch -------------------------------------------------------------------------------------
-# How fast a run goes: the figures of one log line, from what was read and the time it took.
-
-
-class Stopwatch:
-    """Time spent training, without evaluating and saving.
-
-    `flops_per_token` and the device's name give the share of the peak (MFU); None on devices whose peak is not
-    known. Tokens are those that are not padding, over all ranks.
-    """
-
-    def __init__(self, flops_per_token: float, device: str | None, world: World) -> None:
-        self._flops, self._device, self._world = flops_per_token, device, world
-        self._since = self._start = time.perf_counter()
-        self._waited = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training so far in this process."""
-        return time.perf_counter() - self._start
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time in the block does not count."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - began
-            self._since += spent
-            self._start += spent
-
-    def describe(
-        self, reading: Reading, languages: Sequence[str], rate: float, left: int, waited: float
-    ) -> dict[str, object]:
-        """The figures of a log line; `left` steps are to go, `waited` seconds data was waited for so far.
-
-        `loss` is a mean over the steps since the last line and their predictions, `loss_smoothed` its moving
-        average over about 50 steps; `languages` mean nats of the language's predictions since the last line.
-        `data_wait` is this rank's; `peak_memory_gb` that of its device, or of the process where there is none.
-        """
-        now = time.perf_counter()
-        spent = max(now - self._since, 1e-9)
-        tokens = reading.tokens / spent
-        figures: dict[str, object] = {
-            "steps": reading.steps,
-            "loss": reading.loss,
-            "loss_smoothed": reading.smoothed,
-            "lr": rate,
-            "grad_norm": reading.gradient_norm,
-            "skipped": reading.skipped,
-            "tokens_per_s": tokens,
-            "bytes_per_s": reading.bytes / spent,
-            "mfu": estimate_mfu(self._flops, tokens, self._device, self._world.size),
-            "data_wait": min(1.0, (waited - self._waited) / spent),
-            "peak_memory_gb": _peak_memory(self._world.device),
-            "eta_s": left * spent / reading.steps if reading.steps else None,
-            "languages": dict(zip(languages, reading.language_losses, strict=True)),
-        }
-        self._since, self._waited = now, waited
-        return figures
-
-
-def _peak_memory(device: torch.device) -> float | None:
-    """Gigabytes (1e9 bytes) at most in use: allocated on a GPU, resident on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows has no such count
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-# --- Trainer ---------------------------------------------------------------------------------------
-
-
-COLLECT_EVERY = 1_000
-"""Steps between garbage collections."""
-
-
-class Trainer:
-    """A model on its device (sharded where there are several ranks), its optimiser and its meters.
-
-    `note` says why layers are not compiled although the configuration asks for it, else None.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        config: RunConfig,
-        stages: Sequence[PlannedStage],
-        languages: int,
-        new_rows: Tensor | None,
-        world: World,
-    ) -> None:
-        self.config, self.world, self.stages = config, world, stages
-        self.rows = model.config.rows
-        self.model = model.to(world.device)
-        self.note: str | None = None
-        training = config.training
-        if training.activation_checkpointing:
-            model.checkpoint_activations()
-        if training.compile:
-            self.note = compile_layers(model)
-        shard_model(model, model.layers, world, training.precision)
-        self.optimizer = Optimizer(model, config.optimizer)
-        self.meter = _Meter(languages, world)
-        self.seen = _Seen(self.rows, world, causal=model.config.causal)
-        self._new_rows = None if new_rows is None else local_rows(new_rows, self.rows, world)
-        self._stage: PlannedStage | None = None
-        self._trained: frozenset[str] = frozenset()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds, by name; loading one writes into these."""
-        model = {f"model.{name}": value for name, value in self.optimizer.parameters.items()}
-        state = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        meter = {f"meter.{name}": value for name, value in self.meter.tensors().items()}
-        return {**{name: value.detach() for name, value in model.items()}, **state, **meter}
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        settings = self.config.optimizer
-        return settings.rate * rate_factor(settings, self.stages, step, self.stages[-1].stop)
-
-    def train_step(self, step: Step) -> None:
-        """Make one step. Every rank divides by the predictions of all, so that each counts alike."""
-        stage = find_stage(self.stages, step.number)
-        if stage is not self._stage:
-            self._enter(stage)
-        weight = max(step.weight, 1)
-        # FSDP2 averages gradients over ranks; the sum over ranks is wanted.
-        scale = self.world.size / weight
-        total = torch.zeros((), device=self.world.device)
-        training = self.config.training
-        for place, batch in enumerate(step.batches):
-            if self.world.size > 1:
-                cast(Any, self.model).set_requires_gradient_sync(place == len(step.batches) - 1)
-            with self.precision():
-                loss, nats = self.model(batch, training.head_rows, training.fused_softmax)
-            (loss * scale).backward()
-            total += loss.detach()
-            self.meter.add_batch(batch, nats)
-            self.seen.add_batch(batch)
-        rows = self._new_rows if stage.train == "new-rows" else None
-        gradients = self.optimizer.gradients(self._trained, rows)
-        total, norm, skip = clip_gradients(
-            gradients.values(), total, self.config.optimizer.clip, self.world
-        )
-        self.optimizer.step(gradients, self.rate(step.number), rows=rows, skip=skip)
-        self.optimizer.clear()
-        self.meter.add_step(total / weight, norm, skip)
-        if step.number % COLLECT_EVERY == 0:
-            gc.collect()
-
-    @contextmanager
-    def precision(self) -> Iterator[None]:
-        """The arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
-        wanted = self.config.training.precision == "bf16" and self.world.size == 1
-        with torch.autocast(self.world.device.type, torch.bfloat16) if wanted else nullcontext():
-            yield
-
-    def release(self) -> None:
-        """Give back what a forward pass without a backward one left gathered."""
-        if self.world.size > 1:
-            cast(Any, self.model).reshard()
-
-    def _enter(self, stage: PlannedStage) -> None:
-        self._stage = stage
-        everything = frozenset(self.optimizer.parameters)
-        self._trained = everything if stage.train == "all" else self.optimizer.by_row
-        if self.world.size > 1:
-            # FSDP2 reads requires_grad once, when it first gathers: gradients are made, and dropped.
-            return
-        for name, parameter in self.optimizer.parameters.items():
-            parameter.requires_grad_(name in self._trained)
-
-
-@contextmanager
-def settled_process(*, deterministic: bool) -> Iterator[None]:
-    """Switches of torch and Python as a run wants them, and as they were afterwards.
-
-    Garbage is collected every so many steps alone: otherwise single ranks stop for it at moments of their own.
-    """
-    collecting, before = gc.isenabled(), torch.are_deterministic_algorithms_enabled()
-    gc.disable()
-    if deterministic:
-        # cuBLAS reads it when its first handle is made; without it torch refuses to multiply.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        if collecting:
-            gc.enable()

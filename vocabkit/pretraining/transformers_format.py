@@ -22,7 +22,7 @@ from torch import Tensor
 from vocabkit.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from vocabkit.checkpoints.torch_files import as_tensor
 from vocabkit.core.errors import PretrainingError
-from vocabkit.pretraining.model import Model
+from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_tokenizer
 
@@ -34,8 +34,6 @@ from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_t
 
 
 TensorNames = dict[str, tuple[str, ...]]
-VOCABULARY_PARAMETERS = frozenset({"table", "output_table", "output_bias"})
-"""Those with a row for each id, and rows of padding after them."""
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
 
