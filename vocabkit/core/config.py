@@ -1,4 +1,4 @@
-"""TOML → frozen models: presets, `--set` overrides, did-you-mean, and the resolved file written back.
+"""TOML → frozen models: shipped presets, `--set` overrides, did-you-mean, and the resolved file written back.
 
 YAML is refused on purpose: it reads `[en, no, sv]` as `['en', False, 'sv']` and `3e-4` as text.
 """
@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vocabkit.core.errors import ConfigError
-
-# --- Config ----------------------------------------------------------------------------------------
 
 
 class Config(BaseModel):
@@ -129,11 +127,8 @@ def _dump_table(table: Mapping[str, Any], name: str, lines: list[str]) -> None:
 
 
 def _key(key: str) -> str:
-    return (
-        key
-        if key.replace("_", "").replace("-", "").isalnum() and key.isascii()
-        else json.dumps(key)
-    )
+    plain = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+    return key if plain else json.dumps(key)
 
 
 def _toml(value: Any) -> str:
@@ -171,7 +166,6 @@ def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 # --- Presets ---------------------------------------------------------------------------------------
-# Where the shipped TOML presets live, in a wheel, an editable install and a bare checkout.
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,11 @@ from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file that is whole whenever it is there, in place of one that may be there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object, *, indent: int | None = 1) -> None:

@@ -1,22 +1,13 @@
-"""Unicode scripts by code point, as ISO 15924 codes.
-
-The table is fontTools' copy of Unicode's Scripts.txt; its version goes into the manifest of what is built
-with it. SentencePiece's own table is older: characters assigned since then are `Common` to its trainer.
-"""
+"""Text by its characters: where it may be cut, how a token is shown to a person, and which scripts it is in."""
 
 from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING
+
+import regex
 
 from vocabkit.core.arrays import UInt8Array
-
-if TYPE_CHECKING:
-    pass
-
-# --- Graphemes -------------------------------------------------------------------------------------
-# Extended grapheme clusters: where text may be cut without breaking what a reader sees as one letter.
 
 
 def cut_run(run: str, limit: int) -> list[str]:
@@ -24,8 +15,6 @@ def cut_run(run: str, limit: int) -> list[str]:
 
     A single grapheme longer than `limit` (a stack of marks) is cut at `limit`: nothing is ever dropped.
     """
-    import regex
-
     if len(run) <= limit:
         return [run]
     parts = []
@@ -41,10 +30,6 @@ def cut_run(run: str, limit: int) -> list[str]:
         start += cut
     parts.append(run[start:])
     return parts
-
-
-# --- Render ----------------------------------------------------------------------------------------
-# Showing a token to a person: control characters escaped, broken UTF-8 as bytes, right-to-left isolated.
 
 
 _ISOLATE, _POP = "\u2068", "\u2069"
@@ -84,6 +69,8 @@ def show_token(token: bytes, *, isolate: bool = True) -> str:
 
 
 # --- Scripts ---------------------------------------------------------------------------------------
+# ISO 15924 codes by code point: fontTools' copy of Unicode's Scripts.txt; its version goes into the manifest of
+# what is built with it. SentencePiece's own table is older: characters assigned since are `Common` to it.
 
 
 COMMON = "Zyyy"

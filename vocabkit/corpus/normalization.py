@@ -4,7 +4,7 @@ Four rules. `nmt_nfkc` is SentencePiece's default, applied by SentencePiece's ow
 turns ZWNJ into a space and splits Thai SARA AM, and it never reorders marks. `nfkc` and `nfc` are Unicode's
 normal forms, applied with unicodedata2; a charsmap cannot reorder marks, so a .model carries the nearest one,
 grown by the mark sequences met in the text (`charsmap_for`), and what still differs is counted. `identity`
-changes nothing. Under every rule the delimiters of WordCounts (`white_space.DELIMITERS`) are spaces.
+changes nothing. Under every rule the delimiters of WordCounts (`word_counts.DELIMITERS`) are spaces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import ConfigError
 from vocabkit.corpus.word_counts import DELIMITERS
 
-_TO_SPACE = {ord(character): " " for character in DELIMITERS}
+_SPACE_RULES = {character: " " for character in DELIMITERS if character != " "}
+_TO_SPACE = str.maketrans(_SPACE_RULES)
 RULES = ("nmt_nfkc", "nfkc", "nfc", "identity")
 
 
@@ -45,11 +46,12 @@ class Normalizer:
 
     def normalize_words(self, words: Sequence[str]) -> list[str]:
         """Normalise many texts by the rule itself: unicodedata2 for `nfc` and `nfkc`, else the charsmap."""
+        # WordCounts has split at white space already; only text given directly still holds any.
         if self.name in ("nfc", "nfkc"):
             form = self.name.upper()
-            return [_spaces(unicodedata2.normalize(form, word)) for word in words]
+            return [unicodedata2.normalize(form, word).translate(_TO_SPACE) for word in words]
         if self.name == "identity":
-            return [_spaces(word) for word in words]
+            return [word.translate(_TO_SPACE) for word in words]
         return self.apply_charsmap(words)
 
     def apply_charsmap(self, words: Sequence[str]) -> list[str]:
@@ -64,13 +66,10 @@ class Normalizer:
 def load_normalizer(name: str) -> Normalizer:
     """Return the normaliser of one of `RULES`. Raises `ConfigError` for another name."""
     if name == "nmt_nfkc":
-        return Normalizer(name, _named("nmt_nfkc"))
-    if name == "identity":
-        return Normalizer(name, compile_charsmap(_space_rules()))
-    if name == "nfkc":
-        return Normalizer(name, compile_charsmap(dict(_composition_rules("NFKC")) | _space_rules()))
-    if name == "nfc":
-        return Normalizer(name, compile_charsmap(dict(_composition_rules("NFC")) | _space_rules()))
+        return Normalizer(name, _charsmap(sentencepiece.SentencePieceNormalizer(rule_name=name)))
+    if name in RULES:
+        rules = {} if name == "identity" else dict(_composition_rules(name.upper()))
+        return Normalizer(name, compile_charsmap(rules | _SPACE_RULES))
     raise ConfigError(f"normalization.rule = {name!r}: expected one of {', '.join(RULES)}")
 
 
@@ -176,20 +175,6 @@ def _spellings(decomposed: str) -> Iterator[str]:
             head = unicodedata2.normalize("NFC", typed[:cut])
             if len(head) < cut:
                 yield head + typed[cut:]
-
-
-def _space_rules() -> dict[str, str]:
-    return {character: " " for character in DELIMITERS if character != " "}
-
-
-def _spaces(text: str) -> str:
-    # WordCounts has split at white space already; only text given directly still holds any.
-    return text.translate(_TO_SPACE)
-
-
-@cache
-def _named(name: str) -> bytes:
-    return _charsmap(sentencepiece.SentencePieceNormalizer(rule_name=name))
 
 
 def _charsmap(processor: sentencepiece.SentencePieceNormalizer) -> bytes:

@@ -16,18 +16,150 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from glob import escape
 from itertools import groupby
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 import duckdb
 
 from vocabkit.core.errors import CorpusError
-from vocabkit.corpus.sources import Source, find_file_system, open_binary
+from vocabkit.corpus.sources import Document, Source, find_file_system, open_binary
 from vocabkit.corpus.word_counts import DELIMITERS
 
 if sys.version_info >= (3, 14):
     from compression import zstd as zstd
 else:
     from backports import zstd as zstd
+
+BATCH_BYTES = 4 << 20
+
+REPAIRS: Mapping[str, str] = {
+    "bom": "files whose UTF-8 byte order mark was removed",
+    "crlf": "CR LF line ends read as one line end",
+    "cr": "lone CR line ends read as line ends",
+    "nul": "NUL characters removed",
+    "surrogate": "lone surrogates in JSON strings, replaced by U+FFFD",
+    "empty_line": "lines of nothing but white space, left out",
+    "empty_record": "records whose text is nothing but white space, left out",
+    "null_field": "records whose text is null, left out",
+    "long_line": "lines over 16 MiB, read in pieces",
+    "long_document": "paragraphs, files or records over 16 MiB, read in pieces",
+    "empty_file": "files with no document in them",
+}
+
+
+class Repairs(Counter[str]):
+    """How often each repair of `REPAIRS` was made. Tallies of several sources add up."""
+
+
+def read_documents(
+    source: Source,
+    document: Document,
+    field: str,
+    repairs: Repairs,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Iterator[list[str]]:
+    """Yield a source's documents in batches of about `BATCH_BYTES` of text, none of them empty.
+
+    `document` says what a document is in a text file; in jsonl and parquet it is one record's `field`.
+    `on_bytes` is told of stored bytes as they are consumed, `source.size` in all. Repairs are added to
+    `repairs` as they are made. Raises `CorpusError`, naming the file and the line or row, for text that is
+    not UTF-8, damaged or truncated compression, and records without a text in `field`.
+    """
+    consumed = 0
+
+    def count_bytes(amount: int) -> None:
+        nonlocal consumed
+        step = min(amount, source.size - consumed)
+        consumed += step
+        if on_bytes is not None and step:
+            on_bytes(step)
+
+    if source.kind == "parquet":
+        documents = _read_parquet(source, field, repairs, count_bytes)
+    elif source.kind == "jsonl":
+        documents = _read_json_lines(source, field, repairs, count_bytes)
+    else:
+        chunks = read_chunks(source, repairs, count_bytes)
+        if document == "line":
+            documents = _split_lines(chunks, repairs)
+        elif document in ("blank-line", "file"):
+            documents = _join_lines(chunks, repairs, at_blank_lines=document == "blank-line")
+        else:
+            raise CorpusError(f"document = {document!r} is none of line, blank-line, file")
+    found = False
+    for batch in _gather(documents):
+        found = True
+        yield batch
+    if not found:
+        repairs["empty_file"] += 1
+    # What a file system or a parquet file holds beyond the text, so that progress ends at the size.
+    count_bytes(source.size)
+
+
+def _gather(parts: Iterator[tuple[list[str], int]]) -> Iterator[list[str]]:
+    """Join (documents, bytes) parts into batches of about `BATCH_BYTES`."""
+    batch: list[str] = []
+    size = 0
+    for documents, part_size in parts:
+        batch += documents
+        size += part_size
+        if size >= BATCH_BYTES and batch:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _split_lines(chunks: Iterator[Chunk], repairs: Repairs) -> Iterator[tuple[list[str], int]]:
+    empty = 0
+    for chunk in chunks:
+        lines = chunk.text.split("\n")
+        documents = list(filter(str.strip, lines))
+        empty += len(lines) - len(documents)
+        yield documents, chunk.size
+    if empty:
+        repairs["empty_line"] += empty
+
+
+def _join_lines(
+    chunks: Iterator[Chunk], repairs: Repairs, *, at_blank_lines: bool
+) -> Iterator[tuple[list[str], int]]:
+    """Yield paragraphs, or with `at_blank_lines` off the whole text, cut above `PIECE_BYTES`."""
+    held: list[str] = []  # the lines of the open document
+    size = 0  # at least its bytes
+    was_cut = False
+    glue = False  # the last line held goes on in the next chunk
+    documents: list[str] = []
+
+    def flush(*, keep_rest: bool) -> None:
+        """Move what is held to the documents, in pieces; with `keep_rest`, all but the last piece."""
+        nonlocal held, was_cut
+        pieces = _cut_text("\n".join(held))
+        if len(pieces) > 1 and not was_cut:
+            repairs["long_document"] += 1
+        was_cut = keep_rest and (was_cut or len(pieces) > 1)
+        held = [pieces.pop()] if keep_rest else []
+        documents.extend(filter(str.strip, pieces))
+
+    for chunk in chunks:
+        lines = chunk.text.split("\n")
+        if glue and held:
+            lines[0] = held.pop() + lines[0]
+        size += chunk.size
+        for blank, group in groupby(lines, key=lambda line: not line.strip()):
+            if not blank or not at_blank_lines:
+                held.extend(group)
+            elif held:
+                flush(keep_rest=False)
+                size = chunk.size
+        glue = not chunk.complete
+        if size > PIECE_BYTES and held:
+            flush(keep_rest=True)
+            size = len(held[0].encode())
+        yield documents, chunk.size
+        documents = []
+    flush(keep_rest=False)
+    yield documents, 0
+
 
 # --- Streams ---------------------------------------------------------------------------------------
 # The bytes of a source, decompressed block by block. Any number of gzip members (zeros between and after them
@@ -89,10 +221,8 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
 
 
 # --- Lines -----------------------------------------------------------------------------------------
-# A text file as chunks of whole lines: UTF-8 checked, line ends made LF, byte order mark and NUL removed.
-#
-# Work is per chunk of about a quarter of a mebibyte, never per line, so that reading costs little more than
-# decoding. A line over `PIECE_BYTES` comes in several chunks, cut at white space where there is any.
+# A text file as chunks of whole lines: UTF-8 checked, line ends made LF, byte order mark and NUL removed. Work
+# is per chunk of about a quarter of a mebibyte, never per line, so that it costs little more than decoding.
 
 
 PIECE_BYTES = 16 << 20
@@ -256,10 +386,8 @@ def _decode(data: bytes, path: str, line: int, offset: int, repairs: Counter[str
 
 
 # --- Records ---------------------------------------------------------------------------------------
-# The texts of JSON lines and parquet files: one record, one document.
-#
-# A record without the field, or with something other than text in it, is an error: a wrong `field` would
-# otherwise count nothing and say nothing. A null is a record without text, and is counted.
+# One record, one document. A record without the field, or with something other than text in it, is an error: a
+# wrong `field` would otherwise count nothing and say nothing. A null is a record without text, and is counted.
 
 
 JSON_LINE_BYTES = 64 << 20
@@ -392,139 +520,3 @@ def _clean_text(text: str | None, repairs: Counter[str]) -> list[str]:
     if not kept:
         repairs["empty_record"] += 1
     return kept
-
-
-# --- Reading ---------------------------------------------------------------------------------------
-
-
-BATCH_BYTES = 4 << 20
-
-REPAIRS: Mapping[str, str] = {
-    "bom": "files whose UTF-8 byte order mark was removed",
-    "crlf": "CR LF line ends read as one line end",
-    "cr": "lone CR line ends read as line ends",
-    "nul": "NUL characters removed",
-    "surrogate": "lone surrogates in JSON strings, replaced by U+FFFD",
-    "empty_line": "lines of nothing but white space, left out",
-    "empty_record": "records whose text is nothing but white space, left out",
-    "null_field": "records whose text is null, left out",
-    "long_line": "lines over 16 MiB, read in pieces",
-    "long_document": "paragraphs, files or records over 16 MiB, read in pieces",
-    "empty_file": "files with no document in them",
-}
-
-
-class Repairs(Counter[str]):
-    """How often each repair of `REPAIRS` was made. Tallies of several sources add up."""
-
-
-def read_documents(
-    source: Source,
-    document: Literal["line", "blank-line", "file"],
-    field: str,
-    repairs: Repairs,
-    on_bytes: Callable[[int], None] | None = None,
-) -> Iterator[list[str]]:
-    """Yield a source's documents in batches of about `BATCH_BYTES` of text, none of them empty.
-
-    `document` says what a document is in a text file; in jsonl and parquet it is one record's `field`.
-    `on_bytes` is told of stored bytes as they are consumed, `source.size` in all. Repairs are added to
-    `repairs` as they are made. Raises `CorpusError`, naming the file and the line or row, for text that is
-    not UTF-8, damaged or truncated compression, and records without a text in `field`.
-    """
-    consumed = 0
-
-    def count_bytes(amount: int) -> None:
-        nonlocal consumed
-        step = min(amount, source.size - consumed)
-        consumed += step
-        if on_bytes is not None and step:
-            on_bytes(step)
-
-    if source.kind == "parquet":
-        documents = _read_parquet(source, field, repairs, count_bytes)
-    elif source.kind == "jsonl":
-        documents = _read_json_lines(source, field, repairs, count_bytes)
-    else:
-        chunks = read_chunks(source, repairs, count_bytes)
-        documents = _split_lines(chunks, repairs)
-        if document == "blank-line":
-            documents = _join_lines(chunks, repairs, at_blank_lines=True)
-        elif document == "file":
-            documents = _join_lines(chunks, repairs, at_blank_lines=False)
-        elif document != "line":
-            raise CorpusError(f"document = {document!r} is none of line, blank-line, file")
-    found = False
-    for batch in _gather(documents):
-        found = True
-        yield batch
-    if not found:
-        repairs["empty_file"] += 1
-    # What a file system or a parquet file holds beyond the text, so that progress ends at the size.
-    count_bytes(source.size)
-
-
-def _gather(parts: Iterator[tuple[list[str], int]]) -> Iterator[list[str]]:
-    """Join (documents, bytes) parts into batches of about `BATCH_BYTES`."""
-    batch: list[str] = []
-    size = 0
-    for documents, part_size in parts:
-        batch += documents
-        size += part_size
-        if size >= BATCH_BYTES and batch:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _split_lines(chunks: Iterator[Chunk], repairs: Repairs) -> Iterator[tuple[list[str], int]]:
-    empty = 0
-    for chunk in chunks:
-        lines = chunk.text.split("\n")
-        documents = list(filter(str.strip, lines))
-        empty += len(lines) - len(documents)
-        yield documents, chunk.size
-    if empty:
-        repairs["empty_line"] += empty
-
-
-def _join_lines(
-    chunks: Iterator[Chunk], repairs: Repairs, *, at_blank_lines: bool
-) -> Iterator[tuple[list[str], int]]:
-    """Yield paragraphs, or with `at_blank_lines` off the whole text, cut above `PIECE_BYTES`."""
-    held: list[str] = []  # the lines of the open document
-    size = 0  # at least its bytes
-    was_cut = False
-    glue = False  # the last line held goes on in the next chunk
-    documents: list[str] = []
-
-    def flush(*, keep_rest: bool) -> None:
-        """Move what is held to the documents, in pieces; with `keep_rest`, all but the last piece."""
-        nonlocal held, was_cut
-        pieces = _cut_text("\n".join(held))
-        if len(pieces) > 1 and not was_cut:
-            repairs["long_document"] += 1
-        was_cut = keep_rest and (was_cut or len(pieces) > 1)
-        held = [pieces.pop()] if keep_rest else []
-        documents.extend(filter(str.strip, pieces))
-
-    for chunk in chunks:
-        lines = chunk.text.split("\n")
-        if glue and held:
-            lines[0] = held.pop() + lines[0]
-        size += chunk.size
-        for blank, group in groupby(lines, key=lambda line: not line.strip()):
-            if not blank or not at_blank_lines:
-                held.extend(group)
-            elif held:
-                flush(keep_rest=False)
-                size = chunk.size
-        glue = not chunk.complete
-        if size > PIECE_BYTES and held:
-            flush(keep_rest=True)
-            size = len(held[0].encode())
-        yield documents, chunk.size
-        documents = []
-    flush(keep_rest=False)
-    yield documents, 0

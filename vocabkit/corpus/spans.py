@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +37,8 @@ from vocabkit.corpus.normalization import (
     charsmap_for,
     load_normalizer,
 )
-from vocabkit.corpus.word_counts import WordCounts, WordTable, load_language
+from vocabkit.corpus.shard_map import open_executor
+from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, load_language
 
 # --- Spans -----------------------------------------------------------------------------------------
 
@@ -328,12 +327,10 @@ def _check_equal(text: CodePoints, bounds: Int64Array, order: Int64Array, lead: 
 
 # --- Span cache ------------------------------------------------------------------------------------
 # Spans of a whole counts folder, derived once per normaliser and digit rule and kept beside the counts.
-#
-# A kept table is read when it is asked for and not held, so that memory holds one language whatever the
-# corpus.
 
 
 _FORMAT = 1
+_COLUMNS = ("text", "offsets", "count", "documents", "key")
 _POOL_BYTES = 32 << 20
 """Text above which worker processes pay for their start (0.5 s each)."""
 
@@ -369,10 +366,17 @@ def derive_spans(
     report.start("deriving spans", len(codes), "languages")
     held: dict[str, SpanTable] = {}
     mismatches: dict[str, tuple[str, ...]] = {}
+    cache = _cache_folder(counts, rule, digits, split)
+
+    def place(code: str) -> Path | None:
+        return cache and cache / f"{code}.npz"
+
     with ExitStack() as stack:
-        cache = _cache_folder(counts, rule, digits, split)
-        pool = _open_pool(counts, codes, cache, workers, stack)
-        if pool is not None and counts.folder is not None and cache is not None:
+        missing = [code for code in codes if cache and not (cache / f"{code}.npz").is_file()]
+        size = sum(counts.totals_of(code)[0].bytes for code in missing)
+        in_pool = min(workers, len(missing)) > 1 and size >= _POOL_BYTES
+        if in_pool and counts.folder is not None and cache is not None:
+            pool = open_executor(workers, len(missing), stack)
             jobs = [
                 pool.submit(_derive_into, counts.folder, code, rule, digits, split, cache)
                 for code in sorted(codes, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
@@ -381,58 +385,29 @@ def derive_spans(
                 job.result()
                 report.advance(1)
         for code in codes:
-            path = cache / f"{code}.npz" if cache is not None else None
-            words = _load_mismatches(path) if path is not None else None
+            words = _load_mismatches(place(code))
             if words is None:
                 table, words = _build_spans(counts.languages[code].split(split), normalizer, digits)
-                if path is None or not _save(path, table, words):
+                if not _save(place(code), table, words):
                     held[code] = table
             if words:
                 mismatches[code] = tuple(words)
-            if pool is None:
+            if not in_pool:
                 report.advance(1)
     report.finish()
     grown, _ = charsmap_for(
         normalizer, [word for code in sorted(mismatches) for word in mismatches[code]]
     )
 
-    def derive(code: str) -> SpanTable:
-        return _build_spans(counts.languages[code].split(split), normalizer, digits)[0]
+    def load(code: str) -> SpanTable:
+        if code in held:
+            return held[code]
+        found = _load(place(code), *_COLUMNS)
+        if found is None:  # damaged since
+            return _build_spans(counts.languages[code].split(split), normalizer, digits)[0]
+        return SpanTable(*found)
 
-    return Spans(grown, digits, _Tables(codes, cache, held, derive), mismatches)
-
-
-class _Tables(Mapping[str, SpanTable]):
-    """The span tables of languages: held ones from memory, others from their files, or derived again."""
-
-    def __init__(
-        self,
-        codes: tuple[str, ...],
-        folder: Path | None,
-        held: Mapping[str, SpanTable],
-        derive: Callable[[str], SpanTable],
-    ) -> None:
-        self._codes = codes
-        self._folder = folder
-        self._held = held
-        self._derive = derive
-
-    def __getitem__(self, code: str) -> SpanTable:
-        if code not in self._codes:
-            raise KeyError(code)
-        if code in self._held:
-            return self._held[code]
-        loaded = _load(self._folder / f"{code}.npz") if self._folder is not None else None
-        return loaded if loaded is not None else self._derive(code)
-
-    def __contains__(self, code: object) -> bool:
-        return code in self._codes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._codes)
-
-    def __len__(self) -> int:
-        return len(self._codes)
+    return Spans(grown, digits, LoadedMapping(codes, load), mismatches)
 
 
 def count_mismatches(spans: Spans) -> dict[str, int]:
@@ -469,34 +444,15 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _open_pool(
-    counts: WordCounts,
-    codes: Sequence[str],
-    cache: Path | None,
-    workers: int,
-    stack: ExitStack,
-) -> Executor | None:
-    if cache is None:
-        return None
-    missing = [code for code in codes if not (cache / f"{code}.npz").is_file()]
-    size = sum(counts.totals_of(code)[0].bytes for code in missing)
-    wanted = min(workers, len(missing))
-    if wanted < 2 or size < _POOL_BYTES:
-        return None
-    pool = ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn"))
-    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-    return pool
-
-
-def _save(path: Path, table: SpanTable, mismatches: Sequence[str]) -> bool:
+def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str]) -> bool:
+    """Keep a table; return whether it could be kept."""
+    if path is None:
+        return False
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
     try:
-        np.savez(
-            temporary,
-            text=table.text, offsets=table.offsets, count=table.count, documents=table.documents,
-            key=table.key, mismatches=words,
-        )  # fmt: skip
+        columns = {name: getattr(table, name) for name in _COLUMNS}
+        np.savez(temporary, mismatches=words, **columns)
         temporary.replace(path)
     except OSError:
         # A cache that does not fit on the disk is no reason to stop.
@@ -505,24 +461,20 @@ def _save(path: Path, table: SpanTable, mismatches: Sequence[str]) -> bool:
     return True
 
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""What reading a damaged file may raise: it is derived again and overwritten."""
-
-
-def _load(path: Path) -> SpanTable | None:
+def _load(path: Path | None, *names: str) -> list[Any] | None:
+    """Return arrays of a kept table by name; None where it is not there, or damaged."""
+    if path is None:
+        return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return SpanTable(
-                data["text"], data["offsets"], data["count"], data["documents"], data["key"]
-            )
-    except _DAMAGED:
+            return [data[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _load_mismatches(path: Path) -> list[str] | None:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            words: str = data["mismatches"].tobytes().decode()
-    except _DAMAGED:
+def _load_mismatches(path: Path | None) -> list[str] | None:
+    found = _load(path, "mismatches")
+    if found is None:
         return None
+    words: str = found[0].tobytes().decode()
     return words.split("\n") if words else []

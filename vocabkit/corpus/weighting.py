@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vocabkit.core.errors import ConfigError
-from vocabkit.corpus.word_counts import Totals, WordCounts
+from vocabkit.corpus.word_counts import WordCounts
 
 Method = Literal["natural", "exponent", "unimax", "uniform", "quota"]
 
@@ -41,11 +41,6 @@ class Mass:
     words: int
     characters: int
     bytes: int
-
-    @classmethod
-    def of_totals(cls, language: str, totals: Totals) -> Mass:
-        """Return the mass that a language's totals state."""
-        return cls(language, totals.documents, totals.words, totals.characters, totals.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +85,6 @@ class LanguageWeights:
         """Weight by language code."""
         return {row.language: row.weight for row in self.rows}
 
-    @property
-    def are_natural(self) -> bool:
-        """Whether every weight is exactly one, so that raw counts can be used as they are."""
-        return all(row.weight == 1.0 for row in self.rows)
-
     def warnings(self) -> list[str]:
         """Return one sentence for each thing a reader of the result should know."""
         found = list(self.notes)
@@ -114,7 +104,10 @@ class LanguageWeights:
 
 def measure_masses(counts: WordCounts) -> dict[str, Mass]:
     """Return the mass of every language's training split; reads no table."""
-    return {code: Mass.of_totals(code, totals) for code, totals in counts.totals.items()}
+    return {
+        code: Mass(code, totals.documents, totals.words, totals.characters, totals.bytes)
+        for code, totals in counts.totals.items()
+    }
 
 
 def weigh_languages(

@@ -3,8 +3,8 @@
 Per language two tables of raw whitespace-delimited words (train, and a held-out share of documents), a
 character table that is never truncated, and totals. Raw means before any normalisation: normalising a word
 at a time equals normalising the line (0 of 506,330 lines differ under nmt_nfkc), so one count serves every
-normaliser. Nothing here reads text (see `counting`) or knows the files (`counts_folder`, which
-imports these types and is therefore imported where it is used).
+normaliser. Here are the types, their folder (`languages.json`, and per language three parquet files), and the
+tally that makes them in DuckDB; `counting` reads the text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -28,90 +28,33 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CountsError
+from vocabkit.core.folders import write_json
 from vocabkit.core.text import cut_run
-
-# --- Tables ----------------------------------------------------------------------------------------
-# Parquet tables through DuckDB: columns in, columns out, one bounded connection.
-#
-# The only module that knows how NumPy columns become parquet and back. Text columns are object arrays of str.
-
-
-Columns = Mapping[str, npt.NDArray[Any]]
-
-
-def quote(text: str | Path) -> str:
-    """Return a SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"
-
-
-@contextlib.contextmanager
-def connect(
-    *, memory: int | None = None, threads: int = 1, spill: Path | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory database bounded to `memory` bytes that spills to `spill`."""
-    settings: dict[str, Any] = {"threads": threads}
-    if memory is not None:
-        settings["memory_limit"] = f"{max(memory >> 20, 64)}MB"
-    if spill is not None:
-        settings["temp_directory"] = str(spill)
-    connection = duckdb.connect(":memory:", config=settings)
-    # DuckDB draws its own bar on stdout after two seconds. In a notebook without ipywidgets it cannot, and
-    # refuses the setting.
-    with contextlib.suppress(duckdb.InvalidInputException):
-        connection.execute("SET enable_progress_bar = false")
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> None:
-    """Write columns to a parquet file, rows as given."""
-    # DuckDB takes dicts of arrays; an empty object array has no type, so text is cast explicitly.
-    casts = ", ".join(
-        f'CAST("{name}" AS VARCHAR) AS "{name}"' if array.dtype == object else f'"{name}"'
-        for name, array in columns.items()
-    )
-    database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
-    try:
-        with full_disk():
-            database.execute(
-                f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            )
-    finally:
-        database.unregister("columns_in")
-
-
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """Turn DuckDB's error about a full disk into the OSError it wraps."""
-    try:
-        yield
-    except duckdb.Error as error:
-        if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise
-
-
-def read_columns(
-    database: duckdb.DuckDBPyConnection, path: Path, types: Mapping[str, str]
-) -> dict[str, npt.NDArray[Any]]:
-    """Read named columns of a parquet file in file order. Raises `CountsError` naming the file."""
-    names = ", ".join(f'"{name}"' for name in types)
-    try:
-        found = database.execute(f"SELECT {names} FROM read_parquet({quote(path)})").fetchnumpy()
-    except duckdb.Error as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CountsError(f"{path}: cannot be read: {reason}", "count the corpus again") from error
-    return {name: np.ma.getdata(found[name]) for name in types}
-
-
-# --- Word counts -----------------------------------------------------------------------------------
-
 
 RUN_LIMIT = 1_000
 """Longest run of characters kept whole; a longer one is cut at a grapheme and its parts are continuations."""
 SPLITS = ("train", "held_out")
+# Where one raw word ends, the same for every normaliser: characters that SentencePiece's nmt_nfkc turns into a
+# space and Python calls white space. Vertical tab, U+001C…U+001F and U+0085, which `str.split` also splits at,
+# are deleted or kept by that rule, so they stay inside words: a count split there would not equal the text.
+DELIMITERS = tuple(
+    "\t\n\x0c\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_RUNS = re.compile("[" + "".join(DELIMITERS) + "]+")
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text, none of them empty."""
+    return [word for word in _RUNS.split(text) if word]
+
+
+INDEX = "languages.json"
+_TABLE = {"word": "VARCHAR", "continuation": "BOOLEAN", "count": "BIGINT", "documents": "BIGINT"}
+_NUMBERS = ("continuation", "count", "documents")
+
+
+# --- Types -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +97,7 @@ class WordTable:
         return (
             isinstance(other, WordTable)
             and list(self.words) == list(other.words)
-            and all(
-                np.array_equal(getattr(self, name), getattr(other, name))
-                for name in ("continuation", "count", "documents")
-            )
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _NUMBERS)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -233,14 +173,18 @@ class WordCounts:
     def totals_of(self, code: str) -> tuple[Totals, Totals]:
         """Return one language's totals, train and held out, without reading its tables."""
         if self.folder is not None:
-            return _read_totals(self.folder, code)
+            return _parse_totals(_read_index(self.folder)[code])
         return self.languages[code].totals, self.languages[code].held_out_totals
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the content: equal counts, however made, have equal fingerprints."""
-
-        return _fingerprint_all(self)
+        """Digest of the content: equal counts, in memory or in a folder, have equal fingerprints."""
+        if self.folder is not None:
+            index = _read_index(self.folder)
+            parts = [[code, index[code]["fingerprint"]] for code in sorted(index)]
+        else:
+            parts = [[code, _fingerprint(self.languages[code])] for code in sorted(self.languages)]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
     def __add__(self, other: WordCounts) -> WordCounts:
         """Return the counts of both corpora together, in memory. For large folders use `merge_counts`."""
@@ -257,7 +201,6 @@ class WordCounts:
     @classmethod
     def from_texts(cls, texts: Mapping[str, Iterable[str]], *, held_out: float = 0.0) -> WordCounts:
         """Count documents given in memory: language code → documents."""
-
         languages = {}
         for code in sorted(texts):
             with Tally(held_out) as tally:
@@ -268,119 +211,152 @@ class WordCounts:
     @classmethod
     def load(cls, folder: str | Path) -> WordCounts:
         """Open a counts folder; tables are read when a language is asked for. Raises `CountsError`."""
-
-        return _open_folder(Path(folder))
+        root = Path(folder)
+        if not (root / INDEX).is_file():
+            raise CountsError(
+                f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}"
+            )
+        codes = sorted(_read_index(root))
+        return cls(LoadedMapping(codes, lambda code: load_language(root, code)), root)
 
     def save(self, folder: Path) -> None:
-        """Write every language's tables into an existing, empty folder."""
-
-        _save_all(self, folder)
-
-
-# --- White space -----------------------------------------------------------------------------------
-# Where one raw word ends: the delimiters of WordCounts, the same for every normaliser.
-#
-# They are the characters that SentencePiece's nmt_nfkc turns into a space and Python calls white space.
-# Vertical
-# tab, U+001C…U+001F and U+0085, which `str.split` also splits at, are deleted or kept by that rule, so they
-# stay
-# inside words: a count that split there would not equal the text.
-
-
-DELIMITERS = tuple(
-    "\t\n\x0c\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-_RUNS = re.compile("[" + "".join(DELIMITERS) + "]+")
+        """Write every language's tables and the index into an existing, empty folder."""
+        entries = {}
+        for code, counts in self.languages.items():
+            (folder / code).mkdir()
+            with connect() as database:
+                for name in SPLITS:
+                    table = counts.split(name)
+                    columns = {column: np.asarray(getattr(table, column)) for column in _NUMBERS}
+                    columns = {"word": np.array(table.words, dtype=object), **columns}
+                    write_columns(database, columns, folder / code / f"{name}.parquet")
+                write_characters(database, counts.characters, folder / code / "characters.parquet")
+            entries[code] = index_entry(counts.totals, counts.held_out_totals, _fingerprint(counts))
+        write_index(folder, entries)
 
 
-def split_words(text: str) -> list[str]:
-    """Return the words of a text, none of them empty."""
-    return [word for word in _RUNS.split(text) if word]
+Value = TypeVar("Value")
 
 
-# --- Counts folder ---------------------------------------------------------------------------------
-# A counts folder on disk: `languages.json`, and per language three parquet files.
-#
-# Tables are read one language at a time and not kept, so that memory holds one language whatever the corpus.
+class LoadedMapping(Mapping[str, Value]):
+    """Values by code, loaded at each access and not kept: memory holds one, whatever the corpus."""
 
+    def __init__(self, codes: Iterable[str], load: Callable[[str], Value]) -> None:
+        self._codes = tuple(codes)
+        self._load = load
 
-INDEX = "languages.json"
-TABLE = {"word": "VARCHAR", "continuation": "BOOLEAN", "count": "BIGINT", "documents": "BIGINT"}
-
-
-class _Folder(Mapping[str, LanguageCounts]):
-    """The languages of a counts folder, loaded one at a time and not kept."""
-
-    def __init__(self, root: Path, codes: tuple[str, ...]) -> None:
-        self.root = root
-        self.codes = codes
-
-    def __getitem__(self, code: str) -> LanguageCounts:
-        if code not in self.codes:
+    def __getitem__(self, code: str) -> Value:
+        if code not in self._codes:
             raise KeyError(code)
-        return load_language(self.root, code)
+        return self._load(code)
 
     def __contains__(self, code: object) -> bool:
-        # Mapping's own would load the language to see whether it is there.
-        return code in self.codes
+        # Mapping's own would load the value to see whether it is there.
+        return code in self._codes
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.codes)
+        return iter(self._codes)
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self._codes)
 
 
-def _open_folder(root: Path) -> WordCounts:
-    """Open a counts folder without reading a table. Raises `CountsError`."""
-    index = root / INDEX
-    if not index.is_file():
-        raise CountsError(
-            f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}"
-        )
-    return WordCounts(_Folder(root, tuple(sorted(_read_index(root)))), root)
+# --- Tables ----------------------------------------------------------------------------------------
+# Parquet through DuckDB: columns in, columns out. Text columns are object arrays of str.
 
 
-def _read_totals(root: Path, code: str) -> tuple[Totals, Totals]:
-    """Return one language's totals, train and held out, from the index."""
-    entry = _read_index(root)[code]
-    return Totals(**entry["train"]), Totals(**entry["held_out"])
+Columns = Mapping[str, npt.NDArray[Any]]
 
 
-def _fingerprint_all(counts: WordCounts) -> str:
-    """Return the digest of all languages' tables, the same in memory and in a folder."""
-    if counts.folder is not None:
-        index = _read_index(counts.folder)
-        parts = [[code, index[code]["fingerprint"]] for code in sorted(index)]
-    else:
-        parts = [[c, _fingerprint_counts(counts.languages[c])] for c in sorted(counts.languages)]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
+def quote(text: str | Path) -> str:
+    """Return a SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
-def _save_all(counts: WordCounts, folder: Path) -> None:
-    """Write every language's tables and the index into an existing, empty folder."""
-    write_index(folder, {code: _save_language(c, folder) for code, c in counts.languages.items()})
-
-
-def _read_index(root: Path) -> dict[str, Any]:
-    path = root / INDEX
+@contextlib.contextmanager
+def connect(
+    *, memory: int | None = None, threads: int = 1, spill: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory database bounded to `memory` bytes that spills to `spill`."""
+    settings: dict[str, Any] = {"threads": threads}
+    if memory is not None:
+        settings["memory_limit"] = f"{max(memory >> 20, 64)}MB"
+    if spill is not None:
+        settings["temp_directory"] = str(spill)
+    connection = duckdb.connect(":memory:", config=settings)
+    # DuckDB draws its own bar on stdout after two seconds. In a notebook without ipywidgets it cannot, and
+    # refuses the setting.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CountsError(f"{path}: damaged: {error}", "count the corpus again") from error
-    return index
+        yield connection
+    finally:
+        connection.close()
 
 
-def _save_language(counts: LanguageCounts, folder: Path) -> dict[str, object]:
-    """Write one language's three parquet files under `folder/<code>/`; return its entry of the index."""
-    target = folder / counts.language
-    target.mkdir()
+def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> None:
+    """Write columns to a parquet file, rows as given."""
+    # DuckDB takes dicts of arrays; an empty object array has no type, so text is cast explicitly.
+    casts = ", ".join(
+        f'CAST("{name}" AS VARCHAR) AS "{name}"' if array.dtype == object else f'"{name}"'
+        for name, array in columns.items()
+    )
+    database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
+    try:
+        with full_disk():
+            database.execute(
+                f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
+            )
+    finally:
+        database.unregister("columns_in")
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Turn DuckDB's error about a full disk into the OSError it wraps."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def read_columns(
+    database: duckdb.DuckDBPyConnection, path: Path, types: Mapping[str, str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Read named columns of a parquet file in file order. Raises `CountsError` naming the file."""
+    names = ", ".join(f'"{name}"' for name in types)
+    try:
+        found = database.execute(f"SELECT {names} FROM read_parquet({quote(path)})").fetchnumpy()
+    except duckdb.Error as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CountsError(f"{path}: cannot be read: {reason}", "count the corpus again") from error
+    return {name: np.ma.getdata(found[name]) for name in types}
+
+
+# --- The folder ------------------------------------------------------------------------------------
+
+
+def load_language(root: Path, code: str) -> LanguageCounts:
+    """Read one language's tables. Raises `CountsError` on a missing or damaged file."""
+    totals = _parse_totals(_read_index(root)[code])
     with connect() as database:
-        for name in SPLITS:
-            write_columns(database, _table_columns(counts.split(name)), target / f"{name}.parquet")
-        write_characters(database, counts.characters, target / "characters.parquet")
-    return index_entry(counts.totals, counts.held_out_totals, _fingerprint_counts(counts))
+        train, held_out = (
+            _make_table(read_columns(database, root / code / f"{name}.parquet", _TABLE))
+            for name in SPLITS
+        )
+        characters = read_characters(database, root / code)
+    return LanguageCounts(code, train, held_out, characters, *totals)
+
+
+def _make_table(columns: Columns) -> WordTable:
+    return WordTable(
+        columns["word"].tolist(),
+        columns["continuation"].astype(np.bool_),
+        columns["count"].astype(np.int64),
+        columns["documents"].astype(np.int64),
+    )
 
 
 def write_characters(
@@ -409,25 +385,21 @@ def index_entry(totals: Totals, held_out: Totals, digest: str) -> dict[str, obje
 
 def write_index(folder: Path, entries: Mapping[str, Mapping[str, object]]) -> None:
     """Write the index: per language the totals of both splits and a fingerprint of its tables."""
-    text = json.dumps({code: entries[code] for code in sorted(entries)}, indent=1)
-    (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / INDEX, {code: entries[code] for code in sorted(entries)})
 
 
-def load_language(root: Path, code: str) -> LanguageCounts:
-    """Read one language's tables. Raises `CountsError` on a missing or damaged file."""
-    totals, held_out = _read_totals(root, code)
-    with connect() as database:
-        tables = {}
-        for name in SPLITS:
-            columns = read_columns(database, root / code / f"{name}.parquet", TABLE)
-            tables[name] = WordTable(
-                columns["word"].tolist(),
-                columns["continuation"].astype(np.bool_),
-                columns["count"].astype(np.int64),
-                columns["documents"].astype(np.int64),
-            )
-        characters = read_characters(database, root / code)
-    return LanguageCounts(code, tables["train"], tables["held_out"], characters, totals, held_out)
+def _read_index(root: Path) -> dict[str, Any]:
+    path = root / INDEX
+    try:
+        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CountsError(f"{path}: damaged: {error}", "count the corpus again") from error
+    return index
+
+
+def _parse_totals(entry: Mapping[str, Any]) -> tuple[Totals, Totals]:
+    """Return the totals in an entry of the index, train and held out."""
+    return Totals(**entry["train"]), Totals(**entry["held_out"])
 
 
 def digest_parts(database: duckdb.DuckDBPyConnection, rows: str) -> str:
@@ -442,33 +414,19 @@ def digest_parts(database: duckdb.DuckDBPyConnection, rows: str) -> str:
     return f"{int(found[0][0] or 0):032x}"
 
 
-def _digest_table(table: WordTable) -> str:
-    """Return what `digest_parts` returns for the same table in a database."""
-    total = 0
-    for (word, continuation), (count, documents) in table.rows():
-        row = f"{word}\t{int(continuation)}\t{count}\t{documents}".encode()
-        total ^= int.from_bytes(hashlib.md5(row, usedforsecurity=False).digest(), "little")
-    return f"{total:032x}"
-
-
-def _table_columns(table: WordTable) -> dict[str, npt.NDArray[np.generic]]:
-    """Return a table as named columns, ready to be written or digested."""
-    return {
-        "word": np.array(table.words, dtype=object),
-        "continuation": table.continuation,
-        "count": table.count,
-        "documents": table.documents,
-    }
-
-
-def _fingerprint_counts(counts: LanguageCounts) -> str:
-    """Return the digest of one language's two tables, the same as its folder's."""
-    return "".join(_digest_table(counts.split(name)) for name in SPLITS)
+def _fingerprint(counts: LanguageCounts) -> str:
+    """Return the digest of one language's two tables: what `digest_parts` returns for them in a database."""
+    parts = []
+    for name in SPLITS:
+        total = 0
+        for (word, continuation), (count, documents) in counts.split(name).rows():
+            row = f"{word}\t{int(continuation)}\t{count}\t{documents}".encode()
+            total ^= int.from_bytes(hashlib.md5(row, usedforsecurity=False).digest(), "little")
+        parts.append(f"{total:032x}")
+    return "".join(parts)
 
 
 # --- Tally -----------------------------------------------------------------------------------------
-# Tally: the running counts of one shard, kept in DuckDB in bounded memory.
-#
 # Documents are buffered to a chunk, then split, counted and added up in SQL: a whole count takes 0.06 CPU-s
 # per MB of text, where it took 0.12 with Python's `Counter` (90 languages, 569 MB). Characters are counted on
 # the chunk's code points.
@@ -592,14 +550,7 @@ class Tally:
             "ORDER BY word, continuation",
             [held],
         ).fetchnumpy()
-        columns = [np.ma.getdata(found[name]) for name in ("continuation", "count", "documents")]
-        words = np.ma.getdata(found["word"]).tolist()
-        return WordTable(
-            words,
-            columns[0].astype(np.bool_),
-            columns[1].astype(np.int64),
-            columns[2].astype(np.int64),
-        )
+        return _make_table({name: np.ma.getdata(column) for name, column in found.items()})
 
     def _count_waiting(self) -> None:
         if not self._waiting:

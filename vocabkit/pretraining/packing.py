@@ -242,22 +242,20 @@ def _share_out(total: int, weights: Int64Array) -> Int64Array:
 
 
 # --- Word encoding ---------------------------------------------------------------------------------
-# Encoding at many times a tokenizer's speed where words repeat: each word is encoded once and then looked up.
-#
-# Used only where the tokenizer is shown to give a line what it gives the line's words; every other tokenizer
-# encodes whole documents here.
+# Many times a tokenizer's speed where words repeat: each is encoded once and then looked up. Only where the
+# tokenizer is shown to give a line what it gives the line's words; every other one encodes whole documents.
 
 
 T = TypeVar("T", bound=np.generic)
 Cut = Literal["at-spaces", "before-spaces"]
 # A longer word is as good as never met again: in Thai or Chinese a "word" is a sentence.
-_LONGEST = 48
+_MAX_WORD = 48
 # Texts of longer "words" on average are encoded whole: Thai takes 31 ms/MB so, and 46 by parts.
-_MEAN = 16
+_MAX_MEAN = 16
 # Words kept, at about 250 bytes each; then all are forgotten. What is found never depends on it.
-_MOST = 1_000_000
+_MAX_WORDS = 1_000_000
 # New words given to the tokenizer at once: more of them are slower, for the lists they come back in.
-_AT_ONCE = 4_096
+_BATCH = 4_096
 _CROSSING = re.compile(rb"[^\x00-\x20]\s")
 # A space between two characters that are not white: the only place where text is cut before a space.
 _PLACE = re.compile(r"(?<=\S) (?=\S)")
@@ -270,7 +268,7 @@ _LINES = (
 
 
 def _find_cut(tokenizer: Tokenizer) -> Cut | None:
-    """Where a text may be cut and its parts encoded one by one; None where nowhere for certain.
+    """Return where a text may be cut and its parts encoded one by one; None where nowhere for certain.
 
     `at-spaces`: white space has no tokens of its own (`exact_on_words`): words between spaces stand for
     themselves. `before-spaces`: a part is a word with the one space before it, as byte-level tokenizers
@@ -297,7 +295,7 @@ def _find_cut(tokenizer: Tokenizer) -> Cut | None:
 
 
 def _mark(text: str) -> str:
-    """The text with U+0000 at every place where it is cut before a space."""
+    """Return the text with U+0000 at every place where it is cut before a space."""
     if _ODD.search(text):
         return _PLACE.sub("\0 ", text)
     return text.replace(" ", "\0 ")
@@ -310,18 +308,20 @@ class WordEncoder:
     may break a tie differently, since it sums scores along a line in float32 (6 of 581,180 English lines).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, most: int = _MOST) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, most: int = _MAX_WORDS) -> None:
         """Look where its texts may be cut; keep at most about so many words."""
         self.tokenizer = tokenizer
         self.cut = _find_cut(tokenizer)
         self._most = most
         self._prefix = tokenizer.word_prefix if self.cut == "at-spaces" else ""
-        self._newlines = self.cut == "at-spaces" and _ignores_newlines(tokenizer)
+        # Whether a line feed between words is as good as a space.
+        spaced, broken = tokenizer.encode_batch(["a b c", "a\nb\n\nc"])
+        self._newlines = self.cut == "at-spaces" and np.array_equal(spaced, broken)
         self._topic = ""
         self.forget()
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
-        """The ids of all texts in a row, int32, and how many each has, int64[texts]. Raises TokenizerError."""
+        """Return all texts' ids in a row, int32, and how many each has, int64[texts]. Raises TokenizerError."""
         if self.cut is None or not texts:
             return self.tokenizer.encode_flat(texts)
         if len(self._words) > self._most:
@@ -330,7 +330,7 @@ class WordEncoder:
         counts = [text.count(mark) + 1 for text in marked]
         # A text that spaces do not cut into words is looked up, or encoded, whole.
         counts = [
-            count if len(text) <= _MEAN * count else 1
+            count if len(text) <= _MAX_MEAN * count else 1
             for text, count in zip(marked, counts, strict=True)
         ]
         # One list at a time: 58,000 alive at once kept the garbage collector busy for a sixth of the time.
@@ -351,7 +351,7 @@ class WordEncoder:
         return ids, np.add.reduceat(lengths, np.cumsum(sizes) - sizes)
 
     def _mark_cuts(self, texts: Sequence[str]) -> tuple[Sequence[str], str]:
-        """The texts as they are to be split, and what at; empty where a text holds the mark itself."""
+        """Return the texts as they are to be split, and what at; empty where a text holds the mark itself."""
         if self.cut == "before-spaces":
             return [_mark(text) if "\0" not in text else "" for text in texts], "\0"
         if self._newlines:
@@ -382,8 +382,8 @@ class WordEncoder:
             prefix = self._prefix
             given = [prefix + word for word in new] if prefix else new
             found = [
-                self.tokenizer.encode_flat(given[start : start + _AT_ONCE])
-                for start in range(0, len(given), _AT_ONCE)
+                self.tokenizer.encode_flat(given[start : start + _BATCH])
+                for start in range(0, len(given), _BATCH)
             ]
             ids = np.concatenate([part[0] for part in found])
             lengths = np.concatenate([part[1] for part in found])
@@ -415,7 +415,7 @@ class _Words(dict[str, int]):
         self.passing: list[str] = []
 
     def __missing__(self, word: str) -> int:
-        if len(word) > _LONGEST:
+        if len(word) > _MAX_WORD:
             self.passing.append(word)
             return -len(self.passing)
         number = self[word] = len(self)
@@ -423,14 +423,8 @@ class _Words(dict[str, int]):
         return number
 
 
-def _ignores_newlines(tokenizer: Tokenizer) -> bool:
-    """Whether a line feed between words is as good as a space."""
-    spaced, broken = tokenizer.encode_batch(["a b c", "a\nb\n\nc"])
-    return np.array_equal(spaced, broken)
-
-
 def _grow(array: npt.NDArray[T], used: int, wanted: int) -> npt.NDArray[T]:
-    """An array with room for what is wanted, its used part copied, at least twice as long as before."""
+    """Return an array with room for what is wanted, its used part copied, at least twice as long as before."""
     if wanted <= len(array):
         return array
     grown = np.empty(max(wanted, 2 * len(array)), array.dtype)

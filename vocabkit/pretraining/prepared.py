@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -108,11 +108,11 @@ class PreparedCorpus:
         return self.folder / "tokenizer"
 
     def split(self, language: str, split: SplitName) -> Split:
-        """How much there is of a language. Raises PretrainingError for a language that is not there."""
+        """Return how much there is of a language. Raises PretrainingError for a language that is not there."""
         return self._splits[self._key(language, split)]
 
     def read_rows(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
-        """Rows by number, over the language's files in order: int32[n, length].
+        """Return rows by number, over the language's files in order: int32[n, length].
 
         Raises PretrainingError for ids that the vocabulary has not: what reads them trusts them.
         """
@@ -128,11 +128,11 @@ class PreparedCorpus:
         return out
 
     def row_bytes(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
-        """UTF-8 bytes of the original text in each row: int32[n]."""
+        """Return the UTF-8 bytes of the original text in each row: int32[n]."""
         return self._gather(language, split, indices, BYTES, np.empty(len(indices), np.int32))
 
     def row_used(self, language: str, split: SplitName, indices: Int64Array) -> Int32Array:
-        """Places of each row that are not padding, specials included: int32[n]."""
+        """Return each row's positions that are not padding, specials included: int32[n]."""
         return self._gather(language, split, indices, USED, np.empty(len(indices), np.int32))
 
     def check_ids(self) -> None:
@@ -164,9 +164,9 @@ class PreparedCorpus:
         firsts = np.array([part.first for part in parts], np.int64)
         owners = np.searchsorted(firsts, wanted, side="right") - 1
         for number in np.unique(owners):
-            places = np.flatnonzero(owners == number)
+            chosen = np.flatnonzero(owners == number)
             part = parts[number]
-            out[places] = self._open(_file(part.stem, kind))[wanted[places] - part.first]
+            out[chosen] = self._open(_file(part.stem, kind))[wanted[chosen] - part.first]
         return out
 
     def _check_files(self) -> None:
@@ -189,13 +189,13 @@ class PreparedCorpus:
     def _check_part(self, part: _Part) -> None:
         path = _file(part.stem, ROWS)
         rows, used = self._open(path), self._open(_file(part.stem, USED))
-        places = np.arange(self.length)
+        positions = np.arange(self.length)
         for start in range(0, part.rows, _CHECK_ROWS):
             block = np.asarray(rows[start : start + _CHECK_ROWS])
             count = np.asarray(used[start : start + _CHECK_ROWS])
             wrong = ((block < 0) | (block >= self.vocabulary)).any(axis=1)
             wrong |= (count < 1) | (count > self.length) | (block[:, 0] != self.special.begin)
-            wrong |= ((block != self.special.pad) & (places >= count[:, None])).any(axis=1)
+            wrong |= ((block != self.special.pad) & (positions >= count[:, None])).any(axis=1)
             if wrong.any():
                 row = start + int(np.flatnonzero(wrong)[0])
                 raise PretrainingError(
@@ -230,7 +230,7 @@ def _read_index(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _list_parts(root: Path, files: list[dict[str, Any]], split: SplitName) -> tuple[_Part, ...]:
-    """The parts of a split that hold rows, numbered on; empty ones have no row to be found by."""
+    """Return the parts of a split that hold rows, numbered on; empty ones have no row to be found by."""
     parts, first = [], 0
     for entry in files:
         rows = int(entry[split]["rows"])
@@ -249,7 +249,10 @@ def _check_file(path: Path, shape: tuple[int, ...]) -> None:
     """Raise PretrainingError unless a file has this shape by its header, and the size that goes with it."""
     try:
         with path.open("rb") as file:
-            found, fortran, kind = _read_header(file)
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"npy version {version}")
+            found, fortran, kind = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
         size = path.stat().st_size
     except FileNotFoundError as error:
@@ -264,11 +267,3 @@ def _check_file(path: Path, shape: tuple[int, ...]) -> None:
     if size != expected:
         what = "cut short" if size < expected else "too long"
         raise PretrainingError(f"{path}: is {what}: {size} bytes, expected {expected}", _AGAIN)
-
-
-def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type by a .npy file's header; ours are of version 1.0. Raises ValueError."""
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"npy version {version}")
-    return np.lib.format.read_array_header_1_0(file)

@@ -187,7 +187,7 @@ def prepare_corpus(
     # Kept open: where shards are prepared in this process, theirs is this one.
     opened = _open_encoder(files.file, None, files.fingerprint).tokenizer
     special = find_special_ids(tokenizer, opened)
-    blocks = _find_blocks(files) if settings.encoding == "routed" else None
+    routes = _find_routes(files, corpus.languages) if settings.encoding == "routed" else {}
     work_plan = json.dumps(
         [
             _VERSION, settings.length, settings.encoding, settings.held_out, corpus.document,
@@ -199,9 +199,7 @@ def prepare_corpus(
             _RowPlan(
                 code, group, corpus.document, corpus.field,
                 folder / f"{code}-{number:05d}-{stamp_sources(group)}", settings.held_out,
-                settings.length, files.file,
-                None if blocks is None else code if code in blocks else SHARED,
-                files.fingerprint, special,
+                settings.length, files.file, routes.get(code), files.fingerprint, special,
             )
             for code in corpus.languages
             for number, group in enumerate(_group_sources(corpus.sources[code]))
@@ -266,14 +264,16 @@ def _check_options(settings: PrepareOptions) -> None:
         )
 
 
-def _find_blocks(files: TokenizerFiles) -> tuple[str, ...]:
+def _find_routes(files: TokenizerFiles, languages: Sequence[str]) -> dict[str, str]:
+    """Return the block to encode each language with: its own, or the shared one alone."""
     try:
-        return block_languages(Vocabulary.load(files.folder))
+        blocks = block_languages(Vocabulary.load(files.folder))
     except TokenizerError as error:
         raise TokenizerError(
             f"{files.folder}: cannot be routed: {error.message}",
             "leave out --encoding routed, or fit with `vocabkit fit two-stage-250k-12x50k`",
         ) from error
+    return {code: code if code in blocks else SHARED for code in languages}
 
 
 def _group_sources(sources: Sequence[Source]) -> list[tuple[Source, ...]]:

@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.core.errors import OutputError
-from vocabkit.core.folders import output_folder, package_versions, write_manifest
+from vocabkit.core.errors import CheckpointError, CountsError, OutputError
+from vocabkit.core.folders import (
+    Clock,
+    output_folder,
+    package_versions,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+    write_text,
+)
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -89,3 +98,47 @@ def test_a_full_disk_is_an_error_that_names_the_output(tmp_path: Path) -> None:
         fill()
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_comes_back_and_an_error_names_the_file_and_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"é": [1, None]})
+    assert path.read_text(encoding="utf-8") == '{\n "é": [\n  1,\n  null\n ]\n}\n'
+    assert read_json(path) == {"é": [1, None]}
+    for text, wrong in (("{", "not JSON"), ("[]", "holds no object")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(CheckpointError, match=rf"a\.json: {wrong}"):
+            read_json(path)
+    with pytest.raises(CountsError, match=r"b\.json: No such file") as caught:
+        read_json(tmp_path / "b.json", CountsError, "count again")
+    assert caught.value.hint == "count again"
+    assert read_manifest(tmp_path) == {}
+    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"manifest\.json: not JSON"):
+        read_manifest(tmp_path)
+
+
+def test_a_text_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_text(path, "before")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text(encoding="utf-8") == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    write_text(path, "after\n")
+    assert path.read_bytes() == b"after\n"
+
+
+def test_a_clock_adds_up_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    clock = Clock()
+    now = 2.0
+    clock.lap("a")
+    now = 5.0
+    with clock.measure("b"):
+        now = 6.0
+    now = 7.0
+    clock.lap("a")
+    assert clock.seconds == {"a": 3.0, "b": 1.0}
+    assert clock.elapsed == 7.0
