@@ -9,13 +9,12 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
+from vocabkit.auditing.auditing import compare_tokenizers, run_audit
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
 from vocabkit.auditing.report import Audit, check_requirements
 from vocabkit.core.errors import ConfigError, TokenizerError
-from vocabkit.core.languages import load_panel
 from vocabkit.corpus.word_counts import WordCounts
 
 WORDS = {
@@ -63,7 +62,7 @@ def text() -> AuditText:
 
 @pytest.fixture(scope="module")
 def audit(paths: tuple[Path, Path], text: AuditText) -> Audit:
-    return audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+    return run_audit(paths, text, resamples=50)
 
 
 def one(audit: Audit, metric: str, name: str, tokenizer: str = "fallback") -> Figure:
@@ -142,7 +141,7 @@ def test_saved_and_loaded_it_is_the_same(audit: Audit, tmp_path: Path) -> None:
 def test_nothing_depends_on_workers_or_on_running_again(
     audit: Audit, paths: tuple[Path, Path], text: AuditText
 ) -> None:
-    again = audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+    again = run_audit(paths, text, resamples=50)
     assert again == audit
 
 
@@ -150,15 +149,13 @@ def test_nothing_depends_on_workers_or_on_running_again(
 def test_nothing_depends_on_processes(
     audit: Audit, paths: tuple[Path, Path], text: AuditText
 ) -> None:
-    again = audit_tokenizers(
-        paths, text, panel=load_panel("panels/panel-40"), resamples=50, workers=2
-    )
+    again = run_audit(paths, text, resamples=50, workers=2)
     assert again == audit
 
 
 def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> None:
     loose = text_from_lines({"eng_Latn": LINES["eng_Latn"], "hin_Deva": LINES["hin_Deva"][:7]})
-    found = audit_tokenizers(paths[:1], loose, panel=None, resamples=20, integrity=False)
+    found = run_audit(paths[:1], loose, resamples=20, integrity=False)
     assert one(found, "premium", "hin_Deva").value is None
     assert one(found, "premium", "hin_Deva").note == loose.alignment.note
     assert one(found, "fertility", "hin_Deva").low is not None
@@ -169,9 +166,7 @@ def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> No
 
 def test_counted_words_give_the_tokens_of_the_text(paths: tuple[Path, Path]) -> None:
     counts = WordCounts.from_texts(LINES)
-    found = audit_tokenizers(
-        paths[:1], text_from_counts(counts), panel=None, counts=counts, integrity=False
-    )
+    found = run_audit(paths[:1], counts=counts, integrity=False)
     processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
     for code, lines in LINES.items():
         assert one(found, "tokens", code).value == sum(
@@ -196,7 +191,7 @@ def test_counted_words_are_refused_where_words_do_not_tell(tmp_path: Path) -> No
     backend.save(str(tmp_path / "crossing.json"))
     counted = text_from_counts(WordCounts.from_texts(LINES))
     with pytest.raises(TokenizerError, match="counted words do not tell") as caught:
-        audit_tokenizers([tmp_path / "crossing.json"], counted, panel=None)
+        run_audit([tmp_path / "crossing.json"], counted)
     assert "--corpus" in (caught.value.hint or "")
 
 
@@ -204,7 +199,7 @@ def test_one_failing_language_is_said_and_the_others_measured(
     paths: tuple[Path, Path], text: AuditText
 ) -> None:
     partly = replace(text, failures={"xho_Latn": "cannot be read"})
-    found = audit_tokenizers(paths[:1], partly, panel=None, resamples=10, integrity=False)
+    found = run_audit(paths[:1], partly, resamples=10, integrity=False)
     assert found.failures == {"xho_Latn": "cannot be read"}
     assert one(found, "premium", "yor_Latn").value is not None
 
@@ -214,19 +209,19 @@ def test_a_changed_file_at_the_same_path_is_read_anew(tmp_path: Path, text: Audi
     sizes = []
     for fallback in (True, False):
         path.write_bytes(train(fallback))
-        found = audit_tokenizers([path], text, panel=None, resamples=10, integrity=False)
+        found = run_audit([path], text, resamples=10, integrity=False)
         sizes.append(one(found, "tokens", "tha_Thai", "t").value)
     assert sizes[0] != sizes[1]
 
 
 def test_bad_arguments(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no tokenizer"):
-        audit_tokenizers([], text, panel=None)
+        run_audit([], text)
     with pytest.raises(ConfigError, match="none of those audited: fallback"):
-        audit_tokenizers(paths[:1], text, panel=None, fixed="other")
+        run_audit(paths[:1], text, fixed="other")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01\x02")
     with pytest.raises(TokenizerError, match=r"bad\.model"):
-        audit_tokenizers([tmp_path / "bad.model"], text, panel=None)
+        run_audit([tmp_path / "bad.model"], text)
 
 
 def test_names_are_short_and_distinct(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ NONE = np.zeros(0, dtype=np.int32)
 def make_statistics(code: str) -> TextStatistics:
     ones = np.full(LINES, 50, dtype=np.int32)
     return TextStatistics(
-        code, ones * (CODES.index(code) + 1), ones, ones, ones, ones, ones, None, {}, {}, {}, (),
-        np.zeros(0, dtype=np.int64), 0, None,
+        code, ones * (CODES.index(code) + 1), ones, ones, ones, ones, None, {}, {}, {}, (),
+        np.zeros(0, dtype=np.int64), None,
     )  # fmt: skip
 
 

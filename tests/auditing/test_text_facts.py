@@ -66,7 +66,7 @@ def search(
 def switch(text: AuditText, a: str, b: str) -> list[tuple[str, str, str]]:
     rows = _draw_rows(text.alignment.lines or 0, 0, SWITCHED)
     one, two = ([text.languages[code][row] for row in rows] for code in (a, b))
-    return _join_halves(one, _find_middles(one, a), two, _find_middles(two, b))
+    return list(_join_halves(one, _find_middles(one, a), two, _find_middles(two, b)))
 
 
 def same(one: TextFacts, two: TextFacts) -> bool:

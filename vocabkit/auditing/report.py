@@ -129,10 +129,10 @@ class Audit:
             doubts.append(f"text of {_shorten(codes)}: {check}; see report.html before its figures")
         return doubts
 
-    def list_unmet(self) -> list[str]:
-        """Return a sentence for each figure that does not meet what is `required`. Raises ConfigError."""
-        outcomes = check_requirements(self, self.required)
-        return [outcome.describe() for outcome in outcomes if not outcome.met]
+    @property
+    def failed(self) -> list[Outcome]:
+        """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
+        return [one for one in check_requirements(self, self.required) if not one.met]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.

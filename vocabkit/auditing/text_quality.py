@@ -107,7 +107,6 @@ def _load_languages() -> Mapping[str, Any]:
 # line is cut at the word boundary nearest its middle, in each language by itself, so that the middles of a text
 # serve every pair of its languages.
 
-Halves = list[tuple[str, str, str]]
 _GRAPHEME = regex.compile(r"\X")
 
 
@@ -123,7 +122,7 @@ def _join_halves(
     cuts: Sequence[int | None],
     after: Sequence[str],
     others: Sequence[int | None],
-) -> Halves:
+) -> Switched:
     """Join lines up to their cuts with aligned lines from theirs on; both halves stand beside the whole."""
     halves = []
     for line, cut, other, place in zip(before, cuts, after, others, strict=True):
