@@ -13,13 +13,13 @@ import pytest
 from vocabkit.auditing.parallel_text import AuditText, text_from_lines
 from vocabkit.auditing.text_quality import (
     SWITCHED,
-    FactsSearch,
     TextFacts,
     _draw_rows,
     _find_middles,
     _join_halves,
     _load_exemplars,
     _warn_of_text,
+    search_facts,
 )
 from vocabkit.auditing.text_statistics import measure_text
 from vocabkit.core.languages import load_panel
@@ -59,8 +59,8 @@ def search(
 ) -> tuple[TextFacts, int]:
     pool = Counting()
     known = load_panel(panel) if panel else None
-    begun = FactsSearch(text, panel=known, reference=reference, seed=seed, pool=pool, cache=cache)
-    return begun.finish(measure_text(text, cache=cache)), pool.submitted
+    finish = search_facts(text, panel=known, reference=reference, seed=seed, pool=pool, cache=cache)
+    return finish(measure_text(text, cache=cache)), pool.submitted
 
 
 def switch(text: AuditText, a: str, b: str) -> list[tuple[str, str, str]]:

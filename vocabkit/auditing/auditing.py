@@ -70,7 +70,7 @@ from vocabkit.auditing.parallel_text import (
     text_from_counts,
 )
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
-from vocabkit.auditing.text_quality import FactsSearch
+from vocabkit.auditing.text_quality import search_facts
 from vocabkit.auditing.text_statistics import (
     TextStatistics,
     load_statistics,
@@ -147,19 +147,26 @@ def run_audit(
         check_output(Path(output), force=force)
         check_inputs(Path(output), inputs)
     start = time.perf_counter()
+    chosen = panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
+    among = None if panel is None else chosen
     words = WordCounts.load(counts) if isinstance(counts, str | Path) else counts
     if corpus is not None:
-        text = _read_corpus(corpus, languages, panel, aligned, limit, progress)
+        text = _read_corpus(corpus, languages, among, aligned, limit, progress)
     elif words is None:
         raise ConfigError("no text to audit on", "give a corpus, counts, or both")
     elif limit is not None or aligned == "yes":
         raise ConfigError("a limit, and aligned lines, need a corpus: counts hold no lines")
     else:
-        words = _select_counts(words, languages, panel)
+        known = words.languages
+        if languages is not None:
+            words = WordCounts(
+                {c: known[c] for c in sorted(resolve_code(c, known) for c in languages)}
+            )
+        elif among is not None:
+            words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})
         text = text_from_counts(words)
     # A text may lack the default, which leaves premiums null, but not one asked for.
     code = reference if reference == REFERENCE else resolve_code(reference, text.languages)
-    chosen = _load_groups(panel)
     settings = _Settings(
         code, fixed, pattern, route, integrity, sharing, resamples, seed, width, aligned, limit, chosen.name
     )  # fmt: skip
@@ -181,7 +188,7 @@ def run_audit(
 def _read_corpus(
     corpus: str | Path | Corpus | AuditText,
     languages: Sequence[str] | None,
-    panel: str | Path | Panel | None,
+    panel: Panel | None,
     aligned: Aligned,
     limit: int | None,
     progress: Progress | None,
@@ -190,30 +197,12 @@ def _read_corpus(
     if isinstance(corpus, AuditText):
         return corpus
     if not isinstance(corpus, Corpus):
-        among = None if panel is None else _load_groups(panel)
         corpus = open_corpus(
-            corpus, languages=languages, panel=among, allow_missing=languages is None
+            corpus, languages=languages, panel=panel, allow_missing=languages is None
         )
     text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
     missing = dict.fromkeys(corpus.missing, "no data")
     return replace(text, failures={**text.failures, **missing})
-
-
-def _select_counts(
-    counts: WordCounts, languages: Sequence[str] | None, panel: str | Path | Panel | None
-) -> WordCounts:
-    """Return the counts of the languages asked for, or else of those of the panel that are there."""
-    if languages is not None:
-        codes = [resolve_code(code, counts.languages) for code in languages]
-    elif panel is not None:
-        codes = [code for code in _load_groups(panel).codes if code in counts.languages]
-    else:
-        return counts
-    return WordCounts({code: counts.languages[code] for code in sorted(set(codes))})
-
-
-def _load_groups(panel: str | Path | Panel | None) -> Panel:
-    return panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
 
 
 # --- Comparison ------------------------------------------------------------------------------------
@@ -436,8 +425,10 @@ def _audit(
         # A broken tokenizer is known before any text is measured.
         audited = [job.result() for job in opened]
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
-        search = FactsSearch(text, panel=panel, reference=settings.reference, seed=seed, pool=pool)
-        facts = search.finish(statistics)
+        finish_facts = search_facts(
+            text, panel=panel, reference=settings.reference, seed=seed, pool=pool
+        )
+        facts = finish_facts(statistics)
         letters = {code: found for code, found in facts.exemplars.items() if found}
         checks: _Checks = []
         started = []
@@ -599,7 +590,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
     """The figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
-    values, samples = np.full(len(encoded), np.nan), None
+    values, samples = np.full(len(encoded), np.nan), np.zeros((0, len(encoded)))
     resampled = _resample_languages(encoded, ground)
     for place, (code, found) in enumerate(encoded.items()):
         if found.failure is not None:
@@ -614,7 +605,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
         if fertility is not None:
             values[place] = fertility
             if own is not None:
-                if samples is None:
+                if not len(samples):
                     samples = np.full((len(own["fertility"]), len(encoded)), np.nan)
                 samples[:, place] = own["fertility"]
     return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]

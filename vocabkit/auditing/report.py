@@ -263,21 +263,15 @@ class Outcome:
     def describe(self) -> str:
         """Return the outcome in a sentence: tokenizer, figure, value, interval."""
         figure = self.figure
-        where = "" if figure.name == "all" else f" of {figure.name}"
+        said = f"{figure.tokenizer}: {self.requirement.text}: "
+        metric = figure.metric + ("" if figure.name == "all" else f" of {figure.name}")
         if figure.value is None:
-            return (
-                f"{figure.tokenizer}: {self.requirement.text}: {figure.metric}{where} has no value"
-                + (f" ({figure.note})" if figure.note else "")
-            )
-        interval = ""
+            return f"{said}{metric} has no value" + (f" ({figure.note})" if figure.note else "")
+        said += f"{'met' if self.met else 'not met'}: {metric} is {figure.value:.4g}"
         if figure.low is not None and figure.high is not None:
-            interval = f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
-        verdict = "met" if self.met else "not met"
+            said += f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
         missing = f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
-        return (
-            f"{figure.tokenizer}: {self.requirement.text}: {verdict}: "
-            f"{figure.metric}{where} is {figure.value:.4g}{interval}{missing}"
-        )
+        return said + missing
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -300,22 +294,19 @@ def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) 
     outcomes = []
     for given in requirements:
         requirement = parse_requirement(given) if isinstance(given, str) else given
-        holds = _SIGNS[requirement.sign]
         for figure in _find(audit, requirement):
-            lost = _count_lost(audit, figure)
-            met = figure.value is not None and holds(figure.value, requirement.limit) and not lost
-            outcomes.append(Outcome(requirement, figure, met, lost))
+            lost = 0
+            if figure.scope not in ("language", "vocabulary") and figure.metric.startswith(_COSTS):
+                # A figure over languages leaves out those whose text is lost.
+                beside = audit.select(
+                    "languages_lost", figure.scope, tokenizer=figure.tokenizer, name=figure.name
+                )
+                lost = sum(int(found.value or 0) for found in beside)
+            holds = figure.value is not None and _SIGNS[requirement.sign](
+                figure.value, requirement.limit
+            )
+            outcomes.append(Outcome(requirement, figure, holds and not lost, lost))
     return outcomes
-
-
-def _count_lost(audit: Audit, figure: Figure) -> int:
-    """How many languages a figure over languages leaves out because their text is lost."""
-    if figure.scope in ("language", "vocabulary") or not figure.metric.startswith(_COSTS):
-        return 0
-    lost = audit.select(
-        metric="languages_lost", scope=figure.scope, tokenizer=figure.tokenizer, name=figure.name
-    )
-    return sum(int(found.value or 0) for found in lost)
 
 
 def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
