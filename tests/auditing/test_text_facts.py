@@ -19,7 +19,7 @@ from vocabkit.auditing.text_quality import (
     _join_halves,
     _load_exemplars,
     _warn_of_text,
-    search_facts,
+    find_facts,
 )
 from vocabkit.auditing.text_statistics import measure_text
 from vocabkit.core.languages import load_panel
@@ -59,8 +59,11 @@ def search(
 ) -> tuple[TextFacts, int]:
     pool = Counting()
     known = load_panel(panel) if panel else None
-    finish = search_facts(text, panel=known, reference=reference, seed=seed, pool=pool, cache=cache)
-    return finish(measure_text(text, cache=cache)), pool.submitted
+    statistics = measure_text(text, cache=cache)
+    found = find_facts(
+        text, statistics, panel=known, reference=reference, seed=seed, pool=pool, cache=cache
+    )
+    return found, pool.submitted
 
 
 def switch(text: AuditText, a: str, b: str) -> list[tuple[str, str, str]]:

@@ -37,7 +37,9 @@ from vocabkit.auditing.encoding import (
 from vocabkit.auditing.figures import (
     Audited,
     Figure,
+    Figures,
     Finding,
+    Findings,
     Resampling,
     draw_resampling,
 )
@@ -70,7 +72,7 @@ from vocabkit.auditing.parallel_text import (
     text_from_counts,
 )
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
-from vocabkit.auditing.text_quality import search_facts
+from vocabkit.auditing.text_quality import find_facts
 from vocabkit.auditing.text_statistics import (
     TextStatistics,
     load_statistics,
@@ -425,12 +427,11 @@ def _audit(
         # A broken tokenizer is known before any text is measured.
         audited = [job.result() for job in opened]
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
-        finish_facts = search_facts(
-            text, panel=panel, reference=settings.reference, seed=seed, pool=pool
+        facts = find_facts(
+            text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool
         )
-        facts = finish_facts(statistics)
         letters = {code: found for code, found in facts.exemplars.items() if found}
-        checks: _Checks = []
+        checks: list[tuple[str, Future[tuple[Findings, Figures]]]] = []
         started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
         for name, opening in openings.items():
@@ -444,7 +445,15 @@ def _audit(
                 )
             )
         encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
-        findings, checked = _finish_checks(checks, report)
+        findings: list[Finding] = []
+        checked: dict[str, list[Figure]] = {name: [] for name in names}
+        report.start("checking", len(checks), "checks")
+        for name, job in checks:
+            found, measured = job.result()
+            findings += found
+            checked[name] += measured
+            report.advance(1)
+        report.finish()
         compositions = [job.result() for job in described]
     ground = _Ground(
         text,
@@ -461,17 +470,26 @@ def _audit(
     figures: list[Figure] = []
     for name, composition in zip(names, compositions, strict=True):
         figures += _measure_tokenizer(name, composition, ground)
-        figures += checked.get(name, [])
+        figures += checked[name]
     if settings.sharing and counts is not None:
+        # Imported here: it loads the trainer, which no other part of an audit needs.
+        from vocabkit.auditing.sharing import cost_of_sharing
+
+        both = [code for code in text.languages if code in counts.languages]
         for name, opening in openings.items():
-            figures += _measure_sharing(name, opening, text, counts, workers, report)
+            tokenizer = reuse_tokenizer(opening).tokenizer
+            figures += cost_of_sharing(
+                name, tokenizer, counts, both, threads=workers, progress=report
+            )
     failures = dict(text.failures)
-    for name, found in encoded.items():
-        failures |= {f"{name}: {code}": one.failure for code, one in found.items() if one.failure}
+    for name, languages in encoded.items():
+        for code, one in languages.items():
+            if one.failure is not None:
+                failures[f"{name}: {code}"] = one.failure
     return Audit(
         tuple(figures),
         tuple(audited),
-        tuple(finding for name in names for finding in findings.get(name, [])),
+        tuple(findings),
         facts.warnings,
         _tell_method(ground),
         failures,
@@ -494,40 +512,6 @@ def _open(opening: Opening, name: str, *, words: bool) -> Audited:
 
 def _describe(opening: Opening) -> Composition:
     return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
-
-
-def _measure_sharing(
-    name: str,
-    opening: Opening,
-    text: AuditText,
-    counts: WordCounts,
-    workers: int | None,
-    report: Progress,
-) -> list[Figure]:
-    # Imported here: it loads the trainer, which no other part of an audit needs.
-    from vocabkit.auditing.sharing import cost_of_sharing
-
-    tokenizer = reuse_tokenizer(opening).tokenizer
-    languages = [code for code in text.languages if code in counts.languages]
-    return cost_of_sharing(name, tokenizer, counts, languages, threads=workers, progress=report)
-
-
-_Checks = list[tuple[str, Future[tuple[list[Finding], list[Figure]]]]]
-
-
-def _finish_checks(
-    jobs: _Checks, report: Progress
-) -> tuple[dict[str, list[Finding]], dict[str, list[Figure]]]:
-    report.start("checking", len(jobs), "checks")
-    findings: dict[str, list[Finding]] = {}
-    figures: dict[str, list[Figure]] = {}
-    for name, job in jobs:
-        found, measured = job.result()
-        findings.setdefault(name, []).extend(found)
-        figures.setdefault(name, []).extend(measured)
-        report.advance(1)
-    report.finish()
-    return findings, figures
 
 
 # --- All figures of one tokenizer ------------------------------------------------------------------

@@ -79,7 +79,8 @@ class Pieces:
         fresh = np.unique(ids[~self._seen[ids]])
         self._seen[fresh] = True
         for index in fresh[self._text[fresh]].tolist():
-            self._partial[index] = not _is_whole(self.tokenizer.token_bytes(index) or b"")
+            data = self.tokenizer.token_bytes(index) or b""
+            self._partial[index] = data.decode("utf-8", "ignore").encode() != data
         return self._partial[ids]
 
 
@@ -92,14 +93,6 @@ def reuse_tokenizer(opening: Opening) -> Pieces:
         _opened.clear()
         _opened[opening] = Pieces(opening.open())
     return _opened[opening]
-
-
-def _is_whole(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 # --- Grapheme cuts ---------------------------------------------------------------------------------
@@ -224,7 +217,7 @@ class Encoded:
     UTF-8; `unknown_characters` what was lost in unknown tokens. `ids` and `counts` are the ids used and their
     occurrences, weighted where rows have weights. `word_tokens` int32[types] are the tokens of each word type
     in the middle of a line. `uncovered` are the characters asked about that are not encoded whole.
-    `_cut_graphemes` of `seen_graphemes` have a token boundary inside, by line of a sample of lines whose tokens
+    `cut_graphemes` of `seen_graphemes` have a token boundary inside, by line of a sample of lines whose tokens
     spell the line. `switched` and `halves` are the tokens of code-switched lines, and of their two parts alone.
     """
 

@@ -493,48 +493,40 @@ class TextFacts:
     warnings: tuple[Warned, ...]
 
 
-def search_facts(
+def find_facts(
     text: AuditText,
+    statistics: Mapping[str, TextStatistics],
     *,
     panel: Panel | None,
     reference: str,
     seed: int,
     pool: Executor,
     cache: Path | None = None,
-) -> Callable[[Mapping[str, TextStatistics]], TextFacts]:
-    """Start the search for a text's facts; return what ends it, given the text's statistics.
-
-    What is not in `cache` (default: the user's) is submitted to `pool`, and kept once it is found.
-    """
+) -> TextFacts:
+    """Return the facts of a text; those not in `cache` (default: the user's) are found in `pool`, and kept."""
     rows = _draw_rows(text.alignment.lines or 0, seed, SWITCHED)
     lines = {code: [text.languages[code][row] for row in rows] for code in text.aligned_languages}
     path = find_cache(cache) / f"{_key(text, panel, seed)}.json"
-    kept = _read(text, rows, load_values(path))
-    if kept is None:
+    facts = _read(text, rows, load_values(path))
+    if facts is None:
         letters = pool.submit(_list_exemplars, tuple(text.languages))
         cuts = {code: pool.submit(_find_middles, part, code) for code, part in lines.items()}
-
-    def finish(statistics: Mapping[str, TextStatistics]) -> TextFacts:
-        facts = kept
-        if facts is None:
-            values: dict[str, Any] = {
-                "exemplars": letters.result(),
-                "middles": {code: job.result() for code, job in cuts.items()},
-                "warnings": [asdict(one) for one in _warn_of_text(text, statistics, panel)],
-            }
-            save_values(path, values)
-            facts = _read(text, rows, values)
-        assert facts is not None
-        exemplars, middles, warned = facts
-        # Lines of the reference and every other aligned language.
-        others = [code for code in lines if reference in lines and code != reference]
-        switched = {
-            code: _join_halves(lines[reference], middles[reference], lines[code], middles[code])
-            for code in others
+        values: dict[str, Any] = {
+            "warnings": [asdict(one) for one in _warn_of_text(text, statistics, panel)],
+            "exemplars": letters.result(),
+            "middles": {code: job.result() for code, job in cuts.items()},
         }
-        return TextFacts(exemplars, switched, warned)
-
-    return finish
+        save_values(path, values)
+        facts = _read(text, rows, values)
+    assert facts is not None
+    exemplars, middles, warned = facts
+    # Lines of the reference and every other aligned language.
+    switched = {
+        code: _join_halves(lines[reference], middles[reference], lines[code], middles[code])
+        for code in lines
+        if reference in lines and code != reference
+    }
+    return TextFacts(exemplars, switched, warned)
 
 
 _Facts = tuple[dict[str, frozenset[str] | None], _Middles, tuple[Warned, ...]]
