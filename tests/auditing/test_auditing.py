@@ -9,12 +9,13 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import compare_tokenizers, run_audit
+from vocabkit.auditing.auditing import compare_tokenizers, run_audit, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
 from vocabkit.auditing.report import Audit, check_requirements
-from vocabkit.core.errors import ConfigError, TokenizerError
+from vocabkit.core.errors import ConfigError, OutputError, TokenizerError
+from vocabkit.core.folders import read_manifest
 from vocabkit.corpus.word_counts import WordCounts
 
 WORDS = {
@@ -138,6 +139,36 @@ def test_saved_and_loaded_it_is_the_same(audit: Audit, tmp_path: Path) -> None:
     assert Audit.load(tmp_path) == audit
 
 
+def test_from_paths_to_a_folder(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    for code in ("eng_Latn", "yor_Latn"):
+        lines = "\n".join(LINES[code])
+        (tmp_path / "corpus").mkdir(exist_ok=True)
+        (tmp_path / "corpus" / f"{code}.txt").write_text(lines + "\n", encoding="utf-8")
+    found = run_audit(
+        list(map(str, paths)), tmp_path / "corpus", tmp_path / "out", aligned="yes", resamples=20,
+        require=["premium[yor_Latn]<0.1", "premium[eng_Latn]<=1"], integrity=False,
+    )  # fmt: skip
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["audit.json", "audit.parquet", "manifest.json", "report.html"]
+    assert Audit.load(tmp_path / "out") == found
+    config = read_manifest(tmp_path / "out")["config"]
+    assert (config["aligned"], config["resamples"], config["panel"]) == ("yes", 20, "panel-40")
+    rows = found.to_rows()
+    assert [row["metric"] for row in rows][-2:] == ["premium.mean", "premium.bottom_decile"]
+    assert {row["language"] for row in rows[:-2]} == {"eng_Latn", "yor_Latn"}
+    assert rows[-1]["fallback"] == one(found, "premium.bottom_decile", "all").value
+    assert {outcome.figure.tokenizer for outcome in found.failed} == {"fallback", "plain"}
+    with pytest.raises(OutputError, match="not empty"):
+        run_audit(paths, tmp_path / "corpus", tmp_path / "out")
+
+
+def test_a_comparison_from_paths(paths: tuple[Path, Path], text: AuditText) -> None:
+    found = run_comparison(*paths, text, max_regression="150%", resamples=20)
+    assert (found.before, found.after, found.max_regression) == ("fallback", "plain", 1.5)
+    assert [row["language"] for row in found.to_rows()] == [c.language for c in found.changes]
+    assert len(found.list_regressions()) == len(found.regressions)
+
+
 def test_nothing_depends_on_workers_or_on_running_again(
     audit: Audit, paths: tuple[Path, Path], text: AuditText
 ) -> None:
@@ -217,6 +248,10 @@ def test_a_changed_file_at_the_same_path_is_read_anew(tmp_path: Path, text: Audi
 def test_bad_arguments(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no tokenizer"):
         run_audit([], text)
+    with pytest.raises(ConfigError, match="no text"):
+        run_audit(paths)
+    with pytest.raises(ConfigError, match="needs counts"):
+        run_audit(paths, text, sharing=True)
     with pytest.raises(ConfigError, match="none of those audited: fallback"):
         run_audit(paths[:1], text, fixed="other")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01\x02")

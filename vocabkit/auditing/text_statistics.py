@@ -407,6 +407,7 @@ def _trim_folder(folder: Path, limit: int = LIMIT_BYTES) -> None:
 _FORMAT = 4
 _TABLES = ("unicodedata2", "fonttools", "regex", "icu4py")
 _PER_LINE = ("bytes", "characters", "graphemes", "white_space_words")
+_TABULATED = ("scripts", "script_words", "characters_seen")
 _POOL_CHARACTERS = 12_000_000
 """Text above which worker processes, which take a second to start, pay: three seconds of one process's work."""
 
@@ -581,39 +582,24 @@ def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
         arrays["words"] = found.words
     arrays["word_type_counts"] = found.word_type_counts
     arrays["word_types"] = _bytes(join_types(found.word_types))
-    arrays["points"] = np.fromiter(map(ord, found.characters_seen), np.uint32)
-    arrays["point_counts"] = np.fromiter(found.characters_seen.values(), np.int64)
-    for name in ("scripts", "script_words"):
-        table: Mapping[str, int] = getattr(found, name)
-        arrays[name] = _bytes(" ".join(table))
-        arrays[f"{name}_counts"] = np.fromiter(table.values(), np.int64)
+    arrays["tables"] = _bytes(json.dumps({name: getattr(found, name) for name in _TABULATED}))
     return arrays
 
 
 def _unpack(
     language: str, arrays: Mapping[str, npt.NDArray[Any]], weights: Int64Array | None
 ) -> TextStatistics:
-    types = tuple(split_types(arrays["word_types"].tobytes().decode()))
-    per_line: dict[str, Int32Array] = {name: arrays[name] for name in _PER_LINE}
+    rest: dict[str, Any] = {name: arrays[name] for name in _PER_LINE}
+    rest |= json.loads(arrays["tables"].tobytes())
     return TextStatistics(
         language,
         words=arrays.get("words"),
         words_note=find_support(language)[1],
-        characters_seen=dict(
-            zip(map(chr, arrays["points"].tolist()), arrays["point_counts"].tolist(), strict=True)
-        ),
-        word_types=types,
+        word_types=tuple(split_types(arrays["word_types"].tobytes().decode())),
         word_type_counts=arrays["word_type_counts"],
         weights=weights,
-        scripts=_table(arrays, "scripts"),
-        script_words=_table(arrays, "script_words"),
-        **per_line,
+        **rest,
     )
-
-
-def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[str, int]:
-    keys = arrays[name].tobytes().decode().split()
-    return dict(zip(keys, arrays[f"{name}_counts"].tolist(), strict=True))
 
 
 def _bytes(text: str) -> UInt8Array:
