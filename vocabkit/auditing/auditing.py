@@ -571,7 +571,7 @@ def _measure_tokenizer(name: str, composition: Composition, ground: _Ground) -> 
 
 
 def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
-    """The figures of each language by itself, and fertility for aggregating."""
+    """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
     values, samples = np.full(len(encoded), np.nan), np.zeros((0, len(encoded)))
@@ -598,7 +598,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
 def _resample_languages(
     encoded: Mapping[str, Encoded], ground: _Ground
 ) -> dict[str, dict[str, Float64Array]]:
-    """The ratios of every language in every resample, the languages that share resamples together."""
+    """Return the ratios of every language in every resample, the languages that share resamples together."""
     shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
     for code, found in encoded.items():
         resampling = ground.resamplings[code]

@@ -106,7 +106,7 @@ LONGEST = 1_000_000
 
 
 def _cut_graphemes(tokenizer: Tokenizer, lines: Sequence[str]) -> tuple[Int32Array, Int32Array]:
-    """Graphemes with a token boundary inside, and all, of each sampled line that its tokens spell."""
+    """Return graphemes with a token boundary inside, and all, of each sampled line that its tokens spell."""
     places = sorted({int(place) for place in np.linspace(0, len(lines) - 1, SAMPLE)})
     sample = [lines[place] for place in places if 0 < len(lines[place]) <= LONGEST] if lines else []
     found = tokenizer.encode_batch(sample)
@@ -147,7 +147,7 @@ def _align_tokens(
 
 
 def _grapheme_ends(text: str) -> Sequence[int]:
-    """Where each grapheme ends, in bytes."""
+    """Return where each grapheme ends, in bytes."""
     if text.isascii() and "\r" not in text:
         return range(1, len(text) + 1)
     return list(accumulate(map(len, map(str.encode, regex.findall(r"\X", text)))))
@@ -321,7 +321,7 @@ def _sum_lines(marks: BoolArray, lengths: Int64Array) -> Int32Array:
 
 
 def _count_words(tokenizer: Tokenizer, words: Sequence[str], *, unspaced: bool) -> Int32Array:
-    """Tokens of each word as in the middle of a line: after a space, or, unspaced, after a bracket."""
+    """Return tokens of each word as in the middle of a line: after a space, or, unspaced, after a bracket."""
     before = tokenizer.word_prefix + (OPENING if unspaced else "")
     alone = int(tokenizer.count_tokens([before])[0]) if unspaced else 0
     parts = [_EMPTY]
@@ -333,7 +333,7 @@ def _count_words(tokenizer: Tokenizer, words: Sequence[str], *, unspaced: bool) 
 
 
 def _find_uncovered(pieces: Pieces, characters: Sequence[str]) -> frozenset[str]:
-    """The characters that alone, after a space, need an unknown token, byte pieces or parts of UTF-8."""
+    """Return the characters that alone, after a space, need an unknown token, byte pieces or parts of UTF-8."""
     if not characters:
         return frozenset()
     prefix = pieces.tokenizer.word_prefix

@@ -639,7 +639,7 @@ def _correlate_ranks(x: Float64Array, y: Float64Array) -> float | None:
 
 
 def _correlate(x: Float64Array, y: Float64Array) -> Float64Array:
-    """Spearman's ρ along the last axis; NaN where one side is all equal."""
+    """Return Spearman's ρ along the last axis; NaN where one side is all equal."""
     a, b = _rank_values(x), _rank_values(y)
     a -= a.mean(axis=-1, keepdims=True)
     b -= b.mean(axis=-1, keepdims=True)

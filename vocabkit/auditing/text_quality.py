@@ -533,7 +533,7 @@ _Facts = tuple[dict[str, frozenset[str] | None], _Middles, tuple[Warned, ...]]
 
 
 def _read(text: AuditText, rows: Sequence[int], values: object) -> _Facts | None:
-    """The facts that values of a file are, or None where they are not this text's facts."""
+    """Return the facts that values of a file are, or None where they are not this text's facts."""
     try:
         assert isinstance(values, dict)
         letters, middles = values["exemplars"], values["middles"]
