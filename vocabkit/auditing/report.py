@@ -115,7 +115,7 @@ class Audit:
         headline = _find_headline(self)
         unranked = {} if headline is None else _list_unranked(self, headline)
         doubts = []
-        if self.origin and self.origin["config"]["pattern"] is not None:
+        if self.origin.get("config", {}).get("pattern") is not None:
             said = "--pattern does nothing: its file says how text is split"
             paths = [item.path for item in self.tokenizers]
             doubts += [f"{path}: {said}" for path in paths if not takes_pattern(path)]
