@@ -47,7 +47,7 @@ def main() -> None:
 def measure_statistics() -> None:
     """Read the text and find all that an audit keeps of it, or find it kept."""
     from vocabkit.auditing.parallel_text import read_audit_text
-    from vocabkit.auditing.text_quality import FactsSearch
+    from vocabkit.auditing.text_quality import find_facts
     from vocabkit.auditing.text_statistics import measure_text
     from vocabkit.core.languages import load_panel
     from vocabkit.corpus.shard_map import open_executor
@@ -59,8 +59,7 @@ def measure_statistics() -> None:
     statistics = measure_text(text)
     with ExitStack() as stack:
         pool = open_executor(None, len(text.languages), stack)
-        search = FactsSearch(text, panel=panel, reference="eng_Latn", seed=0, pool=pool)
-        search.finish(statistics)
+        find_facts(text, statistics, panel=panel, reference="eng_Latn", seed=0, pool=pool)
     print(f"{time.perf_counter() - start:.1f} s without reading")
 
 

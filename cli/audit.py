@@ -133,8 +133,8 @@ def run(
     show_warnings(found.list_doubts(), quiet)
     show_note(f"wrote {folder}: open {folder / 'report.html'}", quiet)
     # `--quiet` does not hide a verdict.
-    unmet = found.list_unmet()
-    for line in unmet:
-        show_note(f"failed: {line}")
-    if unmet:
+    failed = found.failed
+    for outcome in failed:
+        show_note(f"failed: {outcome.describe()}")
+    if failed:
         raise typer.Exit(1)

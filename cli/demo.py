@@ -115,9 +115,10 @@ def _audit(folder: Path, progress: "Progress") -> "Audit":
     tokenizers = [folder / name for name in PRESETS]
     found = run_audit(tokenizers, corpus, aligned="yes", progress=progress)
     chosen = {key: found.origin["config"][key] for key in ("panel", "aligned", "seed")}
-    found = replace(found, origin={**found.origin, "config": chosen})
-    found.save(folder / "audit", force=True)
-    return found
+    # The manifest names what the demo chose, not every default.
+    kept = replace(found, origin={**found.origin, "config": chosen})
+    kept.save(folder / "audit", force=True)
+    return kept
 
 
 def _name_worst(audit: "Audit") -> str:

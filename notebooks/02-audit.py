@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
+from vocabkit.auditing.auditing import compare_tokenizers, run_audit
 from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
 from vocabkit.auditing.report import check_requirements
 from vocabkit.configurations.tokenizer_folder import fit_vocabulary
@@ -31,7 +31,6 @@ from vocabkit.core.languages import load_panel
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
-from vocabkit.corpus.word_counts import WordCounts
 
 work = Path(tempfile.mkdtemp())
 write_sample(work / "sample")
@@ -54,10 +53,8 @@ text = read_audit_text(corpus)
 print(text.alignment.note)
 
 # %%
-panel = load_panel("panels/panel-40")
-counts = WordCounts.load(work / "counts")
 tokenizers = [work / name for name in presets]
-audit = audit_tokenizers(tokenizers, text, panel=panel, counts=counts, resamples=200, workers=1)
+audit = run_audit(tokenizers, text, counts=work / "counts", resamples=200, workers=1)
 
 # %% [markdown]
 # What looks wrong with the text is the first thing to read, because it decides which figures to believe.
@@ -110,7 +107,7 @@ parallel = text_from_lines(
     },
     aligned="yes",
 )
-small = audit_tokenizers(tokenizers, parallel, panel=panel, integrity=False, workers=1)
+small = run_audit(tokenizers, parallel, integrity=False, workers=1)
 premium = small.to_frame().query("metric == 'premium'")
 premium[["tokenizer", "name", "value", "low", "high", "n"]]
 

@@ -93,7 +93,9 @@ def test_worst_languages_are_found_anew_in_every_resample() -> None:
 
 
 def test_nothing_to_spread_is_none_with_a_note() -> None:
-    spread = Spread("premium", "×", ("aaa_Latn", "bbb_Latn"), np.array([1.5, np.nan]), None)
+    spread = Spread(
+        "premium", "×", ("aaa_Latn", "bbb_Latn"), np.array([1.5, np.nan]), np.zeros((0, 2))
+    )
     figures = aggregate_spread("t", spread, {("overall", "all"): ("aaa_Latn", "bbb_Latn")})
     found = {f.metric: f for f in figures}
     assert found["premium.gini"].value is None
@@ -102,7 +104,7 @@ def test_nothing_to_spread_is_none_with_a_note() -> None:
     assert found["premium.mean"].value == 1.5
     assert found["premium.mean"].n == 1
     assert "1 of 2" in (found["premium.mean"].note or "")
-    empty = Spread("premium", "×", ("aaa_Latn",), np.array([np.nan]), None)
+    empty = Spread("premium", "×", ("aaa_Latn",), np.array([np.nan]), np.zeros((0, 1)))
     assert all(
         f.value is None for f in aggregate_spread("t", empty, {("overall", "all"): ("aaa_Latn",)})
     )

@@ -9,13 +9,13 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import audit_tokenizers, compare_tokenizers
+from vocabkit.auditing.auditing import compare_tokenizers, run_audit, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
 from vocabkit.auditing.report import Audit, check_requirements
-from vocabkit.core.errors import ConfigError, TokenizerError
-from vocabkit.core.languages import load_panel
+from vocabkit.core.errors import ConfigError, OutputError, TokenizerError
+from vocabkit.core.folders import read_manifest
 from vocabkit.corpus.word_counts import WordCounts
 
 WORDS = {
@@ -63,7 +63,7 @@ def text() -> AuditText:
 
 @pytest.fixture(scope="module")
 def audit(paths: tuple[Path, Path], text: AuditText) -> Audit:
-    return audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+    return run_audit(paths, text, resamples=50)
 
 
 def one(audit: Audit, metric: str, name: str, tokenizer: str = "fallback") -> Figure:
@@ -139,10 +139,40 @@ def test_saved_and_loaded_it_is_the_same(audit: Audit, tmp_path: Path) -> None:
     assert Audit.load(tmp_path) == audit
 
 
+def test_from_paths_to_a_folder(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    for code in ("eng_Latn", "yor_Latn"):
+        lines = "\n".join(LINES[code])
+        (tmp_path / "corpus").mkdir(exist_ok=True)
+        (tmp_path / "corpus" / f"{code}.txt").write_text(lines + "\n", encoding="utf-8")
+    found = run_audit(
+        list(map(str, paths)), tmp_path / "corpus", tmp_path / "out", aligned="yes", resamples=20,
+        require=["premium[yor_Latn]<0.1", "premium[eng_Latn]<=1"], integrity=False,
+    )  # fmt: skip
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["audit.json", "audit.parquet", "manifest.json", "report.html"]
+    assert Audit.load(tmp_path / "out") == found
+    config = read_manifest(tmp_path / "out")["config"]
+    assert (config["aligned"], config["resamples"], config["panel"]) == ("yes", 20, "panel-40")
+    rows = found.to_rows()
+    assert [row["metric"] for row in rows][-2:] == ["premium.mean", "premium.bottom_decile"]
+    assert {row["language"] for row in rows[:-2]} == {"eng_Latn", "yor_Latn"}
+    assert rows[-1]["fallback"] == one(found, "premium.bottom_decile", "all").value
+    assert {outcome.figure.tokenizer for outcome in found.failed} == {"fallback", "plain"}
+    with pytest.raises(OutputError, match="not empty"):
+        run_audit(paths, tmp_path / "corpus", tmp_path / "out")
+
+
+def test_a_comparison_from_paths(paths: tuple[Path, Path], text: AuditText) -> None:
+    found = run_comparison(*paths, text, max_regression="150%", resamples=20)
+    assert (found.before, found.after, found.max_regression) == ("fallback", "plain", 1.5)
+    assert [row["language"] for row in found.to_rows()] == [c.language for c in found.changes]
+    assert len(found.list_regressions()) == len(found.regressions)
+
+
 def test_nothing_depends_on_workers_or_on_running_again(
     audit: Audit, paths: tuple[Path, Path], text: AuditText
 ) -> None:
-    again = audit_tokenizers(paths, text, panel=load_panel("panels/panel-40"), resamples=50)
+    again = run_audit(paths, text, resamples=50)
     assert again == audit
 
 
@@ -150,15 +180,13 @@ def test_nothing_depends_on_workers_or_on_running_again(
 def test_nothing_depends_on_processes(
     audit: Audit, paths: tuple[Path, Path], text: AuditText
 ) -> None:
-    again = audit_tokenizers(
-        paths, text, panel=load_panel("panels/panel-40"), resamples=50, workers=2
-    )
+    again = run_audit(paths, text, resamples=50, workers=2)
     assert again == audit
 
 
 def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> None:
     loose = text_from_lines({"eng_Latn": LINES["eng_Latn"], "hin_Deva": LINES["hin_Deva"][:7]})
-    found = audit_tokenizers(paths[:1], loose, panel=None, resamples=20, integrity=False)
+    found = run_audit(paths[:1], loose, resamples=20, integrity=False)
     assert one(found, "premium", "hin_Deva").value is None
     assert one(found, "premium", "hin_Deva").note == loose.alignment.note
     assert one(found, "fertility", "hin_Deva").low is not None
@@ -169,9 +197,7 @@ def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> No
 
 def test_counted_words_give_the_tokens_of_the_text(paths: tuple[Path, Path]) -> None:
     counts = WordCounts.from_texts(LINES)
-    found = audit_tokenizers(
-        paths[:1], text_from_counts(counts), panel=None, counts=counts, integrity=False
-    )
+    found = run_audit(paths[:1], counts=counts, integrity=False)
     processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
     for code, lines in LINES.items():
         assert one(found, "tokens", code).value == sum(
@@ -196,7 +222,7 @@ def test_counted_words_are_refused_where_words_do_not_tell(tmp_path: Path) -> No
     backend.save(str(tmp_path / "crossing.json"))
     counted = text_from_counts(WordCounts.from_texts(LINES))
     with pytest.raises(TokenizerError, match="counted words do not tell") as caught:
-        audit_tokenizers([tmp_path / "crossing.json"], counted, panel=None)
+        run_audit([tmp_path / "crossing.json"], counted)
     assert "--corpus" in (caught.value.hint or "")
 
 
@@ -204,7 +230,7 @@ def test_one_failing_language_is_said_and_the_others_measured(
     paths: tuple[Path, Path], text: AuditText
 ) -> None:
     partly = replace(text, failures={"xho_Latn": "cannot be read"})
-    found = audit_tokenizers(paths[:1], partly, panel=None, resamples=10, integrity=False)
+    found = run_audit(paths[:1], partly, resamples=10, integrity=False)
     assert found.failures == {"xho_Latn": "cannot be read"}
     assert one(found, "premium", "yor_Latn").value is not None
 
@@ -214,19 +240,23 @@ def test_a_changed_file_at_the_same_path_is_read_anew(tmp_path: Path, text: Audi
     sizes = []
     for fallback in (True, False):
         path.write_bytes(train(fallback))
-        found = audit_tokenizers([path], text, panel=None, resamples=10, integrity=False)
+        found = run_audit([path], text, resamples=10, integrity=False)
         sizes.append(one(found, "tokens", "tha_Thai", "t").value)
     assert sizes[0] != sizes[1]
 
 
 def test_bad_arguments(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no tokenizer"):
-        audit_tokenizers([], text, panel=None)
+        run_audit([], text)
+    with pytest.raises(ConfigError, match="no text"):
+        run_audit(paths)
+    with pytest.raises(ConfigError, match="needs counts"):
+        run_audit(paths, text, sharing=True)
     with pytest.raises(ConfigError, match="none of those audited: fallback"):
-        audit_tokenizers(paths[:1], text, panel=None, fixed="other")
+        run_audit(paths[:1], text, fixed="other")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01\x02")
     with pytest.raises(TokenizerError, match=r"bad\.model"):
-        audit_tokenizers([tmp_path / "bad.model"], text, panel=None)
+        run_audit([tmp_path / "bad.model"], text)
 
 
 def test_names_are_short_and_distinct(tmp_path: Path) -> None:

@@ -38,14 +38,12 @@ def make(
         integers(arrays["graphemes"]),
         integers(arrays["words"]),
         integers(arrays["spaced"]),
-        integers([0] * LINES),
         None,
         {"Latn": 100},
         {"Latn": 20},
         {"a": 5, "b": 4, "ẹ": 3, " ": 9, "\n": 1},
         ("a", "ab", "abc", "ẹ"),
         np.array([10, 4, 1, 5], dtype=np.int64),
-        0,
         None if weights is None else np.array(weights, dtype=np.int64),
     )
     encoded = Encoded(
@@ -164,8 +162,8 @@ def test_lost_text_takes_the_costs_away_and_nothing_else() -> None:
 def test_what_is_not_there_is_none() -> None:
     none = integers([])
     nothing = TextStatistics(
-        "nod_Lana", none, none, none, None, none, none, "ICU has no Lana",
-        {}, {}, {}, (), np.zeros(0, dtype=np.int64), 0, None,
+        "nod_Lana", none, none, none, None, none, "ICU has no Lana",
+        {}, {}, {}, (), np.zeros(0, dtype=np.int64), None,
     )  # fmt: skip
     empty = Encoded(
         "nod_Lana", none, none, none, none, none, none, np.zeros(0, dtype=np.int64), none, frozenset(),

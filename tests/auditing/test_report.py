@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vocabkit.auditing.figures import Audited, Figure, Finding, Scope, Warned
-from vocabkit.auditing.report import Audit, _render_report, _sort_findings, write_report
+from vocabkit.auditing.report import Audit, _render_report, _sort_findings, _write_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -220,13 +220,13 @@ def _luminance(colour: str) -> float:
 
 
 def test_equal_audits_give_equal_bytes(tmp_path: Path) -> None:
-    first = write_report(make_audit(), tmp_path).read_bytes()
-    assert write_report(make_audit(), tmp_path).read_bytes() == first
+    first = _write_report(make_audit(), tmp_path).read_bytes()
+    assert _write_report(make_audit(), tmp_path).read_bytes() == first
 
 
 def test_a_path_that_is_no_text_is_shown_escaped(tmp_path: Path) -> None:
     audit = Audit((), (Audited("odd", "/models/\udcff.model", 5, "sentencepiece", "ab"),))
-    assert b"/models/\\udcff.model" in write_report(audit, tmp_path).read_bytes()
+    assert b"/models/\\udcff.model" in _write_report(audit, tmp_path).read_bytes()
 
 
 def test_an_audit_of_nothing_is_still_a_page() -> None:
@@ -263,7 +263,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the
 @pytest.mark.slow
 @needs_chromium
 def test_in_a_browser_tables_sort_and_nothing_foreign_runs(tmp_path: Path) -> None:
-    write_report(make_audit(), tmp_path)
+    _write_report(make_audit(), tmp_path)
     table = "[...page.querySelectorAll('table')].find((t) => t.caption.textContent.startsWith('premium:'))"
     order = f"[...{table}.tBodies[0].rows].map((r) => r.cells[0].textContent).join()"
     press = f"({table}.querySelectorAll('thead button')[1].click(), '')"
@@ -279,7 +279,7 @@ def test_in_a_browser_tables_sort_and_nothing_foreign_runs(tmp_path: Path) -> No
 @pytest.mark.slow
 @needs_chromium
 def test_on_a_telephone_the_page_does_not_scroll_sideways(tmp_path: Path) -> None:
-    write_report(make_audit(("one", "two", "three", "four", "five", "six")), tmp_path)
+    _write_report(make_audit(("one", "two", "three", "four", "five", "six")), tmp_path)
     said = browse(tmp_path, "page.documentElement.scrollWidth, page.body.clientWidth", width=360)
     wide, body = map(int, said.split("|"))
     assert body <= 360

@@ -5,15 +5,15 @@ import pytest
 from vocabkit.auditing.figures import Audited, Figure, Finding
 from vocabkit.auditing.report import (
     Audit,
+    _find_headline,
+    _list_unranked,
+    _rank_names,
     _show_value,
     _Table,
     _tabulate_checks,
     _tabulate_groups,
     _tabulate_metric,
     _tabulate_scope,
-    find_headline,
-    list_unranked,
-    rank_names,
 )
 
 
@@ -63,8 +63,8 @@ def test_the_worst_over_all_tokenizers_comes_first_and_ties_by_name() -> None:
         figure("v", "premium", None),
         figure("w", "premium", 3.0),
     ]
-    assert rank_names(figures) == ["y", "w", "x", "v"]
-    assert rank_names([figure("x", "words_whole", 0.2), figure("y", "words_whole", 0.1)]) == [
+    assert _rank_names(figures) == ["y", "w", "x", "v"]
+    assert _rank_names([figure("x", "words_whole", 0.2), figure("y", "words_whole", 0.1)]) == [
         "y",
         "x",
     ]
@@ -115,9 +115,9 @@ def test_more_notes_than_letters_still_differ() -> None:
 
 def test_the_headline_is_the_premium_only_where_there_is_one() -> None:
     fertility = figure("x", "fertility", 1.5)
-    assert find_headline(audit_of(figure("x", "premium", 1.0), fertility)) == "premium"
-    assert find_headline(audit_of(figure("x", "premium", None), fertility)) == "fertility"
-    assert find_headline(audit_of()) is None
+    assert _find_headline(audit_of(figure("x", "premium", 1.0), fertility)) == "premium"
+    assert _find_headline(audit_of(figure("x", "premium", None), fertility)) == "fertility"
+    assert _find_headline(audit_of()) is None
 
 
 def test_a_scope_lists_the_headline_first_with_its_n_and_aggregation() -> None:
@@ -165,7 +165,7 @@ def test_languages_without_a_value_are_listed_by_tokenizer() -> None:
     audit = audit_of(
         figure("x", "premium", None), figure("y", "premium", 1.0), figure("z", "premium", None)
     )
-    assert list_unranked(audit, "premium") == {"a": ["x", "z"]}
+    assert _list_unranked(audit, "premium") == {"a": ["x", "z"]}
 
 
 def test_checks_of_one_family_are_a_table_by_tokenizer() -> None:

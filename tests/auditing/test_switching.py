@@ -3,7 +3,6 @@ from hypothesis import strategies as st
 
 from vocabkit.auditing.parallel_text import AuditText, text_from_lines
 from vocabkit.auditing.text_quality import (
-    Halves,
     _draw_rows,
     _find_middle,
     _find_middles,
@@ -11,10 +10,12 @@ from vocabkit.auditing.text_quality import (
 )
 
 
-def aligned_halves(text: AuditText, a: str, b: str, seed: int = 0, *, limit: int = 200) -> Halves:
+def aligned_halves(
+    text: AuditText, a: str, b: str, seed: int = 0, *, limit: int = 200
+) -> list[tuple[str, str, str]]:
     rows = _draw_rows(text.alignment.lines or 0, seed, limit)
     one, two = ([text.languages[code][row] for row in rows] for code in (a, b))
-    return _join_halves(one, _find_middles(one, a), two, _find_middles(two, b))
+    return list(_join_halves(one, _find_middles(one, a), two, _find_middles(two, b)))
 
 
 def test_lines_are_cut_at_words() -> None:

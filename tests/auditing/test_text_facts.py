@@ -13,13 +13,13 @@ import pytest
 from vocabkit.auditing.parallel_text import AuditText, text_from_lines
 from vocabkit.auditing.text_quality import (
     SWITCHED,
-    FactsSearch,
     TextFacts,
     _draw_rows,
     _find_middles,
     _join_halves,
     _load_exemplars,
     _warn_of_text,
+    find_facts,
 )
 from vocabkit.auditing.text_statistics import measure_text
 from vocabkit.core.languages import load_panel
@@ -59,14 +59,17 @@ def search(
 ) -> tuple[TextFacts, int]:
     pool = Counting()
     known = load_panel(panel) if panel else None
-    begun = FactsSearch(text, panel=known, reference=reference, seed=seed, pool=pool, cache=cache)
-    return begun.finish(measure_text(text, cache=cache)), pool.submitted
+    statistics = measure_text(text, cache=cache)
+    found = find_facts(
+        text, statistics, panel=known, reference=reference, seed=seed, pool=pool, cache=cache
+    )
+    return found, pool.submitted
 
 
 def switch(text: AuditText, a: str, b: str) -> list[tuple[str, str, str]]:
     rows = _draw_rows(text.alignment.lines or 0, 0, SWITCHED)
     one, two = ([text.languages[code][row] for row in rows] for code in (a, b))
-    return _join_halves(one, _find_middles(one, a), two, _find_middles(two, b))
+    return list(_join_halves(one, _find_middles(one, a), two, _find_middles(two, b)))
 
 
 def same(one: TextFacts, two: TextFacts) -> bool:

@@ -1,8 +1,7 @@
 """A whole audit: text measured once, every tokenizer run once over it, figures made of the two.
 
-`run_audit` and `run_comparison` do what `vocabkit audit` and `vocabkit compare` do, from paths to an answer;
-`audit_tokenizers` is the audit alone, of a text at hand. It puts the steps in order and into one pool of
-processes; every figure is computed in the module named after it.
+`run_audit` and `run_comparison` do what `vocabkit audit` and `vocabkit compare` do, from paths, or from what
+they hold, to an answer. The steps are put in order and into one pool of processes; no figure is computed here.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,9 @@ from vocabkit.auditing.encoding import (
 from vocabkit.auditing.figures import (
     Audited,
     Figure,
+    Figures,
     Finding,
+    Findings,
     Resampling,
     draw_resampling,
 )
@@ -71,7 +72,7 @@ from vocabkit.auditing.parallel_text import (
     text_from_counts,
 )
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
-from vocabkit.auditing.text_quality import FactsSearch
+from vocabkit.auditing.text_quality import find_facts
 from vocabkit.auditing.text_statistics import (
     TextStatistics,
     load_statistics,
@@ -119,15 +120,27 @@ def run_audit(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
-    """Read a text, audit tokenizers on it, write the folder `output` if one is named, and return the audit.
+    """Audit tokenizers on a text, write the folder `output` if one is named, and return everything found.
 
     The text is a corpus, or without one the words of `counts`; beside a corpus, counts tell how much text each
-    language has. `languages` and else `panel` choose among what is there; without either all is taken. What
-    `require` asks for is checked by `Audit.list_unmet`. For the rest see `audit_tokenizers`. Raises what that
-    and reading raise; ConfigError for arguments that do not go together; OutputError where `output` is not
+    language has, and with `sharing` a vocabulary of its own is fitted for each language and tokenizer, to tell
+    what sharing costs. `languages` and else `panel` choose among what is there; without either all is taken.
+    `reference` is the language premiums are against, `fixed` the name or path of the tokenizer whose cost of it
+    `premium_fixed` uses (default: the first). `pattern` is for tiktoken files that name none; `route` is the
+    language whose view of vocabularies with blocks encodes all text; `width` is of an embedding row. What
+    `require` asks for is looked at by `Audit.failed`. `workers` (default: one a core) are spawned processes;
+    the result does not depend on them. What depends on the text alone is kept in the user's cache folder.
+
+    A language that cannot be read, or that a tokenizer fails on, is in `failures`; the others are measured.
+    Raises TokenizerError when a tokenizer cannot be opened, or not be audited exactly on counted words;
+    CorpusError where no text can be read; ConfigError for bad arguments; OutputError where `output` is not
     empty and not to be replaced (`force`).
     """
     paths = [tokenizers] if isinstance(tokenizers, str | Path) else list(tokenizers)
+    if not paths:
+        raise ConfigError(
+            "no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR"
+        )
     if sharing and counts is None:
         raise ConfigError("sharing fits vocabularies: it needs counts", "give counts=DIR")
     required = tuple(parse_requirement(one) if isinstance(one, str) else one for one in require)
@@ -136,29 +149,37 @@ def run_audit(
         check_output(Path(output), force=force)
         check_inputs(Path(output), inputs)
     start = time.perf_counter()
+    chosen = panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
+    among = None if panel is None else chosen
     words = WordCounts.load(counts) if isinstance(counts, str | Path) else counts
     if corpus is not None:
-        text = _read_corpus(corpus, languages, panel, aligned, limit, progress)
+        text = _read_corpus(corpus, languages, among, aligned, limit, progress)
     elif words is None:
         raise ConfigError("no text to audit on", "give a corpus, counts, or both")
     elif limit is not None or aligned == "yes":
         raise ConfigError("a limit, and aligned lines, need a corpus: counts hold no lines")
     else:
-        words = _select_counts(words, languages, panel)
+        known = words.languages
+        if languages is not None:
+            words = WordCounts(
+                {c: known[c] for c in sorted(resolve_code(c, known) for c in languages)}
+            )
+        elif among is not None:
+            words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})
         text = text_from_counts(words)
     # A text may lack the default, which leaves premiums null, but not one asked for.
     code = reference if reference == REFERENCE else resolve_code(reference, text.languages)
-    chosen = _load_groups(panel)
-    found = audit_tokenizers(
-        paths, text, panel=chosen, counts=words, reference=code, fixed=fixed, pattern=pattern,
-        route=route, integrity=integrity, sharing=sharing, resamples=resamples, seed=seed, width=width,
-        workers=workers, progress=progress,
+    settings = _Settings(
+        code, fixed, pattern, route, integrity, sharing, resamples, seed, width, aligned, limit, chosen.name
     )  # fmt: skip
-    reading = {"aligned": aligned, "limit": limit, "panel": chosen.name}
+    found = _audit(paths, text, chosen, words, settings, workers, progress or Silent())
     origin = {
-        **found.origin,
-        "config": found.origin["config"] | reading,
+        "config": asdict(settings),
+        "inputs": {"text": text.fingerprint}
+        | {item.name: item.fingerprint for item in found.tokenizers},
         "seconds": {"total": time.perf_counter() - start},
+        "details": {"alignment": text.alignment.note},
+        "seed": seed,
     }
     found = replace(found, required=required, origin=origin)
     if output is not None:
@@ -169,7 +190,7 @@ def run_audit(
 def _read_corpus(
     corpus: str | Path | Corpus | AuditText,
     languages: Sequence[str] | None,
-    panel: str | Path | Panel | None,
+    panel: Panel | None,
     aligned: Aligned,
     limit: int | None,
     progress: Progress | None,
@@ -178,30 +199,12 @@ def _read_corpus(
     if isinstance(corpus, AuditText):
         return corpus
     if not isinstance(corpus, Corpus):
-        among = None if panel is None else _load_groups(panel)
         corpus = open_corpus(
-            corpus, languages=languages, panel=among, allow_missing=languages is None
+            corpus, languages=languages, panel=panel, allow_missing=languages is None
         )
     text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
     missing = dict.fromkeys(corpus.missing, "no data")
     return replace(text, failures={**text.failures, **missing})
-
-
-def _select_counts(
-    counts: WordCounts, languages: Sequence[str] | None, panel: str | Path | Panel | None
-) -> WordCounts:
-    """Return the counts of the languages asked for, or else of those of the panel that are there."""
-    if languages is not None:
-        codes = [resolve_code(code, counts.languages) for code in languages]
-    elif panel is not None:
-        codes = [code for code in _load_groups(panel).codes if code in counts.languages]
-    else:
-        return counts
-    return WordCounts({code: counts.languages[code] for code in sorted(set(codes))})
-
-
-def _load_groups(panel: str | Path | Panel | None) -> Panel:
-    return panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
 
 
 # --- Comparison ------------------------------------------------------------------------------------
@@ -355,51 +358,63 @@ def compare_tokenizers(
     return Comparison(before, after, max_regression, tuple(changes), audit)
 
 
-# --- The audit alone -------------------------------------------------------------------------------
+# --- The steps -------------------------------------------------------------------------------------
 
 
-def audit_tokenizers(
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What an audit was asked for, in the words of `run_audit`; `panel` by its name. All is in the manifest."""
+
+    reference: str
+    fixed: str | None
+    pattern: str | None
+    route: str | None
+    integrity: bool
+    sharing: bool
+    resamples: int
+    seed: int
+    width: int
+    aligned: Aligned
+    limit: int | None
+    panel: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """What the figures of every tokenizer are made from.
+
+    `encoded` is what each tokenizer, by name, makes of each language; changes are against the first of them,
+    and `premium_fixed` is against the one named `fixed`. `aligned` are the languages whose lines correspond;
+    `exemplars` the letters of each language, None where there is no list.
+    """
+
+    text: AuditText
+    statistics: Mapping[str, TextStatistics]
+    encoded: Mapping[str, Mapping[str, Encoded]]
+    fixed: str
+    aligned: tuple[str, ...]
+    resamplings: Mapping[str, Resampling | None]
+    exemplars: Mapping[str, frozenset[str] | None]
+    panel: Panel
+    counts: WordCounts | None
+    settings: _Settings
+
+
+def _audit(
     paths: Sequence[str | Path],
     text: AuditText,
-    *,
-    panel: Panel | None,
-    counts: WordCounts | None = None,
-    reference: str = REFERENCE,
-    fixed: str | None = None,
-    pattern: str | None = None,
-    route: str | None = None,
-    integrity: bool = True,
-    sharing: bool = False,
-    resamples: int = 1_000,
-    seed: int = 0,
-    width: int = 768,
-    workers: int | None = None,
-    cache: Path | None = None,
-    progress: Progress | None = None,
+    panel: Panel,
+    counts: WordCounts | None,
+    settings: _Settings,
+    workers: int | None,
+    report: Progress,
 ) -> Audit:
-    """Audit tokenizers on a text and return everything found.
-
-    `reference` is the language premiums are against, `fixed` the name or path of the tokenizer whose cost of it
-    `premium_fixed` uses (default: the first). `pattern` is for tiktoken files that name none; `route` is the
-    language whose view of vocabularies with blocks encodes all text. `counts` tell how much text each language
-    has elsewhere, and with `sharing` a vocabulary of its own is fitted for each language and tokenizer, to tell
-    what sharing costs. `width` is of an embedding row. `workers` (default: one a core) are spawned processes;
-    the result does not depend on them. What depends on the text alone is kept in `cache` (default: the user's
-    cache folder). A language that a tokenizer fails on is in `failures`, the others are measured. Raises
-    TokenizerError when a tokenizer cannot be opened, or not be audited exactly on counted words; ConfigError
-    for bad arguments.
-    """
-    if not paths:
-        raise ConfigError(
-            "no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR"
-        )
-    start = time.perf_counter()
-    report = progress or Silent()
-    names = name_tokenizers(paths)
+    names, seed = name_tokenizers(paths), settings.seed
     openings = {
-        name: Opening.of(path, pattern, route) for name, path in zip(names, paths, strict=True)
+        name: Opening.of(path, settings.pattern, settings.route)
+        for name, path in zip(names, paths, strict=True)
     }
-    held_to = names[find_fixed(fixed, names, paths)]
+    held_to = names[find_fixed(settings.fixed, names, paths)]
     characters = sum(sum(map(len, lines)) for lines in text.languages.values())
     wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
     with ExitStack() as stack:
@@ -408,20 +423,19 @@ def audit_tokenizers(
         words = text.weights is not None
         opened = [pool.submit(_open, one, name, words=words) for name, one in openings.items()]
         described = [pool.submit(_describe, one) for one in openings.values()]
-        kept = load_statistics(text, cache=cache)
+        kept = load_statistics(text)
         # A broken tokenizer is known before any text is measured.
         audited = [job.result() for job in opened]
-        statistics = measure_text(text, workers=workers, cache=cache, kept=kept, progress=report)
-        search = FactsSearch(
-            text, panel=panel, reference=reference, seed=seed, pool=pool, cache=cache
+        statistics = measure_text(text, workers=workers, kept=kept, progress=report)
+        facts = find_facts(
+            text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool
         )
-        facts = search.finish(statistics)
         letters = {code: found for code, found in facts.exemplars.items() if found}
-        checks: _Checks = []
+        checks: list[tuple[str, Future[tuple[Findings, Figures]]]] = []
         started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
         for name, opening in openings.items():
-            if integrity:
+            if settings.integrity:
                 lines = text.languages
                 checks.append((name, pool.submit(check_pieces, opening, name)))
                 checks.append((name, pool.submit(check_round_trips, opening, name, lines, seed)))
@@ -431,7 +445,15 @@ def audit_tokenizers(
                 )
             )
         encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
-        findings, checked = _finish_checks(checks, report)
+        findings: list[Finding] = []
+        checked: dict[str, list[Figure]] = {name: [] for name in names}
+        report.start("checking", len(checks), "checks")
+        for name, job in checks:
+            found, measured = job.result()
+            findings += found
+            checked[name] += measured
+            report.advance(1)
+        report.finish()
         compositions = [job.result() for job in described]
     ground = _Ground(
         text,
@@ -439,43 +461,38 @@ def audit_tokenizers(
         encoded,
         held_to,
         tuple(code for code in text.aligned_languages if code in statistics),
-        _draw_resamplings(text, statistics, resamples, seed),
+        _draw_resamplings(text, statistics, settings.resamples, seed),
         facts.exemplars,
         panel,
         counts,
-        reference,
-        resamples,
-        seed,
+        settings,
     )
     figures: list[Figure] = []
     for name, composition in zip(names, compositions, strict=True):
-        figures += _measure_tokenizer(name, composition, ground, width)
-        figures += checked.get(name, [])
-    if sharing and counts is not None:
+        figures += _measure_tokenizer(name, composition, ground)
+        figures += checked[name]
+    if settings.sharing and counts is not None:
+        # Imported here: it loads the trainer, which no other part of an audit needs.
+        from vocabkit.auditing.sharing import cost_of_sharing
+
+        both = [code for code in text.languages if code in counts.languages]
         for name, opening in openings.items():
-            figures += _measure_sharing(name, opening, text, counts, workers, report)
+            tokenizer = reuse_tokenizer(opening).tokenizer
+            figures += cost_of_sharing(
+                name, tokenizer, counts, both, threads=workers, progress=report
+            )
     failures = dict(text.failures)
-    for name, found in encoded.items():
-        failures |= {f"{name}: {code}": one.failure for code, one in found.items() if one.failure}
-    prints = {item.name: item.fingerprint for item in audited}
-    config = {
-        "reference": reference, "fixed": fixed, "pattern": pattern, "route": route,
-        "integrity": integrity, "sharing": sharing, "resamples": resamples, "seed": seed, "width": width,
-    }  # fmt: skip
+    for name, languages in encoded.items():
+        for code, one in languages.items():
+            if one.failure is not None:
+                failures[f"{name}: {code}"] = one.failure
     return Audit(
         tuple(figures),
         tuple(audited),
-        tuple(finding for name in names for finding in findings.get(name, [])),
+        tuple(findings),
         facts.warnings,
-        _tell_method(ground, route, integrity, width),
+        _tell_method(ground),
         failures,
-        origin={
-            "config": config,
-            "inputs": {"text": text.fingerprint, **prints},
-            "seconds": {"total": time.perf_counter() - start},
-            "details": {"alignment": text.alignment.note},
-            "seed": seed,
-        },
     )
 
 
@@ -497,64 +514,7 @@ def _describe(opening: Opening) -> Composition:
     return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
 
 
-def _measure_sharing(
-    name: str,
-    opening: Opening,
-    text: AuditText,
-    counts: WordCounts,
-    workers: int | None,
-    report: Progress,
-) -> list[Figure]:
-    # Imported here: it loads the trainer, which no other part of an audit needs.
-    from vocabkit.auditing.sharing import cost_of_sharing
-
-    tokenizer = reuse_tokenizer(opening).tokenizer
-    languages = [code for code in text.languages if code in counts.languages]
-    return cost_of_sharing(name, tokenizer, counts, languages, threads=workers, progress=report)
-
-
-_Checks = list[tuple[str, Future[tuple[list[Finding], list[Figure]]]]]
-
-
-def _finish_checks(
-    jobs: _Checks, report: Progress
-) -> tuple[dict[str, list[Finding]], dict[str, list[Figure]]]:
-    report.start("checking", len(jobs), "checks")
-    findings: dict[str, list[Finding]] = {}
-    figures: dict[str, list[Figure]] = {}
-    for name, job in jobs:
-        found, measured = job.result()
-        findings.setdefault(name, []).extend(found)
-        figures.setdefault(name, []).extend(measured)
-        report.advance(1)
-    report.finish()
-    return findings, figures
-
-
 # --- All figures of one tokenizer ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ground:
-    """What the figures of every tokenizer are made from, and with.
-
-    `encoded` is what each tokenizer, by name, makes of each language; changes are against the first of them,
-    and `premium_fixed` is against the one named `fixed`. `aligned` are the languages whose lines correspond;
-    `exemplars` the letters of each language, None where there is no list.
-    """
-
-    text: AuditText
-    statistics: Mapping[str, TextStatistics]
-    encoded: Mapping[str, Mapping[str, Encoded]]
-    fixed: str
-    aligned: tuple[str, ...]
-    resamplings: Mapping[str, Resampling | None]
-    exemplars: Mapping[str, frozenset[str] | None]
-    panel: Panel | None
-    counts: WordCounts | None
-    reference: str
-    resamples: int
-    seed: int
 
 
 def _draw_resamplings(
@@ -575,11 +535,9 @@ def _draw_resamplings(
     return drawn
 
 
-def _measure_tokenizer(
-    name: str, composition: Composition, ground: _Ground, width: int
-) -> list[Figure]:
-    """Return every figure of a tokenizer; `width` is that of an embedding row."""
-    statistics, encoded = ground.statistics, ground.encoded[name]
+def _measure_tokenizer(name: str, composition: Composition, ground: _Ground) -> list[Figure]:
+    """Return every figure of a tokenizer."""
+    statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
     figures, spreads = _measure_languages(name, ground)
     premiums, more = _measure_premiums(name, ground)
     spreads += more
@@ -595,13 +553,13 @@ def _measure_tokenizer(
     figures += count_lost(name, lost, groups)
     figures += measure_resources(
         name, spreads, statistics, composition, ground.panel, ground.counts,
-        resamples=ground.resamples, seed=ground.seed,
+        resamples=settings.resamples, seed=settings.seed,
     )  # fmt: skip
     first = next(iter(ground.encoded))
     if name != first:
         before = ground.encoded[first]
         figures += measure_changes(name, first, statistics, encoded, before, ground.resamplings)
-    figures += measure_composition(name, composition, width=width)
+    figures += measure_composition(name, composition, width=settings.width)
     characters, words = dict[str, int](), dict[str, int]()
     for item in statistics.values():
         for total, part in ((characters, item.scripts), (words, item.script_words)):
@@ -613,10 +571,10 @@ def _measure_tokenizer(
 
 
 def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
-    """The figures of each language by itself, and fertility for aggregating."""
+    """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
-    values, samples = np.full(len(encoded), np.nan), None
+    values, samples = np.full(len(encoded), np.nan), np.zeros((0, len(encoded)))
     resampled = _resample_languages(encoded, ground)
     for place, (code, found) in enumerate(encoded.items()):
         if found.failure is not None:
@@ -624,14 +582,14 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
         own = resampled.get(code)
         measured = measure_language(
             name, ground.statistics[code], found, own, exemplars=ground.exemplars.get(code),
-            resamples=ground.resamples, seed=ground.seed,
+            resamples=ground.settings.resamples, seed=ground.settings.seed,
         )  # fmt: skip
         figures += measured
         fertility = measured[0].value
         if fertility is not None:
             values[place] = fertility
             if own is not None:
-                if samples is None:
+                if not len(samples):
                     samples = np.full((len(own["fertility"]), len(encoded)), np.nan)
                 samples[:, place] = own["fertility"]
     return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
@@ -640,7 +598,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
 def _resample_languages(
     encoded: Mapping[str, Encoded], ground: _Ground
 ) -> dict[str, dict[str, Float64Array]]:
-    """The ratios of every language in every resample, the languages that share resamples together."""
+    """Return the ratios of every language in every resample, the languages that share resamples together."""
     shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
     for code, found in encoded.items():
         resampling = ground.resamplings[code]
@@ -654,7 +612,8 @@ def _resample_languages(
 
 
 def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
-    languages, aligned, reference = tuple(ground.text.languages), ground.aligned, ground.reference
+    languages, aligned = tuple(ground.text.languages), ground.aligned
+    reference = ground.settings.reference
     if not aligned:
         return withhold_premiums(name, languages, ground.text.alignment.note), []
     shared, lines = ground.resamplings[aligned[0]], len(ground.statistics[aligned[0]])
@@ -675,11 +634,12 @@ def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Sp
     return [*own, *median, *other, *of_bytes], [spread, beside, against]
 
 
-def _tell_method(ground: _Ground, route: str | None, integrity: bool, width: int) -> dict[str, str]:
+def _tell_method(ground: _Ground) -> dict[str, str]:
     versions = package_versions(
         ("vocabkit", "sentencepiece", "tokenizers", "tiktoken", "fonttools")
     )
-    text, reference = ground.text, ground.reference
+    text, settings = ground.text, ground.settings
+    route, reference = settings.route, settings.reference
     routed = {} if route is None else {"route": f"all text is encoded as {route} sees a vocabulary"}
     return {
         "text": f"{text.name}, {len(text.languages)} languages, digest {text.fingerprint}",
@@ -688,10 +648,10 @@ def _tell_method(ground: _Ground, route: str | None, integrity: bool, width: int
         "words": name_segmenter(),
         "reference": f"{reference}; premium_fixed against {ground.fixed}'s {reference}",
         "aggregation": "ratios of sums over lines; in means over languages every language weighs the same",
-        "intervals": f"95 %, {ground.resamples} resamples of lines, seed {ground.seed}, the same lines "
+        "intervals": f"95 %, {settings.resamples} resamples of lines, seed {settings.seed}, the same lines "
         "for every aligned language and every tokenizer",
         "lost text": f"costs are not given where more than {LOST:.0%} of a language's characters are lost",
-        "embedding width": str(width),
-        "integrity": "checked" if integrity else "not checked, as asked",
+        "embedding width": str(settings.width),
+        "integrity": "checked" if settings.integrity else "not checked, as asked",
         "versions": ", ".join(f"{name} {found}" for name, found in versions.items() if found),
     }

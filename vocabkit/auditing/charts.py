@@ -148,7 +148,7 @@ def _find_ticks(low: float, high: float) -> list[float]:
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis, a little beyond the values; some axis even where there is no value."""
+    """Return the ends of an axis, a little beyond the values; some axis even where there is no value."""
     low, high = (min(values), max(values)) if values else (1.0, 10.0)
     # Less than a fifth between the ends would blow up differences that mean nothing.
     room = max(1.04, math.sqrt(1.2 * low / high))
@@ -160,7 +160,7 @@ def _legend_height(series: Sequence[str]) -> int:
 
 
 def _open_image(height: float, title: str, series: Sequence[str]) -> ElementTree.Element:
-    """An image with its legend: two names a line, so that a long one still fits; none for one series."""
+    """Return an image with its legend: two names a line, so that a long one still fits; none for one series."""
     box = {"viewBox": f"0 0 {WIDTH} {_text(height)}", "role": "img", "aria-label": title}
     image = ElementTree.Element("svg", box)
     for place, name in enumerate(series if len(series) > 1 else ()):
@@ -217,7 +217,7 @@ def _add(
 
 
 def _abbreviate(value: float) -> str:
-    """A tick's value: 50k for 50,000 and 3M for three million."""
+    """Return a tick's value: 50k for 50,000 and 3M for three million."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= max(size, 1e4):
             return f"{value / size:g}{letter}"
@@ -225,5 +225,5 @@ def _abbreviate(value: float) -> str:
 
 
 def _text(value: float) -> str:
-    """A coordinate to a tenth of a unit: equal bytes on every machine, and a smaller file."""
+    """Return a coordinate to a tenth of a unit: equal bytes on every machine, and a smaller file."""
     return f"{value:.1f}".removesuffix(".0")

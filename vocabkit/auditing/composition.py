@@ -90,7 +90,7 @@ def attribute_token(data: bytes) -> Attribution:
 
 
 def _letter_scripts(text: str) -> Counter[str]:
-    """The letters of each script: of those that tie, `max` takes the first in the text."""
+    """Return the letters of each script: of those that tie, `max` takes the first in the text."""
     found = Counter(script for script in map(_letter_script, text) if script is not None)
     if not found:
         extended = [_extended_script(character) for character in text]
@@ -100,7 +100,7 @@ def _letter_scripts(text: str) -> Counter[str]:
 
 @cache
 def _letter_script(character: str) -> str | None:
-    """The script of a letter or mark; None for all else, and where the letter is of no one script."""
+    """Return the script of a letter or mark; None for all else, and where the letter is of no one script."""
     if unicodedata2.category(character)[0] not in "LM":
         return None
     script = script_of(character)
@@ -109,7 +109,7 @@ def _letter_script(character: str) -> str | None:
 
 @cache
 def _extended_script(character: str) -> str | None:
-    """The script of a common or inherited letter or mark that only one script uses."""
+    """Return the script of a common or inherited letter or mark that only one script uses."""
     from fontTools.unicodedata import script_extension
 
     if unicodedata2.category(character)[0] not in "LM":
@@ -180,7 +180,7 @@ class Composition:
     """Every id of a vocabulary sorted by script and kind.
 
     `scripts` and `groups` count the pieces attributed to one; `kinds` counts all ids: the kinds of
-    `token_scripts` for pieces of text, else the kind of id. `unattributed` are the partial tokens without a
+    `attribute_token` for pieces of text, else the kind of id. `unattributed` are the partial tokens without a
     script, by reason. `emitted` bool[size] marks the ids that text can be encoded to (unknown aside); `bytes`
     and `characters` int64 are the lengths of the pieces of text, characters of those that are whole UTF-8.
     """

@@ -79,7 +79,8 @@ class Pieces:
         fresh = np.unique(ids[~self._seen[ids]])
         self._seen[fresh] = True
         for index in fresh[self._text[fresh]].tolist():
-            self._partial[index] = not _is_whole(self.tokenizer.token_bytes(index) or b"")
+            data = self.tokenizer.token_bytes(index) or b""
+            self._partial[index] = data.decode("utf-8", "ignore").encode() != data
         return self._partial[ids]
 
 
@@ -94,14 +95,6 @@ def reuse_tokenizer(opening: Opening) -> Pieces:
     return _opened[opening]
 
 
-def _is_whole(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 # --- Grapheme cuts ---------------------------------------------------------------------------------
 # Graphemes with a token boundary inside, on a sample of a language's lines. Only lines that their tokens spell,
 # as they are or normalised, tell where a token ends.
@@ -113,7 +106,7 @@ LONGEST = 1_000_000
 
 
 def _cut_graphemes(tokenizer: Tokenizer, lines: Sequence[str]) -> tuple[Int32Array, Int32Array]:
-    """Graphemes with a token boundary inside, and all, of each sampled line that its tokens spell."""
+    """Return graphemes with a token boundary inside, and all, of each sampled line that its tokens spell."""
     places = sorted({int(place) for place in np.linspace(0, len(lines) - 1, SAMPLE)})
     sample = [lines[place] for place in places if 0 < len(lines[place]) <= LONGEST] if lines else []
     found = tokenizer.encode_batch(sample)
@@ -154,7 +147,7 @@ def _align_tokens(
 
 
 def _grapheme_ends(text: str) -> Sequence[int]:
-    """Where each grapheme ends, in bytes."""
+    """Return where each grapheme ends, in bytes."""
     if text.isascii() and "\r" not in text:
         return range(1, len(text) + 1)
     return list(accumulate(map(len, map(str.encode, regex.findall(r"\X", text)))))
@@ -224,7 +217,7 @@ class Encoded:
     UTF-8; `unknown_characters` what was lost in unknown tokens. `ids` and `counts` are the ids used and their
     occurrences, weighted where rows have weights. `word_tokens` int32[types] are the tokens of each word type
     in the middle of a line. `uncovered` are the characters asked about that are not encoded whole.
-    `_cut_graphemes` of `seen_graphemes` have a token boundary inside, by line of a sample of lines whose tokens
+    `cut_graphemes` of `seen_graphemes` have a token boundary inside, by line of a sample of lines whose tokens
     spell the line. `switched` and `halves` are the tokens of code-switched lines, and of their two parts alone.
     """
 
@@ -328,7 +321,7 @@ def _sum_lines(marks: BoolArray, lengths: Int64Array) -> Int32Array:
 
 
 def _count_words(tokenizer: Tokenizer, words: Sequence[str], *, unspaced: bool) -> Int32Array:
-    """Tokens of each word as in the middle of a line: after a space, or, unspaced, after a bracket."""
+    """Return tokens of each word as in the middle of a line: after a space, or, unspaced, after a bracket."""
     before = tokenizer.word_prefix + (OPENING if unspaced else "")
     alone = int(tokenizer.count_tokens([before])[0]) if unspaced else 0
     parts = [_EMPTY]
@@ -340,7 +333,7 @@ def _count_words(tokenizer: Tokenizer, words: Sequence[str], *, unspaced: bool) 
 
 
 def _find_uncovered(pieces: Pieces, characters: Sequence[str]) -> frozenset[str]:
-    """The characters that alone, after a space, need an unknown token, byte pieces or parts of UTF-8."""
+    """Return the characters that alone, after a space, need an unknown token, byte pieces or parts of UTF-8."""
     if not characters:
         return frozenset()
     prefix = pieces.tokenizer.word_prefix

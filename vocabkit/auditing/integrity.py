@@ -178,7 +178,7 @@ def _check_integrity(
 
 
 def _grade(count: int, total: int) -> Severity:
-    """A warning up to one in a hundred, as for unknown characters; beyond, figures are of other text."""
+    """Return a warning up to one in a hundred, as for unknown characters; beyond, figures are of other text."""
     return "failure" if count > total / 100 else "warning"
 
 
@@ -201,7 +201,7 @@ def _add_share(
 
 
 def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
-    """The part of a text about the first character that differs from another."""
+    """Return the part of a text about the first character that differs from another."""
     start = 0
     for one, two in zip(data, other, strict=False):
         if one != two:
@@ -227,7 +227,7 @@ def _add_forms(figures: Figures, tokenizer: Tokenizer, language: str, lines: Seq
     Raises TokenizerError.
     """
     composed, decomposed = (
-        [normalize_form(form, line) for line in lines] for form in ("NFC", "NFD")
+        [_normalize_form(form, line) for line in lines] for form in ("NFC", "NFD")
     )
     pairs = [(one, two) for one, two in zip(composed, decomposed, strict=True) if one != two]
     first, second = (
@@ -252,7 +252,7 @@ def _add_forms(figures: Figures, tokenizer: Tokenizer, language: str, lines: Seq
         figures.add(language, metric, value, unit, how, n=n, note=note if n else f"no {note}")
 
 
-def normalize_form(form: str, text: str) -> str:
+def _normalize_form(form: str, text: str) -> str:
     """Return a Unicode normalisation form of a text, by the tables of Unicode 18."""
     return text if text.isascii() else str(unicodedata2.normalize(form, text))
 
@@ -344,7 +344,7 @@ def _group_digits(tokenizer: Tokenizer, zero: str) -> tuple[Grouping, int | None
 
 
 def _measure_groups(tokenizer: Tokenizer, ids: Int32Array, number: str) -> list[float] | None:
-    """The digits in each token that holds any, a fraction where a token ends inside one."""
+    """Return the digits in each token that holds any, a fraction where a token ends inside one."""
     parts = [tokenizer.token_bytes(int(index)) for index in ids]
     joined = b"".join(UNKNOWN_BYTES if part is None else part for part in parts)
     place = joined.rfind(number.encode())
@@ -512,7 +512,7 @@ def _check_reachability(tokenizer: Tokenizer, *, name: str = "") -> Findings:
     note = "equal to an earlier piece as the tokenizer itself normalises text"
     found = _find_duplicates(texts, lambda text: _normalize_inside(tokenizer, text))
     add("duplicates: normaliser", "warning", found, len(texts), note)
-    found = _find_duplicates(texts, lambda text: normalize_form("NFKC", text))
+    found = _find_duplicates(texts, lambda text: _normalize_form("NFKC", text))
     add("duplicates: NFKC", "note", found, len(texts), "equal to an earlier piece after NFKC")
     texts = [piece for piece in texts if piece.kind is Kind.NORMAL]
     for kind, (note, is_junk) in _JUNK.items():
@@ -569,7 +569,7 @@ def _probe(
     places: npt.NDArray[np.int_],
     probe: Callable[[str], str],
 ) -> BoolArray:
-    """Whether each piece's id is among those of its probe text."""
+    """Return whether each piece's id is among those of its probe text."""
     hit = np.zeros(len(places), dtype=bool)
     if not len(places):
         return hit

@@ -245,25 +245,26 @@ def _add_sample(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spread:
-    """A metric over languages: `values` float64[languages], NaN where none, `samples` a row a resample."""
+    """A metric over languages: `values` float64[languages], NaN where none; `samples` has a row a resample."""
 
     metric: str
     unit: str
     languages: tuple[str, ...]
     values: Float64Array
-    samples: Float64Array | None
+    samples: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
     """Tokens (or bytes) of the aligned lines: `sums` int64[languages], `samples` [resamples, languages].
 
-    `reasons` say why a language's cost is not given; it takes no part in medians either.
+    There are no rows of samples where there is nothing to resample. `reasons` say why a language's cost is not
+    given; it takes no part in medians either.
     """
 
     languages: tuple[str, ...]
     sums: Int64Array
-    samples: Float64Array | None
+    samples: Float64Array
     reasons: Mapping[str, str]
 
     def place(self, code: str) -> int | None:
@@ -310,9 +311,9 @@ def _sum_columns(
     columns: Mapping[str, IntArray], resampling: Resampling | None, reasons: Mapping[str, str]
 ) -> Costs:
     if not columns:
-        return Costs((), np.zeros(0, dtype=np.int64), None, reasons)
+        return Costs((), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), reasons)
     table = np.stack([column.astype(np.int64) for column in columns.values()], axis=1)
-    samples = None if resampling is None else resampling.sum_rows(table)
+    samples = np.zeros((0, len(columns))) if resampling is None else resampling.sum_rows(table)
     return Costs(tuple(columns), table.sum(axis=0), samples, reasons)
 
 
@@ -331,12 +332,11 @@ def measure_premium(
 
     `languages` are all to have a figure; None with the reason for those without aligned lines.
     """
-    below, samples, place = None, None, base.place(reference)
+    below, samples, place = None, np.zeros(0), base.place(reference)
     if place is None:
         note = f"{reference}: {base.explain(reference)}"
     else:
-        below = float(base.sums[place])
-        samples = None if base.samples is None else base.samples[:, place]
+        below, samples = float(base.sums[place]), base.samples[:, place]
     unit = f"× {reference}"
     return _relate(tokenizer, metric, unit, costs, below, samples, languages, lines, note)
 
@@ -346,10 +346,10 @@ def measure_premium_median(
 ) -> tuple[Figures, Spread]:
     """Return costs ÷ the median language's cost, the median found anew in every resample."""
     kept = [column for column, code in enumerate(costs.languages) if code not in costs.reasons]
-    below, samples, note = None, None, "no aligned lines"
+    below, samples, note = None, np.zeros(0), "no aligned lines"
     if kept:
         below, note = float(np.median(costs.sums[kept])), f"the median of {len(kept)} languages"
-        samples = None if costs.samples is None else np.median(costs.samples[:, kept], axis=1)
+        samples = np.median(costs.samples[:, kept], axis=1)
     unit = "× median language"
     return _relate(tokenizer, "premium_median", unit, costs, below, samples, languages, lines, note)
 
@@ -358,7 +358,7 @@ def withhold_premiums(tokenizer: str, languages: Sequence[str], reason: str) -> 
     """Return the premiums of a text without alignment: None, with the reason."""
     none, figures = _sum_columns({}, None, {}), list[Figure]()
     for metric in ("premium", "premium_median", "premium_fixed", "byte_premium"):
-        figures += _relate(tokenizer, metric, "×", none, None, None, languages, 0, reason)[0]
+        figures += _relate(tokenizer, metric, "×", none, None, np.zeros(0), languages, 0, reason)[0]
     return figures
 
 
@@ -368,16 +368,14 @@ def _relate(
     unit: str,
     costs: Costs,
     below: float | None,
-    below_samples: Float64Array | None,
+    below_samples: Float64Array,
     languages: Sequence[str],
     lines: int,
     note: str | None,
 ) -> tuple[Figures, Spread]:
     """Divide costs by `below`; where that is None so are the figures, and `note` says why."""
     values = np.full(len(languages), np.nan)
-    samples = None
-    if costs.samples is not None and below_samples is not None:
-        samples = np.full((len(costs.samples), len(languages)), np.nan)
+    samples = np.full((len(below_samples), len(languages)), np.nan)
     figures = Figures(tokenizer)
     how = "ratio of sums over aligned lines"
     for row, code in enumerate(languages):
@@ -387,10 +385,8 @@ def _relate(
             figures.add(code, metric, None, unit, how, n=0, note=why)
             continue
         values[row] = costs.sums[place] / below
-        interval = NO_INTERVAL
-        if samples is not None and costs.samples is not None and below_samples is not None:
-            samples[:, row] = divide(costs.samples[:, place], below_samples)
-            interval = bound(samples[:, row])
+        samples[:, row] = divide(costs.samples[:, place], below_samples)
+        interval = bound(samples[:, row])
         figures.add(code, metric, float(values[row]), unit, how, interval, n=lines, note=note)
     return figures, Spread(metric, unit, tuple(languages), values, samples)
 
@@ -519,14 +515,13 @@ def aggregate_spread(tokenizer: str, spread: Spread, groups: _Groups) -> list[Fi
         columns = [place[code] for code in codes if code in place]
         kept = [column for column in columns if np.isfinite(spread.values[column])]
         left_out = len(codes) - len(kept)
-        samples = None if spread.samples is None or not kept else spread.samples[:, kept]
         found = Figures(tokenizer, scope)
         for statistic in STATISTICS:
             note = f"{left_out} of {len(codes)} languages have no value" if left_out else None
             value, interval = None, NO_INTERVAL
             if len(kept) >= statistic.fewest:
                 value = float(statistic.compute(spread.values[kept]))
-                interval = bound(None if samples is None else statistic.compute(samples))
+                interval = bound(statistic.compute(spread.samples[:, kept]))
             else:
                 needed = f"needs {statistic.fewest} languages, has {len(kept)}"
                 note = f"{needed}; {note}" if note else needed
@@ -644,7 +639,7 @@ def _correlate_ranks(x: Float64Array, y: Float64Array) -> float | None:
 
 
 def _correlate(x: Float64Array, y: Float64Array) -> Float64Array:
-    """Spearman's ρ along the last axis; NaN where one side is all equal."""
+    """Return Spearman's ρ along the last axis; NaN where one side is all equal."""
     a, b = _rank_values(x), _rank_values(y)
     a -= a.mean(axis=-1, keepdims=True)
     b -= b.mean(axis=-1, keepdims=True)

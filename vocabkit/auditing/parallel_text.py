@@ -1,13 +1,13 @@
 """The text an audit measures: lines per language, and whether line i says the same in all of them.
 
 Lines keep their place, blank ones and duplicates too: dropping one in a language would shift all that follow.
-Text is left as it is written (byte order mark, NUL and line ends aside, as in every reading). Whether lines
-correspond is `alignment`'s to tell.
+Text is left as it is written (byte order mark, NUL and line ends aside, as in every reading).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +24,8 @@ from vocabkit.corpus.sources import Corpus, Source
 from vocabkit.corpus.word_counts import WordCounts
 
 # --- Alignment -------------------------------------------------------------------------------------
-# Whether line i of one language says what line i of another does, told without understanding either.
-#
-# Equal numbers of lines suggest it; lengths that do not go together deny it: a long sentence is long in every
-# language, in whatever script. Reads no file.
-
+# Whether line i of one language says what line i of another does, told without understanding either. Equal
+# numbers of lines suggest it; lengths that do not go together deny it: a long sentence is long in any language.
 
 Aligned = Literal["auto", "yes", "no"]
 
@@ -96,7 +93,16 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
         return Alignment(False, None, "treated as not aligned, as asked")
     if len(read) < 2:
         return Alignment(False, None, "one language alone")
-    count, excluded = _agree(read)
+    # The number of lines most languages have; blank lines at the end may go.
+    usable = [part for part in read.values() if part.reason is None]
+    candidates = {number for part in usable for number in (part.total, part.filled)}
+    # Of two numbers that fit as many the larger: it excludes text rather than cutting it.
+    count = max(candidates, key=lambda n: (sum(part.fits(n) for part in usable), n), default=0)
+    excluded = {
+        code: part.reason or f"{part.total:,} lines, not {count:,}"
+        for code, part in read.items()
+        if part.reason is not None or not part.fits(count)
+    }
     members = [code for code in read if code not in excluded]
     if len(members) < 2:
         counts = Counter(part.total for part in read.values())
@@ -129,21 +135,6 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
     return Alignment(True, lines, _describe(lines, members, excluded, "by equal counts"), excluded)
 
 
-def _agree(read: Mapping[str, _LineTally]) -> tuple[int, dict[str, str]]:
-    """Return the number of lines most languages have, and who differs; blank lines at the end may go."""
-    usable = [part for part in read.values() if part.reason is None]
-    candidates = {number for part in usable for number in (part.total, part.filled)}
-    # Of two numbers that fit as many the larger: it excludes text rather than cutting it.
-    count = max(candidates, key=lambda n: (sum(part.fits(n) for part in usable), n), default=0)
-    excluded = {}
-    for code, part in read.items():
-        if part.reason is not None:
-            excluded[code] = part.reason
-        elif not part.fits(count):
-            excluded[code] = f"{part.total:,} lines, not {count:,}"
-    return count, excluded
-
-
 def _correlate_lengths(lines: Mapping[str, list[str]]) -> dict[str, float]:
     """Return how each language's log line lengths correlate with the mean of the others'; 1 where constant.
 
@@ -173,6 +164,8 @@ def _describe(lines: int, members: list[str], excluded: Mapping[str, str], how: 
 
 # --- Parallel text ---------------------------------------------------------------------------------
 
+SURROGATE = "lone surrogate: not text that UTF-8 can write"
+_SURROGATES = re.compile("[\ud800-\udfff]")
 # Text that reading leaves out of a file of records: its place is lost.
 _LEFT_OUT = ("null_field", "empty_record", "long_document")
 
@@ -239,12 +232,12 @@ def text_from_lines(
     failures: dict[str, str] = {}
     for code in sorted(lines):
         rows = list(lines[code])
-        found = next((i for i, row in enumerate(rows, 1) if not _is_encodable(row)), None)
+        found = find_surrogate(rows)
         if found is None:
             read[code] = _LineTally()
             read[code].add(rows, None)
         else:
-            failures[code] = f"line {found}: lone surrogate: not text that UTF-8 can write"
+            failures[code] = f"line {found}: {SURROGATE}"
     return _assemble(name, read, failures, aligned)
 
 
@@ -368,9 +361,6 @@ def _check_any(name: str, found: Mapping[str, object], failures: Mapping[str, st
         )
 
 
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def find_surrogate(lines: Iterable[str]) -> int | None:
+    """Return the number, from 1, of the first line with half of a surrogate pair; None without one."""
+    return next((i for i, line in enumerate(lines, 1) if _SURROGATES.search(line)), None)

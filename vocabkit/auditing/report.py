@@ -91,12 +91,12 @@ class Audit:
 
         Each row has a column a tokenizer, None where there is no value.
         """
-        headline = find_headline(self)
+        headline = _find_headline(self)
         if headline is None:
             return []
         rows: list[dict[str, object]] = []
         figures = list(self.select(headline, "language"))
-        for code, found in _pivot(figures, rank_names(figures), self.names).items():
+        for code, found in _pivot(figures, _rank_names(figures), self.names).items():
             values = [figure and figure.value for figure in found]
             row = {"language": code, "metric": headline}
             rows.append(row | dict(zip(self.names, values, strict=True)))
@@ -112,10 +112,10 @@ class Audit:
 
         That is a pattern given in vain, what has no value, and text that looks wrong.
         """
-        headline = find_headline(self)
-        unranked = {} if headline is None else list_unranked(self, headline)
+        headline = _find_headline(self)
+        unranked = {} if headline is None else _list_unranked(self, headline)
         doubts = []
-        if self.origin and self.origin["config"]["pattern"] is not None:
+        if self.origin.get("config", {}).get("pattern") is not None:
             said = "--pattern does nothing: its file says how text is split"
             paths = [item.path for item in self.tokenizers]
             doubts += [f"{path}: {said}" for path in paths if not takes_pattern(path)]
@@ -129,10 +129,10 @@ class Audit:
             doubts.append(f"text of {_shorten(codes)}: {check}; see report.html before its figures")
         return doubts
 
-    def list_unmet(self) -> list[str]:
-        """Return a sentence for each figure that does not meet what is `required`. Raises ConfigError."""
-        outcomes = check_requirements(self, self.required)
-        return [outcome.describe() for outcome in outcomes if not outcome.met]
+    @property
+    def failed(self) -> list[Outcome]:
+        """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
+        return [one for one in check_requirements(self, self.required) if not one.met]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
@@ -142,7 +142,7 @@ class Audit:
         """
         with output_folder(folder, force=force) as work:
             self._write(work)
-            write_report(self, work)
+            _write_report(self, work)
             if self.origin:
                 write_manifest(work, **self.origin)
 
@@ -206,13 +206,13 @@ def _shorten(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def find_headline(audit: Audit) -> str | None:
+def _find_headline(audit: Audit) -> str | None:
     """Return the metric to rank languages by: premium where lines are aligned, else fertility."""
     measured = {f.metric for f in audit.select(scope="language") if f.value is not None}
     return next((metric for metric in HEADLINES if metric in measured), None)
 
 
-def list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
+def _list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
     """Return for each tokenizer the languages that have no value, which are often the worst served."""
     unranked: dict[str, list[str]] = {}
     for figure in audit.select(metric, "language"):
@@ -263,21 +263,15 @@ class Outcome:
     def describe(self) -> str:
         """Return the outcome in a sentence: tokenizer, figure, value, interval."""
         figure = self.figure
-        where = "" if figure.name == "all" else f" of {figure.name}"
+        said = f"{figure.tokenizer}: {self.requirement.text}: "
+        metric = figure.metric + ("" if figure.name == "all" else f" of {figure.name}")
         if figure.value is None:
-            return (
-                f"{figure.tokenizer}: {self.requirement.text}: {figure.metric}{where} has no value"
-                + (f" ({figure.note})" if figure.note else "")
-            )
-        interval = ""
+            return f"{said}{metric} has no value" + (f" ({figure.note})" if figure.note else "")
+        said += f"{'met' if self.met else 'not met'}: {metric} is {figure.value:.4g}"
         if figure.low is not None and figure.high is not None:
-            interval = f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
-        verdict = "met" if self.met else "not met"
+            said += f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
         missing = f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
-        return (
-            f"{figure.tokenizer}: {self.requirement.text}: {verdict}: "
-            f"{figure.metric}{where} is {figure.value:.4g}{interval}{missing}"
-        )
+        return said + missing
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -300,22 +294,19 @@ def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) 
     outcomes = []
     for given in requirements:
         requirement = parse_requirement(given) if isinstance(given, str) else given
-        holds = _SIGNS[requirement.sign]
         for figure in _find(audit, requirement):
-            lost = _count_lost(audit, figure)
-            met = figure.value is not None and holds(figure.value, requirement.limit) and not lost
-            outcomes.append(Outcome(requirement, figure, met, lost))
+            lost = 0
+            if figure.scope not in ("language", "vocabulary") and figure.metric.startswith(_COSTS):
+                # A figure over languages leaves out those whose text is lost.
+                beside = audit.select(
+                    "languages_lost", figure.scope, tokenizer=figure.tokenizer, name=figure.name
+                )
+                lost = sum(int(found.value or 0) for found in beside)
+            holds = figure.value is not None and _SIGNS[requirement.sign](
+                figure.value, requirement.limit
+            )
+            outcomes.append(Outcome(requirement, figure, holds and not lost, lost))
     return outcomes
-
-
-def _count_lost(audit: Audit, figure: Figure) -> int:
-    """How many languages a figure over languages leaves out because their text is lost."""
-    if figure.scope in ("language", "vocabulary") or not figure.metric.startswith(_COSTS):
-        return 0
-    lost = audit.select(
-        metric="languages_lost", scope=figure.scope, tokenizer=figure.tokenizer, name=figure.name
-    )
-    return sum(int(found.value or 0) for found in lost)
 
 
 def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
@@ -343,7 +334,7 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
     return overall or [figure for figure in figures if figure.scope == "language"]
 
 
-def rank_names(figures: Iterable[Figure]) -> list[str]:
+def _rank_names(figures: Iterable[Figure]) -> list[str]:
     """Return the names by their worst value over all tokenizers, the worst first, those without one last."""
     worst: dict[str, float] = {}
     for figure in figures:
@@ -427,7 +418,7 @@ def _show_value(value: float | None, unit: str) -> str:
 
 
 def _is_share(unit: str) -> bool:
-    """Whether values of this unit run from 0 to 1."""
+    """Return whether values of this unit run from 0 to 1."""
     return unit.startswith("share")
 
 
@@ -453,7 +444,7 @@ def _span_counts(figures: Iterable[Figure | None]) -> _Cell:
 
 
 def _find_best(figures: Sequence[Figure]) -> float:
-    """What the shading counts from: 1 where that is neither gain nor loss, the best value otherwise."""
+    """Return what the shading counts from: 1 where that is neither gain nor loss, the best value otherwise."""
     values = [figure.value for figure in figures if figure.value is not None and figure.value > 0]
     if not values or figures[0].metric.startswith(FROM_ONE):
         return 1.0
@@ -545,7 +536,7 @@ def _tabulate_metric(
     marks = _NoteMarks(figures)
     rows = tuple(
         _Row(name, tuple(_make_cell(f, marks, best=best, interval=intervals) for f in present))
-        for name, present in _pivot(figures, rank_names(figures), audit.names).items()
+        for name, present in _pivot(figures, _rank_names(figures), audit.names).items()
     )
     title = f"{_describe(metric)} by {first}"
     caption = f"{_describe(metric)}: {figures[0].unit}, {figures[0].aggregation}"
@@ -580,7 +571,7 @@ def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table
         return None
     columns = [(metric, tokenizer) for metric in metrics for tokenizer in audit.names]
     marks = _NoteMarks(chosen)
-    ranked = rank_names(f for f in chosen if f.metric == chosen[0].metric)
+    ranked = _rank_names(f for f in chosen if f.metric == chosen[0].metric)
     pivoted = _pivot(chosen, ranked, columns, column=("metric", "tokenizer"))
     rows = tuple(
         _Row(name, (_span_counts(present), *(_make_cell(figure, marks) for figure in present)))
@@ -737,9 +728,9 @@ def _chart_resources(audit: Audit) -> _Chart | None:
 
 
 def _rank_measured(figures: Sequence[Figure]) -> list[str]:
-    """The names with a value, the worst first."""
+    """Return the names with a value, the worst first."""
     measured = {figure.name for figure in figures if figure.value is not None}
-    return [name for name in rank_names(figures) if name in measured]
+    return [name for name in _rank_names(figures) if name in measured]
 
 
 # --- The page --------------------------------------------------------------------------------------
@@ -749,7 +740,7 @@ DIGITS = "digits"
 SEVERITIES = ("failure", "warning", "note", "fine")
 
 
-def write_report(audit: Audit, folder: Path) -> Path:
+def _write_report(audit: Audit, folder: Path) -> Path:
     """Write `report.html` into an existing folder and return its path. Equal audits give equal bytes."""
     target = folder / "report.html"
     # A path may hold bytes that are no text; they are shown escaped.
@@ -767,7 +758,7 @@ def _render_report(audit: Audit) -> str:
     )  # fmt: skip
     pages.filters["value"] = _show_value
     script, style = (loader.get_source(pages, name)[0] for name in ("report.js", "report.css"))
-    headline = find_headline(audit)
+    headline = _find_headline(audit)
     averaged = [f"{headline}.mean", f"{headline}.bottom_decile"]
     groups = (_tabulate_groups(audit, averaged, scope) for scope in GROUPS)
     overall = _tabulate_scope(audit, "overall", "all", "All languages together", headline=headline)
@@ -781,7 +772,7 @@ def _render_report(audit: Audit) -> str:
         overall=overall,
         price=_chart_parameters(audit, headline),
         ranking=_chart_ranking(audit, headline),
-        unranked={} if headline is None else list_unranked(audit, headline),
+        unranked={} if headline is None else _list_unranked(audit, headline),
         languages=list(filter(None, _tabulate_languages(audit, headline))),
         groups=list(filter(None, groups)),
         vocabulary=_tabulate_scope(audit, "vocabulary", "all", "Each vocabulary as a whole"),
@@ -799,5 +790,5 @@ def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _digest(text: str) -> str:
-    """The digest of an inline script or style as a content security policy writes it."""
+    """Return the digest of an inline script or style as a content security policy writes it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -129,7 +129,7 @@ def _fit_alone(
 
 
 def _explain(tokenizer: Tokenizer, table: WordTable, words: int) -> str | None:
-    """Why a language has no cost of sharing, or None."""
+    """Return why a language has no cost of sharing, or None."""
     if not words:
         return "no words"
     characters = int(np.fromiter(map(len, table.words), np.int64, len(table)) @ table.count)

@@ -10,7 +10,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -107,7 +107,6 @@ def _load_languages() -> Mapping[str, Any]:
 # line is cut at the word boundary nearest its middle, in each language by itself, so that the middles of a text
 # serve every pair of its languages.
 
-Halves = list[tuple[str, str, str]]
 _GRAPHEME = regex.compile(r"\X")
 
 
@@ -123,7 +122,7 @@ def _join_halves(
     cuts: Sequence[int | None],
     after: Sequence[str],
     others: Sequence[int | None],
-) -> Halves:
+) -> Switched:
     """Join lines up to their cuts with aligned lines from theirs on; both halves stand beside the whole."""
     halves = []
     for line, cut, other, place in zip(before, cuts, after, others, strict=True):
@@ -486,7 +485,7 @@ _Middles = Mapping[str, Sequence[int | None]]
 class TextFacts:
     """A text's letters by language (None without a list), code-switched lines by language, and warnings.
 
-    `switched` are lines of the reference and the other language, see `switching`; none of the reference itself.
+    `switched` are lines of the reference and the other language; none of the reference itself.
     """
 
     exemplars: Mapping[str, frozenset[str] | None]
@@ -494,70 +493,47 @@ class TextFacts:
     warnings: tuple[Warned, ...]
 
 
-class FactsSearch:
-    """The search for a text's facts: started with the jobs that others can do, finished by `finish`."""
-
-    def __init__(
-        self,
-        text: AuditText,
-        *,
-        panel: Panel | None,
-        reference: str,
-        seed: int,
-        pool: Executor,
-        cache: Path | None = None,
-    ) -> None:
-        """Look in `cache` (default: the user's), and submit to `pool` what is not there."""
-        self._text, self._panel, self._reference = text, panel, reference
-        self._rows = _draw_rows(text.alignment.lines or 0, seed, SWITCHED)
-        self._path = find_cache(cache) / f"{_key(text, panel, seed)}.json"
-        self._kept = _read(text, self._rows, load_values(self._path))
-        self._letters: Future[dict[str, list[str] | None]] | None = None
-        self._middles: dict[str, Future[list[int | None]]] = {}
-        if self._kept is None:
-            self._letters = pool.submit(_list_exemplars, tuple(text.languages))
-            self._middles = {
-                code: pool.submit(
-                    _find_middles, [text.languages[code][row] for row in self._rows], code
-                )
-                for code in text.aligned_languages
-            }
-
-    def finish(self, statistics: Mapping[str, TextStatistics]) -> TextFacts:
-        """Return the facts, once they are all found; those found anew are kept."""
-        if self._kept is None:
-            assert self._letters is not None
-            warnings = _warn_of_text(self._text, statistics, self._panel)
-            values: dict[str, Any] = {
-                "exemplars": self._letters.result(),
-                "middles": {code: job.result() for code, job in self._middles.items()},
-                "warnings": [asdict(warned) for warned in warnings],
-            }
-            save_values(self._path, values)
-            self._kept = _read(self._text, self._rows, values)
-        assert self._kept is not None
-        exemplars, middles, warned = self._kept
-        return TextFacts(exemplars, self._switch(middles), warned)
-
-    def _switch(self, middles: _Middles) -> dict[str, Switched]:
-        """Return code-switched lines of the reference and every other aligned language."""
-        aligned = self._text.aligned_languages
-        if self._reference not in aligned:
-            return {}
-        lines = {code: [self._text.languages[code][row] for row in self._rows] for code in aligned}
-        own = (lines[self._reference], middles[self._reference])
-        return {
-            code: _join_halves(*own, lines[code], middles[code])
-            for code in aligned
-            if code != self._reference
+def find_facts(
+    text: AuditText,
+    statistics: Mapping[str, TextStatistics],
+    *,
+    panel: Panel | None,
+    reference: str,
+    seed: int,
+    pool: Executor,
+    cache: Path | None = None,
+) -> TextFacts:
+    """Return the facts of a text; those not in `cache` (default: the user's) are found in `pool`, and kept."""
+    rows = _draw_rows(text.alignment.lines or 0, seed, SWITCHED)
+    lines = {code: [text.languages[code][row] for row in rows] for code in text.aligned_languages}
+    path = find_cache(cache) / f"{_key(text, panel, seed)}.json"
+    facts = _read(text, rows, load_values(path))
+    if facts is None:
+        letters = pool.submit(_list_exemplars, tuple(text.languages))
+        cuts = {code: pool.submit(_find_middles, part, code) for code, part in lines.items()}
+        values: dict[str, Any] = {
+            "warnings": [asdict(one) for one in _warn_of_text(text, statistics, panel)],
+            "exemplars": letters.result(),
+            "middles": {code: job.result() for code, job in cuts.items()},
         }
+        save_values(path, values)
+        facts = _read(text, rows, values)
+    assert facts is not None
+    exemplars, middles, warned = facts
+    # Lines of the reference and every other aligned language.
+    switched = {
+        code: _join_halves(lines[reference], middles[reference], lines[code], middles[code])
+        for code in lines
+        if reference in lines and code != reference
+    }
+    return TextFacts(exemplars, switched, warned)
 
 
 _Facts = tuple[dict[str, frozenset[str] | None], _Middles, tuple[Warned, ...]]
 
 
 def _read(text: AuditText, rows: Sequence[int], values: object) -> _Facts | None:
-    """The facts that values of a file are, or None where they are not this text's facts."""
+    """Return the facts that values of a file are, or None where they are not this text's facts."""
     try:
         assert isinstance(values, dict)
         letters, middles = values["exemplars"], values["middles"]

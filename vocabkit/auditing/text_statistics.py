@@ -1,4 +1,4 @@
-"""What a text is before any tokenizer sees it: per line its bytes, characters, graphemes, words and digits.
+"""What a text is before any tokenizer sees it: per line its bytes, characters, graphemes and words.
 
 All of the raw text, so that tokenizers that normalise and those that do not have the same denominators.
 Measured once per text and kept on disk. Reads no tokenizer, and passes no judgement (see `text_quality`).
@@ -26,7 +26,12 @@ import numpy.typing as npt
 import regex
 import unicodedata2
 
-from vocabkit.auditing.parallel_text import AuditText, fingerprint_lines
+from vocabkit.auditing.parallel_text import (
+    SURROGATE,
+    AuditText,
+    find_surrogate,
+    fingerprint_lines,
+)
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from vocabkit.core.errors import CorpusError, MissingExtra
 from vocabkit.core.folders import find_user_cache
@@ -115,7 +120,11 @@ def _count_graphemes(block: _Block, lines: Sequence[str]) -> Int64Array:
     Where no character of a line can join another, each is a cluster: the others alone are segmented.
     """
     counts = block.ends - block.starts
-    for row in np.flatnonzero(block.sum_lines(_select(block, _joins))).tolist():
+    # Each code point of the block is asked about once.
+    table = np.zeros(_CODE_POINTS, np.bool_)
+    seen = np.flatnonzero(np.bincount(block.points)).tolist()
+    table[[point for point in seen if _joins(point)]] = True
+    for row in np.flatnonzero(block.sum_lines(table[block.points])).tolist():
         counts[row] = len(_GRAPHEME.findall(lines[block.start + row]))
     return counts
 
@@ -169,20 +178,6 @@ def _main_scripts(block: _Block, table: UInt8Array) -> tuple[Int64Array, Int64Ar
     main = present[votes.argmax(axis=1)]
     main[votes.sum(axis=1) == 0] = names.index(COMMON)
     return main, owners
-
-
-def _select(block: _Block, wanted: Callable[[int], bool]) -> BoolArray:
-    """Return which characters are wanted, asking once for each code point of the block."""
-    table = np.zeros(_CODE_POINTS, np.bool_)
-    seen = np.flatnonzero(np.bincount(block.points)).tolist()
-    table[[point for point in seen if wanted(point)]] = True
-    chosen: BoolArray = table[block.points]
-    return chosen
-
-
-@cache
-def _is_digit(point: int) -> bool:
-    return bool(unicodedata2.category(chr(point)) == "Nd")
 
 
 @cache
@@ -409,9 +404,10 @@ def _trim_folder(folder: Path, limit: int = LIMIT_BYTES) -> None:
 # --- Text statistics -------------------------------------------------------------------------------
 
 
-_FORMAT = 3
+_FORMAT = 4
 _TABLES = ("unicodedata2", "fonttools", "regex", "icu4py")
-_PER_LINE = ("bytes", "characters", "graphemes", "white_space_words", "digits")
+_PER_LINE = ("bytes", "characters", "graphemes", "white_space_words")
+_TABULATED = ("scripts", "script_words", "characters_seen")
 _POOL_CHARACTERS = 12_000_000
 """Text above which worker processes, which take a second to start, pay: three seconds of one process's work."""
 
@@ -423,7 +419,7 @@ class TextStatistics:
     `words` are ICU's words, None where ICU cannot find them; `words_note` says so, or what they are instead.
     `scripts` counts characters by ISO 15924 code (Zyyy and Zinh apart), `script_words` white-space words by
     main script, `characters_seen` each character, `word_type_counts` the occurrences of each of `word_types`
-    (ICU words, sorted); all four weighted. `nfc_changed` is the number of lines that NFC changes.
+    (ICU words, sorted); all four weighted.
     """
 
     language: str
@@ -432,14 +428,12 @@ class TextStatistics:
     graphemes: Int32Array
     words: Int32Array | None
     white_space_words: Int32Array
-    digits: Int32Array
     words_note: str | None
     scripts: Mapping[str, int]
     script_words: Mapping[str, int]
     characters_seen: Mapping[str, int]
     word_types: tuple[str, ...]
     word_type_counts: Int64Array
-    nfc_changed: int
     weights: Int64Array | None
 
     def __len__(self) -> int:
@@ -515,7 +509,7 @@ def _measure_language(
     """Return the statistics of one language's lines. Raises as `measure_text` does."""
     size = len(lines)
     per_line = {name: np.zeros(size, np.int32) for name in _PER_LINE}
-    seen = np.zeros(0x110000, np.int64)
+    seen = np.zeros(_CODE_POINTS, np.int64)
     script_words = np.zeros(256, np.int64)
     table = _attribute_scripts(list_scripts(language))
     try:
@@ -526,7 +520,6 @@ def _measure_language(
             sizes = 1 + (block.points > 0x7F).astype(np.uint8)
             sizes += (block.points > 0x7FF) + (block.points > 0xFFFF).astype(np.uint8)
             per_line["bytes"][rows] = block.sum_lines(sizes)
-            per_line["digits"][rows] = block.sum_lines(_select(block, _is_digit))
             per_line["graphemes"][rows] = _count_graphemes(block, lines)
             per_line["white_space_words"][rows] = block.sum_lines(_find_words(block)[1])
             seen += _tally(
@@ -535,7 +528,10 @@ def _measure_language(
             main, owners = _main_scripts(block, table)
             script_words += _tally(main, None if heavy is None else heavy[owners], 256)
     except UnicodeEncodeError as error:
-        raise _name_surrogate(language, lines) from error
+        raise CorpusError(
+            f"{language}: line {find_surrogate(lines)}: {SURROGATE}",
+            "read the text with `read_audit_text`, or decode it with errors='replace'",
+        ) from error
     points = np.flatnonzero(seen)
     characters = {chr(point): int(seen[point]) for point in points.tolist()}
     words, types, type_counts = _count_types(language, lines, weights)
@@ -553,7 +549,6 @@ def _measure_language(
         characters_seen=characters,
         word_types=types,
         word_type_counts=type_counts,
-        nfc_changed=sum(unicodedata2.normalize("NFC", line) != line for line in lines),
         weights=weights,
         **per_line,
     )
@@ -562,16 +557,6 @@ def _measure_language(
 def _tally(values: npt.NDArray[Any], heavy: Int64Array | None, size: int) -> Int64Array:
     """Return how often each value below `size` occurs, or the sum of its weights (exact below 2**53)."""
     return np.bincount(values, weights=heavy, minlength=size).astype(np.int64)
-
-
-def _name_surrogate(language: str, lines: Sequence[str]) -> CorpusError:
-    number = next(
-        (i for i, line in enumerate(lines, 1) if any("\ud800" <= c <= "\udfff" for c in line)), 0
-    )
-    return CorpusError(
-        f"{language}: line {number}: lone surrogate: not text that UTF-8 can write",
-        "read the text with `read_audit_text`, or decode it with errors='replace'",
-    )
 
 
 def _weights(text: AuditText, code: str) -> Int64Array | None:
@@ -597,41 +582,24 @@ def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
         arrays["words"] = found.words
     arrays["word_type_counts"] = found.word_type_counts
     arrays["word_types"] = _bytes(join_types(found.word_types))
-    arrays["points"] = np.fromiter(map(ord, found.characters_seen), np.uint32)
-    arrays["point_counts"] = np.fromiter(found.characters_seen.values(), np.int64)
-    arrays["nfc_changed"] = np.array([found.nfc_changed], np.int64)
-    for name in ("scripts", "script_words"):
-        table: Mapping[str, int] = getattr(found, name)
-        arrays[name] = _bytes(" ".join(table))
-        arrays[f"{name}_counts"] = np.fromiter(table.values(), np.int64)
+    arrays["tables"] = _bytes(json.dumps({name: getattr(found, name) for name in _TABULATED}))
     return arrays
 
 
 def _unpack(
     language: str, arrays: Mapping[str, npt.NDArray[Any]], weights: Int64Array | None
 ) -> TextStatistics:
-    types = tuple(split_types(arrays["word_types"].tobytes().decode()))
-    per_line: dict[str, Int32Array] = {name: arrays[name] for name in _PER_LINE}
+    rest: dict[str, Any] = {name: arrays[name] for name in _PER_LINE}
+    rest |= json.loads(arrays["tables"].tobytes())
     return TextStatistics(
         language,
         words=arrays.get("words"),
         words_note=find_support(language)[1],
-        characters_seen=dict(
-            zip(map(chr, arrays["points"].tolist()), arrays["point_counts"].tolist(), strict=True)
-        ),
-        word_types=types,
+        word_types=tuple(split_types(arrays["word_types"].tobytes().decode())),
         word_type_counts=arrays["word_type_counts"],
-        nfc_changed=int(arrays["nfc_changed"][0]),
         weights=weights,
-        scripts=_table(arrays, "scripts"),
-        script_words=_table(arrays, "script_words"),
-        **per_line,
+        **rest,
     )
-
-
-def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[str, int]:
-    keys = arrays[name].tobytes().decode().split()
-    return dict(zip(keys, arrays[f"{name}_counts"].tolist(), strict=True))
 
 
 def _bytes(text: str) -> UInt8Array:
