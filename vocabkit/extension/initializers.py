@@ -1,6 +1,6 @@
 """Every way of making new rows, in one table: `initialize` makes those that a plan asks for.
 
-A method is a function of a module named after what it does; here is what each needs, and what happens to
+Methods are functions of `simple_rows`, `space_rows` and `distill`; here is what each needs, and what happens to
 tokens a method can say nothing of: they get the mean of the old rows over their spelling, or the mean of
 all. Special tokens and padding have no spelling, and so the latter.
 """

@@ -7,10 +7,11 @@ the receipt, and both must give equal logits over old tokens for old text.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,11 +38,11 @@ from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
 from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
-from vocabkit.extension.rows import Context, Mixture, Role, RowPlan, parse_method, sum_rows
+from vocabkit.extension.plan import make_row_plan
+from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import find_old, open_extended, undo_extension
 from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
-from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +137,7 @@ def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
         return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
 
 
-# --- Row checks ------------------------------------------------------------------------------------
-# What can be seen in the new rows themselves: numbers that are none, zero and repeated rows, norms.
-#
-# It judges rows, not tokens: a row may be sound and still mean nothing.
-
+# --- Rows ------------------------------------------------------------------------------------------
 
 _BLOCK = 1 << 14
 
@@ -171,7 +168,8 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
         not_finite += int((~finite).sum())
         norms[start : start + len(block)] = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
         for row in block:
-            key = row.tobytes() if row.nbytes <= 64 else _digest(row)
+            key = row.tobytes()
+            key = key if len(key) <= 64 else hashlib.blake2b(key, digest_size=16).digest()
             seen[key] = seen.get(key, 0) + 1
     known = norms[np.isfinite(norms)]
     quantiles = np.quantile(known, (0.05, 0.5, 0.95)).tolist() if len(known) else None
@@ -184,17 +182,7 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
     )
 
 
-def _digest(row: Float32Array) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(row.tobytes(), digest_size=16).digest()
-
-
-# --- Structure checks ------------------------------------------------------------------------------
-# What can be checked of an extended checkpoint without running it, each against its receipt.
-#
-# Every function returns a state and what was found. Only `failed` means that the checkpoint is wrong; a
-# warning is about rows that are sound but odd.
+# --- Structure -------------------------------------------------------------------------------------
 
 
 def _check_receipt(receipt: Receipt) -> tuple[State, str]:
@@ -350,12 +338,9 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tupl
     return ("warned" if doubts else "ok"), "; ".join([detail, *doubts])
 
 
-# --- Source checks ---------------------------------------------------------------------------------
-# New rows made again from the receipt, and compared with those that are stored.
-#
+# --- Sources ---------------------------------------------------------------------------------------
 # Rows that are sums of old rows come from their sources; seeded ones, and biases, from their method and
 # seed. What was learned from text, a donor or the model itself is compared by its digest alone.
-
 
 _SOURCE_BLOCK = 1 << 23
 # A last place of each format: sums may be rounded otherwise by another version of a library.
@@ -409,23 +394,29 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     if sources is None and not can:
         return None
     origin = group["tensors"][0]["from"]
-    base_position = position if origin is None else _find_position(receipt, origin)
+    base_position = next(
+        (
+            index
+            for index, other in enumerate(receipt.groups)
+            if any(item["name"] == origin for item in other["tensors"])
+        ),
+        position,
+    )
     base = as_float32(_read_old(receipt, checkpoint, base_position), group["number"])
     if sources is not None:
         return sum_rows(sources, base, receipt.old_used)
-    found = _read_plan(receipt, len(base))
-    if found is None:
-        return None
-    plan, context = found
+    kept_files = receipt.root / ORIGINAL
+    if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
+        return None  # the tokenizers as they were are not in the folder
+    old, new = open_source(kept_files), open_source(receipt.root)
+    plan = make_row_plan(new, receipt.kept, receipt.array("padding"), receipt.old_used)
+    plan = restrict_plan(plan, len(base))
+    context = Context(old.tokenizer, new.tokenizer, seed=int(receipt.facts["options"]["seed"]))
     if is_bias:
         made = initialize_bias(group["method"], plan, base.reshape(-1), context)
         return made.reshape(-1, 1)
-    roles: dict[str, Role] = {"input": "input", "output": "output", "tied": "tied"}
-    seeded = Context(
-        context.old_tokenizer, context.new_tokenizer, roles[group["role"]],
-        seed=int(receipt.facts["options"]["seed"]),
-    )  # fmt: skip
-    return initialize(group["method"], plan, base, seeded).values
+    context = replace(context, role=group["role"])
+    return initialize(group["method"], plan, base, context).values
 
 
 def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
@@ -437,40 +428,10 @@ def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
     )
 
 
-def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
-    """The plan and tokenizers as they were; None where a tokenizer is not in the folder."""
-    kept_files = receipt.root / ORIGINAL
-    if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
-        return None
-    old, new = open_source(kept_files), open_source(receipt.root)
-    size = int(receipt.facts["new_rows"])
-    special = np.zeros(size, np.bool_)
-    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
-    tokens = [new.tokenizer.token_bytes(index) for index in range(new.size)]
-    plan = RowPlan(
-        old_size=int(receipt.facts["old_rows"]),
-        new_size=size,
-        kept=receipt.kept,
-        tokens=(*tokens, *[None] * (size - new.size)),
-        special=special,
-        padding=receipt.array("padding"),
-        old_used=receipt.old_used,
-    )
-    return restrict_plan(plan, rows), Context(old.tokenizer, new.tokenizer)
-
-
 def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
     """The original rows of a group, [old rows, bytes a row], in memory."""
     (old,) = find_old(receipt, checkpoint, position).values()
     return old.take()
-
-
-def _find_position(receipt: Receipt, name: str) -> int:
-    return next(
-        position
-        for position, group in enumerate(receipt.groups)
-        if any(item["name"] == name for item in group["tensors"])
-    )
 
 
 # --- Logits ----------------------------------------------------------------------------------------
