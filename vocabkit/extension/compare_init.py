@@ -258,7 +258,7 @@ def _read_pair(text: str, has_head: bool, tied: bool) -> Pair:
 
 # --- Rows ------------------------------------------------------------------------------------------
 
-Matrices = tuple[Float32Array, Float32Array | None, Float32Array | None]
+_Matrices = tuple[Float32Array, Float32Array | None, Float32Array | None]
 
 
 class _Maker:
@@ -275,7 +275,7 @@ class _Maker:
             self.heads = open_donor(donor, "output")
         self.made: dict[tuple[str, Role], Rows] = {}
 
-    def make(self, pair: Pair) -> tuple[Matrices, str]:
+    def make(self, pair: Pair) -> tuple[_Matrices, str]:
         """Return input rows, output rows and bias, and how the new ones were made."""
         first, second = pair
         role: Role = "tied" if second is None and self.outputs is not None else "input"
@@ -314,13 +314,13 @@ class _Maker:
 
 # --- Scores ----------------------------------------------------------------------------------------
 
-OLD, AFTER_NEW, NEW = range(3)
+_OLD, _AFTER_NEW, _NEW = range(3)
 """The kinds of target: an old token, an old token right after a new one, and a new token."""
 # Logits of 512 positions by 100,000 tokens are 200 MB.
 _CELLS = 1 << 26
 _LONGEST = 600
 """Bytes: a longer line is cut at spaces, so that it fits a model's positions in any tokenization."""
-Advance = Callable[[int], None]
+_Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -393,14 +393,14 @@ class _Scorer:
         is_encoder = self.metric == "cosine"
         self.bytes = sum(map(_bytes, parts)) if is_encoder else int(self.sizes.sum())
 
-    def score_old(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
+    def score_old(self, advance: _Advance) -> tuple[_LineScores | None, Float64Array]:
         """Score the old tokenization, with the model's own rows; must come first."""
         if self.metric == "cosine":
             self.vectors = _embed_lines(self.model, self.old, advance)
             return None, np.ones(len(self.old))
         return self._score(self.old, np.zeros(self.plan.old_size, bool), 0, advance)
 
-    def score_new(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
+    def score_new(self, advance: _Advance) -> tuple[_LineScores | None, Float64Array]:
         """Score the new tokenization with the rows that are in the model now."""
         if self.vectors is not None:
             found = _embed_lines(self.model, self.new, advance)
@@ -409,7 +409,7 @@ class _Scorer:
         return self._score(self.new, self.plan.kept < 0, 1, advance)
 
     def _score(
-        self, lines: Sequence[_Targets], is_new: BoolArray, side: int, advance: Advance
+        self, lines: Sequence[_Targets], is_new: BoolArray, side: int, advance: _Advance
     ) -> tuple[_LineScores, Float64Array]:
         mask = None if self.masks is None else self.masks[side]
         found = _score_lines(self.model, lines, is_new, mask, advance)
@@ -484,13 +484,13 @@ def _summarize(
     total = int(amounts.sum())
     means = [
         float(nats[kind] / amounts[kind]) if amounts[kind] else None
-        for kind in (OLD, AFTER_NEW, NEW)
+        for kind in (_OLD, _AFTER_NEW, _NEW)
     ]
     score = replace(
         score,
-        old_target=means[OLD],
-        old_after_new=means[AFTER_NEW],
-        new_target=means[NEW],
+        old_target=means[_OLD],
+        old_after_new=means[_AFTER_NEW],
+        new_target=means[_NEW],
         targets=total,
     )
     if pair is None:
@@ -526,7 +526,7 @@ def _score_lines(
     lines: Sequence[_Targets],
     is_new: BoolArray,
     mask: int | None,
-    advance: Advance,
+    advance: _Advance,
 ) -> _LineScores:
     """Score the targets of each line. `mask` is put in their place; without, the token before predicts each.
 
@@ -552,7 +552,7 @@ def _score_lines(
             spent = -logs[torch.arange(len(wanted)), torch.from_numpy(wanted)].double().numpy()
             share = (logs.exp() @ fresh).double().numpy()
         after = is_new[ids[rows, asked - 1]] & (asked > 0)
-        kind = np.where(is_new[wanted], NEW, np.where(after, AFTER_NEW, OLD))
+        kind = np.where(is_new[wanted], _NEW, np.where(after, _AFTER_NEW, _OLD))
         owners = np.array(batch)[rows]
         np.add.at(nats, (owners, kind), spent)
         np.add.at(targets, (owners, kind), 1)
@@ -561,7 +561,7 @@ def _score_lines(
     return _LineScores(nats, targets, mass)
 
 
-def _embed_lines(model: Any, lines: Sequence[_Targets], advance: Advance) -> Float32Array:
+def _embed_lines(model: Any, lines: Sequence[_Targets], advance: _Advance) -> Float32Array:
     """The mean of the last layer over each line's tokens, float32[n, d]."""
     import torch
 

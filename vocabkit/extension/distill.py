@@ -21,7 +21,7 @@ from vocabkit.extension.space_rows import cut_lines
 
 # --- Language model --------------------------------------------------------------------------------
 
-ModelKind = Literal["causal", "masked", "encoder"]
+_ModelKind = Literal["causal", "masked", "encoder"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM", "ForPreTraining", "WithLMHeadModel")
 
@@ -34,7 +34,7 @@ class LanguageModel:
     """
 
     model: Any
-    kind: ModelKind
+    kind: _ModelKind
     tied: bool
     folder: Path
 
@@ -134,7 +134,7 @@ def load_model(folder: str | Path) -> LanguageModel:
     return LanguageModel(model, kind, tied, path)
 
 
-def _choose_class(config: Any, transformers: Any) -> tuple[ModelKind, Any]:
+def _choose_class(config: Any, transformers: Any) -> tuple[_ModelKind, Any]:
     names = tuple(config.architectures or ())
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(

@@ -232,14 +232,14 @@ class Options:
 
 # --- Groups of tensors -----------------------------------------------------------------------------
 
-GroupRole = Role | Literal["bias"]
+_GroupRole = Role | Literal["bias"]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Tensors that get equal rows, what they are for, and how their new rows are made."""
 
-    role: GroupRole
+    role: _GroupRole
     method: str
     tensors: tuple[VocabularyTensor, ...]
 

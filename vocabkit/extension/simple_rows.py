@@ -213,19 +213,19 @@ def _finish(method: str, values: Float32Array, seed: int | None, note: str = "")
 # Put before a token that starts no word, where the tokenizer puts a space before whatever comes first.
 _ANCHORS = (".", "\n", "1", "。")
 _NO_TEXT = (Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED)
-Spelling = tuple[int, ...]
+_Spelling = tuple[int, ...]
 
 
 def _spell_tokens(
     tokens: Sequence[bytes | None], tokenizer: Tokenizer, size: int | None = None
-) -> list[Spelling]:
+) -> list[_Spelling]:
     """Return the old ids that stand for each token; none where the tokenizer cannot write it.
 
     In this order: its own encoding, if that has the same bytes; the same after a character that is then
     taken off; the longest tokens from the left; its own encoding though the bytes differ (case, composed
     letters); and the longest from the left with byte tokens. `size` cuts ids beyond the matrix.
     """
-    found: list[Spelling] = [()] * len(tokens)
+    found: list[_Spelling] = [()] * len(tokens)
     texts = {position: text for position, text in enumerate(map(_decode, tokens)) if text}
     surfaces = list_surfaces(tokenizer, size)
     plain = _encode(
@@ -233,7 +233,7 @@ def _spell_tokens(
     )
     open_places = set(range(len(tokens))) - {i for i, token in enumerate(tokens) if not token}
 
-    def accept(candidates: Mapping[int, Spelling], exact: bool = True) -> None:
+    def accept(candidates: Mapping[int, _Spelling], exact: bool = True) -> None:
         for position in sorted(open_places & candidates.keys()):
             ids = candidates[position]
             if ids and _is_text(ids, tokenizer, surfaces):
@@ -297,7 +297,7 @@ def mix_last(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     return _mix(plan, context, lambda n: np.eye(1, n, n - 1)[0])
 
 
-def _spell_new(plan: RowPlan, context: Context) -> list[Spelling]:
+def _spell_new(plan: RowPlan, context: Context) -> list[_Spelling]:
     """The old spelling of every token whose row is to be made, in the order of their ids."""
     tokens = [plan.tokens[index] for index in list_new(plan)]
     return _spell_tokens(tokens, context.old_tokenizer, plan.old_size)
@@ -310,7 +310,7 @@ def _mix(
 
 
 def _weigh_all(
-    spellings: Iterable[Spelling], weigh: Callable[[int], np.typing.NDArray[np.floating]]
+    spellings: Iterable[_Spelling], weigh: Callable[[int], np.typing.NDArray[np.floating]]
 ) -> Iterable[tuple[Sequence[int], np.typing.NDArray[np.floating]]]:
     for ids in spellings:
         weights = weigh(len(ids)) if ids else np.zeros(0)
@@ -331,7 +331,7 @@ def _ask(text: str, tokenizer: Tokenizer) -> str:
     return text.removeprefix(" ") if tokenizer.word_prefix == "" else text
 
 
-def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, Spelling]:
+def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, _Spelling]:
     ids, lengths = tokenizer.encode_flat(list(texts.values()))
     stops = [0, *np.cumsum(lengths).tolist()]
     flat = ids.tolist()
@@ -339,20 +339,20 @@ def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, Spellin
     return {position: tuple(flat[a:b]) for position, (a, b) in zip(texts, spans, strict=True)}
 
 
-def _is_text(ids: Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
+def _is_text(ids: _Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
     return all(one < len(surfaces) and tokenizer.kinds[one] not in _NO_TEXT for one in ids)
 
 
 def _match_all(
     tokens: Sequence[bytes | None], positions: Iterable[int], table: Mapping[bytes, int]
-) -> dict[int, Spelling]:
+) -> dict[int, _Spelling]:
     longest = max(map(len, table), default=0)
     return {
         position: _match_longest(tokens[position] or b"", table, longest) for position in positions
     }
 
 
-def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> Spelling:
+def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> _Spelling:
     """The longest token of the table, then the longest of the rest; none when it does not come out even."""
     ids: list[int] = []
     start = 0

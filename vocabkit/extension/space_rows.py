@@ -531,8 +531,8 @@ def _project_simplex(values: Float32Array) -> tuple[Float32Array, npt.NDArray[np
 # Pati, Rezaiifar and Krishnaprasad 1993; for embeddings of a new vocabulary, Goddard and Neto 2025
 # (arXiv 2506.06607). Targets go in blocks: one product of matrices finds the next anchors of all.
 
-T = TypeVar("T")
-IntArray = npt.NDArray[np.intp]
+_T = TypeVar("_T")
+_IntArray = npt.NDArray[np.intp]
 _CELLS = 1 << 26
 _PART = 16
 # An anchor whose part at right angles to those taken is below this share of it adds nothing but noise.
@@ -546,7 +546,7 @@ class Pursuit:
     `residuals[i]` is what is left of the target's length, as a share: 0 is exact.
     """
 
-    chosen: IntArray
+    chosen: _IntArray
     weights: Float32Array
     taken: Int64Array
     residuals: Float32Array
@@ -628,19 +628,19 @@ class _Block:
         self.triangle = np.zeros((size, steps, steps), np.float32)
         self.chosen = np.zeros((size, steps), np.intp)
         self.taken = np.zeros(size, np.int64)
-        self.candidates: IntArray = np.zeros((size, 0), np.intp)
+        self.candidates: _IntArray = np.zeros((size, 0), np.intp)
 
     def screen(self, amount: int) -> None:
         """Find the anchors most along each residual among all. None already taken is among them."""
         products = self.residuals @ self.units.T
 
-        def find_best(start: int) -> IntArray:
+        def find_best(start: int) -> _IntArray:
             part = slice(start, start + _PART)
             along = np.abs(products[part], out=products[part])
             rows, columns = np.nonzero(np.arange(self.chosen.shape[1]) < self.taken[part, None])
             along[rows, self.chosen[part][rows, columns]] = -1
             if amount == 1:
-                best: IntArray = along.argmax(axis=1)[:, None]
+                best: _IntArray = along.argmax(axis=1)[:, None]
                 return best
             return _find_largest(along, min(amount, along.shape[1]))
 
@@ -658,7 +658,7 @@ class _Block:
 
         self._for_parts(take_part)
 
-    def _for_parts(self, work: Callable[[int], T]) -> list[T]:
+    def _for_parts(self, work: Callable[[int], _T]) -> list[_T]:
         """Call `work` with where each part starts: parts share nothing, and NumPy's loops run side by side."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(work, range(0, len(self.targets), _PART)))

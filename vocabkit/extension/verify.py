@@ -51,7 +51,7 @@ TOLERANCE = 1e-6
 """How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
 _LONGEST = 32
 
-State = Literal["ok", "failed", "warned", "skipped"]
+_State = Literal["ok", "failed", "warned", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Check:
     """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
 
     name: str
-    state: State
+    state: _State
     detail: str
 
 
@@ -125,7 +125,7 @@ def _list_checks(
     return found
 
 
-def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
+def _guard(name: str, check: Callable[..., tuple[_State, str]]) -> Check:
     """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
     try:
         return Check(name, *check())
@@ -185,7 +185,7 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
 # --- Structure -------------------------------------------------------------------------------------
 
 
-def _check_receipt(receipt: Receipt) -> tuple[State, str]:
+def _check_receipt(receipt: Receipt) -> tuple[_State, str]:
     """Whether the receipt, which all else is held against, is as the manifest says."""
     path = receipt.root / "manifest.json"
     if not path.is_file():
@@ -198,7 +198,7 @@ def _check_receipt(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{name} as it was written"
 
 
-def _check_files(receipt: Receipt) -> tuple[State, str]:
+def _check_files(receipt: Receipt) -> tuple[_State, str]:
     """Whether every file is there with the bytes it was written with."""
     files: Mapping[str, Any] = receipt.facts["files"]
     missing = [name for name in files if not (receipt.root / name).is_file()]
@@ -215,7 +215,7 @@ def _check_files(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{len(files)} files as they were written"
 
 
-def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether each vocabulary tensor has its new shape, and no other has that size."""
     size = receipt.facts["new_rows"]
     told = receipt.facts["options"]["tensors"]
@@ -235,7 +235,7 @@ def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str
     return "ok", f"{len(listed)} tensors of {size:,} rows, {found.tied}"
 
 
-def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether the index counts the bytes that the tensors have."""
     if checkpoint.index is None:
         return "skipped", "one file, no index"
@@ -245,7 +245,7 @@ def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
     return "ok", f"total_size {said:,}"
 
 
-def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether config.json and generation_config.json fit the tensors and the tokenizer."""
     if checkpoint.config is None:
         return "skipped", "a plain file has none"
@@ -284,7 +284,7 @@ def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
                 yield f"{name}: {key} {value}, and the tokenizer says {index}"
 
 
-def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
+def _check_tokenizer(receipt: Receipt) -> tuple[_State, str]:
     """Whether the tokenizer fits the rows, and its files agree with each other."""
     if not list_tokenizer_files(receipt.root):
         return "skipped", "no tokenizer in the folder"
@@ -306,7 +306,7 @@ def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{source.size:,} ids, {size - source.size:,} rows of padding"
 
 
-def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
+def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[_State, str]:
     """What the new rows of a group look like beside the old ones."""
     group = receipt.groups[position]
     listed = group["tensors"][0]
@@ -347,7 +347,7 @@ _SOURCE_BLOCK = 1 << 23
 _NEAR = {"F32": 1e-6, "F64": 1e-6, "F16": 1e-3, "BF16": 8e-3}
 
 
-def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
+def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[_State, str]:
     """Whether the new rows of a group are what was made, alike in all its tensors, and can be made again."""
     group = receipt.groups[position]
     listed = group["tensors"][0]
@@ -447,10 +447,10 @@ def _check_reload(
         import torch  # noqa: F401
         import transformers  # noqa: F401
     except ImportError:
-        state: State = "failed" if reload else "skipped"
+        state: _State = "failed" if reload else "skipped"
         return Check(name, state, "transformers is not installed")
 
-    def compare() -> tuple[State, str]:
+    def compare() -> tuple[_State, str]:
         if original is not None:
             return _compare_models(receipt, Path(original), lines)
         with TemporaryDirectory(dir=receipt.root.resolve().parent, prefix=".verify-") as work:
@@ -463,7 +463,7 @@ def _check_reload(
     return _guard(name, compare)
 
 
-def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) -> tuple[State, str]:
+def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) -> tuple[_State, str]:
     """Run both models on old text, and compare what they say of old tokens."""
     kept = receipt.kept
     back = invert_kept(kept, receipt.facts["old_rows"])
