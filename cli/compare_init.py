@@ -1,7 +1,7 @@
 """`vocabkit compare-init`: which way of making new rows a model reads best, before any training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from .audit_options import Resamples, Seed
 from .options import Format, Quiet
 from .output import show_note, show_rows, show_warnings
 from .progress import open_progress
-
-if TYPE_CHECKING:
-    from vocabkit.extension.compare_init import InitComparison, InitScore
 
 
 def run(
@@ -70,55 +67,26 @@ def run(
 
     Example: vocabkit compare-init model/ tok/ --text deu.txt --method subword-mean/first
     """
-    from vocabkit.extension.compare_init import compare_initializers, split_lines
+    from vocabkit.extension.compare_init import compare_initializers
 
-    scored, learning = split_lines(text, init_text, limit)
     with open_progress(quiet) as progress:
         found = compare_initializers(
             model,
             tokenizer,
-            scored,
-            methods=method,
-            old_tokenizer=old_tokenizer,
+            text,
+            init_text=init_text,
+            method=method,
             donor=donor,
-            learning_lines=learning,
+            old_tokenizer=old_tokenizer,
+            limit=limit,
             untie=untie,
             bias=bias,
             resamples=resamples,
             seed=seed,
             progress=progress,
         )
-    show_rows([_row(found, score) for score in _sort(found)], output, "compare-init")
+    show_rows(found.to_rows(), output, "compare-init")
     show_note(f"{found.lines:,} lines, {found.bytes:,} bytes scored", quiet)
     show_warnings(found.warnings, quiet)
     for name, reason in found.skipped.items():
         show_note(f"left out: {name}: {reason}", quiet)
-
-
-def _sort(found: "InitComparison") -> "list[InitScore]":
-    """The best first: few bits, or a high cosine."""
-    sign = -1 if found.metric == "cosine" else 1
-    return sorted(found.scores, key=lambda score: sign * (score.value or 0))
-
-
-def _row(found: "InitComparison", score: "InitScore") -> dict[str, object]:
-    """What is printed of a score; the table leaves out the note."""
-    row: dict[str, object] = {
-        "input": score.input or "(old tokenization)",
-        "output": score.output or (None if score.input is None else "(same)"),
-        found.metric: score.value,
-        "low": score.low,
-        "high": score.high,
-    }
-    if found.metric == "cosine":
-        return row
-    return row | {
-        "change": score.change,
-        "change_low": score.change_low,
-        "change_high": score.change_high,
-        "old_target": score.old_target,
-        "old_after_new": score.old_after_new,
-        "new_target": score.new_target,
-        "new_mass": score.new_mass,
-        "targets": score.targets,
-    }

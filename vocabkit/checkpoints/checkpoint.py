@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -188,10 +188,19 @@ def _open_shards(
             tensors[tensor.name] = tensor
     if not tensors:
         raise CheckpointError(f"{root}: no tensor in {', '.join(shards)}", _HINT)
-    return Checkpoint(root, tensors, shards, index, config, plain, headers, files)
+    return Checkpoint(
+        root=root,
+        tensors=tensors,
+        shards=shards,
+        index=index,
+        config=config,
+        plain=plain,
+        headers=headers,
+        torch_files=files,
+    )
 
 
-# --- Tensor roles ----------------------------------------------------------------------------------
+# --- Names -----------------------------------------------------------------------------------------
 # What a tensor is for, by the names that 43 architectures use.
 
 Role = Literal["input", "output", "bias", "per-layer"]
@@ -232,14 +241,10 @@ def _fits_role(role: str, tensor: Tensor, axis: int) -> bool:
     return len(tensor.shape) == 2
 
 
-def _as_role(name: str) -> Role:
-    """The role of that name."""
-    return next(role for role in get_args(Role) if role == name)
-
-
 # --- Untied heads ----------------------------------------------------------------------------------
 # The head that --untie writes, by model_type. Left out: T5 scales the output of a tied decoder, so an
 # untied copy gives other logits; BERT and its like are told of a bias of their own by each version.
+
 _HEADS = {
     "lm_head.weight": [
         "bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2",
@@ -276,12 +281,6 @@ def new_head(checkpoint: Checkpoint) -> str:
 
 
 # --- Vocabulary tensors ----------------------------------------------------------------------------
-# Which tensors of a checkpoint have a vocabulary dimension, and what each is for.
-#
-# Found by structure: every tensor with a dimension of as many elements as the input matrix has rows.
-# Each must also be confirmed by name, from a table of the names that 43 architectures use; one that has
-# the size but no known name (an inner layer of that width) is refused rather than guessed at, until the
-# caller says what it is. Tied or untied is read off the bytes: the configuration's word is not taken.
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +335,11 @@ class VocabularyTensors:
 def find_vocabulary_tensors(
     checkpoint: Checkpoint, tokens: int | None = None, told: Mapping[str, str] | None = None
 ) -> VocabularyTensors:
-    """Find every vocabulary tensor.
+    """Find every vocabulary tensor: those with a dimension of as many elements as the input matrix has rows.
+
+    Each must also be confirmed by name; one that has the size but no known name (an inner layer of that width)
+    is refused rather than guessed at, until the caller says what it is. Tied or untied is read off the bytes:
+    the configuration's word is not taken.
 
     `tokens` is the size of the model's own tokenizer, which tells the vocabulary of an unnamed state
     dict. `told` says of names (or patterns as `layers.*`) what they are: a role, or "ignore". Raises
@@ -358,7 +361,7 @@ def find_vocabulary_tensors(
             if role is None or not _fits_role(role, tensor, axis):
                 unsure.append(tensor)
             else:
-                found.append(VocabularyTensor(tensor, _as_role(role), axis, -1))
+                found.append(VocabularyTensor(tensor, cast(Role, role), axis, -1))
     if checkpoint.plain and unsure and not given:
         unsure, found = _guess_plain(unsure, found, rows)
     if unsure:

@@ -33,7 +33,7 @@ _FACTS = {
     "files", "format", "groups", "new_rows", "new_tokenizer", "old_rows", "options", "originals", "plain",
 }  # fmt: skip
 
-Array = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,19 +59,19 @@ class Receipt:
         found: Sequence[Mapping[str, Any]] = self.facts["groups"]
         return found
 
-    def find(self, name: str) -> Array | None:
+    def find(self, name: str) -> _Array | None:
         """Return one of the arrays; None where there is none of that name. Raises CheckpointError."""
         path = self.root / RECEIPT / "rows.safetensors"
         if not path.is_file():
             raise CheckpointError(f"{path}: is missing", "copy the receipt's folder again")
         try:
             with safe_open(path, framework="numpy") as file:
-                found: Array | None = file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+                found: _Array | None = file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: {error}", _DAMAGED) from error
         return found
 
-    def array(self, name: str) -> Array:
+    def array(self, name: str) -> _Array:
         """Return one of the arrays. Raises CheckpointError when it is not there."""
         found = self.find(name)
         if found is None:
@@ -130,7 +130,7 @@ def invert_kept(kept: Int64Array, old_rows: int) -> Int64Array:
     return found
 
 
-def grow_rows(old: Array, kept: Int64Array, rows: int) -> Array:
+def grow_rows(old: _Array, kept: Int64Array, rows: int) -> _Array:
     """Return a matrix (or vector) of `rows` rows: kept ids have their old rows, every other row is zero.
 
     Raises CheckpointError when `old` has fewer rows than the receipt speaks of.

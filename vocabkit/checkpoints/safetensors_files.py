@@ -39,7 +39,7 @@ SIZES = {
     "I32": 4, "U32": 4, "F32": 4,
     "I64": 8, "U64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NUMPY: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -89,9 +89,9 @@ def as_bytes(values: Float32Array, dtype: str) -> Bytes:
 
 def check_dtype(dtype: str) -> None:
     """Raise CheckpointError for a format in which no rows can be made."""
-    if dtype not in FLOATS:
+    if dtype not in _FLOATS:
         raise CheckpointError(
-            f"{dtype} is no number format that rows can be made in: {', '.join(sorted(FLOATS))} are",
+            f"{dtype} is no number format that rows can be made in: {', '.join(sorted(_FLOATS))} are",
             "extend the checkpoint before it is quantised",
         )
 

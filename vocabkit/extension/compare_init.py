@@ -2,17 +2,20 @@
 
 Bits per byte, so that tokenizations compare; beside the old tokenization, with intervals over lines that are
 paired. A model without a head gives vectors: there the cosine between both tokenizations' is compared.
+Every line is scored alone, after the token that begins a text, so that lines are independent draws. A masked
+model is asked for stretches of text that begin and end a token in both tokenizations, all their tokens masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vocabkit.auditing.figures import Resampling, bound, draw_resampling
 from vocabkit.checkpoints.receipt import invert_kept
@@ -27,19 +30,167 @@ from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.space_rows import cut_lines, open_donor
 from vocabkit.vocabulary.roles import TokenizerSource, open_source
 
-# --- Comparison text -------------------------------------------------------------------------------
-# Text for a comparison: lines to score, and lines to learn from that are not among them.
+Text = str | Path | Sequence[str]
+"""A file with a line a document, or the lines."""
+Pair = tuple[str, str | None]
+"""Methods for input and output rows; None for the latter where a matrix is tied, or there is no head."""
+
+# Scored where no method is named: a tied model's head may get rows of its own.
+_PEERS = ("normal:std=1", "multivariate:scale=3.16e-5")
+_UNTIED = {
+    "subword-mean": ("first", "positional"),
+    "positional": ("first", "positional", "subword-mean"),
+    "last": ("first",),
+    "alignment": ("first", "subword-mean"),
+    "omp": ("first", "subword-mean"),
+    "distill": ("first", "subword-mean", "distill"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitScore:
+    """One way of making rows. `input` is None for the old tokenization, `output` None for tied rows.
+
+    `value` is bits per byte, or the mean cosine, with its 95 % interval; `change` the difference to the old
+    tokenization, paired by line. `old_target`, `old_after_new` and `new_target` are nats a target; `new_mass`
+    the mean probability of all new tokens together. None where a figure is not defined.
+    """
+
+    input: str | None
+    output: str | None
+    value: float
+    low: float | None
+    high: float | None
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    old_target: float | None = None
+    old_after_new: float | None = None
+    new_target: float | None = None
+    new_mass: float | None = None
+    targets: int = 0
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InitComparison:
+    """All scores, the old tokenization first, and each line's share of them, in bits or as a cosine (`sums`).
+
+    `metric` is `bits_per_byte` or `cosine`; `skipped` names the methods left out and why.
+    """
+
+    metric: str
+    scores: tuple[InitScore, ...]
+    lines: int
+    bytes: int
+    skipped: Mapping[str, str]
+    warnings: tuple[str, ...]
+    sums: Mapping[Pair, Float64Array]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return what the command prints, the best first: few bits, or a high cosine."""
+        sign = -1 if self.metric == "cosine" else 1
+        columns = ["low", "high"]
+        if self.metric != "cosine":
+            columns += ["change", "change_low", "change_high", "old_target", "old_after_new"]
+            columns += ["new_target", "new_mass", "targets"]
+        return [
+            {
+                "input": score.input or "(old tokenization)",
+                "output": score.output or (None if score.input is None else "(same)"),
+                self.metric: score.value,
+                **{name: getattr(score, name) for name in columns},
+            }
+            for score in sorted(self.scores, key=lambda score: sign * score.value)
+        ]
+
+
+def compare_initializers(
+    model: str | Path,
+    tokenizer: str | Path,
+    text: Text,
+    *,
+    init_text: Text | None = None,
+    method: Sequence[str] | None = None,
+    donor: str | Path | None = None,
+    old_tokenizer: str | Path | None = None,
+    limit: int | None = 200,
+    untie: bool = True,
+    bias: str = "mean",
+    resamples: int = 1_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> InitComparison:
+    """Score every initialiser on text, or those named, as `omp` or `omp/first` for input and output apart.
+
+    Keywords are the options of `vocabkit compare-init`; for text see `split_lines`. With `untie`, pairs are
+    tried for a tied model too. Raises CorpusError, CheckpointError, TokenizerError, MissingExtra, and
+    ConfigError for an unknown method, for text on which nothing can be scored, or for overlapping lines.
+    """
+    report = progress or Silent()
+    lines, learning = split_lines(text, init_text, limit)
+    opened = load_model(model)
+    old = open_source(old_tokenizer or model, opened.model.config.model_type)
+    new = open_source(tokenizer)
+    _, plan, _ = match_tokenizers(old, new, len(opened.input_rows))
+    if (plan.kept >= 0).all():
+        raise ConfigError(
+            f"{tokenizer}: has no token that the model lacks: there is nothing to make",
+            "name the tokenizer that the model is to get",
+        )
+    context = Context(
+        old_tokenizer=old.tokenizer,
+        new_tokenizer=new.tokenizer,
+        lines=tuple(learning),
+        model=Path(model),
+        seed=seed,
+        progress=report,
+        donor=None if donor is None else open_donor(donor),
+    )
+    pairs, skipped = _list_pairs(method, context, opened, untie)
+    scorer = _Scorer(opened, plan, old, new, lines, seed)
+    maker = _Maker(opened, plan, context, bias, None if donor is None else Path(donor))
+    resampling = draw_resampling(len(scorer.sizes), resamples, seed)
+    report.start("Scoring", (len(pairs) + 1) * len(scorer.sizes), "lines")
+    found, base = scorer.score_old(report.advance)
+    scores = [_summarize(None, found, base, base, scorer, resampling, "")]
+    sums: dict[Pair, Float64Array] = {}
+    for pair in pairs:
+        matrices, note = maker.make(pair)
+        opened.put_rows(*matrices)
+        found, sums[pair] = scorer.score_new(report.advance)
+        scores.append(_summarize(pair, found, sums[pair], base, scorer, resampling, note))
+    report.finish()
+    return InitComparison(
+        metric=scorer.metric,
+        scores=tuple(scores if found is not None else scores[1:]),
+        lines=len(scorer.sizes),
+        bytes=scorer.bytes,
+        skipped=skipped,
+        warnings=tuple(scorer.warnings),
+        sums=sums,
+    )
 
 
 def split_lines(
-    text: Path, init_text: Path | None, limit: int | None = None
+    text: Text, init_text: Text | None = None, limit: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Lines to score and, apart from them, lines to learn from.
+    """Return lines to score and, apart from them, lines to learn from.
 
-    Without a text to learn from, every second distinct line of the one text is. Lines of that text that are
-    to be scored are not learnt from. At most `limit` lines are scored, evenly from all of it. Raises
-    CorpusError for a file that cannot be read, or is empty.
+    Of files distinct lines are taken that are not blank. Without one to learn from, every second line of the
+    one text is; lines that are to be scored are not learnt from. At most `limit` lines are scored, evenly from
+    all of it. Lines given as such are taken as they are. Raises CorpusError for a file that cannot be read, or
+    is empty, and ConfigError for given lines that are both.
     """
+    if not isinstance(text, str | Path):
+        scored, learning = list(text), [] if init_text is None else _read_lines(init_text)
+        both = set(scored) & set(learning)
+        if both:
+            raise ConfigError(
+                f"{len(both):,} lines are both to learn from and to be scored",
+                "name other text with --init-text",
+            )
+        return scored, learning
     scored = _read_lines(text)
     if init_text is not None:
         taken = set(scored)
@@ -51,32 +202,125 @@ def split_lines(
     return scored, learning
 
 
-def _read_lines(path: Path) -> list[str]:
-    """The distinct lines that are not blank."""
+def _read_lines(text: Text) -> list[str]:
+    """The distinct lines of a file that are not blank; given lines as they are."""
+    if not isinstance(text, str | Path):
+        return list(text)
+    path = Path(text)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror}", "name a text file") from None
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8: byte {error.start}", "convert it to UTF-8") from None
-    lines = list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+    lines = list(dict.fromkeys(line.strip() for line in content.split("\n") if line.strip()))
     if not lines:
         raise CorpusError(f"{path}: holds no text", "name a file with a line a document")
     return lines
 
 
-# --- Line scores -----------------------------------------------------------------------------------
-# What a model says of lines under one tokenization: nats by kind of target, or a vector a line.
-#
-# Every line is scored alone, after the token that begins a text, so that lines are independent draws. A
-# masked
-# model is asked for stretches of text that begin and end a token in both tokenizations, all their tokens
-# masked.
+def _list_pairs(
+    methods: Sequence[str] | None, context: Context, opened: LanguageModel, untie: bool
+) -> tuple[list[Pair], dict[str, str]]:
+    """The pairs to score, and why methods are left out where none was named."""
+    has_head = opened.head is not None
+    if methods:
+        pairs = [_read_pair(text, has_head, opened.tied) for text in methods]
+        return list(dict.fromkeys(pairs)), {}
+    skipped = {
+        name: lack for name in METHODS if (lack := explain_missing(name, context)) is not None
+    }
+    names = [*_PEERS, *(name for name in METHODS if name not in skipped)]
+    if not has_head:
+        return [(name, None) for name in names], skipped
+    found: list[Pair] = [(name, None if opened.tied else name) for name in names]
+    if untie or not opened.tied:
+        # One input after the other: rows of the last one are kept, and some take minutes.
+        found += [
+            (name, other)
+            for name, others in _UNTIED.items()
+            for other in others
+            if name not in skipped
+        ]
+    return list(dict.fromkeys(found)), skipped
 
-OLD, AFTER_NEW, NEW = range(3)
+
+def _read_pair(text: str, has_head: bool, tied: bool) -> Pair:
+    first, slash, second = text.partition("/")
+    for name in (first, second) if slash else (first,):
+        if parse_method(name)[0] not in METHODS:
+            listed = ", ".join(METHODS)
+            raise ConfigError(f"no initialiser is called {name!r}", f"one of {listed}")
+    if slash and not has_head:
+        raise ConfigError(f"{text!r}: the model has no head", f"say {first!r}")
+    return first, (second if slash else None if tied or not has_head else first)
+
+
+# --- Rows ------------------------------------------------------------------------------------------
+
+_Matrices = tuple[Float32Array, Float32Array | None, Float32Array | None]
+
+
+class _Maker:
+    """The matrices of the grown model, one pair of methods after the other; the last input is kept."""
+
+    def __init__(
+        self, opened: LanguageModel, plan: RowPlan, context: Context, bias: str, donor: Path | None
+    ) -> None:
+        # Copies of what the model shares: `distill` opens a model of its own, but rows are exchanged here.
+        self.inputs, self.outputs = opened.input_rows, opened.output_rows
+        self.old_bias, self.plan, self.context, self.bias = opened.output_bias, plan, context, bias
+        self.heads = context.donor
+        if donor is not None and self.outputs is not None:
+            self.heads = open_donor(donor, "output")
+        self.made: dict[tuple[str, Role], Rows] = {}
+
+    def make(self, pair: Pair) -> tuple[_Matrices, str]:
+        """Return input rows, output rows and bias, and how the new ones were made."""
+        first, second = pair
+        role: Role = "tied" if second is None and self.outputs is not None else "input"
+        top = self._make(first, role, self.inputs)
+        inputs = self._join(self.inputs, top.values)
+        if self.outputs is None:
+            return (inputs, None, None), top.note
+        note, outputs = top.note, inputs
+        if second is not None:
+            below = self._make(second, "output", self.outputs)
+            outputs = self._join(self.outputs, below.values)
+            note = f"input: {top.note}; output: {below.note}"
+        bias = None
+        if self.old_bias is not None:
+            fresh = initialize_bias(self.bias, self.plan, self.old_bias, self.context)
+            bias = self._join(self.old_bias, fresh)
+        return (inputs, outputs, bias), note
+
+    def _make(self, method: str, role: Role, rows: Float32Array) -> Rows:
+        key = method, role
+        if key not in self.made:
+            # The methods in one list share inputs; all rows of all methods would be gigabytes.
+            self.made = {k: v for k, v in self.made.items() if k[1] != role}
+            donor = self.heads if role == "output" else self.context.donor
+            context = replace(self.context, role=role, donor=donor)
+            self.made[key] = initialize(method, self.plan, rows, context)
+        return self.made[key]
+
+    def _join(self, old: Float32Array, fresh: Float32Array) -> Float32Array:
+        out = np.empty((self.plan.new_size, *old.shape[1:]), np.float32)
+        kept = self.plan.kept >= 0
+        out[kept] = old[self.plan.kept[kept]]
+        out[~kept] = fresh
+        return out
+
+
+# --- Scores ----------------------------------------------------------------------------------------
+
+_OLD, _AFTER_NEW, _NEW = range(3)
 """The kinds of target: an old token, an old token right after a new one, and a new token."""
 # Logits of 512 positions by 100,000 tokens are 200 MB.
 _CELLS = 1 << 26
+_LONGEST = 600
+"""Bytes: a longer line is cut at spaces, so that it fits a model's positions in any tokenization."""
+_Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,13 +342,191 @@ class _LineScores:
     mass: Float64Array
 
 
+class _Scorer:
+    """Lines under both tokenizations in the form the model takes, and what the model makes of them.
+
+    `sizes` float64[n] is what each line's sum is divided by: its bytes, or 1 for a cosine. Raises ConfigError
+    where no line can be scored.
+    """
+
+    def __init__(
+        self,
+        opened: LanguageModel,
+        plan: RowPlan,
+        old: TokenizerSource,
+        new: TokenizerSource,
+        lines: Sequence[str],
+        seed: int,
+    ) -> None:
+        self.model, self.plan, self.sources = opened.model, plan, (old, new)
+        self.metric = "cosine" if opened.kind == "encoder" else "bits_per_byte"
+        self.vectors: Float32Array | None = None
+        self.masks: tuple[int, int] | None = None
+        parts = [part for line in lines for part in _cut_text(line, _LONGEST)]
+        self.warnings = _find_losses(parts, old, new)
+        if opened.kind == "masked":
+            pairs, sizes = self._ask_masked(parts, seed)
+        else:
+            is_causal = opened.kind == "causal"
+            ends = self._find_begins() if is_causal else self._find_ends()
+            first, second = (
+                [_wrap(ids, around, is_causal) for ids in source.tokenizer.encode_batch(parts)]
+                for source, around in zip(self.sources, ends, strict=True)
+            )
+            pairs = list(zip(first, second, strict=True))
+            sizes = [_bytes(part) if is_causal else 1 for part in parts]
+        fits = [
+            i
+            for i, pair in enumerate(pairs)
+            if sizes[i] > 0 and all(0 < len(side.ids) <= opened.longest for side in pair)
+        ]
+        if not fits:
+            raise ConfigError(
+                "the text has no line that can be scored", "name another text with --text"
+            )
+        lost = len(pairs) - len(fits)
+        if lost:
+            word = "line" if lost == 1 else "lines"
+            self.warnings.append(f"left out, being longer than the model takes: {lost:,} {word}")
+        self.old, self.new = ([pairs[i][side] for i in fits] for side in (0, 1))
+        self.sizes = np.array(sizes, np.float64)[fits]
+        is_encoder = self.metric == "cosine"
+        self.bytes = sum(map(_bytes, parts)) if is_encoder else int(self.sizes.sum())
+
+    def score_old(self, advance: _Advance) -> tuple[_LineScores | None, Float64Array]:
+        """Score the old tokenization, with the model's own rows; must come first."""
+        if self.metric == "cosine":
+            self.vectors = _embed_lines(self.model, self.old, advance)
+            return None, np.ones(len(self.old))
+        return self._score(self.old, np.zeros(self.plan.old_size, bool), 0, advance)
+
+    def score_new(self, advance: _Advance) -> tuple[_LineScores | None, Float64Array]:
+        """Score the new tokenization with the rows that are in the model now."""
+        if self.vectors is not None:
+            found = _embed_lines(self.model, self.new, advance)
+            norms = np.linalg.norm(found, axis=1) * np.linalg.norm(self.vectors, axis=1)
+            return None, (found * self.vectors).sum(axis=1) / np.maximum(norms, 1e-12)
+        return self._score(self.new, self.plan.kept < 0, 1, advance)
+
+    def _score(
+        self, lines: Sequence[_Targets], is_new: BoolArray, side: int, advance: _Advance
+    ) -> tuple[_LineScores, Float64Array]:
+        mask = None if self.masks is None else self.masks[side]
+        found = _score_lines(self.model, lines, is_new, mask, advance)
+        return found, found.nats.sum(axis=1) / log(2)
+
+    def _ask_masked(
+        self, parts: Sequence[str], seed: int
+    ) -> tuple[list[tuple[_Targets, _Targets]], list[int]]:
+        """Stretches of the lines on which both tokenizers write the same bytes."""
+        old, new = self.sources
+        masks = old.roles.get("mask"), new.roles.get("mask")
+        if masks[0] is None or masks[1] is None or self.plan.kept[masks[1]] < 0:
+            raise ConfigError(
+                "a masked model is scored with its mask token, and a tokenizer has none",
+                "name the token in tokenizer_config.json: mask_token",
+            )
+        self.masks = masks[0], masks[1]
+        ends, generator = self._find_ends(), np.random.default_rng(seed)
+        pairs: list[tuple[_Targets, _Targets]] = []
+        sizes: list[int] = []
+        size = self.plan.old_size, self.plan.new_size
+        for cuts in cut_lines(parts, old.tokenizer, new.tokenizer, *size):
+            spans = _choose_spans(cuts.text, cuts.old_stops, cuts.new_stops, generator)
+            first = _ask_between(cuts.old_ids, cuts.old_stops, spans, ends[0])
+            pairs.append((first, _ask_between(cuts.new_ids, cuts.new_stops, spans, ends[1])))
+            sizes.append(sum(stop - start for start, stop in spans))
+        return pairs, sizes
+
+    def _find_begins(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The token that begins a text in both vocabularies; none where either lacks one."""
+        told, roles = self.model.config.bos_token_id, self.sources[0].roles
+        begin = roles.get("bos", told if isinstance(told, int) else roles.get("eos"))
+        if begin is None:
+            return (), ()
+        after = int(invert_kept(self.plan.kept, self.plan.old_size)[begin])
+        return ((begin,), (after,)) if after >= 0 else ((), ())
+
+    def _find_ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens before and after a text in both vocabularies; none where either lacks one."""
+        sides: list[tuple[int, ...]] = []
+        for source in self.sources:
+            begin = source.roles.get("cls", source.roles.get("bos"))
+            end = source.roles.get("sep", source.roles.get("eos"))
+            sides.append(() if begin is None or end is None else (begin, end))
+        if not all(sides) or any(self.plan.kept[one] < 0 for one in sides[1]):
+            return (), ()
+        return sides[0], sides[1]
+
+
+def _summarize(
+    pair: Pair | None,
+    found: _LineScores | None,
+    sums: Float64Array,
+    base: Float64Array,
+    scorer: _Scorer,
+    resampling: Resampling | None,
+    note: str,
+) -> InitScore:
+    """Return a score with its intervals; `base` are the sums of the old tokenization, whose pair is None."""
+    value, low, high = _measure(sums, scorer.sizes, resampling)
+    score = InitScore(
+        input=None if pair is None else pair[0],
+        output=None if pair is None else pair[1],
+        value=value,
+        low=low,
+        high=high,
+        note=note,
+    )
+    if found is None:
+        return score
+    amounts, nats = found.targets.sum(axis=0), found.nats.sum(axis=0)
+    total = int(amounts.sum())
+    means = [
+        float(nats[kind] / amounts[kind]) if amounts[kind] else None
+        for kind in (_OLD, _AFTER_NEW, _NEW)
+    ]
+    score = replace(
+        score,
+        old_target=means[_OLD],
+        old_after_new=means[_AFTER_NEW],
+        new_target=means[_NEW],
+        targets=total,
+    )
+    if pair is None:
+        return score
+    change, change_low, change_high = _measure(sums - base, scorer.sizes, resampling)
+    return replace(
+        score,
+        change=change,
+        change_low=change_low,
+        change_high=change_high,
+        new_mass=float(found.mass.sum() / total) if total else None,
+    )
+
+
+def _measure(
+    sums: Float64Array, sizes: Float64Array, resampling: Resampling | None
+) -> tuple[float, float | None, float | None]:
+    """Σ sums ÷ Σ sizes with its interval."""
+    value = float(sums.sum() / sizes.sum())
+    if resampling is None:
+        return value, None, None
+    low, high = bound(_resample(sums, resampling) / _resample(sizes, resampling))
+    return value, low, high
+
+
+def _resample(values: Float64Array, resampling: Resampling) -> Float64Array:
+    """Σ over the lines of each resample. `sum_rows` would round what is no whole number."""
+    return np.asarray(resampling.weights @ np.add.reduceat(values, resampling.starts), np.float64)
+
+
 def _score_lines(
     model: Any,
     lines: Sequence[_Targets],
     is_new: BoolArray,
-    *,
-    mask: int | None = None,
-    advance: Callable[[int], None] | None = None,
+    mask: int | None,
+    advance: _Advance,
 ) -> _LineScores:
     """Score the targets of each line. `mask` is put in their place; without, the token before predicts each.
 
@@ -130,40 +552,36 @@ def _score_lines(
             spent = -logs[torch.arange(len(wanted)), torch.from_numpy(wanted)].double().numpy()
             share = (logs.exp() @ fresh).double().numpy()
         after = is_new[ids[rows, asked - 1]] & (asked > 0)
-        kind = np.where(is_new[wanted], NEW, np.where(after, AFTER_NEW, OLD))
+        kind = np.where(is_new[wanted], _NEW, np.where(after, _AFTER_NEW, _OLD))
         owners = np.array(batch)[rows]
         np.add.at(nats, (owners, kind), spent)
         np.add.at(targets, (owners, kind), 1)
         np.add.at(mass, owners, share)
-        if advance is not None:
-            advance(len(batch))
+        advance(len(batch))
     return _LineScores(nats, targets, mass)
 
 
-def _embed_lines(
-    model: Any, lines: Sequence[Int64Array], advance: Callable[[int], None] | None = None
-) -> Float32Array:
+def _embed_lines(model: Any, lines: Sequence[_Targets], advance: _Advance) -> Float32Array:
     """The mean of the last layer over each line's tokens, float32[n, d]."""
     import torch
 
     found: dict[int, Float32Array] = {}
-    for batch in _list_batches([_Targets(ids, ids[:0]) for ids in lines], 2_048):
-        ids, attention = _pad([lines[i] for i in batch])
+    for batch in _list_batches(lines, 2_048):
+        ids, attention = _pad([lines[i].ids for i in batch])
         with torch.inference_mode():
             seen = torch.from_numpy(attention)
             states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
             weights = seen[:, :, None].float()
             means = ((states * weights).sum(1) / weights.sum(1)).numpy()
         found |= dict(zip(batch, means, strict=True))
-        if advance is not None:
-            advance(len(batch))
+        advance(len(batch))
     return np.stack([found[i] for i in range(len(lines))])
 
 
-def _ask_all(ids: Int64Array, begin: int | None) -> _Targets:
-    """Every token is asked for, after the one that begins a text; without such a one, all but the first."""
-    whole = ids if begin is None else np.concatenate([[begin], ids]).astype(np.int64)
-    return _Targets(whole, np.arange(1, len(whole), dtype=np.int64))
+def _wrap(ids: npt.NDArray[np.integer], around: tuple[int, ...], asks: bool) -> _Targets:
+    """The ids between the tokens `around` a text; all but the first of the row are asked for, or none."""
+    whole = np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
+    return _Targets(whole, np.arange(1, len(whole) if asks else 1, dtype=np.int64))
 
 
 def _ask_between(
@@ -171,12 +589,11 @@ def _ask_between(
 ) -> _Targets:
     """The tokens that end within the spans of bytes are asked for; `around` are the tokens at both ends."""
     asked = [
-        position + len(around[:1])
-        for position, stop in enumerate(stops.tolist())
+        index + len(around[:1])
+        for index, stop in enumerate(stops.tolist())
         if any(first < stop <= last for first, last in spans)
     ]
-    whole = np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
-    return _Targets(whole, np.array(asked, np.int64))
+    return replace(_wrap(ids, around, False), asked=np.array(asked, np.int64))
 
 
 def _choose_spans(
@@ -223,102 +640,6 @@ def _pad(lines: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
     return ids, attention
 
 
-# --- Scored lines ----------------------------------------------------------------------------------
-# Text made ready for a comparison: the same lines under both tokenizations, in the form the model takes.
-#
-# Says what is counted on each line: bits over bytes for a model that predicts, a cosine for one that does
-# not.
-
-Advance = Callable[[int], None]
-_LONGEST = 600
-"""Bytes: a longer line is cut at spaces, so that it fits a model's positions in any tokenization."""
-
-
-@dataclass(slots=True, eq=False)
-class _Scorer:
-    """Lines under both tokenizations. `sizes` float64[n] is what each line's sum is divided by."""
-
-    model: Any
-    metric: str
-    old: Sequence[_Targets]
-    new: Sequence[_Targets]
-    is_new: BoolArray
-    old_rows: int
-    sizes: Float64Array
-    bytes: int
-    masks: tuple[int, int] | None
-    warnings: tuple[str, ...]
-    vectors: Float32Array | None = None
-
-    @property
-    def lines(self) -> int:
-        """The number of lines."""
-        return len(self.old)
-
-    def score_old(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
-        """Score the old tokenization, with the model's own rows; must come first."""
-        if self.metric == "cosine":
-            self.vectors = _embed_lines(self.model, [line.ids for line in self.old], advance)
-            return None, np.ones(len(self.old))
-        mask = None if self.masks is None else self.masks[0]
-        none = np.zeros(self.old_rows, bool)
-        return _as_bits(_score_lines(self.model, self.old, none, mask=mask, advance=advance))
-
-    def score_new(self, advance: Advance) -> tuple[_LineScores | None, Float64Array]:
-        """Score the new tokenization with the rows that are in the model now."""
-        if self.metric == "cosine":
-            assert self.vectors is not None
-            found = _embed_lines(self.model, [line.ids for line in self.new], advance)
-            norms = np.linalg.norm(found, axis=1) * np.linalg.norm(self.vectors, axis=1)
-            return None, (found * self.vectors).sum(axis=1) / np.maximum(norms, 1e-12)
-        mask = None if self.masks is None else self.masks[1]
-        return _as_bits(_score_lines(self.model, self.new, self.is_new, mask=mask, advance=advance))
-
-
-def _open_scorer(
-    opened: LanguageModel,
-    plan: RowPlan,
-    old: TokenizerSource,
-    new: TokenizerSource,
-    lines: Sequence[str],
-    seed: int,
-) -> _Scorer:
-    """Encode the lines both ways. Raises ConfigError where no line can be scored."""
-    parts = [part for line in lines for part in _cut_text(line, _LONGEST)]
-    warnings = _find_losses(parts, old, new)
-    if opened.kind == "causal":
-        first, second, sizes, masks = _ask_causal(opened, plan, old, new, parts)
-    elif opened.kind == "masked":
-        first, second, sizes, masks = _ask_masked(plan, old, new, parts, seed)
-    else:
-        first, second, sizes, masks = _ask_encoder(plan, old, new, parts)
-    fits = [
-        i
-        for i, (a, b) in enumerate(zip(first, second, strict=True))
-        if sizes[i] > 0 and 0 < len(a.ids) <= opened.longest and 0 < len(b.ids) <= opened.longest
-    ]
-    if not fits:
-        raise ConfigError(
-            "the text has no line that can be scored", "name another text with --text"
-        )
-    if len(fits) < len(first):
-        lost = len(first) - len(fits)
-        lines = "line" if lost == 1 else "lines"
-        warnings.append(f"left out, being longer than the model takes: {lost:,} {lines}")
-    return _Scorer(
-        model=opened.model,
-        metric="cosine" if opened.kind == "encoder" else "bits_per_byte",
-        old=[first[i] for i in fits],
-        new=[second[i] for i in fits],
-        is_new=plan.kept < 0,
-        old_rows=plan.old_size,
-        sizes=sizes[fits],
-        bytes=int(sizes[fits].sum()) if opened.kind != "encoder" else sum(map(_bytes, parts)),
-        masks=masks,
-        warnings=tuple(warnings),
-    )
-
-
 def _cut_text(line: str, longest: int) -> list[str]:
     """The line without white space around it, cut at spaces into parts of about `longest` bytes.
 
@@ -335,83 +656,6 @@ def _cut_text(line: str, longest: int) -> list[str]:
     return [part for part in (*parts, rest) if part]
 
 
-_Asked = tuple[list[_Targets], list[_Targets], Float64Array, tuple[int, int] | None]
-
-
-def _ask_causal(
-    opened: LanguageModel,
-    plan: RowPlan,
-    old: TokenizerSource,
-    new: TokenizerSource,
-    parts: Sequence[str],
-) -> _Asked:
-    """Every token after the one that begins a text, which must have a row in both vocabularies."""
-    told = opened.model.config.bos_token_id
-    begin = old.roles.get("bos", told if isinstance(told, int) else old.roles.get("eos"))
-    after = None if begin is None else int(invert_kept(plan.kept, plan.old_size)[begin])
-    if begin is None or after is None or after < 0:
-        begin = after = None
-    first = [_ask_all(ids.astype(np.int64), begin) for ids in old.tokenizer.encode_batch(parts)]
-    second = [_ask_all(ids.astype(np.int64), after) for ids in new.tokenizer.encode_batch(parts)]
-    return first, second, np.array([_bytes(part) for part in parts], np.float64), None
-
-
-def _ask_masked(
-    plan: RowPlan, old: TokenizerSource, new: TokenizerSource, parts: Sequence[str], seed: int
-) -> _Asked:
-    """Stretches of the lines on which both tokenizers write the same bytes."""
-    masks = old.roles.get("mask"), new.roles.get("mask")
-    if masks[0] is None or masks[1] is None or plan.kept[masks[1]] < 0:
-        raise ConfigError(
-            "a masked model is scored with its mask token, and a tokenizer has none",
-            "name the token in tokenizer_config.json: mask_token",
-        )
-    ends = _find_ends(plan, old, new)
-    generator = np.random.default_rng(seed)
-    first: list[_Targets] = []
-    second: list[_Targets] = []
-    sizes: list[int] = []
-    for cuts in cut_lines(parts, old.tokenizer, new.tokenizer, plan.old_size, plan.new_size):
-        spans = _choose_spans(cuts.text, cuts.old_stops, cuts.new_stops, generator)
-        first.append(_ask_between(cuts.old_ids, cuts.old_stops, spans, ends[0]))
-        second.append(_ask_between(cuts.new_ids, cuts.new_stops, spans, ends[1]))
-        sizes.append(sum(stop - start for start, stop in spans))
-    return first, second, np.array(sizes, np.float64), (masks[0], masks[1])
-
-
-def _ask_encoder(
-    plan: RowPlan, old: TokenizerSource, new: TokenizerSource, parts: Sequence[str]
-) -> _Asked:
-    """Whole lines between the tokens that begin and end a text."""
-    ends = _find_ends(plan, old, new)
-    found = [
-        [
-            _Targets(_wrap(ids.astype(np.int64), around), np.zeros(0, np.int64))
-            for ids in source.tokenizer.encode_batch(parts)
-        ]
-        for source, around in zip((old, new), ends, strict=True)
-    ]
-    return found[0], found[1], np.ones(len(parts)), None
-
-
-def _find_ends(
-    plan: RowPlan, old: TokenizerSource, new: TokenizerSource
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens before and after a text in both vocabularies; none where either lacks one."""
-    sides: list[tuple[int, ...]] = []
-    for source in (old, new):
-        begin = source.roles.get("cls", source.roles.get("bos"))
-        end = source.roles.get("sep", source.roles.get("eos"))
-        sides.append(() if begin is None or end is None else (begin, end))
-    if not all(sides) or any(plan.kept[one] < 0 for one in sides[1]):
-        return (), ()
-    return sides[0], sides[1]
-
-
-def _wrap(ids: Int64Array, around: tuple[int, ...]) -> Int64Array:
-    return np.concatenate([around[:1], ids, around[1:]]).astype(np.int64)
-
-
 def _find_losses(parts: Sequence[str], old: TokenizerSource, new: TokenizerSource) -> list[str]:
     """Warnings of text that a tokenizer loses: bits per byte of what is not there are too few."""
     total = sum(map(len, parts))
@@ -426,311 +670,5 @@ def _find_losses(parts: Sequence[str], old: TokenizerSource, new: TokenizerSourc
     return said
 
 
-def _as_bits(found: _LineScores) -> tuple[_LineScores, Float64Array]:
-    return found, found.nats.sum(axis=1) / log(2)
-
-
 def _bytes(text: str) -> int:
     return len(text.encode())
-
-
-# --- Init scores -----------------------------------------------------------------------------------
-# What a comparison of initialisers found: a score each, and the intervals of their differences.
-#
-# Sums over lines are kept, so that any two can be compared on the same resamples; no model is run here.
-
-Pair = tuple[str, str | None]
-"""Methods for input and output rows; None for the latter where a matrix is tied, or there is no head."""
-Scored = tuple[Pair | None, _LineScores | None, Float64Array, str]
-"""A pair (None: the old tokenization), its scores and sums a line, and a note on how rows were made."""
-
-
-@dataclass(frozen=True, slots=True)
-class InitScore:
-    """One way of making rows. `input` is None for the old tokenization, `output` None for tied rows.
-
-    `value` is bits per byte, or the mean cosine, with its 95 % interval; `change` the difference to the old
-    tokenization, paired by line. `old_target`, `old_after_new` and `new_target` are nats a target; `new_mass`
-    the mean probability of all new tokens together. None where a figure is not defined.
-    """
-
-    input: str | None
-    output: str | None
-    value: float | None
-    low: float | None
-    high: float | None
-    change: float | None
-    change_low: float | None
-    change_high: float | None
-    old_target: float | None
-    old_after_new: float | None
-    new_target: float | None
-    new_mass: float | None
-    targets: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class InitComparison:
-    """All scores, the old tokenization first, and what each line gave: its `sums` over its `sizes`.
-
-    `metric` is `bits_per_byte` or `cosine`; `skipped` names the methods left out and why.
-    """
-
-    metric: str
-    scores: tuple[InitScore, ...]
-    lines: int
-    bytes: int
-    skipped: Mapping[str, str]
-    warnings: tuple[str, ...]
-    sums: Mapping[Pair, Float64Array] = field(default_factory=dict)
-    sizes: Float64Array = field(default_factory=lambda: np.zeros(0))
-    resampling: Resampling | None = None
-
-    def measure_change(self, first: Pair, second: Pair) -> tuple[float, float | None, float | None]:
-        """The second's figure less the first's on the same lines, with its paired 95 % interval."""
-        return _measure(self.sums[second] - self.sums[first], self.sizes, self.resampling)
-
-
-def _summarize(
-    rows: Sequence[Scored],
-    scorer: _Scorer,
-    resampling: Resampling | None,
-    skipped: Mapping[str, str],
-) -> InitComparison:
-    """Return the scores with their intervals; the first row is the old tokenization's."""
-    sizes, base = scorer.sizes, rows[0][2]
-    scores: list[InitScore] = []
-    for pair, found, sums, note in rows:
-        value, low, high = _measure(sums, sizes, resampling)
-        change: tuple[float | None, float | None, float | None] = (None, None, None)
-        if pair is not None and scorer.metric != "cosine":
-            change = _measure(sums - base, sizes, resampling)
-        scores.append(
-            InitScore(
-                None if pair is None else pair[0],
-                None if pair is None else pair[1],
-                *(value, low, high),
-                *change,
-                *_split(found, pair is None),
-                targets=0 if found is None else int(found.targets.sum()),
-                note=note,
-            )
-        )
-    listed = scores if scorer.metric != "cosine" else scores[1:]
-    return InitComparison(
-        metric=scorer.metric,
-        scores=tuple(listed),
-        lines=scorer.lines,
-        bytes=scorer.bytes,
-        skipped=dict(skipped),
-        warnings=scorer.warnings,
-        sums={pair: sums for pair, _, sums, _ in rows if pair is not None},
-        sizes=sizes,
-        resampling=resampling,
-    )
-
-
-def _split(
-    found: _LineScores | None, is_old: bool
-) -> tuple[float | None, float | None, float | None, float | None]:
-    """Nats a target of the three kinds, and the mass on new tokens a target."""
-    if found is None:
-        return None, None, None, None
-    amounts, nats = found.targets.sum(axis=0), found.nats.sum(axis=0)
-    means = [
-        float(nats[kind] / amounts[kind]) if amounts[kind] else None
-        for kind in (OLD, AFTER_NEW, NEW)
-    ]
-    total = int(amounts.sum())
-    mass = None if is_old or not total else float(found.mass.sum() / total)
-    return means[0], means[1], means[2], mass
-
-
-def _measure(
-    sums: Float64Array, sizes: Float64Array, resampling: Resampling | None
-) -> tuple[float, float | None, float | None]:
-    """Σ sums ÷ Σ sizes with its interval."""
-    value = float(sums.sum() / sizes.sum())
-    if resampling is None:
-        return value, None, None
-    low, high = bound(_resample(sums, resampling) / _resample(sizes, resampling))
-    return value, low, high
-
-
-def _resample(values: Float64Array, resampling: Resampling) -> Float64Array:
-    """Σ over the lines of each resample. `sum_rows` would round what is no whole number."""
-    return np.asarray(resampling.weights @ np.add.reduceat(values, resampling.starts), np.float64)
-
-
-# --- Compare init ----------------------------------------------------------------------------------
-
-
-_PEERS = ("normal:std=1", "multivariate:scale=3.16e-5")
-_UNTIED = {
-    "subword-mean": ("first", "positional"),
-    "positional": ("first", "positional", "subword-mean"),
-    "last": ("first",),
-    "alignment": ("first", "subword-mean"),
-    "omp": ("first", "subword-mean"),
-    "distill": ("first", "subword-mean", "distill"),
-}
-
-
-def compare_initializers(
-    model: str | Path,
-    tokenizer: str | Path,
-    lines: Sequence[str],
-    *,
-    methods: Sequence[str] | None = None,
-    old_tokenizer: str | Path | None = None,
-    donor: str | Path | None = None,
-    learning_lines: Sequence[str] = (),
-    untie: bool = True,
-    bias: str = "mean",
-    resamples: int = 1_000,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> InitComparison:
-    """Score every initialiser on lines, or those named, as `omp` or `omp/first` for input and output apart.
-
-    `learning_lines` are for the methods that need text; they must not be among the lines scored. With
-    `untie`, pairs are tried for a tied model too. Raises CheckpointError, TokenizerError, MissingExtra, and
-    ConfigError for an unknown method, for text on which nothing can be scored, or for overlapping text.
-    """
-    report = progress or Silent()
-    if set(lines) & set(learning_lines):
-        raise ConfigError(
-            f"{len(set(lines) & set(learning_lines)):,} lines are both to learn from and to be scored",
-            "name other text with --init-text",
-        )
-    opened = load_model(model)
-    old = open_source(old_tokenizer or model, opened.model.config.model_type)
-    new = open_source(tokenizer)
-    _, plan, _ = match_tokenizers(old, new, len(opened.input_rows))
-    if (plan.kept >= 0).all():
-        raise ConfigError(
-            f"{tokenizer}: has no token that the model lacks: there is nothing to make",
-            "name the tokenizer that the model is to get",
-        )
-    context = Context(
-        old_tokenizer=old.tokenizer,
-        new_tokenizer=new.tokenizer,
-        lines=tuple(learning_lines),
-        model=Path(model),
-        seed=seed,
-        progress=report,
-        donor=None if donor is None else open_donor(donor),
-    )
-    pairs, skipped = _list_pairs(methods, context, opened, untie)
-    scorer = _open_scorer(opened, plan, old, new, lines, seed)
-    maker = _Maker(opened, plan, context, bias, None if donor is None else Path(donor))
-    report.start("Scoring", (len(pairs) + 1) * scorer.lines, "lines")
-    rows: list[Scored] = []
-    rows.append((None, *scorer.score_old(report.advance), ""))
-    for pair in pairs:
-        made = maker.make(pair)
-        opened.put_rows(*made.matrices)
-        rows.append((pair, *scorer.score_new(report.advance), made.note))
-    report.finish()
-    return _summarize(rows, scorer, draw_resampling(scorer.lines, resamples, seed), skipped)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Made:
-    matrices: tuple[Float32Array, Float32Array | None, Float32Array | None]
-    note: str
-
-
-class _Maker:
-    """The matrices of the grown model, one pair of methods after the other; the last input is kept."""
-
-    def __init__(
-        self,
-        opened: LanguageModel,
-        plan: RowPlan,
-        context: Context,
-        bias: str,
-        donor: Path | None,
-    ) -> None:
-        # Copies of what the model shares: `distill` opens a model of its own, but rows are exchanged here.
-        self.inputs, self.outputs = opened.input_rows, opened.output_rows
-        self.old_bias, self.plan, self.context = opened.output_bias, plan, context
-        self.bias, self.donor = bias, donor
-        self.heads = context.donor
-        if donor is not None and self.outputs is not None:
-            self.heads = open_donor(donor, "output")
-        self.made: dict[tuple[str, Role], Rows] = {}
-
-    def make(self, pair: Pair) -> _Made:
-        first, second = pair
-        role: Role = "tied" if second is None and self.outputs is not None else "input"
-        top = self._make(first, role, self.inputs)
-        inputs = _join(self.plan, self.inputs, top.values)
-        if self.outputs is None:
-            return _Made((inputs, None, None), top.note)
-        note, outputs = top.note, inputs
-        if second is not None:
-            below = self._make(second, "output", self.outputs)
-            outputs = _join(self.plan, self.outputs, below.values)
-            note = f"input: {top.note}; output: {below.note}"
-        bias = None
-        if self.old_bias is not None:
-            fresh = initialize_bias(self.bias, self.plan, self.old_bias, self.context)
-            bias = _join(self.plan, self.old_bias, fresh)
-        return _Made((inputs, outputs, bias), note)
-
-    def _make(self, method: str, role: Role, rows: Float32Array) -> Rows:
-        key = method, role
-        if key not in self.made:
-            # The methods in one list share inputs; all rows of all methods would be gigabytes.
-            self.made = {k: v for k, v in self.made.items() if k[1] != role}
-            donor = self.heads if role == "output" else self.context.donor
-            context = replace(self.context, role=role, donor=donor)
-            self.made[key] = initialize(method, self.plan, rows, context)
-        return self.made[key]
-
-
-def _join(plan: RowPlan, old: Float32Array, fresh: Float32Array) -> Float32Array:
-    out = np.empty((plan.new_size, *old.shape[1:]), np.float32)
-    kept = plan.kept >= 0
-    out[kept] = old[plan.kept[kept]]
-    out[~kept] = fresh
-    return out
-
-
-def _list_pairs(
-    methods: Sequence[str] | None, context: Context, opened: LanguageModel, untie: bool
-) -> tuple[list[Pair], dict[str, str]]:
-    """The pairs to score, and why methods are left out where none was named."""
-    has_head = opened.head is not None
-    if methods:
-        pairs = [_read_pair(text, has_head, opened.tied) for text in methods]
-        return list(dict.fromkeys(pairs)), {}
-    skipped = {
-        name: lack for name in METHODS if (lack := explain_missing(name, context)) is not None
-    }
-    names = [*_PEERS, *(name for name in METHODS if name not in skipped)]
-    if not has_head:
-        return [(name, None) for name in names], skipped
-    found: list[Pair] = [(name, None if opened.tied else name) for name in names]
-    if untie or not opened.tied:
-        # One input after the other: rows of the last one are kept, and some take minutes.
-        found += [
-            (name, other)
-            for name, others in _UNTIED.items()
-            for other in others
-            if name not in skipped
-        ]
-    return list(dict.fromkeys(found)), skipped
-
-
-def _read_pair(text: str, has_head: bool, tied: bool) -> Pair:
-    first, slash, second = text.partition("/")
-    for name in (first, second) if slash else (first,):
-        if parse_method(name)[0] not in METHODS:
-            listed = ", ".join(METHODS)
-            raise ConfigError(f"no initialiser is called {name!r}", f"one of {listed}")
-    if slash and not has_head:
-        raise ConfigError(f"{text!r}: the model has no head", f"say {first!r}")
-    return first, (second if slash else None if tied or not has_head else first)

@@ -1,5 +1,6 @@
 """A few steps of training for new rows alone: the model keeps every other parameter, to the bit.
 
+Only here and in `compare_init` a model is run. Nothing is written: rows are exchanged in memory.
 The model reads a line as the old tokenizer cuts it; with the new rows it should come to the same states where
 both cuts meet, and predict a new token where its first letters begin. Nothing else is trained.
 """
@@ -19,12 +20,8 @@ from vocabkit.extension.rows import Context, RowPlan, list_new
 from vocabkit.extension.space_rows import cut_lines
 
 # --- Language model --------------------------------------------------------------------------------
-# A checkpoint opened with transformers: which kind of model it is, and its rows put in and taken out.
-#
-# Only this module and `distill` run a model. Nothing is written: rows are exchanged in memory.
 
-
-ModelKind = Literal["causal", "masked", "encoder"]
+_ModelKind = Literal["causal", "masked", "encoder"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM", "ForPreTraining", "WithLMHeadModel")
 
@@ -37,7 +34,7 @@ class LanguageModel:
     """
 
     model: Any
-    kind: ModelKind
+    kind: _ModelKind
     tied: bool
     folder: Path
 
@@ -137,7 +134,7 @@ def load_model(folder: str | Path) -> LanguageModel:
     return LanguageModel(model, kind, tied, path)
 
 
-def _choose_class(config: Any, transformers: Any) -> tuple[ModelKind, Any]:
+def _choose_class(config: Any, transformers: Any) -> tuple[_ModelKind, Any]:
     names = tuple(config.architectures or ())
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(
@@ -161,8 +158,7 @@ def _to_array(parameter: Any) -> Float32Array:
     return np.asarray(found)
 
 
-# --- Distill ---------------------------------------------------------------------------------------
-
+# --- Distilling ------------------------------------------------------------------------------------
 
 # Against the states' loss, which is a share of their length and below 1, a nat is worth this much.
 _NAT = 0.1

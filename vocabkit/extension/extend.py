@@ -396,7 +396,7 @@ def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
     return how | dict.fromkeys(plan.written, "written")
 
 
-# --- What is left behind beside the weights ------------------------------------------------------
+# --- Receipt ---------------------------------------------------------------------------------------
 
 
 def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:

@@ -1,7 +1,7 @@
-"""The tokenizer's files beside a model, made for the new vocabulary; `id_moves` sees to the configuration.
+"""The small files beside a model, made for the new vocabulary: the tokenizer's, and ids in configurations.
 
-They are the new tokenizer's, with the old one's post-processor where the new has none, ids looked up anew
-and roles completed. Files of the old tokenizer that would now lie are named for removal. Nothing is
+Tokenizer files are the new tokenizer's, with the old one's post-processor where the new has none, ids looked
+up anew and roles completed. Files of the old tokenizer that would now lie are named for removal. Nothing is
 written here.
 """
 
@@ -30,9 +30,9 @@ from vocabkit.vocabulary.roles import (
     same_roles,
     token_text,
 )
+from vocabkit.vocabulary.vocabulary import write_tokenizer
 
-# --- Id files --------------------------------------------------------------------------------------
-
+# --- Tokenizer files -------------------------------------------------------------------------------
 
 # What goes along from the new tokenizer's folder; the table says which language a piece is for.
 _BESIDE = ("tokenizer.model", CHAT_TEMPLATE, "vocabulary.parquet")
@@ -54,9 +54,13 @@ def make_tokenizer_files(
         plain = {"tokenizer.json": new.path.read_bytes()}
         content: dict[str, Any] = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
         if new.folder is not None:
-            plain |= _read_beside(new.folder, _BESIDE)
+            beside = [new.folder / name for name in _BESIDE]
+            plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
     elif isinstance(new.tokenizer, SentencePieceTokenizer):
-        plain = _convert_model(new)
+        with TemporaryDirectory() as folder:
+            write_tokenizer(new.tokenizer.vocabulary, folder)
+            plain = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
+        plain["tokenizer.model"] = new.path.read_bytes()
         content = json.loads(plain["tokenizer.json"])
     else:
         raise TokenizerError(
@@ -70,20 +74,6 @@ def make_tokenizer_files(
     settings = json.loads(plain.pop("tokenizer_config.json", b"{}")) or dict(new.settings)
     plain["tokenizer_config.json"] = dump_json(_settle(settings, content, old, new, ids, notes))
     return plain, notes
-
-
-def _read_beside(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
-
-
-def _convert_model(new: TokenizerSource) -> dict[str, bytes]:
-    from vocabkit.vocabulary.vocabulary import write_tokenizer
-
-    assert isinstance(new.tokenizer, SentencePieceTokenizer)
-    with TemporaryDirectory() as folder:
-        write_tokenizer(new.tokenizer.vocabulary, folder)
-        found = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
-    return found | {"tokenizer.model": new.path.read_bytes()}
 
 
 def _complete(
@@ -112,8 +102,7 @@ def _complete(
     padding = content.get("padding")
     if isinstance(padding, dict) and padding.get("pad_token") in names:
         padding["pad_id"] = names[padding["pad_token"]]
-    changed = json.dumps(content, sort_keys=True) != before
-    return changed
+    return json.dumps(content, sort_keys=True) != before
 
 
 def _rename_specials(
@@ -210,11 +199,7 @@ def _settle(
     return made
 
 
-# --- Id moves --------------------------------------------------------------------------------------
-# Ids in a configuration moved to those of the new vocabulary, with all that changes or is lost said.
-#
-# It handles JSON as data; tokenizer files are `id_files`' affair, and nothing is written here.
-
+# --- Ids in configurations -------------------------------------------------------------------------
 
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens")
 _INNER = ("text_config", "decoder", "encoder", "llm_config", "language_config", "thinker_config")
@@ -315,9 +300,7 @@ def _move_sequences(value: list[Any], moves: IdMap, place: str) -> list[list[int
     return found or None
 
 
-# --- Folder files ----------------------------------------------------------------------------------
-# Which files of a checkpoint's folder change, stay or are left behind when its vocabulary changes.
-
+# --- The folder's other files ----------------------------------------------------------------------
 
 # Other forms of the same weights or optimiser state: right for the old vocabulary alone.
 _STALE = (

@@ -1,6 +1,6 @@
 """Every way of making new rows, in one table: `initialize` makes those that a plan asks for.
 
-A method is a function of a module named after what it does; here is what each needs, and what happens to
+Methods are functions of `simple_rows`, `space_rows` and `distill`; here is what each needs, and what happens to
 tokens a method can say nothing of: they get the mean of the old rows over their spelling, or the mean of
 all. Special tokens and padding have no spelling, and so the latter.
 """
@@ -47,16 +47,16 @@ from vocabkit.extension.space_rows import (
     mix_pursuit,
 )
 
-Need = Literal["nothing", "space", "text", "model"]
-Make = Callable[[RowPlan, Float32Array, Context], Rows]
+_Need = Literal["nothing", "space", "text", "model"]
+_Make = Callable[[RowPlan, Float32Array, Context], Rows]
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
     """A way of making rows: what it needs beside tokenizers and old rows, its options, and its function."""
 
-    make: Make
-    needs: Need
+    make: _Make
+    needs: _Need
     options: frozenset[str]
 
 
@@ -125,7 +125,7 @@ def explain_missing(name: str, context: Context) -> str | None:
     return lack
 
 
-def _explain(needs: Need, has_donor: bool, has_text: bool) -> str | None:
+def _explain(needs: _Need, has_donor: bool, has_text: bool) -> str | None:
     if needs == "space" and not (has_donor or has_text):
         return "needs a donor, or text and the new tokenizer"
     if needs in ("text", "model") and not has_text:
@@ -147,7 +147,7 @@ def choose_methods(*, tied: bool, has_donor: bool) -> tuple[str, str]:
 
 def _mixed(
     name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | tuple[Mixture, str]]
-) -> Make:
+) -> _Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found = mix(plan, rows, context)
         mixture, note = found if isinstance(found, tuple) else (found, "")
@@ -170,7 +170,7 @@ def _mixed(
 def _mapped(
     name: str,
     map_rows: Callable[[RowPlan, Float32Array, Context], tuple[Float32Array, Int64Array]],
-) -> Make:
+) -> _Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found, positions = map_rows(plan, rows, context)
         spare = mix_subwords(plan, rows, context)

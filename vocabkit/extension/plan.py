@@ -6,7 +6,7 @@ It reads headers, tokenizers and configurations, and the vocabulary matrices onl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,12 +40,8 @@ from vocabkit.vocabulary.roles import TokenizerSource, dump_json, open_source, s
 from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Matching --------------------------------------------------------------------------------------
-# Which old row every new token keeps: tokens are matched by surface, special ones by name and role.
-#
-# A surface is a token's bytes, the space before a word included, so that `Ġthe`, `▁the`, and WordPiece's
-# `the` are one token, and `##s` is `s` within a word. Where every old token keeps its id the vocabulary
-# is extended; where the new one has none of its own it is trimmed; else it is replaced.
-
+# Tokens are matched by surface, special ones by name and role. A surface is a token's bytes, the space before
+# a word included, so that `Ġthe`, `▁the`, and WordPiece's `the` are one token, and `##s` is `s` within a word.
 
 Mode = Literal["extend", "replace", "trim"]
 
@@ -79,37 +75,46 @@ def match_tokenizers(
 ) -> tuple[Mode, RowPlan, Coverage]:
     """Match the tokenizers of a matrix of `rows` rows; pad the new one to a multiple.
 
-    Raises CheckpointError where the old tokenizer cannot be the model's.
+    Where every old token keeps its id the vocabulary is extended; where the new one has no token of its own it
+    is trimmed; else it is replaced. Returns which, the plan, and what becomes of tokens. Raises CheckpointError
+    where the old tokenizer cannot be the model's.
     """
     _check_old(old, rows)
-    old_bytes, new_bytes = _list_bytes(old), _list_bytes(new)
-    if _keeps_all(old, new, old_bytes, new_bytes):
-        mode: Mode = "extend"
-        size = _round_up(max(rows, new.size), multiple)
-        kept = np.full(size, -1, np.int64)
-        kept[: old.size] = np.where(_find_refilled(old, new), -1, np.arange(old.size))
+    keeps_all = _keeps_all(old, new)
+    size = max(rows, new.size) if keeps_all else new.size
+    size = -(-size // (multiple or 1)) * (multiple or 1)
+    kept = np.full(size, -1, np.int64)
+    mode: Mode = "extend"
+    if keeps_all:
+        for index, kind in enumerate(old.tokenizer.kinds):
+            is_refilled = kind is Kind.UNUSED and new.tokenizer.kinds[index] is not Kind.UNUSED
+            kept[index] = -1 if is_refilled else index
         # Padding stays as it is where no new token lands on it.
         kept[new.size : rows] = np.arange(new.size, rows)
     else:
-        size = _round_up(new.size, multiple)
-        kept = np.full(size, -1, np.int64)
-        kept[: new.size] = _match(old, new, old_bytes, new_bytes)
-        named = np.array([text is not None for text in new_bytes])
+        kept[: new.size] = _match(old, new)
+        named = np.array([text is not None for text in new.surfaces])
         is_subset = not (named & (kept[: new.size] < 0)).any()
         mode = "trim" if is_subset and new.size <= old.size else "replace"
-    special = np.zeros(size, np.bool_)
-    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
-    tokens = (*new_bytes, *[None] * (size - new.size))
-    plan = RowPlan(
-        old_size=rows,
-        new_size=size,
-        kept=kept,
-        tokens=tokens,
-        special=special,
-        padding=np.arange(rows) >= old.size,
-        old_used=_find_used(old, old_bytes, rows),
-    )
+    plan = make_row_plan(new, kept, np.arange(rows) >= old.size, _find_used(old, rows))
     return mode, plan, _count(plan, old.size)
+
+
+def make_row_plan(
+    new: TokenizerSource, kept: Int64Array, padding: BoolArray, old_used: BoolArray
+) -> RowPlan:
+    """Return the plan with what the new tokenizer's ids stand for."""
+    special = np.zeros(len(kept), np.bool_)
+    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
+    return RowPlan(
+        old_size=len(padding),
+        new_size=len(kept),
+        kept=kept,
+        tokens=(*new.surfaces, *[None] * (len(kept) - new.size)),
+        special=special,
+        padding=padding,
+        old_used=old_used,
+    )
 
 
 def _check_old(old: TokenizerSource, rows: int) -> None:
@@ -127,56 +132,35 @@ def _check_old(old: TokenizerSource, rows: int) -> None:
         )
 
 
-def _list_bytes(source: TokenizerSource) -> list[bytes | None]:
-    return [source.tokenizer.token_bytes(index) for index in range(source.size)]
-
-
-def _keeps_all(
-    old: TokenizerSource,
-    new: TokenizerSource,
-    old_bytes: Sequence[bytes | None],
-    new_bytes: Sequence[bytes | None],
-) -> bool:
+def _keeps_all(old: TokenizerSource, new: TokenizerSource) -> bool:
     """Whether every old id stands for the same token in the new vocabulary."""
     if new.size < old.size:
         return False
-    for index, text in enumerate(old_bytes):
+    for index, text in enumerate(old.surfaces):
         if old.tokenizer.kinds[index] is Kind.UNUSED:
             continue  # a slot without a token may be filled
         name, other = old.names.get(index), new.names.get(index)
-        if name != other or (name is None and text != new_bytes[index]):
+        if name != other or (name is None and text != new.surfaces[index]):
             return False
     return True
 
 
-def _find_refilled(old: TokenizerSource, new: TokenizerSource) -> BoolArray:
-    """Slots of the old vocabulary that get a token in the new one, over the old ids."""
-    return np.array(
-        [
-            kind is Kind.UNUSED and new.tokenizer.kinds[index] is not Kind.UNUSED
-            for index, kind in enumerate(old.tokenizer.kinds)
-        ],
-        np.bool_,
-    )
-
-
-def _match(
-    old: TokenizerSource,
-    new: TokenizerSource,
-    old_bytes: Sequence[bytes | None],
-    new_bytes: Sequence[bytes | None],
-) -> Int64Array:
+def _match(old: TokenizerSource, new: TokenizerSource) -> Int64Array:
     tables: dict[bool, dict[bytes, int]] = {True: {}, False: {}}
     kinds = old.tokenizer.kinds
-    for index, text in enumerate(old_bytes):
+    for index, text in enumerate(old.surfaces):
         if text:
             tables[kinds[index] is Kind.BYTE].setdefault(text, index)
     kept = np.full(new.size, -1, np.int64)
-    for index, text in enumerate(new_bytes):
+    for index, text in enumerate(new.surfaces):
         if not text:
             continue
         is_byte = new.tokenizer.kinds[index] is Kind.BYTE
-        if index < old.size and old_bytes[index] == text and is_byte == (kinds[index] is Kind.BYTE):
+        if (
+            index < old.size
+            and old.surfaces[index] == text
+            and is_byte == (kinds[index] is Kind.BYTE)
+        ):
             kept[index] = index
             continue
         # A byte-level `a` and the byte-fallback token <0x61> are the nearest there is to each other.
@@ -206,10 +190,10 @@ def _match_specials(old: TokenizerSource, new: TokenizerSource, kept: Int64Array
                 break
 
 
-def _find_used(old: TokenizerSource, old_bytes: Sequence[bytes | None], rows: int) -> BoolArray:
+def _find_used(old: TokenizerSource, rows: int) -> BoolArray:
     used = np.zeros(rows, np.bool_)
     kinds = old.tokenizer.kinds
-    for index, text in enumerate(old_bytes):
+    for index, text in enumerate(old.surfaces):
         is_text = kinds[index] in (Kind.NORMAL, Kind.USER, Kind.BYTE)
         used[index] = bool(text) and is_text and not _RESERVED.fullmatch(text or b"")
     return used
@@ -229,14 +213,6 @@ def _count(plan: RowPlan, old_tokens: int) -> Coverage:
     )
 
 
-def _round_up(size: int, multiple: int | None) -> int:
-    return size if not multiple else -(-size // multiple) * multiple
-
-
-# --- Options ---------------------------------------------------------------------------------------
-# What a caller of an extension chooses; nothing is checked here.
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a caller chooses. Methods are names of `initializers.METHODS`; None means the default."""
@@ -254,18 +230,16 @@ class Options:
     tensors: Mapping[str, str] = field(default_factory=dict)
 
 
-# --- Row groups ------------------------------------------------------------------------------------
-# Vocabulary tensors by whose rows they get, and the method by which each group's new rows are made.
+# --- Groups of tensors -----------------------------------------------------------------------------
 
-
-GroupRole = Role | Literal["bias"]
+_GroupRole = Role | Literal["bias"]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Tensors that get equal rows, what they are for, and how their new rows are made."""
 
-    role: GroupRole
+    role: _GroupRole
     method: str
     tensors: tuple[VocabularyTensor, ...]
 
@@ -322,7 +296,7 @@ def _check_methods(groups: tuple[Group, ...], options: Options) -> None:
     has_donor, has_text = options.donor is not None, options.text is not None
     bias, _ = check_bias_method(options.init_bias)
     for group in groups:
-        check_dtype(group.first.tensor.dtype)
+        check_dtype(group.dtype)
         if group.role != "bias":
             check_method(group.method, has_donor=has_donor, has_text=has_text)
         elif bias == "log-prior" and not has_text:
@@ -366,10 +340,10 @@ class ExtensionPlan:
     @property
     def tensor_size(self) -> int:
         """Bytes of all tensors after the extension."""
-        grown = sum(
-            _new_size(item, self.rows.new_size) - item.tensor.size for item in self.found.found
-        )
-        return self.checkpoint.total_size + grown + self._head_size
+        size = self.rows.new_size
+        grown = sum(_new_size(item, size) - item.tensor.size for item in self.found.found)
+        head = _new_size(self.found.input, size) if self.head else 0
+        return self.checkpoint.total_size + grown + head
 
     @property
     def new_parameters(self) -> int:
@@ -379,29 +353,19 @@ class ExtensionPlan:
         return self.checkpoint.parameters + grown + head
 
     @property
-    def _head_size(self) -> int:
-        return _new_size(self.found.input, self.rows.new_size) if self.head else 0
-
-    @property
     def written_size(self) -> int:
         """Bytes of the files of weights that are rewritten."""
-        size = sum(
-            item.size for item in self.checkpoint.tensors.values() if item.shard in self.shards
-        )
+        tensors = self.checkpoint.tensors.values()
+        size = sum(tensor.size for tensor in tensors if tensor.shard in self.shards)
         return size + self.tensor_size - self.checkpoint.total_size
 
     @property
     def disk_size(self) -> int:
         """Bytes the output needs on disk, about: the receipt's sources are counted as eight a row."""
-        kept = (
-            0
-            if self.options.link
-            else sum(_file_size(self.checkpoint.root / n) for n in self.copied)
-        )
-        dropped = sum(
-            item.tensor.size // item.rows * self.coverage.dropped for item in self.found.found
-        )
         root, made = self.checkpoint.root, self.coverage.approximated + self.coverage.unwritten
+        kept = 0 if self.options.link else sum(_file_size(root / name) for name in self.copied)
+        widths = [item.tensor.size // item.rows for item in self.found.found]
+        dropped = sum(widths) * self.coverage.dropped
         stored = sum(_file_size(root / name) for name in (*self.written, *self.removed))
         stored += sum(map(_file_size, (root / RECEIPT).rglob("*")))
         receipt = self.rows.new_size * 8 + self.rows.old_size * 2 + len(self.groups) * made * 104
@@ -449,7 +413,8 @@ def plan_extension(
         files, notes = make_tokenizer_files(old, new, moves.ids)
         written |= files
         moves.changes += notes
-    shards = _find_shards(checkpoint, found, head)
+    holding = {item.tensor.shard for item in found.found}  # a new head goes where the input is
+    shards = tuple(shard for shard in checkpoint.shards if shard in holding)
     copied, removed, left_out = sort_files(checkpoint, shards, written, Path(model).is_file())
     warnings += moves.losses
     if mode == "extend" and new.size == old.size:
@@ -525,15 +490,6 @@ def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:
     return {checkpoint.index: dump_json(content)}
 
 
-def _find_shards(
-    checkpoint: Checkpoint, found: VocabularyTensors, head: str | None
-) -> tuple[str, ...]:
-    holding = {item.tensor.shard for item in found.found}
-    if head is not None:
-        holding.add(found.input.tensor.shard)
-    return tuple(shard for shard in checkpoint.shards if shard in holding)
-
-
 def new_shape(item: VocabularyTensor, size: int) -> tuple[int, ...]:
     """The shape of a vocabulary tensor with `size` rows."""
     shape = list(item.tensor.shape)
@@ -549,8 +505,7 @@ def _file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-# --- Plan table ------------------------------------------------------------------------------------
-# A plan as rows for a reader: what is found, what becomes of tokens, and what it costs.
+# --- The plan as rows ------------------------------------------------------------------------------
 
 
 def list_plan(plan: ExtensionPlan) -> list[dict[str, object]]:

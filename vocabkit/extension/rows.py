@@ -1,7 +1,8 @@
-"""What planning an extension hands to the initialisers, and what they hand back.
+"""What planning an extension hands to the initialisers, what they hand back, and sums over old rows.
 
-It holds data and nothing else: which old row every new row keeps (``RowPlan``), and the rows made
-for the ids that keep none (``Rows``), each with the old rows and weights it was made from.
+Which old row every new row keeps (`RowPlan`), what an initialiser may use beside (`Context`), and the rows made
+for the ids that keep none (`Rows`) with the old rows and weights that they are sums of (`Mixture`). No method
+is known here.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Arr
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.vocabulary.adapters import Tokenizer
-
-# --- Plan types ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +54,6 @@ class Rows:
     sources: Mixture | None = None
     seed: int | None = None
     note: str = ""
-
-
-# --- Context ---------------------------------------------------------------------------------------
-# What an initialiser may use beside the old rows: tokenizers, a donor space, text, a seed and options.
-#
-# Holds data and the reading of `name:key=value` as typed on the command line; no method is known here.
 
 
 Role = Literal["input", "output", "tied"]
@@ -137,11 +130,6 @@ def parse_method(text: str) -> tuple[str, dict[str, float]]:
 
 
 # --- Mixtures --------------------------------------------------------------------------------------
-# New rows as weighted sums of old rows: which, how much, and the sum itself.
-#
-# A mixture is what a receipt keeps of a row. The sum is made in float64 and rounded once, so that it comes
-# out the same from the receipt, whatever the size of the blocks.
-
 
 # Numbers of old rows held in float64 at a time, 16 MB.
 _BLOCK = 1 << 21
@@ -149,7 +137,10 @@ _BLOCK = 1 << 21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """Row i is Σ `weights[j]` · old row `ids[j]` for j from `offsets[i]` up to `offsets[i + 1]`."""
+    """Row i is Σ `weights[j]` · old row `ids[j]` for j from `offsets[i]` up to `offsets[i + 1]`.
+
+    It is what a receipt keeps of rows.
+    """
 
     ids: Int64Array
     weights: Float32Array
@@ -199,7 +190,11 @@ def make_mixture(
 
 
 def add_up(mixture: Mixture, rows: npt.NDArray[np.floating]) -> Float32Array:
-    """Return the mixture of rows, float32[n, …]; a row made from none is zero."""
+    """Return the mixture of rows, float32[n, …]; a row made from none is zero.
+
+    The sum is made in float64 and rounded once, so that it comes out the same from the receipt, whatever the
+    size of the blocks.
+    """
     out = np.zeros((len(mixture), *rows.shape[1:]), np.float32)
     block = max(1, _BLOCK // max(1, out[:1].size))
     filled = np.flatnonzero(~mixture.empty)
@@ -218,28 +213,17 @@ def add_up(mixture: Mixture, rows: npt.NDArray[np.floating]) -> Float32Array:
 
 
 # --- Statistics ------------------------------------------------------------------------------------
-# Mean, spread and covariance of the rows a model has trained; rows it has not are left out.
-#
 # Padding, unused ids, special tokens and rows of zeros say nothing of what a trained row looks like: a BERT
 # vocabulary holds 994 `[unused]` rows whose norm is 0.41 of the median. Sums are of float64, block by block.
 
 _STATISTICS_BLOCK = 8_192
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Moments:
-    """Of `count` rows: `mean` and `std` float64[d], the deviation dividing by the number of rows."""
-
-    count: int
-    mean: Float64Array
-    std: Float64Array
-
-
 def sum_rows(mixture: Mixture, rows: Float32Array, old_used: BoolArray) -> Float32Array:
     """Return the mixture of rows, float32[n, d]; a row made from none is the mean of the trained rows."""
     values = add_up(mixture, rows)
     if mixture.empty.any():
-        values[mixture.empty] = measure_moments(rows, list_used(old_used, rows)).mean
+        values[mixture.empty] = measure_moments(rows, list_used(old_used, rows))[0]
     return values
 
 
@@ -262,8 +246,11 @@ def list_used(old_used: BoolArray, rows: Float32Array) -> Int64Array:
     return found
 
 
-def measure_moments(rows: Float32Array, used: Int64Array) -> Moments:
-    """Return mean and standard deviation of each column over the used rows, in two passes."""
+def measure_moments(rows: Float32Array, used: Int64Array) -> tuple[Float64Array, Float64Array]:
+    """Return mean and standard deviation of each column over the used rows, float64[d], in two passes.
+
+    The deviation divides by the number of rows.
+    """
     total = np.zeros(rows.shape[1:])
     for block in _blocks(used):
         total += rows[block].sum(axis=0, dtype=np.float64)
@@ -271,7 +258,7 @@ def measure_moments(rows: Float32Array, used: Int64Array) -> Moments:
     squares = np.zeros_like(mean)
     for block in _blocks(used):
         squares += np.square(rows[block] - mean).sum(axis=0)
-    return Moments(len(used), mean, np.sqrt(squares / len(used)))
+    return mean, np.sqrt(squares / len(used))
 
 
 def measure_covariance(rows: Float32Array, used: Int64Array, mean: Float64Array) -> Float64Array:

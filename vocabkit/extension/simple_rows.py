@@ -1,7 +1,9 @@
-"""Rows made from numbers alone: zero, normal, the mean, and normals shaped like the trained rows.
+"""Rows made from the old ones without a donor: copies, random rows, sums over spellings, and a head's biases.
 
-These need neither spelling nor text. They are baselines, except the mean, which is also what every other
-method falls back to for a token it can say nothing of.
+Overlap copies the old token nearest in writing. Zero, normal, the mean and normals shaped like the trained rows
+need numbers alone: they are baselines, except the mean, which every other method falls back to for a token it
+can say nothing of. The others follow how the old tokenizer spells a new token. A surface is a token's bytes
+with the space before a word, so `Ġthe`, `▁the` and WordPiece's `the` are one.
 """
 
 from __future__ import annotations
@@ -33,9 +35,6 @@ from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Overlap ---------------------------------------------------------------------------------------
-# Which tokens of two vocabularies have one surface, and the old token nearest to a new one in writing.
-#
-# A surface is a token's bytes with the space before a word, so `Ġthe`, `▁the` and WordPiece's `the` are one.
 
 
 def list_surfaces(tokenizer: Tokenizer, size: int | None = None) -> list[bytes | None]:
@@ -133,7 +132,6 @@ def _find_nearest(
 
 # --- Random rows -----------------------------------------------------------------------------------
 
-
 _BLOCK = 8_192
 
 
@@ -161,7 +159,7 @@ def make_mean(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     most log(1 + m/n), n being the number of rows averaged: exp is convex.
     """
     used = list_used(plan.old_used, rows)
-    mean = measure_moments(rows, used).mean.astype(np.float32)
+    mean = measure_moments(rows, used)[0].astype(np.float32)
     values = np.repeat(mean[None], len(list_new(plan)), axis=0)
     return _finish("mean", values, None, f"mean of {len(used):,} rows")
 
@@ -170,10 +168,10 @@ def make_diagonal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     """e ~ N(μ, diag σ²) column by column, σ times `scale` (1): what WECHSEL and FOCUS fall back to."""
     scale = _check_scale("scale", context.option("scale", 1.0))
     used = list_used(plan.old_used, rows)
-    moments = measure_moments(rows, used)
+    mean, std = measure_moments(rows, used)
     drawn = context.generator().standard_normal((len(list_new(plan)), rows.shape[1]), np.float32)
-    drawn *= (moments.std * scale).astype(np.float32)
-    drawn += moments.mean.astype(np.float32)
+    drawn *= (std * scale).astype(np.float32)
+    drawn += mean.astype(np.float32)
     return _finish("diagonal", drawn, context.seed, f"moments of {len(used):,} rows")
 
 
@@ -185,7 +183,7 @@ def make_multivariate(plan: RowPlan, rows: Float32Array, context: Context) -> Ro
     """
     scale = _check_scale("scale", context.option("scale", 1.0))
     used = list_used(plan.old_used, rows)
-    mean = measure_moments(rows, used).mean
+    mean = measure_moments(rows, used)[0]
     root = (find_root(measure_covariance(rows, used, mean)) * scale).astype(np.float32)
     generator, offset = context.generator(), mean.astype(np.float32)
     values = np.empty((len(list_new(plan)), rows.shape[1]), np.float32)
@@ -208,29 +206,26 @@ def _finish(method: str, values: Float32Array, seed: int | None, note: str = "")
     return Rows(values=values, method=method, sources=None, seed=seed, note=note)
 
 
-# --- Subword sources -------------------------------------------------------------------------------
-# How the old tokenizer spells each new token, and rows made from the tokens it takes.
-#
+# --- Spellings -------------------------------------------------------------------------------------
 # A token that starts a word is spelled as one that does, any other as the middle of a word. What is spelled
 # is compared with the token's bytes, since a tokenizer may put a space first, fold case or compose letters.
-
 
 # Put before a token that starts no word, where the tokenizer puts a space before whatever comes first.
 _ANCHORS = (".", "\n", "1", "。")
 _NO_TEXT = (Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED)
-Spelling = tuple[int, ...]
+_Spelling = tuple[int, ...]
 
 
 def _spell_tokens(
     tokens: Sequence[bytes | None], tokenizer: Tokenizer, size: int | None = None
-) -> list[Spelling]:
+) -> list[_Spelling]:
     """Return the old ids that stand for each token; none where the tokenizer cannot write it.
 
     In this order: its own encoding, if that has the same bytes; the same after a character that is then
     taken off; the longest tokens from the left; its own encoding though the bytes differ (case, composed
     letters); and the longest from the left with byte tokens. `size` cuts ids beyond the matrix.
     """
-    found: list[Spelling] = [()] * len(tokens)
+    found: list[_Spelling] = [()] * len(tokens)
     texts = {position: text for position, text in enumerate(map(_decode, tokens)) if text}
     surfaces = list_surfaces(tokenizer, size)
     plain = _encode(
@@ -238,7 +233,7 @@ def _spell_tokens(
     )
     open_places = set(range(len(tokens))) - {i for i, token in enumerate(tokens) if not token}
 
-    def accept(candidates: Mapping[int, Spelling], exact: bool = True) -> None:
+    def accept(candidates: Mapping[int, _Spelling], exact: bool = True) -> None:
         for position in sorted(open_places & candidates.keys()):
             ids = candidates[position]
             if ids and _is_text(ids, tokenizer, surfaces):
@@ -302,7 +297,7 @@ def mix_last(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     return _mix(plan, context, lambda n: np.eye(1, n, n - 1)[0])
 
 
-def _spell_new(plan: RowPlan, context: Context) -> list[Spelling]:
+def _spell_new(plan: RowPlan, context: Context) -> list[_Spelling]:
     """The old spelling of every token whose row is to be made, in the order of their ids."""
     tokens = [plan.tokens[index] for index in list_new(plan)]
     return _spell_tokens(tokens, context.old_tokenizer, plan.old_size)
@@ -315,7 +310,7 @@ def _mix(
 
 
 def _weigh_all(
-    spellings: Iterable[Spelling], weigh: Callable[[int], np.typing.NDArray[np.floating]]
+    spellings: Iterable[_Spelling], weigh: Callable[[int], np.typing.NDArray[np.floating]]
 ) -> Iterable[tuple[Sequence[int], np.typing.NDArray[np.floating]]]:
     for ids in spellings:
         weights = weigh(len(ids)) if ids else np.zeros(0)
@@ -336,7 +331,7 @@ def _ask(text: str, tokenizer: Tokenizer) -> str:
     return text.removeprefix(" ") if tokenizer.word_prefix == "" else text
 
 
-def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, Spelling]:
+def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, _Spelling]:
     ids, lengths = tokenizer.encode_flat(list(texts.values()))
     stops = [0, *np.cumsum(lengths).tolist()]
     flat = ids.tolist()
@@ -344,20 +339,20 @@ def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, Spellin
     return {position: tuple(flat[a:b]) for position, (a, b) in zip(texts, spans, strict=True)}
 
 
-def _is_text(ids: Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
+def _is_text(ids: _Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
     return all(one < len(surfaces) and tokenizer.kinds[one] not in _NO_TEXT for one in ids)
 
 
 def _match_all(
     tokens: Sequence[bytes | None], positions: Iterable[int], table: Mapping[bytes, int]
-) -> dict[int, Spelling]:
+) -> dict[int, _Spelling]:
     longest = max(map(len, table), default=0)
     return {
         position: _match_longest(tokens[position] or b"", table, longest) for position in positions
     }
 
 
-def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> Spelling:
+def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> _Spelling:
     """The longest token of the table, then the longest of the rest; none when it does not come out even."""
     ids: list[int] = []
     start = 0
@@ -374,11 +369,8 @@ def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> Sp
 
 
 # --- Biases ----------------------------------------------------------------------------------------
-# Values for the new entries of a head's bias, which no initialiser of rows makes.
-#
 # `resize_token_embeddings` leaves them at 0 in tied masked-language heads. Biases of rare tokens are mostly
 # below 0, and a new token at 0 is then predicted too often.
-
 
 BIAS_METHODS = ("mean", "zero", "minimum", "quantile", "first", "first-shared", "log-prior")
 """The rules `initialize_bias` knows; the first is the default."""

@@ -27,10 +27,7 @@ from vocabkit.extension.simple_rows import index_surfaces, list_surfaces, match_
 from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.roles import open_source
 
-# --- Segmentation overlap --------------------------------------------------------------------------
-# Where two tokenizers cut the same lines: the bytes each token covers, and which cover the same.
-#
-# A line counts only where both write the same bytes, but for a space put first; the others are left out.
+# --- Lines cut twice -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,14 +76,9 @@ def cut_lines(
             )
 
 
-# --- Cooccurrence ----------------------------------------------------------------------------------
-# Token vectors from a little text: which tokens stand near which, weighed and reduced to a few columns.
-#
-# Levy and Goldberg 2014 ("Neural word embedding as implicit matrix factorization"): positive pointwise mutual
-# information in a window, contexts smoothed by a power of 0.75, and the left singular vectors times the root
-# of
-# the singular values. They stand in for fastText's, which FOCUS learns, where no donor model is at hand.
-
+# --- Vectors from text -----------------------------------------------------------------------------
+# Levy and Goldberg 2014 ("Neural word embedding as implicit matrix factorization"). They stand in for
+# fastText's, which FOCUS learns, where no donor model is at hand.
 
 _BLOCK = 65_536
 
@@ -122,7 +114,9 @@ def _learn_vectors(
 ) -> tuple[Float32Array, BoolArray]:
     """Return a vector for each id, float32[size, width], and which have one: those in `min_count` places.
 
-    No pair crosses the end of a line. The same text and seed give the same vectors.
+    Positive pointwise mutual information in a window, contexts smoothed by a power of 0.75; then the left
+    singular vectors times the root of the singular values. No pair crosses the end of a line. The same text and
+    seed give the same vectors.
     """
     ids, lengths = tokenizer.encode_flat(list(lines))
     counts = np.bincount(ids, minlength=size)[:size]
@@ -168,10 +162,6 @@ def _reduce(pairs: _Pairs, width: int, seed: int) -> Float32Array:
     return np.asarray(left[:, :width] * np.sqrt(sigma[:width]), np.float32)
 
 
-# --- Donor rows ------------------------------------------------------------------------------------
-# A donor's rows from its checkpoint: its input matrix or its head, in float32, with its tokenizer.
-
-
 _DONOR_BLOCK = 8_192
 
 
@@ -200,21 +190,15 @@ def open_donor(folder: str | Path, role: Role = "input") -> Donor:
 
 
 # --- Alignment -------------------------------------------------------------------------------------
-# Rows aligned by co-segmentation: what the old tokenizer makes of the places where a new token stands.
-#
-# The same text is cut by both tokenizers; P(s | t) is the share of the bytes of t, over all its occurrences,
-# that
-# old token s covers. Trans-tokenization (Remy et al. 2024) and RAMEN (Tran 2020) take such a table from
-# parallel
-# text; here one language and no aligner is needed. Differs from the mean over a spelling in that context
-# decides
-# how t is spelled, and a token counts by its length.
 
 
 def mix_alignment(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[Mixture, str]:
-    """e = Σ_s P(s | t) E_s, P from the context's lines. Raises ConfigError without text.
+    """e = Σ_s P(s | t) E_s, P(s | t) the share of the bytes of t, in all the lines, that s covers.
 
-    Returns on how many lines the tokenizers agree beside the mixture; a token in none is made from none.
+    Trans-tokenization (Remy et al. 2024) and RAMEN (Tran 2020) take such a table from parallel text; here one
+    language and no aligner is needed. Differs from the mean over a spelling in that context decides how t is
+    spelled, and a token counts by its length. Returns on how many lines the tokenizers agree beside the
+    mixture; a token in none is made from none. Raises ConfigError without text.
     """
     if not context.lines or context.new_tokenizer is None:
         raise ConfigError("alignment needs text and the new tokenizer", "name text with --text")
@@ -253,7 +237,7 @@ def _overlap(cuts: Cuts) -> tuple[Int64Array, Int64Array, Int64Array]:
     return cuts.new_ids[new], cuts.old_ids[old], lengths
 
 
-# --- Auxiliary space -------------------------------------------------------------------------------
+# --- Anchors and targets ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,15 +280,12 @@ def _normalize_rows(vectors: Float32Array) -> Float32Array:
 
 def _read_donor(plan: RowPlan, old_tokenizer: Tokenizer, donor: Donor) -> _Space:
     size = len(donor.rows)
-    surfaces = list_surfaces(donor.tokenizer, size)
-    usable = _has_vector(donor.rows)
-    table = index_surfaces(surfaces, donor.tokenizer.kinds, usable)
-    old = [
-        surface if used else None
-        for surface, used in zip(
-            list_surfaces(old_tokenizer, plan.old_size), plan.old_used, strict=True
-        )
-    ]
+    usable = np.concatenate(
+        [donor.rows[i : i + _DONOR_BLOCK].any(axis=1) for i in range(0, size, _DONOR_BLOCK)]
+    )
+    table = index_surfaces(list_surfaces(donor.tokenizer, size), donor.tokenizer.kinds, usable)
+    listed = zip(list_surfaces(old_tokenizer, plan.old_size), plan.old_used, strict=True)
+    old = [surface if used else None for surface, used in listed]
     anchor_ids, donor_ids = match_surfaces(old, table)
     positions, sought = match_surfaces([plan.tokens[index] for index in list_new(plan)], table)
     return _Space(
@@ -343,16 +324,8 @@ def _learn_once(
     return _learn_vectors(lines, tokenizer, size, width=width, min_count=least, seed=seed)
 
 
-def _has_vector(rows: npt.NDArray[np.floating]) -> BoolArray:
-    step = 8_192
-    parts = [np.any(rows[i : i + step] != 0, axis=1) for i in range(0, len(rows), step)]
-    return np.concatenate(parts) if parts else np.zeros(0, bool)
-
-
 # --- Linear maps -----------------------------------------------------------------------------------
-# A linear map from an auxiliary space to the old rows, learnt on the anchors: least squares or a rotation.
-#
-# Neither is a sum of a few old rows: the map depends on all anchors, so no sources are kept of a row.
+# A least-squares map or a rotation depends on all anchors, so no sources are kept of a row.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -402,13 +375,10 @@ def _fit_least_squares(
 ) -> _LinearMap:
     """The map of `map_by_least_squares` from `source` [n, k] to `target` [n, d]."""
     left, right, means = _centre(source, target)
-    if ridge == 0:
-        return _LinearMap(
-            means[0], np.asarray(np.linalg.lstsq(left, right, rcond=None)[0]), means[1]
-        )
     gram = left.T @ left
     gram += ridge * float(np.trace(gram)) / len(gram) * np.eye(len(gram))
-    return _LinearMap(means[0], np.asarray(np.linalg.solve(gram, left.T @ right)), means[1])
+    matrix = np.linalg.solve(gram, left.T @ right) if ridge else np.linalg.lstsq(left, right)[0]
+    return _LinearMap(means[0], np.asarray(matrix), means[1])
 
 
 def _fit_rotation(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> _LinearMap:
@@ -428,11 +398,8 @@ def _centre(
 
 
 # --- Neighbours ------------------------------------------------------------------------------------
-# Rows from the anchors most like a new token in an auxiliary space: kNN-softmax, FOCUS and CLP.
-#
-# All three weigh anchors by the cosine of their vectors with the token's; they differ in how many count. The
-# whole matrix of cosines is never held: 100,000 tokens by 30,000 anchors would be 12 GB.
-
+# kNN-softmax, FOCUS and CLP weigh anchors by the cosine of their vectors with the token's; they differ in how
+# many count. The whole matrix of cosines is never held: 100,000 tokens by 30,000 anchors would be 12 GB.
 
 _NEIGHBOUR_CELLS = 1 << 25
 _GROUP = 16
@@ -460,7 +427,7 @@ def mix_focus(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     """e = Σ w_i E_i over all anchors, w = sparsemax(cos): most weights are exactly 0 (FOCUS).
 
     Dobler and de Melo 2023; their vectors are fastText's of the target text, here the donor's or those of
-    `cooccurrence`. The row lies in the convex hull of the old ones.
+    `_learn_vectors`. The row lies in the convex hull of the old ones.
     """
     space = _open_space(plan, context)
     found: list[tuple[Int64Array, Float32Array]] = []
@@ -561,16 +528,11 @@ def _project_simplex(values: Float32Array) -> tuple[Float32Array, npt.NDArray[np
 
 
 # --- Matching pursuit ------------------------------------------------------------------------------
-# Orthogonal matching pursuit, for many targets at once: each as a sum of a few anchors' vectors.
-#
 # Pati, Rezaiifar and Krishnaprasad 1993; for embeddings of a new vocabulary, Goddard and Neto 2025
-# (arXiv 2506.06607). A target takes the anchor most along its residual, is fitted anew by least squares on
-# all it
-# has taken, and so on k times. Targets go in blocks: one product of matrices finds the next anchors of all.
+# (arXiv 2506.06607). Targets go in blocks: one product of matrices finds the next anchors of all.
 
-
-T = TypeVar("T")
-IntArray = npt.NDArray[np.intp]
+_T = TypeVar("_T")
+_IntArray = npt.NDArray[np.intp]
 _CELLS = 1 << 26
 _PART = 16
 # An anchor whose part at right angles to those taken is below this share of it adds nothing but noise.
@@ -584,7 +546,7 @@ class Pursuit:
     `residuals[i]` is what is left of the target's length, as a share: 0 is exact.
     """
 
-    chosen: IntArray
+    chosen: _IntArray
     weights: Float32Array
     taken: Int64Array
     residuals: Float32Array
@@ -626,6 +588,8 @@ def pursue(
 ) -> Pursuit:
     """Write each target, float32[t, d], as a sum of at most k anchors, float32[m, d].
 
+    A target takes the anchor most along its residual, is fitted anew by least squares on all it has taken, and
+    so on k times.
     All anchors are compared with the residuals every `refresh` steps; in between only the `candidates` that
     were most along them then. With `refresh=1` it is the exact pursuit. Anchors are compared by direction,
     whatever their length. No target takes more anchors than there are, or than the vectors have columns.
@@ -648,14 +612,9 @@ def pursue(
         report.advance(len(block.targets))
     report.finish()
     if not parts:
-        none = np.zeros(0, np.float32)
-        return Pursuit(np.zeros((0, steps), np.intp), none, np.zeros(0, np.int64), none)
-    return Pursuit(
-        np.concatenate([part.chosen for part in parts]),
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.taken for part in parts]),
-        np.concatenate([part.residuals for part in parts]),
-    )
+        parts = [_Block(units, targets, steps).solve(lengths)]
+    names = ("chosen", "weights", "taken", "residuals")
+    return Pursuit(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class _Block:
@@ -669,19 +628,19 @@ class _Block:
         self.triangle = np.zeros((size, steps, steps), np.float32)
         self.chosen = np.zeros((size, steps), np.intp)
         self.taken = np.zeros(size, np.int64)
-        self.candidates: IntArray = np.zeros((size, 0), np.intp)
+        self.candidates: _IntArray = np.zeros((size, 0), np.intp)
 
     def screen(self, amount: int) -> None:
         """Find the anchors most along each residual among all. None already taken is among them."""
         products = self.residuals @ self.units.T
 
-        def find_best(start: int) -> IntArray:
+        def find_best(start: int) -> _IntArray:
             part = slice(start, start + _PART)
             along = np.abs(products[part], out=products[part])
             rows, columns = np.nonzero(np.arange(self.chosen.shape[1]) < self.taken[part, None])
             along[rows, self.chosen[part][rows, columns]] = -1
             if amount == 1:
-                best: IntArray = along.argmax(axis=1)[:, None]
+                best: _IntArray = along.argmax(axis=1)[:, None]
                 return best
             return _find_largest(along, min(amount, along.shape[1]))
 
@@ -699,7 +658,7 @@ class _Block:
 
         self._for_parts(take_part)
 
-    def _for_parts(self, work: Callable[[int], T]) -> list[T]:
+    def _for_parts(self, work: Callable[[int], _T]) -> list[_T]:
         """Call `work` with where each part starts: parts share nothing, and NumPy's loops run side by side."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(work, range(0, len(self.targets), _PART)))

@@ -7,10 +7,11 @@ the receipt, and both must give equal logits over old tokens for old text.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,11 +38,11 @@ from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
 from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
-from vocabkit.extension.rows import Context, Mixture, Role, RowPlan, parse_method, sum_rows
+from vocabkit.extension.plan import make_row_plan
+from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import find_old, open_extended, undo_extension
 from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
-from vocabkit.vocabulary.vocabulary import Kind
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ TOLERANCE = 1e-6
 """How far logits may differ, as a share of the largest logit or of 1, whichever is more."""
 _LONGEST = 32
 
-State = Literal["ok", "failed", "warned", "skipped"]
+_State = Literal["ok", "failed", "warned", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Check:
     """One thing looked at, and what was found. Only `failed` means that the checkpoint is wrong."""
 
     name: str
-    state: State
+    state: _State
     detail: str
 
 
@@ -124,7 +125,7 @@ def _list_checks(
     return found
 
 
-def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
+def _guard(name: str, check: Callable[..., tuple[_State, str]]) -> Check:
     """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
     try:
         return Check(name, *check())
@@ -136,11 +137,7 @@ def _guard(name: str, check: Callable[..., tuple[State, str]]) -> Check:
         return Check(name, "failed", f"cannot be checked: {type(error).__name__}: {error}")
 
 
-# --- Row checks ------------------------------------------------------------------------------------
-# What can be seen in the new rows themselves: numbers that are none, zero and repeated rows, norms.
-#
-# It judges rows, not tokens: a row may be sound and still mean nothing.
-
+# --- Rows ------------------------------------------------------------------------------------------
 
 _BLOCK = 1 << 14
 
@@ -171,7 +168,8 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
         not_finite += int((~finite).sum())
         norms[start : start + len(block)] = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
         for row in block:
-            key = row.tobytes() if row.nbytes <= 64 else _digest(row)
+            key = row.tobytes()
+            key = key if len(key) <= 64 else hashlib.blake2b(key, digest_size=16).digest()
             seen[key] = seen.get(key, 0) + 1
     known = norms[np.isfinite(norms)]
     quantiles = np.quantile(known, (0.05, 0.5, 0.95)).tolist() if len(known) else None
@@ -184,20 +182,10 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
     )
 
 
-def _digest(row: Float32Array) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+# --- Structure -------------------------------------------------------------------------------------
 
 
-# --- Structure checks ------------------------------------------------------------------------------
-# What can be checked of an extended checkpoint without running it, each against its receipt.
-#
-# Every function returns a state and what was found. Only `failed` means that the checkpoint is wrong; a
-# warning is about rows that are sound but odd.
-
-
-def _check_receipt(receipt: Receipt) -> tuple[State, str]:
+def _check_receipt(receipt: Receipt) -> tuple[_State, str]:
     """Whether the receipt, which all else is held against, is as the manifest says."""
     path = receipt.root / "manifest.json"
     if not path.is_file():
@@ -210,7 +198,7 @@ def _check_receipt(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{name} as it was written"
 
 
-def _check_files(receipt: Receipt) -> tuple[State, str]:
+def _check_files(receipt: Receipt) -> tuple[_State, str]:
     """Whether every file is there with the bytes it was written with."""
     files: Mapping[str, Any] = receipt.facts["files"]
     missing = [name for name in files if not (receipt.root / name).is_file()]
@@ -227,7 +215,7 @@ def _check_files(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{len(files)} files as they were written"
 
 
-def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether each vocabulary tensor has its new shape, and no other has that size."""
     size = receipt.facts["new_rows"]
     told = receipt.facts["options"]["tensors"]
@@ -247,7 +235,7 @@ def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str
     return "ok", f"{len(listed)} tensors of {size:,} rows, {found.tied}"
 
 
-def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether the index counts the bytes that the tensors have."""
     if checkpoint.index is None:
         return "skipped", "one file, no index"
@@ -257,7 +245,7 @@ def _check_index(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
     return "ok", f"total_size {said:,}"
 
 
-def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[State, str]:
+def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, str]:
     """Whether config.json and generation_config.json fit the tensors and the tokenizer."""
     if checkpoint.config is None:
         return "skipped", "a plain file has none"
@@ -296,7 +284,7 @@ def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
                 yield f"{name}: {key} {value}, and the tokenizer says {index}"
 
 
-def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
+def _check_tokenizer(receipt: Receipt) -> tuple[_State, str]:
     """Whether the tokenizer fits the rows, and its files agree with each other."""
     if not list_tokenizer_files(receipt.root):
         return "skipped", "no tokenizer in the folder"
@@ -318,7 +306,7 @@ def _check_tokenizer(receipt: Receipt) -> tuple[State, str]:
     return "ok", f"{source.size:,} ids, {size - source.size:,} rows of padding"
 
 
-def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
+def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[_State, str]:
     """What the new rows of a group look like beside the old ones."""
     group = receipt.groups[position]
     listed = group["tensors"][0]
@@ -350,19 +338,16 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tupl
     return ("warned" if doubts else "ok"), "; ".join([detail, *doubts])
 
 
-# --- Source checks ---------------------------------------------------------------------------------
-# New rows made again from the receipt, and compared with those that are stored.
-#
+# --- Sources ---------------------------------------------------------------------------------------
 # Rows that are sums of old rows come from their sources; seeded ones, and biases, from their method and
 # seed. What was learned from text, a donor or the model itself is compared by its digest alone.
-
 
 _SOURCE_BLOCK = 1 << 23
 # A last place of each format: sums may be rounded otherwise by another version of a library.
 _NEAR = {"F32": 1e-6, "F64": 1e-6, "F16": 1e-3, "BF16": 8e-3}
 
 
-def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[State, str]:
+def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tuple[_State, str]:
     """Whether the new rows of a group are what was made, alike in all its tensors, and can be made again."""
     group = receipt.groups[position]
     listed = group["tensors"][0]
@@ -409,23 +394,29 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     if sources is None and not can:
         return None
     origin = group["tensors"][0]["from"]
-    base_position = position if origin is None else _find_position(receipt, origin)
+    base_position = next(
+        (
+            index
+            for index, other in enumerate(receipt.groups)
+            if any(item["name"] == origin for item in other["tensors"])
+        ),
+        position,
+    )
     base = as_float32(_read_old(receipt, checkpoint, base_position), group["number"])
     if sources is not None:
         return sum_rows(sources, base, receipt.old_used)
-    found = _read_plan(receipt, len(base))
-    if found is None:
-        return None
-    plan, context = found
+    kept_files = receipt.root / ORIGINAL
+    if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
+        return None  # the tokenizers as they were are not in the folder
+    old, new = open_source(kept_files), open_source(receipt.root)
+    plan = make_row_plan(new, receipt.kept, receipt.array("padding"), receipt.old_used)
+    plan = restrict_plan(plan, len(base))
+    context = Context(old.tokenizer, new.tokenizer, seed=int(receipt.facts["options"]["seed"]))
     if is_bias:
         made = initialize_bias(group["method"], plan, base.reshape(-1), context)
         return made.reshape(-1, 1)
-    roles: dict[str, Role] = {"input": "input", "output": "output", "tied": "tied"}
-    seeded = Context(
-        context.old_tokenizer, context.new_tokenizer, roles[group["role"]],
-        seed=int(receipt.facts["options"]["seed"]),
-    )  # fmt: skip
-    return initialize(group["method"], plan, base, seeded).values
+    context = replace(context, role=group["role"])
+    return initialize(group["method"], plan, base, context).values
 
 
 def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
@@ -437,40 +428,10 @@ def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
     )
 
 
-def _read_plan(receipt: Receipt, rows: int) -> tuple[RowPlan, Context] | None:
-    """The plan and tokenizers as they were; None where a tokenizer is not in the folder."""
-    kept_files = receipt.root / ORIGINAL
-    if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
-        return None
-    old, new = open_source(kept_files), open_source(receipt.root)
-    size = int(receipt.facts["new_rows"])
-    special = np.zeros(size, np.bool_)
-    special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
-    tokens = [new.tokenizer.token_bytes(index) for index in range(new.size)]
-    plan = RowPlan(
-        old_size=int(receipt.facts["old_rows"]),
-        new_size=size,
-        kept=receipt.kept,
-        tokens=(*tokens, *[None] * (size - new.size)),
-        special=special,
-        padding=receipt.array("padding"),
-        old_used=receipt.old_used,
-    )
-    return restrict_plan(plan, rows), Context(old.tokenizer, new.tokenizer)
-
-
 def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
     """The original rows of a group, [old rows, bytes a row], in memory."""
     (old,) = find_old(receipt, checkpoint, position).values()
     return old.take()
-
-
-def _find_position(receipt: Receipt, name: str) -> int:
-    return next(
-        position
-        for position, group in enumerate(receipt.groups)
-        if any(item["name"] == name for item in group["tensors"])
-    )
 
 
 # --- Logits ----------------------------------------------------------------------------------------
@@ -486,10 +447,10 @@ def _check_reload(
         import torch  # noqa: F401
         import transformers  # noqa: F401
     except ImportError:
-        state: State = "failed" if reload else "skipped"
+        state: _State = "failed" if reload else "skipped"
         return Check(name, state, "transformers is not installed")
 
-    def compare() -> tuple[State, str]:
+    def compare() -> tuple[_State, str]:
         if original is not None:
             return _compare_models(receipt, Path(original), lines)
         with TemporaryDirectory(dir=receipt.root.resolve().parent, prefix=".verify-") as work:
@@ -502,7 +463,7 @@ def _check_reload(
     return _guard(name, compare)
 
 
-def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) -> tuple[State, str]:
+def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) -> tuple[_State, str]:
     """Run both models on old text, and compare what they say of old tokens."""
     kept = receipt.kept
     back = invert_kept(kept, receipt.facts["old_rows"])

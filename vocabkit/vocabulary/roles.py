@@ -214,6 +214,11 @@ class TokenizerSource:
         """The number of ids."""
         return self.tokenizer.size
 
+    @cached_property
+    def surfaces(self) -> list[bytes | None]:
+        """The bytes of each id; None for one that stands for no text."""
+        return [self.tokenizer.token_bytes(index) for index in range(self.size)]
+
     @property
     def is_pair(self) -> bool:
         """Whether it was read from GPT-2's two files."""
