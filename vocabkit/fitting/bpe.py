@@ -674,17 +674,18 @@ def warm_kernels(progress: Progress | None = None) -> None:
 
 def _make_room(pairs: _Pairs, slots: int, places: int) -> _Pairs:
     """Return the pairs with room for so many more slots and places."""
-    table, keys, columns, pool = pairs.table, pairs.keys, pairs.slots, pairs.pool
     used, filled = (int(value) for value in pairs.state)
-    if used + slots > len(keys):
-        capacity = max(2 * len(keys), used + slots)
-        keys, columns = _grow(keys, used, capacity), _grow(columns, used, capacity)
-    if used + slots > len(table) // 2:
-        table = np.empty(1 << (2 * (used + slots)).bit_length(), np.int32)
-        _fill_table(table, keys, used)
-    if places and filled + places > len(pool):
-        pool = _grow(pool, filled, max(filled + places, len(pool) + len(pool) // 4))
-    return pairs._replace(table=table, keys=keys, slots=columns, pool=pool)
+    if used + slots > len(pairs.keys):
+        capacity = max(2 * len(pairs.keys), used + slots)
+        keys, columns = _grow(pairs.keys, used, capacity), _grow(pairs.slots, used, capacity)
+        pairs = pairs._replace(keys=keys, slots=columns)
+    if used + slots > len(pairs.table) // 2:
+        pairs = pairs._replace(table=np.empty(1 << (2 * (used + slots)).bit_length(), np.int32))
+        _fill_table(pairs.table, pairs.keys, used)
+    if places and filled + places > len(pairs.pool):
+        capacity = max(filled + places, len(pairs.pool) + len(pairs.pool) // 4)
+        pairs = pairs._replace(pool=_grow(pairs.pool, filled, capacity))
+    return pairs
 
 
 def _grow(array: npt.NDArray[Number], used: int, capacity: int) -> npt.NDArray[Number]:

@@ -471,6 +471,10 @@ class Lexicon:
         result: Float64Array = total * (float(self.count.sum()) / float(total.sum()))
         return result
 
+    def count_characters(self, row_weight: Float64Array | Int64Array) -> float:
+        """Return Σ weight · characters of the rows."""
+        return float((row_weight * (np.diff(self.offsets) - 1)).sum())
+
     def strings(self) -> list[str]:
         """Return the rows as text, in order."""
         return decode_strings(self.alphabet, self.text)

@@ -640,18 +640,14 @@ class _Training:
         value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
-            letters = _characters(self.held_out.lexicon, weight)
+            letters = self.held_out.lexicon.count_characters(weight)
             value = self._expect(self.held_out, weight)[1] / letters
             best = count_best(self.held_out, weight, self.score, self.workers)
             tokens = float(best.sum()) / letters
             self.clock.lap("held out")
         size = int(self.active.sum())
-        training = likelihood / _characters(self.lexicon, self.row_weight)
+        training = likelihood / self.lexicon.count_characters(self.row_weight)
         self.path.append(PathPoint(size, training, value, tokens))
-
-
-def _characters(lexicon: Lexicon, row_weight: Float64Array) -> float:
-    return float((row_weight * (np.diff(lexicon.offsets) - 1)).sum())
 
 
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
