@@ -759,15 +759,7 @@ def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
     """
     report = progress or Silent()
     report.start("compiling the trainer (kept for next time)")
-    words = [
-        "▁abab",
-        "▁abc",
-        "▁cab",
-        "abcabc",
-        "bcab",
-        "▁cc\u0301.",
-        "abcabcabcabcabcabcabcabcabcabc",
-    ]
+    words = f"▁abab ▁abc ▁cab abcabc bcab ▁cc\u0301. {'abc' * 10}".split(" ")
     text = np.frombuffer("".join(words).encode("utf-32-le"), "<u4").astype(np.uint32)
     offsets = np.concatenate(([0], np.cumsum([len(word) for word in words]))).astype(np.int64)
     count = np.full(len(words), 9, np.int64)
