@@ -8,8 +8,6 @@ held-out text. Pieces met five times come first, then three, then two, as in `fi
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vocabkit.auditing.parallel_text import read_audit_text
-from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
+from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array, load_arrays, save_arrays
 from vocabkit.core.errors import CorpusError, FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.sources import open_corpus
@@ -27,18 +25,13 @@ from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import estimate_scores
 from vocabkit.fitting.compilation import Workers, open_workers
-from vocabkit.fitting.lexicon import Lexicon, build_lexicon
+from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
-from vocabkit.fitting.unigram import Frozen, UnigramFit, UnigramOptions, fit_unigram, warm_kernels
+from vocabkit.fitting.unigram import Frozen, UnigramOptions, fit_unigram, warm_kernels
 
-# --- Concavity -------------------------------------------------------------------------------------
-# Concave curves: what each further piece is worth, from a few measured sizes.
-#
+# --- Concave curves --------------------------------------------------------------------------------
 # The worth of a vocabulary is measured at some sizes only, with noise, and an allocation needs it at every
-# size,
-# never rising faster than before: then taking the best next piece again and again is the best allocation.
-# Knows
-# arrays and nothing of languages.
+# size, never rising faster than before: then taking the best next piece again and again is the best allocation.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +96,9 @@ def _pool_falling(value: Float64Array, weight: Float64Array) -> Float64Array:
     )
 
 
-# --- Development -----------------------------------------------------------------------------------
-# Development text: aligned lines on which allocations compare languages.
-#
-# Line i says the same in every language, so tokens per line are comparable; tokens per character are not.
-# What is
-# used here must not be used to judge the result.
+# --- Development text ------------------------------------------------------------------------------
+# Aligned lines on which allocations compare languages: line i says the same in every language, so tokens per
+# line are comparable; tokens per character are not. What is used here must not be used to judge the result.
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +229,14 @@ def _trace_curve(
     covered: the training text itself. Raises `FitError` where there is no text.
     """
     lexicon = build_lexicon({language: train}, covered, workers)
-    judge, kind = _find_judge(lexicon, language, measured, covered, workers, kind)
+    judge = lexicon
+    known = np.zeros(len(covered), np.bool_)
+    known[lexicon.alphabet] = True
+    if measured is None or not known[measured.text].any():
+        kind = "train"
+    else:
+        table = {language: measured}
+        judge = build_lexicon(table, covered, workers, alphabet=lexicon.alphabet)
     found = find_substrings(
         lexicon,
         workers,
@@ -276,7 +273,10 @@ def _trace_curve(
             path_to=max(1, len(pieces) // 32),
             allow_fewer=True,
         )
-        _note_points(points, fitted, len(pieces))
+        for point in fitted.path:
+            if 0 < point.size <= len(fitted.pieces) and point.held_out is not None:
+                assert point.tokens is not None
+                points[len(pieces) + point.size] = (point.held_out, point.tokens)
         order = np.argsort(fitted.rank) if fitted.rank is not None else np.arange(0)
         pieces += [fitted.pieces[k] for k in order.tolist()]
         scores += fitted.scores[order].tolist()
@@ -288,7 +288,7 @@ def _trace_curve(
         # The tiers were fitted one after the other: the later ones have taken from the counts of the first.
         count = estimate_scores(lexicon, pieces, workers, start=count, iterations=1).count
     size = np.array(sorted(points), np.int64)
-    letters = _count_letters(judge)
+    letters = judge.count_characters(judge.count)
     outside = 0.0
     if measured is not None and kind != "train":
         outside = float((measured.count * np.diff(measured.offsets)).sum()) - letters
@@ -308,47 +308,14 @@ def _trace_curve(
     )
 
 
-def _find_judge(
-    lexicon: Lexicon,
-    language: str,
-    measured: SpanTable | None,
-    covered: BoolArray,
-    workers: Workers,
-    kind: str,
-) -> tuple[Lexicon, str]:
-    """Return the lexicon that the curve is measured on, and its kind."""
-    known = np.zeros(len(covered), np.bool_)
-    known[lexicon.alphabet] = True
-    if measured is None or not known[measured.text].any():
-        return lexicon, "train"
-    table = {language: measured}
-    return build_lexicon(table, covered, workers, alphabet=lexicon.alphabet), kind
-
-
-def _note_points(points: dict[int, tuple[float, float]], fitted: UnigramFit, below: int) -> None:
-    for point in fitted.path:
-        if 0 < point.size <= len(fitted.pieces) and point.held_out is not None:
-            assert point.tokens is not None
-            points[below + point.size] = (point.held_out, point.tokens)
-
-
-def _count_letters(lexicon: Lexicon) -> float:
-    return float((lexicon.count * (np.diff(lexicon.offsets) - 1)).sum())
-
-
 # --- Curve cache -----------------------------------------------------------------------------------
-# Curves kept beside the counts: another budget or method needs no fit.
-#
-# A curve depends on one language's text, the text it is measured on, the covered characters and the options:
-# on
-# no other language.
-
+# Kept beside the counts: another budget or method needs no fit. A curve depends on one language's text, the
+# text it is measured on, the covered characters and the options: on no other language.
 
 KEPT = 4
 """How many curves of one language are kept."""
 _FORMAT = 1
 _ARRAYS = ("count", "size", "likelihood", "tokens")
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def _curve_key(
@@ -375,14 +342,12 @@ def _curve_key(
     return digest.hexdigest()
 
 
-def _load_curve(folder: Path | None, language: str, key: str) -> Curve | None:
-    """Return the curve kept under `key`, None where there is none or its file is damaged."""
-    path = _path(folder, language, key)
-    if path is None or not path.is_file():
+def _load_curve(path: Path, language: str) -> Curve | None:
+    """Return the curve kept in a file, None where there is none or it is damaged."""
+    found = load_arrays(path)
+    if found is None:
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            found = {name: data[name] for name in data.files}
         alphabet, limited, *tiers = found["numbers"].tolist()
         characters, uncovered = found["amounts"].tolist()
         return Curve(
@@ -396,43 +361,23 @@ def _load_curve(folder: Path | None, language: str, key: str) -> Curve | None:
             tiers=tuple(zip(tiers[::2], tiers[1::2], strict=True)),
             data_limited=bool(limited),
         )
-    except _DAMAGED:
+    except (ValueError, KeyError):
         return None
 
 
-def _save_curve(folder: Path | None, key: str, curve: Curve) -> None:
-    """Keep a curve; a folder that cannot be written is no reason to stop."""
-    path = _path(folder, curve.language, key)
-    if path is None:
-        return
+def _save_curve(path: Path, curve: Curve) -> None:
     numbers = [curve.alphabet, int(curve.data_limited), *(n for tier in curve.tiers for n in tier)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            temporary,
-            pieces=np.frombuffer("\n".join(curve.pieces).encode(), np.uint8),
-            kind=np.frombuffer(curve.measured.encode(), np.uint8),
-            numbers=np.array(numbers, np.int64),
-            amounts=np.array([curve.characters, curve.uncovered]),
-            **{name: getattr(curve, name) for name in _ARRAYS},
-        )
-        temporary.replace(path)
-        kept = sorted(
-            path.parent.glob(f"{curve.language}-*.npz"), key=lambda file: file.stat().st_mtime_ns
-        )
-        for file in kept[:-KEPT]:
-            file.unlink(missing_ok=True)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-
-
-def _path(folder: Path | None, language: str, key: str) -> Path | None:
-    return None if folder is None else folder / f"{language}-{key}.npz"
+    arrays = {
+        "pieces": np.frombuffer("\n".join(curve.pieces).encode(), np.uint8),
+        "kind": np.frombuffer(curve.measured.encode(), np.uint8),
+        "numbers": np.array(numbers, np.int64),
+        "amounts": np.array([curve.characters, curve.uncovered]),
+        **{name: getattr(curve, name) for name in _ARRAYS},
+    }
+    save_arrays(path, arrays, among=f"{curve.language}-*.npz", kept=KEPT)
 
 
 # --- Tracing ---------------------------------------------------------------------------------------
-# Tracing the curves of many languages at once, with those of an earlier run taken from the counts folder.
 
 
 def trace_curves(
@@ -455,18 +400,16 @@ def trace_curves(
     report = progress or Silent()
     codes = sorted(train)
     found: dict[str, Curve] = {}
-    keys: dict[str, str] = {}
-    characters: dict[str, int] = {}
-    for code in codes:
-        table = train[code]
-        keys[code] = _curve_key(table, measured.get(code), covered[code], options, kind)
-        kept = _load_curve(cache, code, keys[code])
-        if kept is not None:
-            found[code] = kept
-        else:
-            characters[code] = len(table.text)
+    paths: dict[str, Path] = {}
+    if cache is not None:
+        for code in codes:
+            key = _curve_key(train[code], measured.get(code), covered[code], options, kind)
+            paths[code] = cache / f"{code}-{key}.npz"
+            kept = _load_curve(paths[code], code)
+            if kept is not None:
+                found[code] = kept
     # The largest first: the last ones to finish are then short.
-    missing = sorted(characters, key=lambda code: (-characters[code], code))
+    missing = sorted(set(codes) - set(found), key=lambda code: (-len(train[code].text), code))
     if not missing:
         return {code: found[code] for code in codes}
     with open_workers(threads) as pool:
@@ -488,7 +431,8 @@ def trace_curves(
                 )
             except FitError as error:
                 raise FitError(f"{code}: {error.message}", error.hint) from error
-        _save_curve(cache, keys[code], curve)
+        if code in paths:
+            _save_curve(paths[code], curve)
         report.advance(1)
         return curve
 

@@ -9,7 +9,7 @@ documents hold many words. Writes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,30 +148,22 @@ def _grow(
 def _append(base: Vocabulary, code: str, block: FittedBlock) -> Vocabulary:
     stop = base.size + len(block.pieces)
     blocks = (*base.blocks, Block(code, base.size, stop)) if block.pieces else base.blocks
-    return Vocabulary(
-        (*base.pieces, *block.pieces),
-        np.concatenate((base.scores, block.scores)),
-        (*base.kinds, *[Kind.NORMAL] * len(block.pieces)),
-        blocks,
-        base.model,
-        base.normalizer,
-        base.roles,
-        base.spacing,
+    return replace(
+        base,
+        pieces=(*base.pieces, *block.pieces),
+        scores=np.concatenate((base.scores, block.scores)),
+        kinds=(*base.kinds, *[Kind.NORMAL] * len(block.pieces)),
+        blocks=blocks,
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    """Tokens of a held-out text with the base, then with each block: of the text, and of every resample."""
-
-    text: Int64Array
-    drawn: Int64Array
 
 
 def _resample(
     spent: SpanTable | None, tokens: Sequence[Int64Array], resamples: int, seed: int, code: str
-) -> _Sums | None:
-    """Add up tokens, and do so again for occurrences drawn anew: a Poisson number of each span."""
+) -> tuple[Int64Array, Int64Array] | None:
+    """Return tokens of a held-out text with the base, then with each block: of the text, and of every resample.
+
+    Occurrences are drawn anew: a Poisson number of each span.
+    """
     if spent is None or not tokens:
         return None
     table = np.stack(tokens)
@@ -179,19 +171,19 @@ def _resample(
     drawn = np.empty((resamples, len(tokens)), np.int64)
     for k in range(resamples):
         drawn[k] = table @ draw.poisson(spent.count)
-    return _Sums(table @ spent.count, drawn)
+    return table @ spent.count, drawn
 
 
 def _compare(
-    code: str, size: int, block: FittedBlock, sums: _Sums | None, index: int
+    code: str, size: int, block: FittedBlock, sums: tuple[Int64Array, Int64Array] | None, index: int
 ) -> tuple[BlockGain, Float64Array]:
     """Return the gain of one block, and its saving in every resample."""
     pieces, dry = len(block.pieces), len(block.pieces) < size
     if sums is None:
         return BlockGain(code, size, pieces, dry, 0, 0, None, None, None), np.zeros(0)
-    before, after = int(sums.text[0]), int(sums.text[1 + index])
-    whole = np.maximum(sums.drawn[:, 0], 1)
-    saved = 1.0 - sums.drawn[:, 1 + index] / whole
+    text, drawn = sums
+    before, after = int(text[0]), int(text[1 + index])
+    saved = 1.0 - drawn[:, 1 + index] / np.maximum(drawn[:, 0], 1)
     low, high = np.percentile(saved, [2.5, 97.5]).tolist() if len(saved) else (None, None)
     saving = 1.0 - after / before
     return BlockGain(code, size, pieces, dry, before, after, saving, low, high), saved

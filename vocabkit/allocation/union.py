@@ -20,8 +20,6 @@ from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.corpus.weighting import Mass, weigh_languages
 
 # --- Settings --------------------------------------------------------------------------------------
-# The allocation table of a configuration: which method, and its limits.
-
 
 Method = Literal["proportional", "exponent", "unimax", "vocap", "parity", "maxmin"]
 Unit = Literal["characters", "bytes", "words"]
@@ -196,11 +194,10 @@ def _check_budget(budget: int, possible: int, required: int) -> None:
         )
 
 
-# --- Objectives ------------------------------------------------------------------------------------
-# Objectives: in which order the pieces of each language enter, as a budget grows.
+# --- Prices ----------------------------------------------------------------------------------------
+# In which order the pieces of each language enter, as a budget grows.
 #
-# Every method is a *price* for each piece of each language, never falling along the language's pieces; a
-# budget
+# Every method is a *price* for each piece of each language, never falling along the language's pieces; a budget
 # takes the cheapest. So sizes grow with the budget, and no language's order matters. With n the language's
 # place in its curve, p its share, and all curves concave:
 #
@@ -211,7 +208,6 @@ def _check_budget(budget: int, possible: int, required: int) -> None:
 #     maxmin    −tokens per character at n − 1 ÷ at its largest size; with development text, as parity
 #
 # Floors have a price of −∞. Ceilings end the list.
-
 
 _NO_LIMIT = 1e12
 """Shares of a vocabulary count no sentence twice, so no oversampling limit applies to them."""

@@ -570,30 +570,22 @@ def _expect(
             base = offsets[row] - origin
             size = offsets[row + 1] - 1 - offsets[row]
             common = np.int64(shared[row])
+            long = size > SHORT
+            factor_of = probability if long else scaled
             alpha[base] = 1.0
-            if size <= SHORT:
-                before = offsets[row - 1] - origin if common > 0 else 0
-                for j in range(1, common + 1):
-                    alpha[base + j] = alpha[before + j]
-                for j in range(common + 1, size + 1):
-                    value = alpha[base + j - 1] * scaled[text[offsets[row] + j - 1]]
-                    for _ in range(count[place]):
-                        value += alpha[base + j - length[arc]] * scaled[piece[arc]]
-                        arc += 1
-                    place += 1
-                    alpha[base + j] = value
-                end = alpha[base + size]
-                log_end = math.log(end) - size * _LOG_SCALE
-            else:
-                exponent[base] = 0
-                power = 0
-                for j in range(1, size + 1):
-                    value = alpha[base + j - 1] * probability[text[offsets[row] + j - 1]]
-                    for _ in range(count[place]):
-                        value += alpha[base + j - length[arc]] * probability[piece[arc]]
-                        arc += 1
-                    place += 1
-                    alpha[base + j] = value
+            before = offsets[row - 1] - origin if common > 0 else 0
+            for j in range(1, common + 1):
+                alpha[base + j] = alpha[before + j]
+            exponent[base] = 0
+            power = 0
+            for j in range(common + 1, size + 1):
+                value = alpha[base + j - 1] * factor_of[text[offsets[row] + j - 1]]
+                for _ in range(count[place]):
+                    value += alpha[base + j - length[arc]] * factor_of[piece[arc]]
+                    arc += 1
+                place += 1
+                alpha[base + j] = value
+                if long:
                     exponent[base + j] = power
                     if (value < _LOW or value > _HIGH) and value > 0.0:
                         move = math.frexp(value)[1]
@@ -602,8 +594,8 @@ def _expect(
                         for k in range(base + max(0, j - longest + 1), base + j + 1):
                             alpha[k] *= factor
                             exponent[k] = power
-                end = alpha[base + size]
-                log_end = math.log(end) + power * math.log(2.0)
+            end = alpha[base + size]
+            log_end = math.log(end) + (power * math.log(2.0) if long else -(size * _LOG_SCALE))
             for j in range(size + 1):
                 passed[base + j] = 0.0
             if end > 0.0 and end < np.inf:
@@ -617,43 +609,29 @@ def _expect(
             base = offsets[row] - origin
             size = offsets[row + 1] - 1 - offsets[row]
             common = np.int64(shared[row])
-            if size <= SHORT:
-                for j in range(size, common, -1):
-                    after = passed[base + j]
-                    back_place -= 1
-                    for _ in range(count[back_place]):
-                        back_arc -= 1
-                        source = base + j - length[back_arc]
-                        through = scaled[piece[back_arc]] * after
-                        expected[piece[back_arc]] += alpha[source] * through
-                        passed[source] += through
-                    code = text[offsets[row] + j - 1]
-                    through = scaled[code] * after
-                    expected[code] += alpha[base + j - 1] * through
-                    passed[base + j - 1] += through
-                if common > 0:
-                    before = offsets[row - 1] - origin
-                    for j in range(1, common + 1):
-                        passed[before + j] += passed[base + j]
-            else:
-                for j in range(size, 0, -1):
-                    after = passed[base + j]
-                    power = exponent[base + j]
-                    back_place -= 1
-                    for _ in range(count[back_place]):
-                        back_arc -= 1
-                        source = base + j - length[back_arc]
-                        through = probability[piece[back_arc]] * after
-                        if exponent[source] != power:
-                            through *= math.ldexp(1.0, exponent[source] - power)
-                        expected[piece[back_arc]] += alpha[source] * through
-                        passed[source] += through
-                    code = text[offsets[row] + j - 1]
-                    through = probability[code] * after
-                    if exponent[base + j - 1] != power:
-                        through *= math.ldexp(1.0, exponent[base + j - 1] - power)
-                    expected[code] += alpha[base + j - 1] * through
-                    passed[base + j - 1] += through
+            long = size > SHORT
+            factor_of = probability if long else scaled
+            for j in range(size, common, -1):
+                after = passed[base + j]
+                back_place -= 1
+                for _ in range(count[back_place]):
+                    back_arc -= 1
+                    source = base + j - length[back_arc]
+                    through = factor_of[piece[back_arc]] * after
+                    if long and exponent[source] != exponent[base + j]:
+                        through *= math.ldexp(1.0, exponent[source] - exponent[base + j])
+                    expected[piece[back_arc]] += alpha[source] * through
+                    passed[source] += through
+                code = text[offsets[row] + j - 1]
+                through = factor_of[code] * after
+                if long and exponent[base + j - 1] != exponent[base + j]:
+                    through *= math.ldexp(1.0, exponent[base + j - 1] - exponent[base + j])
+                expected[code] += alpha[base + j - 1] * through
+                passed[base + j - 1] += through
+            if common > 0:
+                before = offsets[row - 1] - origin
+                for j in range(1, common + 1):
+                    passed[before + j] += passed[base + j]
     return likelihood, dropped
 
 

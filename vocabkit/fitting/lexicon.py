@@ -9,7 +9,7 @@ gives the weights of the rows. Chooses no characters and finds no pieces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -471,6 +471,10 @@ class Lexicon:
         result: Float64Array = total * (float(self.count.sum()) / float(total.sum()))
         return result
 
+    def count_characters(self, row_weight: Float64Array | Int64Array) -> float:
+        """Return Σ weight · characters of the rows."""
+        return float((row_weight * (np.diff(self.offsets) - 1)).sum())
+
     def strings(self) -> list[str]:
         """Return the rows as text, in order."""
         return decode_strings(self.alphabet, self.text)
@@ -527,11 +531,24 @@ def build_lexicon(
         )
     if alphabet is None:
         alphabet = np.flatnonzero(used & covered).astype(np.uint32)
-    text, starts, bounds, count, documents = _pool(tables, codes, alphabet, size)
-    if not len(starts):
+    coded = np.zeros(0x110000, np.int32)
+    coded[alphabet] = np.arange(1, len(alphabet) + 1, dtype=np.int32)
+    text = np.zeros(size, np.int32)
+    # One language's table is held at a time.
+    parts = []
+    at = 1
+    for code in codes:
+        table = tables[code]
+        found, owner = _cut(table.text, table.offsets, coded, text, at)
+        parts.append((found, table.count[owner], table.documents[owner]))
+        at += len(table.text) + len(table)
+    bounds = np.cumsum([0, *(len(found) for found, _, _ in parts)])
+    if not bounds[-1]:
         raise FitError(
             "no text is left to fit", "look at coverage.character and the languages fitted"
         )
+    starts, count, documents = map(np.concatenate, zip(*parts, strict=True))
+    del parts, table, found, owner
     group, shared, laid = _sort_rows(text, starts, len(alphabet), workers)
     del text, starts
     total = np.zeros(len(shared), np.int64)
@@ -543,40 +560,6 @@ def build_lexicon(
         for k, code in enumerate(codes)
     }
     return _lay_out(alphabet, laid, shared, total, seen, pairs)
-
-
-def _pool(
-    tables: Mapping[str, SpanTable],
-    codes: Sequence[str],
-    alphabet: npt.NDArray[np.uint32],
-    size: int,
-) -> tuple[Int32Array, Int32Array, list[int], Int64Array, Int64Array]:
-    """Return all rows' codes in one array, their starts, each language's share of them, counts and documents.
-
-    One language's table is held at a time.
-    """
-    coded = np.zeros(0x110000, np.int32)
-    coded[alphabet] = np.arange(1, len(alphabet) + 1, dtype=np.int32)
-    text = np.zeros(size, np.int32)
-    starts, counts, seen = [], [], []
-    bounds = [0]
-    at = 1
-    for code in codes:
-        table = tables[code]
-        found, owner = _cut(table.text, table.offsets, coded, text, at)
-        at += len(table.text) + len(table)
-        starts.append(found)
-        counts.append(table.count[owner])
-        seen.append(table.documents[owner])
-        bounds.append(bounds[-1] + len(owner))
-    empty = np.zeros(0, np.int64)
-    return (
-        text,
-        np.concatenate([np.zeros(0, np.int32), *starts]),
-        bounds,
-        np.concatenate([empty, *counts]),
-        np.concatenate([empty, *seen]),
-    )
 
 
 def sort_strings(

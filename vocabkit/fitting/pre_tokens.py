@@ -32,9 +32,6 @@ from vocabkit.fitting.bpe import SymbolRows
 from vocabkit.vocabulary.adapters import BYTE_ALPHABET
 from vocabkit.vocabulary.tokenizers import GGUF_NAMES, PATTERNS
 
-# --- Pre tokens ------------------------------------------------------------------------------------
-
-
 WHITESPACE = (r" ?\S+|\s+(?!\S)|\s+",)
 """Nothing but words, as SentencePiece splits: digits and punctuation join the letters beside them."""
 _SPACE = regex.compile(r"\s")
@@ -202,13 +199,11 @@ def _split_once(text: str, pattern: regex.Pattern[str]) -> list[str]:
 
 
 # --- Byte rows -------------------------------------------------------------------------------------
-# From pre-tokens to rows the merge engine takes: bytes as ids, languages pooled by weight or kept apart.
+# Rows the merge engine takes: bytes as ids, languages pooled by weight or kept apart.
 #
-# Weights become integers once, after summing over languages, at the largest power of two that leaves the sum
-# of
+# Weights become integers once, after summing over languages, at the largest power of two that leaves the sum of
 # all pairs inside 62 bits (at most 2²⁰): the same sum whatever the order, and no rounding of consequence. Raw
 # counts stay beside them, since a weight must not turn one occurrence into evidence.
-
 
 _MOST = 2**62
 _SCALE = 20

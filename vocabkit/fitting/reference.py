@@ -1,8 +1,9 @@
 """The unigram trainer once more, in plain Python: slow, short, and what `unigram` is tested against.
 
-Read this one first. Rows are a mapping of text to weight; pieces a mapping of text to log probability. It keeps
-the trainer's order of pieces, because equal losses are settled by it, and nothing else of its machinery:
-every row is walked by itself, in logarithms, and every substring is counted by looking.
+Documentation and oracle: nothing in the package imports it, the tests do. Read this one first. Rows are a
+mapping of text to weight; pieces a mapping of text to log probability. It keeps the trainer's order of pieces,
+because equal losses are settled by it, and nothing else of its machinery: every row is walked by itself, in
+logarithms, and every substring is counted by looking.
 """
 
 from __future__ import annotations

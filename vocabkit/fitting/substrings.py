@@ -13,7 +13,6 @@ independent of language weights; `documents` is the summed document frequency of
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+from vocabkit.core.arrays import (
+    BoolArray,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+    load_arrays,
+    save_arrays,
+)
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.spans import piece_ends
 from vocabkit.fitting.compilation import Workers, compile
@@ -400,35 +407,20 @@ def load_or_build(
         os.utime(path)
         return (*stored, True)
     lexicon, substrings = build()
-    _save(path, lexicon, substrings)
-    return lexicon, substrings, False
-
-
-def _save(path: Path, lexicon: Lexicon, substrings: Substrings) -> None:
     arrays = {f"lexicon.{name}": getattr(lexicon, name) for name in _LEXICON}
     arrays |= {f"substrings.{name}": getattr(substrings, name) for name in _SUBSTRINGS}
     arrays["limits"] = np.array([substrings.longest, substrings.floor], dtype=np.int64)
     for code, (rows, count) in lexicon.pairs.items():
         arrays[f"rows.{code}"], arrays[f"count.{code}"] = rows, count
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **arrays)
-        temporary.replace(path)
-        old = sorted(path.parent.glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime_ns)
-        for file in old[:-KEPT]:
-            file.unlink(missing_ok=True)
-    except OSError:
-        # A cache that does not fit on the disk is no reason to stop.
-        temporary.unlink(missing_ok=True)
+    save_arrays(path, arrays, among="[!.]*.npz", kept=KEPT)
+    return lexicon, substrings, False
 
 
 def _load(path: Path) -> tuple[Lexicon, Substrings] | None:
-    if not path.is_file():
+    found = load_arrays(path)
+    if found is None:
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            found = {name: data[name] for name in data.files}
         longest, floor = found["limits"].tolist()
         codes = [name.removeprefix("rows.") for name in found if name.startswith("rows.")]
         pairs = {code: (found[f"rows.{code}"], found[f"count.{code}"]) for code in codes}
@@ -438,6 +430,6 @@ def _load(path: Path) -> tuple[Lexicon, Substrings] | None:
             longest=longest,
             floor=floor,
         )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError):
         return None
     return lexicon, substrings

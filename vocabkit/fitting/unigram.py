@@ -640,18 +640,14 @@ class _Training:
         value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
-            letters = _characters(self.held_out.lexicon, weight)
+            letters = self.held_out.lexicon.count_characters(weight)
             value = self._expect(self.held_out, weight)[1] / letters
             best = count_best(self.held_out, weight, self.score, self.workers)
             tokens = float(best.sum()) / letters
             self.clock.lap("held out")
         size = int(self.active.sum())
-        training = likelihood / _characters(self.lexicon, self.row_weight)
+        training = likelihood / self.lexicon.count_characters(self.row_weight)
         self.path.append(PathPoint(size, training, value, tokens))
-
-
-def _characters(lexicon: Lexicon, row_weight: Float64Array) -> float:
-    return float((row_weight * (np.diff(lexicon.offsets) - 1)).sum())
 
 
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
@@ -763,15 +759,7 @@ def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
     """
     report = progress or Silent()
     report.start("compiling the trainer (kept for next time)")
-    words = [
-        "▁abab",
-        "▁abc",
-        "▁cab",
-        "abcabc",
-        "bcab",
-        "▁cc\u0301.",
-        "abcabcabcabcabcabcabcabcabcabc",
-    ]
+    words = f"▁abab ▁abc ▁cab abcabc bcab ▁cc\u0301. {'abc' * 10}".split(" ")
     text = np.frombuffer("".join(words).encode("utf-32-le"), "<u4").astype(np.uint32)
     offsets = np.concatenate(([0], np.cumsum([len(word) for word in words]))).astype(np.int64)
     count = np.full(len(words), 9, np.int64)
