@@ -119,10 +119,10 @@ def read_base(path: str | Path) -> BlockBase:
         vocabulary = opened.vocabulary
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
-    return describe_base(vocabulary, str(source), weights, counts)
+    return _describe_base(vocabulary, str(source), weights, counts)
 
 
-def describe_base(
+def _describe_base(
     vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str
 ) -> BlockBase:
     """Return a vocabulary as a base. Raises `TokenizerError` for one that is not unigram."""
@@ -192,7 +192,7 @@ def fit_two_stage(
     `tail.allow_fewer`; `CountsError` for a language that was not counted; and as `read_base` and `fit_shared`.
     """
     report = progress or Silent()
-    tail = choose_tail(counts, config)
+    tail = _choose_tail(counts, config)
     if base is None:
         base = _fit_base(counts, config, progress, workers)
     clock, fingerprint = Clock(), counts.fingerprint
@@ -259,7 +259,7 @@ def fit_two_stage(
     )
 
 
-def choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
+def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
     """Return the languages that get a block: those named, in that order, or the panel's tail, in its order.
 
     Raises `CountsError` for one that was not counted.
@@ -286,7 +286,7 @@ def _fit_base(
         return read_base(config.base)
     first = fit_shared(counts, config, progress, workers=workers)
     weights = {str(row["language"]): float(str(row["weight"])) for row in first.rows}
-    return describe_base(first.vocabulary, "shared", weights, first.counts)
+    return _describe_base(first.vocabulary, "shared", weights, first.counts)
 
 
 def _settle(
