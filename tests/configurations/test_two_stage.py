@@ -15,9 +15,9 @@ from vocabkit.configurations.settings import TwoStageConfig
 from vocabkit.configurations.shared import Fit, fit_shared
 from vocabkit.configurations.two_stage import (
     BlockBase,
+    _choose_tail,
+    _describe_base,
     _estimate_total,
-    choose_tail,
-    describe_base,
     fit_two_stage,
     read_base,
 )
@@ -81,7 +81,7 @@ CONFIG = configure()
 def base() -> BlockBase:
     fitted = fit_shared(COUNTS, CONFIG)
     weights = {str(row["language"]): float(str(row["weight"])) for row in fitted.rows}
-    return describe_base(fitted.vocabulary, "test", weights, COUNTS.fingerprint)
+    return _describe_base(fitted.vocabulary, "test", weights, COUNTS.fingerprint)
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +268,9 @@ class TestOtherBases:
 
 
 def test_tail_languages_come_from_the_panel_unless_named() -> None:
-    assert choose_tail(COUNTS, configure(tail={"languages": ["yor", "amh_Ethi"]})) == (
+    assert _choose_tail(COUNTS, configure(tail={"languages": ["yor", "amh_Ethi"]})) == (
         "yor_Latn",
         "amh_Ethi",
     )
     with pytest.raises(CountsError, match="sin_Sinh"):
-        choose_tail(COUNTS, configure(tail={"languages": []}))
+        _choose_tail(COUNTS, configure(tail={"languages": []}))

@@ -9,7 +9,7 @@ documents hold many words. Writes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions
-from vocabkit.vocabulary.vocabulary import Block, Kind, Vocabulary
+from vocabkit.vocabulary.vocabulary import Vocabulary
 
 SIZES = (5_000, 10_000, 25_000, 50_000)
 """Pieces a language, the sizes of the study."""
@@ -110,7 +110,9 @@ def measure_saturation(
         tokens = []
         if spent is not None and len(spent):
             tokens.append(count_span_tokens(base, spent))
-            tokens += [count_span_tokens(_append(base, code, block), spent) for _, block in blocks]
+            for _, block in blocks:
+                grown = base.append_block(code, block.pieces, block.scores)
+                tokens.append(count_span_tokens(grown, spent))
         found = _resample(spent, tokens, resamples, seed, code)
         for k, (size, block) in enumerate(blocks):
             gain, draws[code, size] = _compare(code, size, block, found, k)
@@ -145,16 +147,6 @@ def _grow(
     return blocks
 
 
-def _append(base: Vocabulary, code: str, block: FittedBlock) -> Vocabulary:
-    stop = base.size + len(block.pieces)
-    blocks = (*base.blocks, Block(code, base.size, stop)) if block.pieces else base.blocks
-    return replace(
-        base,
-        pieces=(*base.pieces, *block.pieces),
-        scores=np.concatenate((base.scores, block.scores)),
-        kinds=(*base.kinds, *[Kind.NORMAL] * len(block.pieces)),
-        blocks=blocks,
-    )
 
 
 def _resample(

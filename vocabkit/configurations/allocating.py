@@ -301,7 +301,7 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, object]], digits: str = "
 # `vocabkit allocate --saturation`: what blocks save by language and size.
 
 
-class _SaturationConfig(Config):
+class SaturationConfig(Config):
     """Which blocks are tried on which tail languages (default: the panel's tail among the counted ones).
 
     `languages` are those whose text the base's scale is read from: all that it was fitted on.
@@ -371,7 +371,7 @@ class SaturationReport:
         blocks = [BlockGain(**row) for row in read_rows(root / "blocks.csv", ",")]  # type: ignore[arg-type]
         served = [ServedGain(**row) for row in read_rows(root / "saturation.csv", ",")]  # type: ignore[arg-type]
         return cls(
-            load_config(_SaturationConfig, root / "config.toml"),
+            load_config(SaturationConfig, root / "config.toml"),
             Saturation(tuple(blocks), tuple(served)),
             tuple(manifest.get("details", {}).get("warnings", ())),
             manifest.get("seconds", {}),
@@ -391,10 +391,10 @@ def saturate_vocabulary(
 ) -> SaturationReport:
     """Measure what blocks of new pieces save over `base`; with an `output` folder, write tables and plot there.
 
-    `settings` are of `_SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
+    `settings` are of a `SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
     `ConfigError`, `CountsError`, `TokenizerError`, `FitError` and `OutputError`; then nothing is left behind.
     """
-    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
+    config = validate(SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
     words = open_counts(counts, output, force=force, others=[base])
     clock = Clock()
     found, notes = _measure(words, config, progress or Silent(), workers or os.cpu_count() or 1)
@@ -407,7 +407,7 @@ def saturate_vocabulary(
 
 
 def _measure(
-    words: WordCounts, config: _SaturationConfig, report: Progress, workers: int
+    words: WordCounts, config: SaturationConfig, report: Progress, workers: int
 ) -> tuple[Saturation, list[str]]:
     base = read_base(config.base)
     codes, rule, fingerprint = (
@@ -453,7 +453,7 @@ def _measure(
     return found, notes
 
 
-def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
+def _find_tail(config: SaturationConfig, codes: Sequence[str]) -> list[str]:
     if config.tail:
         return [resolve_code(text, codes) for text in config.tail]
     panel = load_panel(config.languages.panel or DEFAULT_PANEL)

@@ -47,14 +47,8 @@ def _choose_languages(
     return codes, weigh_selected({code: masses[code] for code in codes}, languages)
 
 
-def _merge_all(merger: Merger) -> Iterator[Merge]:
-    """Merges of the first group until it has no pair with enough evidence."""
-    while (merge := merger.merge_best()) is not None:
-        yield merge
-
-
 def _take_merges(merges: Iterator[Merge], number: int, report: Progress) -> list[Merge]:
-    """The first `number` merges, reported as they come."""
+    """Return the first `number` merges, reported as they come; fewer where no pair has enough evidence."""
     report.start("merging pairs", number, "merges")
     taken: list[Merge] = []
     while len(taken) < number:
@@ -120,9 +114,10 @@ def fit_byte_bpe(
     parted: Parted | None = None
     chosen: dict[str, int] = {}
     if config.merging.method == "frequency":
-        merges = _take_merges(_merge_all(merger), wanted, report)
+        merges = _take_merges(iter(merger.merge_best, None), wanted, report)
     else:
-        merges = _take_merges(_merge_all(merger), min(config.merging.shared_merges, wanted), report)
+        shared = min(config.merging.shared_merges, wanted)
+        merges = _take_merges(iter(merger.merge_best, None), shared, report)
         spelled = [*spelled, *(merge.text for merge in merges)]
         segments, places = merger.list_tokens()
         parted = part_languages(pre_tokens, segments, places, watched)
@@ -152,13 +147,13 @@ def fit_byte_bpe(
         patterns,
     )
     usage, tokens = _count_usage(pre_tokens, merger, parted, vocabulary.size)
-    rows = _language_rows(counts, weights, usage, tokens, chosen)
+    rows = tuple(_list_rows(counts, weights, usage, tokens, chosen))
     clock.lap("usage")
     return Fit(vocabulary, config, rows, usage, tuple(notes), clock.seconds, counts.fingerprint)
 
 
 def _merge_spaces(first: int, size: int, longest: int) -> tuple[list[tuple[int, int]], list[bytes]]:
-    """Merges and tokens of 2…`longest` spaces; the byte of a space counts from `first`, tokens from `size`.
+    """Return merges and tokens of 2…`longest` spaces; a space is `first` + its byte, they follow `size`.
 
     The powers of two come first, so that a run of any length becomes its largest power and the rest: a
     run of k is then power + (k − power), whatever k is.
@@ -178,8 +173,13 @@ def _merge_spaces(first: int, size: int, longest: int) -> tuple[list[tuple[int, 
 def _read_development(
     counts: WordCounts, patterns: tuple[str, ...], codes: Sequence[str], rows: int, workers: int
 ) -> tuple[dict[str, tuple[Int32Array, Int64Array]], PreTokens]:
-    """Each language's rows of development text, counted on from `rows`, with their counts."""
-    _check_counted(counts, codes)
+    """Return each language's rows of development text, counted on from `rows`, with their counts."""
+    missing = [code for code in codes if code not in counts.languages]
+    if missing:
+        raise CountsError(
+            f"{', '.join(missing)}: not in the development counts ({counts.folder or 'in memory'})",
+            "count development text of every language fitted, or narrow the fit with --languages",
+        )
     found = count_pre_tokens(counts, patterns, codes, workers=workers)
     watched = {
         code: ((own.rows + rows).astype(np.int32), own.train + own.held_out)
@@ -188,19 +188,10 @@ def _read_development(
     return watched, found
 
 
-def _check_counted(counts: WordCounts, codes: Sequence[str]) -> None:
-    missing = [code for code in codes if code not in counts.languages]
-    if missing:
-        raise CountsError(
-            f"{', '.join(missing)}: not in the development counts ({counts.folder or 'in memory'})",
-            "count development text of every language fitted, or narrow the fit with --languages",
-        )
-
-
 def _measure_development(
     counts: WordCounts, codes: Sequence[str], config: ByteBpeConfig
 ) -> list[int]:
-    """The size of each language's development text. Raises ConfigError where one has none."""
+    """Return the size of each language's development text. Raises ConfigError where one has none."""
     folder = config.merging.development
     source = WordCounts.load(folder) if folder else counts
     units = []
@@ -220,7 +211,7 @@ def _measure_development(
 def _count_usage(
     pre_tokens: PreTokens, merger: Merger, parted: Parted | None, size: int
 ) -> tuple[dict[str, Int64Array], dict[str, tuple[int, int]]]:
-    """Per language how often its training text uses each id, and the tokens of both splits."""
+    """Return, by language, how often its training text uses each id, and the tokens of both splits."""
     lengths = merger.count_tokens().astype(np.int64)
     usage, tokens = {}, {}
     for group, (code, own) in enumerate(pre_tokens.languages.items()):
@@ -237,37 +228,33 @@ def _count_usage(
     return usage, tokens
 
 
-def _language_rows(
+def _list_rows(
     counts: WordCounts,
     weights: LanguageWeights,
     usage: Mapping[str, Int64Array],
     tokens: Mapping[str, tuple[int, int]],
     chosen: Mapping[str, int],
-) -> tuple[Mapping[str, object], ...]:
-    rows = []
+) -> Iterator[dict[str, object]]:
     for weight in weights.rows:
         code = weight.language
         train, held_out = counts.totals_of(code)
         trained, held = tokens[code]
-        rows.append(
-            {
-                "language": code,
-                "characters": train.characters,
-                "bytes": train.bytes,
-                "weight": weight.weight,
-                "epochs": weight.epochs,
-                "clipped": weight.clipped,
-                "merges_chosen": chosen.get(code),
-                "pieces_used": int((usage[code] > 0).sum()),
-                "tokens": trained,
-                "tokens_per_word": trained / train.words if train.words else None,
-                "bytes_per_token": train.bytes / trained if trained else None,
-                "held_out_tokens": held,
-                "held_out_tokens_per_word": held / held_out.words if held_out.words else None,
-                "note": weight.note,
-            }
-        )
-    return tuple(rows)
+        yield {
+            "language": code,
+            "characters": train.characters,
+            "bytes": train.bytes,
+            "weight": weight.weight,
+            "epochs": weight.epochs,
+            "clipped": weight.clipped,
+            "merges_chosen": chosen.get(code),
+            "pieces_used": int((usage[code] > 0).sum()),
+            "tokens": trained,
+            "tokens_per_word": trained / train.words if train.words else None,
+            "bytes_per_token": train.bytes / trained if trained else None,
+            "held_out_tokens": held,
+            "held_out_tokens_per_word": held / held_out.words if held_out.words else None,
+            "note": weight.note,
+        }
 
 
 # --- Continued bpe ---------------------------------------------------------------------------------
@@ -321,7 +308,8 @@ def continue_bpe(
         min_count=table.min_count,
     )
     clock.lap("index")
-    merges = _take_merges(_merge_all(merger), table.new - len(characters), report)
+    wanted = table.new - len(characters)
+    merges = _take_merges(iter(merger.merge_best, None), wanted, report)
     reached = len(characters) + len(merges)
     if reached < table.new:
         if not table.allow_fewer:
@@ -352,7 +340,7 @@ def continue_bpe(
 
 
 def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64Array, bool]]:
-    """Words with counts, and whether they are later parts of cut words; these only where it takes them."""
+    """Yield words with counts, and whether they are later parts of cut words, where the base takes such."""
     for first in range(0, len(table), _BATCH):
         stop = min(first + _BATCH, len(table))
         listed = list(islice(table.words, first, stop))
@@ -367,7 +355,7 @@ def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64
 def _missing_characters(
     counts: WordCounts, codes: Sequence[str], base: BpeBase, floor: int
 ) -> tuple[str, ...]:
-    """Characters with enough evidence that the base has no token for, the most frequent first."""
+    """Return characters with enough evidence that the base has no token for, the most frequent first."""
     found: dict[str, int] = {}
     for code in codes:
         for words, count, _ in _batches(counts.languages[code].train, base):
@@ -380,7 +368,7 @@ def _missing_characters(
 def _collect_rows(
     counts: WordCounts, weights: Mapping[str, float], base: BpeBase, report: Progress
 ) -> tuple[SymbolRows, int]:
-    """Runs of the base's tokens, each once, with raw and weighted counts; and parts of words left out."""
+    """Return runs of the base's tokens, each once, with counts; and how many parts of words are left out."""
     report.start("encoding words with the base", len(weights), "languages")
     table: dict[bytes, int] = {}
     places: list[tuple[float, Int64Array, Int64Array]] = []
@@ -424,7 +412,7 @@ def _compare(
     codes: Sequence[str],
     report: Progress,
 ) -> tuple[dict[str, Int64Array], tuple[Mapping[str, object], ...]]:
-    """Usage of each id by each counted language's training text, and tokens before and after."""
+    """Return usage of each id by each counted language's training text, and tokens before and after."""
     report.start("comparing with the base", len(counts.languages), "languages")
     usage: dict[str, Int64Array] = {}
     rows: list[Mapping[str, object]] = []

@@ -25,8 +25,7 @@ from vocabkit.core.config import (
 )
 from vocabkit.core.errors import ConfigError
 from vocabkit.fitting.pre_tokens import find_patterns
-
-DEFAULT_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+from vocabkit.vocabulary.vocabulary import SPECIAL
 
 
 class VocabularyTable(Config):
@@ -37,7 +36,7 @@ class VocabularyTable(Config):
 
     model: Literal["unigram", "bpe"] = "unigram"
     size: int = Field(default=250_000, ge=16, le=8_000_000)
-    special: tuple[str, ...] = DEFAULT_SPECIAL
+    special: tuple[str, ...] = SPECIAL
     reserved: int = Field(default=0, ge=0)
     byte_fallback: bool = False
     max_piece_length: int = Field(default=16, ge=1, le=512)

@@ -107,10 +107,10 @@ class Fit(Generic[AnyVocabulary]):
         """
         with output_folder(folder, force=force) as work:
             self.vocabulary.save(work, usage=self.usage)
-            write_rows(self.rows, work / "languages.tsv")
+            _write_rows(self.rows, work / "languages.tsv")
             for name, rows in self.tables.items():
                 columns = _CUT_COLUMNS if name == "cut_characters" else ()
-                write_rows(rows, work / f"{name}.tsv", columns)
+                _write_rows(rows, work / f"{name}.tsv", columns)
             write_config(self.config, work)
             self._save_routes(routed, work)
             write_manifest(
@@ -175,7 +175,7 @@ def write_config(config: Config, folder: Path) -> None:
     (folder / "config.toml").write_text(dump_toml(config), encoding="utf-8", newline="\n")
 
 
-def write_rows(
+def _write_rows(
     rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] = ()
 ) -> None:
     """Write rows that share their keys, separated by tabs; `columns` are the header where there is no row.
@@ -497,7 +497,7 @@ def _list_rows(
 # rows; SentencePiece's needs integers and a pinned number of threads.
 
 
-SENTENCEPIECE_THREADS = 8
+_SENTENCEPIECE_THREADS = 8
 """What `trainer.threads = 0` means to SentencePiece, whose unigram pieces depend on the number."""
 _Fitted = tuple[Sequence[str], Float32Array, dict[str, object]]
 """Normal pieces by falling score, their scores, and figures of the fit."""
@@ -602,7 +602,7 @@ def _fit_by_sentencepiece(
         vocabulary.pieces,
         {
             "other_ids": vocabulary.other_ids,
-            "threads": trainer.threads or SENTENCEPIECE_THREADS,
+            "threads": trainer.threads or _SENTENCEPIECE_THREADS,
             "max_length": vocabulary.max_piece_length,
         },
     )

@@ -80,9 +80,8 @@ class BlockBase:
 
     def freeze_pieces(self) -> Frozen:
         """Return the pieces as frozen ones, of total 1: each language's own takes its place."""
-        known = self.vocabulary
-        normal = [i for i, kind in enumerate(known.kinds) if kind is Kind.NORMAL]
-        return Frozen([known.pieces[i] for i in normal], known.scores[normal].tolist(), 1.0)
+        known, normal = self.vocabulary, self.vocabulary.ids_of(Kind.NORMAL)
+        return Frozen([known.pieces[k] for k in normal], known.scores[normal].tolist(), 1.0)
 
 
 def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
@@ -92,8 +91,8 @@ def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
     others use as well it is less. Taken is the value that nine tenths of the language's tokens lie below, of
     pieces met five times or more. Raises `TokenizerError` where there are none.
     """
-    normal = np.array([kind is Kind.NORMAL for kind in vocabulary.kinds])
-    ids = np.flatnonzero(normal & (used >= _ENOUGH))
+    normal = np.array(vocabulary.ids_of(Kind.NORMAL), np.int64)
+    ids = normal[used[normal] >= _ENOUGH]
     if not len(ids):
         raise TokenizerError(
             "the base uses none of its pieces five times on this language's text",
@@ -120,10 +119,10 @@ def read_base(path: str | Path) -> BlockBase:
         vocabulary = opened.vocabulary
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
-    return describe_base(vocabulary, str(source), weights, counts)
+    return _describe_base(vocabulary, str(source), weights, counts)
 
 
-def describe_base(
+def _describe_base(
     vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str
 ) -> BlockBase:
     """Return a vocabulary as a base. Raises `TokenizerError` for one that is not unigram."""
@@ -193,7 +192,7 @@ def fit_two_stage(
     `tail.allow_fewer`; `CountsError` for a language that was not counted; and as `read_base` and `fit_shared`.
     """
     report = progress or Silent()
-    tail = choose_tail(counts, config)
+    tail = _choose_tail(counts, config)
     if base is None:
         base = _fit_base(counts, config, progress, workers)
     clock, fingerprint = Clock(), counts.fingerprint
@@ -260,7 +259,7 @@ def fit_two_stage(
     )
 
 
-def choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
+def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
     """Return the languages that get a block: those named, in that order, or the panel's tail, in its order.
 
     Raises `CountsError` for one that was not counted.
@@ -287,7 +286,7 @@ def _fit_base(
         return read_base(config.base)
     first = fit_shared(counts, config, progress, workers=workers)
     weights = {str(row["language"]): float(str(row["weight"])) for row in first.rows}
-    return describe_base(first.vocabulary, "shared", weights, first.counts)
+    return _describe_base(first.vocabulary, "shared", weights, first.counts)
 
 
 def _settle(
@@ -301,20 +300,28 @@ def _settle(
     wanted = {code: lost for code, lost in _find_losses(growing).items() if lost}
     report.start("settling contested pieces", len(wanted), "languages")
     for code, lost in wanted.items():
-        _drop(growing[code], lost)
+        item, block = growing[code], growing[code].block
+        kept = [k for k, piece in enumerate(block.pieces) if piece not in lost]
+        item.lost = len(lost)
+        item.block = replace(
+            block,
+            pieces=tuple(block.pieces[k] for k in kept),
+            scores=block.scores[kept],
+            count=block.count[kept],
+        )
     for code, lost in wanted.items():
-        item = growing[code]
+        item, block = growing[code], growing[code].block
         report.advance(1)
         # A block that its text could not fill has nothing left to be filled up from.
-        if len(item.block.pieces) + len(lost) < config.tail.size:
+        if len(block.pieces) + len(lost) < config.tail.size:
             continue
         others = {p for other, o in growing.items() if other != code for p in o.block.pieces}
         held = Frozen(
-            [*frozen.pieces, *item.block.pieces],
-            [*frozen.scores, *item.block.scores.tolist()],
+            [*frozen.pieces, *block.pieces],
+            [*frozen.scores, *block.scores.tolist()],
             item.total,
         )
-        last, _ = item.block.tiers[-1]
+        last, _ = block.tiers[-1]
         floors = tuple(floor for floor in config.tail.floors if floor <= last)
         more = fit_block(
             item.lexicon,
@@ -326,7 +333,12 @@ def _settle(
             options=choose_options(config.trainer),
             deny=others | lost,
         )
-        item.block = _join(item.block, more)
+        item.block = FittedBlock(
+            (*block.pieces, *more.pieces),
+            np.concatenate((block.scores, more.scores)),
+            np.concatenate((block.count, more.count)),
+            block.tiers,
+        )
     report.finish()
 
 
@@ -338,35 +350,14 @@ def _find_losses(growing: Mapping[str, _Growing]) -> dict[str, set[str]]:
         for piece, count in zip(item.block.pieces, item.block.count.tolist(), strict=True):
             # On the base's scale: a raw count divided by the total is weight × count ÷ the base's total.
             claim = count / item.total
-            held = best.get(piece)
-            if held is None:
-                best[piece] = (claim, code)
-            elif claim > held[0]:
-                losses[held[1]].add(piece)
-                best[piece] = (claim, code)
-            else:
+            most, holder = best.get(piece, (-1.0, ""))
+            if claim <= most:
                 losses[code].add(piece)
+                continue
+            if holder:
+                losses[holder].add(piece)
+            best[piece] = (claim, code)
     return losses
-
-
-def _drop(item: _Growing, lost: Collection[str]) -> None:
-    kept = [k for k, piece in enumerate(item.block.pieces) if piece not in lost]
-    item.lost += len(item.block.pieces) - len(kept)
-    item.block = replace(
-        item.block,
-        pieces=tuple(item.block.pieces[k] for k in kept),
-        scores=item.block.scores[kept],
-        count=item.block.count[kept],
-    )
-
-
-def _join(first: FittedBlock, second: FittedBlock) -> FittedBlock:
-    return FittedBlock(
-        (*first.pieces, *second.pieces),
-        np.concatenate((first.scores, second.scores)),
-        np.concatenate((first.count, second.count)),
-        first.tiers,
-    )
 
 
 def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:

@@ -19,9 +19,9 @@ only ever happens inside one rule. So the pipeline is
     compose  NFC, which now does exactly what the rules of several characters do
     tidy     drop the walls, and SentencePiece's removal of extra spaces
 
-`composition` checks on the rules themselves that this holds (each rule of several characters, each
+`_Composition` checks on the rules themselves that this holds (each rule of several characters, each
 pair NFC composes, each single character) and raises rather than let a tokenizer be written that
-differs. Left out: the dummy prefix and the pieces (see `huggingface_format`).
+differs. Left out: the dummy prefix and the pieces (see `vocabulary`).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from vocabkit.corpus.normalization import compile_charsmap, decompile
 
 
 def _escape(text: str) -> str:
-    """The text as a pattern that matches it and nothing else."""
+    """Return the text as a pattern that matches it and nothing else."""
     return "".join(f"\\{char}" if char in r"\^$.|?*+()[]{}-&" else char for char in text)
 
 
 def _char_class(chars: Iterable[str]) -> str:
-    """`[a-cx]`: the characters as ranges, in order."""
+    """Return `[a-cx]`: the characters as ranges, in order."""
     codes = sorted(map(ord, chars))
     parts: list[str] = []
     start = previous = codes[0]
@@ -69,7 +69,7 @@ def _char_class(chars: Iterable[str]) -> str:
 
 
 def _compose(texts: Iterable[str]) -> dict[str, str]:
-    """Each text and its NFC as `tokenizers` does it, with tables older than SentencePiece's."""
+    """Return each text and its NFC as `tokenizers` does it, with tables older than SentencePiece's."""
     listed = list(texts)
     form = normalizers.NFC()
     if not listed or any("\n" in text for text in listed):
@@ -80,21 +80,21 @@ def _compose(texts: Iterable[str]) -> dict[str, str]:
 
 @cache
 def _characters() -> tuple[str, ...]:
-    """The code points that normal forms know: nothing from U+30000 on has a class or a decomposition."""
+    """Return the code points that normal forms know: nothing from U+30000 on has a class or a decomposition."""
     codes = (*range(0x0A), *range(0x0B, 0xD800), *range(0xE000, 0x30000))
     return tuple(map(chr, codes))
 
 
 @cache
 def _combining_classes() -> dict[str, int]:
-    """Characters with a combining class above 0, and the class."""
+    """Return characters with a combining class above 0, and the class."""
     table = {char: unicodedata2.combining(char) for char in _characters()}
     return {char: number for char, number in table.items() if number}
 
 
 @cache
 def _last_classes() -> dict[str, int]:
-    """The class of the mark a character ends in, for marks and for composed characters."""
+    """Return the class of the mark a character ends in, for marks and for composed characters."""
     classes = _combining_classes()
     table = dict(classes)
     for char in _characters():
@@ -107,7 +107,7 @@ def _last_classes() -> dict[str, int]:
 
 @cache
 def _primary_composites() -> frozenset[tuple[str, str]]:
-    """The pairs NFC composes, Hangul left out."""
+    """Return the pairs NFC composes, Hangul left out."""
     pairs = set()
     for char in _characters():
         fields = unicodedata2.decomposition(char).split()
@@ -119,10 +119,8 @@ def _primary_composites() -> frozenset[tuple[str, str]]:
 
 
 # --- Composition -----------------------------------------------------------------------------------
-# The rules of several characters of a charsmap as canonical composition, guarded where NFC does more.
-#
-# One class, built from the rules and checked against them; `charsmap_pipeline` puts what it yields in
-# order. The Unicode facts it rests on are in `unicode_facts`.
+# The rules of several characters of a charsmap as canonical composition, guarded where NFC does more. One
+# class, built from the rules and checked against them; `build_steps` puts what it yields in order.
 
 
 _MOST_LITERAL_STEPS = 64
@@ -228,7 +226,7 @@ class _Composition:
         return rules
 
     def guard_pattern(self) -> str:
-        """A pattern of no width that finds each place where NFC would do more than the rules."""
+        """Return a pattern of no width that finds each place where NFC would do more than the rules."""
         mark, marked = _char_class(_combining_classes()), _char_class(_last_classes())
         places = "|".join([*_unsettled_marks(), *self._ends_out_of_order()])
         strays = self._stray_compositions()
@@ -314,7 +312,7 @@ class _Composition:
         return guards
 
     def literal_steps(self, alphabet: frozenset[str]) -> list[normalizers.Normalizer]:
-        """One step for each rule NFC does not know, longest first."""
+        """Return one step for each rule NFC does not know, longest first."""
         keys = sorted(self.unknown_to_nfc, key=lambda key: (-len(key), key))
         keys = [key for key in keys if alphabet & set(key + self.unknown_to_nfc[key])]
         if len(keys) > _MOST_LITERAL_STEPS:
@@ -350,7 +348,7 @@ def _refuse(reason: str) -> NoReturn:
     )
 
 
-# --- Charsmap pipeline -----------------------------------------------------------------------------
+# --- The pipeline ----------------------------------------------------------------------------------
 
 
 # Two characters that a text does not hold: noncharacters, four bytes long so that no mark can make a
@@ -363,7 +361,7 @@ _CONTROLS = ("\x01", "\x02")
 def build_steps(
     charsmap: bytes, remove_extra_spaces: bool = True, alphabet: Iterable[str] = ()
 ) -> list[normalizers.Normalizer]:
-    """The `tokenizers` normalizers that do what SentencePiece does with a compiled charsmap.
+    """Return the `tokenizers` normalizers that do what SentencePiece does with a compiled charsmap.
 
     `alphabet` names the characters a vocabulary holds. Compositions that `tokenizers`' NFC is too
     old to know (25 in four scripts of Unicode 13 and 16) cost a step each and are written only for

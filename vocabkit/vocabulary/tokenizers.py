@@ -400,7 +400,7 @@ def _is_tekken(content: object) -> bool:
 # among the fields means is told below.
 
 
-MAGIC = b"GGUF"
+_MAGIC = b"GGUF"
 _HINT = "download it again, or name the file it was converted from"
 _NUMBERS = {
     0: "<B",
@@ -430,7 +430,7 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
 
 
 def _read(reader: _Reader) -> Mapping[str, Any]:
-    if reader.take(4) != MAGIC:
+    if reader.take(4) != _MAGIC:
         raise TokenizerError(f"{reader.source}: not a GGUF file", _HINT)
     version = reader.number("<I")
     if version not in (2, 3):
@@ -687,7 +687,7 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
         raise TokenizerError(f"{target}: no such file or folder", HINT)
     with target.open("rb") as file:
         head = file.read(4096)
-    if head.startswith(MAGIC):
+    if head.startswith(_MAGIC):
         return _read_gguf(target, pattern)
     if _is_ranks(head):
         return _read_ranks(target, pattern)
@@ -734,7 +734,7 @@ def takes_pattern(path: str | Path) -> bool:
     with target.open("rb") as file:
         head = file.read(4096)
     paired = any(target.name == one and target.with_name(two).is_file() for one, two in PAIRS)
-    return paired or head.startswith(MAGIC) or _is_ranks(head)
+    return paired or head.startswith(_MAGIC) or _is_ranks(head)
 
 
 def find_file(path: str | Path) -> Path:

@@ -168,6 +168,10 @@ class Vocabulary:
         """Hash by content."""
         return hash(self.fingerprint)
 
+    def ids_of(self, *kinds: Kind) -> list[int]:
+        """Return the ids of the pieces of some kinds, in order."""
+        return [index for index, kind in enumerate(self.kinds) if kind in kinds]
+
     def id_of(self, piece: str) -> int | None:
         """Return the id of a piece, None where there is none."""
         return self._ids.get(piece)
@@ -442,11 +446,9 @@ def write_model(vocabulary: Vocabulary) -> bytes:
         if index is not None:
             setattr(trainer, f"{field}_piece", vocabulary.pieces[index])
     own = {roles.unknown, roles.begin, roles.end, roles.pad}
-    for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
-        if kind is Kind.CONTROL and index not in own:
-            trainer.control_symbols.append(piece)
-        elif kind is Kind.USER:
-            trainer.user_defined_symbols.append(piece)
+    others = [k for k in vocabulary.ids_of(Kind.CONTROL) if k not in own]
+    trainer.control_symbols.extend(vocabulary.pieces[k] for k in others)
+    trainer.user_defined_symbols.extend(vocabulary.pieces[k] for k in vocabulary.ids_of(Kind.USER))
     normalizer = model.normalizer_spec
     normalizer.name = vocabulary.normalizer.name
     normalizer.precompiled_charsmap = vocabulary.normalizer.charsmap
@@ -657,11 +659,7 @@ def _name_roles(vocabulary: Vocabulary) -> dict[str, Any]:
             "special": True,
         }
     own = set(names.values())
-    extra = [
-        piece
-        for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True))
-        if kind is Kind.CONTROL and index not in own
-    ]
+    extra = [vocabulary.pieces[k] for k in vocabulary.ids_of(Kind.CONTROL) if k not in own]
     if extra:
         tokens["additional_special_tokens"] = extra
     return tokens
@@ -673,9 +671,8 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     SentencePiece merges any two neighbours whose concatenation is a piece, so all pairs are listed,
     not only the one that was counted when the piece was learnt.
     """
-    usable = [index for index, kind in enumerate(vocabulary.kinds) if kind is Kind.NORMAL]
-    scores = vocabulary.scores
-    usable.sort(key=lambda index: (-float(scores[index]), index))
+    scores = vocabulary.scores.tolist()
+    usable = sorted(vocabulary.ids_of(Kind.NORMAL), key=lambda index: (-scores[index], index))
     rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
     merges: list[tuple[str, str]] = []
     for piece in rank:
@@ -708,7 +705,7 @@ _CHARACTERS_AFTER = {"": "", _BYTES[1]: "0123456789ABCDEF>", _SLOTS[1]: "0123456
 
 
 def _written_name(piece: str, kind: Kind) -> str:
-    """The name a piece has in tokenizer.json: its own, but for unused pieces that are no reserved slot."""
+    """Return the name a piece has in tokenizer.json: its own, but for unused ones that are no reserved slot."""
     return f" {piece}" if kind is Kind.UNUSED and not _RESERVED.fullmatch(piece) else piece
 
 
@@ -718,7 +715,7 @@ def is_unused_name(name: str) -> bool:
 
 
 def _unmatchable_score(vocabulary: Vocabulary) -> float:
-    """The score for pieces that no text may become.
+    """Return the score for pieces that no text may become.
 
     The penalty for an unknown character is ten below the lowest score, so a score below all others
     changes it. That decides nothing where no piece holds a character that is unknown alone.
@@ -726,12 +723,11 @@ def _unmatchable_score(vocabulary: Vocabulary) -> float:
     texts = _texts(vocabulary)
     if _characters(texts) <= texts:
         return _NEVER
-    kinds = zip(vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
-    return min((float(score) for score, kind in kinds if kind is Kind.NORMAL), default=0.0)
+    return float(min(vocabulary.scores[vocabulary.ids_of(Kind.NORMAL)], default=0.0))
 
 
 def _split_pattern(vocabulary: Vocabulary) -> str | None:
-    """Where words must be split so that a typed name is never one piece; None where scores see to it.
+    """Return where words must be split so that a typed name is never one piece; None if scores see to it.
 
     Each place is one that no piece spans. One between a known and an unknown character is preferred,
     since a run of unknown characters is a single token. (A special whose characters are all unknown
@@ -770,8 +766,7 @@ def _split_pattern(vocabulary: Vocabulary) -> str | None:
 
 
 def _texts(vocabulary: Vocabulary) -> frozenset[str]:
-    pairs = zip(vocabulary.pieces, vocabulary.kinds, strict=True)
-    return frozenset(piece for piece, kind in pairs if kind in TEXT)
+    return frozenset(vocabulary.pieces[index] for index in vocabulary.ids_of(*TEXT))
 
 
 def _characters(texts: frozenset[str]) -> set[str]:
