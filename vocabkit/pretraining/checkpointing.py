@@ -73,7 +73,7 @@ class RunState:
 
 
 def list_checkpoints(run: Path) -> list[int]:
-    """The steps of a run's complete checkpoints, ascending."""
+    """Return the steps of a run's complete checkpoints, ascending."""
     folder = run / CHECKPOINTS
     if not folder.is_dir():
         return []
@@ -83,7 +83,7 @@ def list_checkpoints(run: Path) -> list[int]:
 
 
 def find_checkpoint(run: Path, step: int | None = None) -> Path:
-    """The folder of the newest complete checkpoint, or of a step's. Raises PretrainingError where none is."""
+    """Return the folder of the newest complete checkpoint, or of a step's; PretrainingError where none is."""
     steps = list_checkpoints(run)
     if not steps:
         raise PretrainingError(
@@ -168,7 +168,7 @@ def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -
 
 
 def read_state(folder: Path) -> RunState:
-    """Where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
+    """Return where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
     data: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     if data.get("schema") != SCHEMA:
         raise PretrainingError(
@@ -178,7 +178,7 @@ def read_state(folder: Path) -> RunState:
 
 
 def load_seen(folder: Path) -> dict[str, BoolArray]:
-    """Which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
+    """Return which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
     return dict(load_file(folder / _SEEN))
 
 

@@ -372,7 +372,7 @@ class _Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in the block is not training."""
+        """Leave the time of the block out."""
         began = time.perf_counter()
         try:
             yield

@@ -158,7 +158,7 @@ class ModelSettings(Config):
     initial_deviation: float = 0.02
 
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
-        """The model these settings describe, for a vocabulary and a row length."""
+        """Return the model these settings describe, for a vocabulary and a row length."""
         return ModelConfig(
             **self.model_dump(exclude={"vocabulary"}),
             vocabulary=vocabulary,

@@ -112,7 +112,7 @@ class Trainer:
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """The arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
+        """Set the arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
         wanted = self.config.training.precision == "bf16" and self.world.size == 1
         with torch.autocast(self.world.device.type, torch.bfloat16) if wanted else nullcontext():
             yield
@@ -176,7 +176,7 @@ class PlannedStage:
 
 
 def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]:
-    """The stages in steps; one of everything where none is configured. Ends are rounded, so nothing is lost.
+    """Return the stages in steps; one of everything where none is configured. Ends are rounded.
 
     Raises ConfigError when a share of `steps` is less than one step.
     """
@@ -198,7 +198,7 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
 
 
 def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
-    """The stage that a step lies in; the last one for steps after the end."""
+    """Return the stage that a step lies in; the last one for steps after the end."""
     return next((stage for stage in stages if step < stage.stop), stages[-1])
 
 
@@ -216,7 +216,7 @@ def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) ->
 def learning_rate_factor(
     settings: OptimizerSettings, stages: Sequence[PlannedStage], step: int, steps: int
 ) -> float:
-    """What `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
+    """Return what `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
 
     The shape over the run, times the rate of the stage, times a ramp over the first `warmup` of each stage:
     what has stood still meets its gradients with no momentum, at a stage's start as at a run's.
@@ -276,7 +276,7 @@ class Optimizer:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state by name: what a checkpoint holds, and is read back into in place."""
+        """Return the whole state by name: what a checkpoint holds, and is read back into in place."""
         found: dict[str, Tensor] = {}
         for name in self.parameters:
             found[f"exp_avg.{name}"] = self.means[name]
@@ -285,7 +285,7 @@ class Optimizer:
         return found
 
     def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
-        """This rank's gradients of what trains: of `rows` alone (numbers in its shard) where they are given.
+        """Return this rank's gradients of what trains: of `rows` alone (numbers in its shard) where given.
 
         In the model's order, whatever that of `names`: a set of words has another one in every process, and
         sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
@@ -438,7 +438,7 @@ class _Meter:
         self._steps = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds."""
+        """Return what a checkpoint holds."""
         return {"run": self._kept}
 
     def add_batch(self, batch: Batch, nats: Tensor) -> None:
@@ -471,7 +471,7 @@ class _Meter:
         self._steps += 1
 
     def read(self) -> Reading:
-        """What there is since the last reading, and start anew. Waits for the device; every rank calls."""
+        """Return what there is since the last reading. Waits for the device; every rank calls."""
         self._world.sum(self._languages)
         self._world.sum(self._counts)
         skipped, in_a_row, average, weight = self._kept.tolist()

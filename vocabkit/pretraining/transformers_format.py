@@ -563,7 +563,7 @@ class StoredTensors(Mapping[str, Tensor]):
 
 
 def read_checkpoint(folder: str | Path) -> tuple[ModelConfig, StoredTensors]:
-    """What a folder's config.json describes, and its tensors, none of them read yet.
+    """Return what a folder's config.json describes, and its tensors, none of them read yet.
 
     Raises `PretrainingError` for a missing or damaged file, and for an architecture or a setting that is
     not computed here.
@@ -575,7 +575,7 @@ def read_checkpoint(folder: str | Path) -> tuple[ModelConfig, StoredTensors]:
 
 
 def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Model:
-    """The model of a folder, in fp32. Raises `PretrainingError` naming what is missing or does not fit."""
+    """Return a folder's model, in fp32. Raises `PretrainingError` naming what is missing or does not fit."""
     config, stored = read_checkpoint(folder)
     model = Model(config, seed=None)
     names = name_tensors(config)
