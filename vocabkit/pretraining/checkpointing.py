@@ -42,9 +42,6 @@ from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import name_tensors, split_rows
 
-# --- Checkpointing ---------------------------------------------------------------------------------
-
-
 CHECKPOINTS = "checkpoints"
 SCHEMA = 1
 _STEP = re.compile(r"step-(\d+)")
@@ -321,12 +318,10 @@ def _grow_rows(old: Tensor, kept: Tensor, rows: int) -> Tensor:
 
 
 # --- Optimizer state -------------------------------------------------------------------------------
-# The optimiser's state beside an exported model: `optimizer.safetensors`, by the names of transformers.
-#
-# It lets a run go on elsewhere with the moments it had. `extend` carries such a file along as it is; the rows
-# of
-# a grown vocabulary then follow its receipt: kept ids take theirs with them, new ones begin at zero. A model
-# without the file begins with zeros everywhere, as from scratch.
+# `optimizer.safetensors` beside an exported model, by the names of transformers: a run goes on elsewhere with
+# the moments it had. `extend` carries such a file along as it is; the rows of a grown vocabulary then follow
+# its receipt: kept ids take theirs with them, new ones begin at zero. A model without the file begins with
+# zeros everywhere, as from scratch.
 
 
 OPTIMIZER_STATE = "optimizer.safetensors"
@@ -362,7 +357,7 @@ def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> No
 
 
 def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelConfig) -> bool:
-    """Read a checkpoint's `optimizer.safetensors` into an optimiser; whether there is one.
+    """Read a checkpoint's `optimizer.safetensors` into an optimiser; return whether there is one.
 
     Raises PretrainingError where it is damaged, or of another model.
     """
@@ -378,25 +373,18 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
                 ):
                     whole = torch.cat([file.get_tensor(f"{kind}.{part}") for part in parts])
                     if name in VOCABULARY_PARAMETERS:
-                        whole = _fit_rows(whole, kept, config)
-                    _fill(moments[name], whole, path, name)
+                        rows = torch.arange(len(whole)) if kept is None else kept
+                        whole = _grow_rows(whole, rows, config.rows)
+                    if whole.shape != moments[name].shape:
+                        raise PretrainingError(
+                            f"{path}: {name} has shape {list(whole.shape)}, "
+                            f"expected {list(moments[name].shape)}",
+                            "it belongs to another model: remove it to begin with a state of zeros",
+                        )
+                    fill_part(moments[name], whole)
                 optimizer.steps[name].copy_(file.get_tensor(f"step.{parts[0]}"))
     except SafetensorError as error:
         raise PretrainingError(
             f"{path}: {error}", "remove it to begin with a state of zeros"
         ) from error
     return True
-
-
-def _fit_rows(whole: Tensor, kept: Tensor | None, config: ModelConfig) -> Tensor:
-    """A matrix of the vocabulary with the rows the model has, padding included."""
-    return _grow_rows(whole, torch.arange(len(whole)) if kept is None else kept, config.rows)
-
-
-def _fill(target: Tensor, whole: Tensor, path: Path, name: str) -> None:
-    if whole.shape != target.shape:
-        raise PretrainingError(
-            f"{path}: {name} has shape {list(whole.shape)}, expected {list(target.shape)}",
-            "it belongs to another model: remove it to begin with a state of zeros",
-        )
-    fill_part(target, whole)
