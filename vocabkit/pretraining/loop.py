@@ -70,7 +70,10 @@ def train_run(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Train by a plan that `run_start.make_plan` made of the same options; see `pretrain` there."""
+    """Train by a plan that `run_start.make_plan` made of the same options, and return the run.
+
+    Every rank calls. What it does, and what it raises, is said at `run_start.pretrain`.
+    """
     config, folder = plan.config, _output(plan)
     with ExitStack() as stack:
         stack.enter_context(settled_process(deterministic=config.training.deterministic))

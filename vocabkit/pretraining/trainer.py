@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -320,12 +321,13 @@ class Optimizer:
                 # No row of it is in this rank's shard; the count is every rank's.
                 self.steps[name] += 1.0 if skip is None else 1.0 - skip
         for decay, names in groups.items():
-            places = [self._place(name, rows) for name in names]
+            held = [self._hold(name) for name in names]
+            moved = held if rows is None else [[part[rows] for part in parts] for parts in held]
             adamw(
-                [place[0] for place in places],
+                [parts[0] for parts in moved],
                 [gradients[name].to(torch.float32) for name in names],
-                [place[1] for place in places],
-                [place[2] for place in places],
+                [parts[1] for parts in moved],
+                [parts[2] for parts in moved],
                 [],
                 [self.steps[name] for name in names],
                 fused=True,
@@ -339,22 +341,18 @@ class Optimizer:
                 maximize=False,
             )
             if rows is not None:
-                for name, place in zip(names, places, strict=True):
-                    for whole, part in zip(self._whole(name), place, strict=True):
-                        whole.index_copy_(0, rows, part)
+                for whole, part in zip(chain(*held), chain(*moved), strict=True):
+                    whole.index_copy_(0, rows, part)
 
     def clear(self) -> None:
         """Let go of the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def _whole(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    def _hold(self, name: str) -> list[Tensor]:
+        """This rank's shards of a parameter and of its moments."""
         held = (self.parameters[name].detach(), self.means[name], self.squares[name])
-        return local_part(held[0]), local_part(held[1]), local_part(held[2])
-
-    def _place(self, name: str, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        whole = self._whole(name)
-        return whole if rows is None else (whole[0][rows], whole[1][rows], whole[2][rows])
+        return [local_part(tensor) for tensor in held]
 
     def _decay(self, name: str) -> float:
         if self.parameters[name].ndim < 2:
