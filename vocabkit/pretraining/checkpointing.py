@@ -42,7 +42,7 @@ from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import name_tensors, split_rows
 
-CHECKPOINTS = "checkpoints"
+_CHECKPOINTS = "checkpoints"
 SCHEMA = 1
 _STEP = re.compile(r"step-(\d+)")
 _STATE, _SEEN = "state.json", "seen.safetensors"
@@ -71,7 +71,7 @@ class RunState:
 
 def list_checkpoints(run: Path) -> list[int]:
     """Return the steps of a run's complete checkpoints, ascending."""
-    folder = run / CHECKPOINTS
+    folder = run / _CHECKPOINTS
     if not folder.is_dir():
         return []
     matches = (_STEP.fullmatch(path.name) for path in folder.iterdir())
@@ -193,7 +193,7 @@ def load_run_model(run: Run, step: int | None = None) -> tuple[Model, int]:
 
 def remove_unfinished(run: Path) -> None:
     """Remove what killed processes left half written, or half removed."""
-    for path in (run / CHECKPOINTS).glob("step-*.tmp"):
+    for path in (run / _CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -226,7 +226,7 @@ def _remove(folder: Path) -> None:
 
 
 def _folder(run: Path, step: int) -> Path:
-    return run / CHECKPOINTS / f"step-{step:08d}"
+    return run / _CHECKPOINTS / f"step-{step:08d}"
 
 
 def _is_complete(folder: Path) -> bool:
@@ -324,8 +324,8 @@ def _grow_rows(old: Tensor, kept: Tensor, rows: int) -> Tensor:
 # zeros everywhere, as from scratch.
 
 
-OPTIMIZER_STATE = "optimizer.safetensors"
-MOMENTS = ("exp_avg", "exp_avg_sq")
+_OPTIMIZER_STATE = "optimizer.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> None:
@@ -340,20 +340,20 @@ def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> No
         shapes = {name: value.shape for name, value in Model(config, seed=None).named_parameters()}
     held: dict[str, Tensor] = {}
     for name, shape in shapes.items():
-        held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in MOMENTS}
+        held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in _MOMENTS}
         held[f"optimizer.step.{name}"] = torch.empty(())
     load_checkpoint(folder, held, World(0, 1, torch.device("cpu")))
     written: dict[str, Tensor] = {}
     for name, parts in name_tensors(config).items():
         rows = config.vocabulary if name in VOCABULARY_PARAMETERS else shapes[name][0]
-        for kind in MOMENTS:
+        for kind in _MOMENTS:
             whole = held[f"optimizer.{kind}.{name}"][:rows]
             pieces = torch.split(whole, split_rows(len(parts), rows, config))
             for part, piece in zip(parts, pieces, strict=True):
                 written[f"{kind}.{part}"] = piece.contiguous()
         for part in parts:
             written[f"step.{part}"] = held[f"optimizer.step.{name}"].clone()
-    save_tensors(written, target / OPTIMIZER_STATE)
+    save_tensors(written, target / _OPTIMIZER_STATE)
 
 
 def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelConfig) -> bool:
@@ -361,7 +361,7 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
 
     Raises PretrainingError where it is damaged, or of another model.
     """
-    path = checkpoint / OPTIMIZER_STATE
+    path = checkpoint / _OPTIMIZER_STATE
     if not path.is_file():
         return False
     kept = read_kept(checkpoint)
@@ -369,7 +369,7 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
         with safe_open(path, framework="pt") as file:
             for name, parts in name_tensors(config).items():
                 for kind, moments in zip(
-                    MOMENTS, (optimizer.means, optimizer.squares), strict=True
+                    _MOMENTS, (optimizer.means, optimizer.squares), strict=True
                 ):
                     whole = torch.cat([file.get_tensor(f"{kind}.{part}") for part in parts])
                     if name in VOCABULARY_PARAMETERS:

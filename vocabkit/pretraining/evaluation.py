@@ -36,7 +36,7 @@ from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Held-out loss ---------------------------------------------------------------------------------
 
-SEED = 1_234_567
+_SEED = 1_234_567
 """Of the masks of every evaluation; a run's own seed would make two runs answer different questions."""
 MASKED, CAUSAL = "masked", "causal"
 _COMPARABLE = {
@@ -113,7 +113,7 @@ def evaluate(
     micro_rows: int,
     device: torch.device | str,
     data: DataSettings,
-    seed: int = SEED,
+    seed: int = _SEED,
     head_rows: int | None = None,
     fused: bool = True,
     before_batch: Callable[[], None] | None = None,

@@ -59,7 +59,7 @@ from vocabkit.pretraining.run_folder import (
 from vocabkit.pretraining.trainer import Trainer, plan_stages, require_new_rows, settled_process
 from vocabkit.pretraining.transformers_format import load_model
 
-PATIENCE = 10
+_PATIENCE = 10
 """Steps in a row without a finite loss and gradient after which a run stops: it will not mend itself."""
 
 
@@ -256,7 +256,7 @@ class _Loop:
             "languages": dict(zip(self.corpus.languages, reading.language_losses, strict=True)),
         }
         self._note("step", figures)
-        if reading.longest >= PATIENCE:
+        if reading.longest >= _PATIENCE:
             message = (
                 f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "
                 f"{self.done} at the latest; none of them changed the model. The last good checkpoint is kept: "

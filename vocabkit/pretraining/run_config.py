@@ -57,7 +57,7 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
 
 Layout = Literal["xlmr", "modern", "llama"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
-ROW_MULTIPLE = 64
+_ROW_MULTIPLE = 64
 """Rows of the vocabulary's matrices are padded to this: tensor cores want multiples, 850,000 has one of 16."""
 
 
@@ -123,7 +123,7 @@ class ModelConfig:
     @property
     def rows(self) -> int:
         """Rows of the vocabulary's matrices: the vocabulary, rounded up to a multiple of 64."""
-        return -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+        return -(-self.vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
     @property
     def key_value_heads(self) -> int:

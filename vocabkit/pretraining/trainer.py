@@ -31,7 +31,7 @@ from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
 # --- Trainer ---------------------------------------------------------------------------------------
 
 
-COLLECT_EVERY = 1_000
+_COLLECT_EVERY = 1_000
 """Steps between garbage collections."""
 
 
@@ -108,7 +108,7 @@ class Trainer:
         self.optimizer.step(gradients, self.learning_rate(step.number), rows=rows, skip=skip)
         self.optimizer.clear()
         self.meter.add_step(total / weight, norm, skip)
-        if step.number % COLLECT_EVERY == 0:
+        if step.number % _COLLECT_EVERY == 0:
             gc.collect()
 
     @contextmanager
@@ -396,7 +396,7 @@ def _zeros(parameter: Tensor) -> Tensor:
 # `_Meter.read`, once a log line, and `_Seen.arrays`, once a checkpoint.
 
 
-SMOOTHING = 0.98
+_SMOOTHING = 0.98
 """Share that a step leaves to those before it in the moving average: about the last 50 steps count."""
 
 
@@ -458,7 +458,7 @@ class _Meter:
         skipped, in_a_row, average, weight = self._kept.unbind()
         skipped += skip
         in_a_row.add_(1.0).mul_(skip)
-        share = (1.0 - SMOOTHING) * good
+        share = (1.0 - _SMOOTHING) * good
         average += share * (value - average)
         weight += share * (1.0 - weight)
         total, counted, last, longest = self._since.unbind()

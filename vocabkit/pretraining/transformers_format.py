@@ -30,7 +30,7 @@ from vocabkit.vocabulary.roles import complete_tokenizer
 # ours, row under row: queries, keys and values are one product here.
 
 
-TensorNames = dict[str, tuple[str, ...]]
+_TensorNames = dict[str, tuple[str, ...]]
 _TENSORS = {
     "xlmr": """
         table               roberta.embeddings.word_embeddings.weight
@@ -84,9 +84,9 @@ _LAYER = {
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
 
-def name_tensors(config: ModelConfig) -> TensorNames:
+def name_tensors(config: ModelConfig) -> _TensorNames:
     """Return our parameters' names → theirs, whose rows make ours up in this order."""
-    names: TensorNames = {}
+    names: _TensorNames = {}
     for line in _TENSORS[config.layout].replace("@", _LAYER[config.layout]).strip().splitlines():
         for kind in ("weight", "bias") if "*" in line else ("",):
             for index in range(config.layers if "#" in line else 1):
@@ -589,7 +589,7 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Mod
 
 def _check_names(
     config: ModelConfig,
-    names: TensorNames,
+    names: _TensorNames,
     stored: StoredTensors,
     folder: Path,
 ) -> None:
