@@ -31,12 +31,9 @@ from vocabkit.corpus.sources import open_corpus
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
 from vocabkit.pretraining.exporting import export_run
-from vocabkit.pretraining.loop import pretrain
-from vocabkit.pretraining.plan import plan_run
-from vocabkit.pretraining.prepared import PreparedCorpus
+from vocabkit.pretraining.loop import train_run
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-from vocabkit.pretraining.run_config import read_preset
-from vocabkit.pretraining.run_start import describe_model
+from vocabkit.pretraining.run_start import make_plan
 
 work = Path(tempfile.mkdtemp())
 write_sample(work / "sample")
@@ -84,9 +81,12 @@ pd.DataFrame([{name: getattr(row, name) for name in columns} for row in report.r
 # drawn by its bytes raised to 0.3, and `epochs` says how often its text is read.
 
 # %%
-config = read_preset(
+plan = make_plan(
     "continue",
-    [
+    work / "shards",
+    work / "run",
+    checkpoint=work / "extended",
+    settings=[
         "training.steps=40",
         "training.batch_rows=16",
         "training.precision=fp32",
@@ -96,11 +96,7 @@ config = read_preset(
         "log.evaluate_every=20",
         "log.evaluate_rows=4",
     ],
-    has_data=True,
-    has_checkpoint=True,
 )
-shards = PreparedCorpus.load(work / "shards")
-plan = plan_run(config, shards, describe_model(config, shards, work / "extended"))
 drawn = pd.DataFrame(plan.languages.to_rows()).set_index("language")
 drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share", "epochs"]].head(8)
 
@@ -110,10 +106,9 @@ drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share", "epochs"
 # Calling it again would find a finished run; a run that was stopped goes on from its newest checkpoint.
 
 # %%
-result = pretrain(config, work / "shards", work / "run", checkpoint=work / "extended")
-assert result.stopped == "done"
-lines = [json.loads(line) for line in (work / "run" / "log.jsonl").read_text().splitlines()]
-steps = pd.DataFrame([line for line in lines if line["kind"] == "step"]).set_index("step")
+run = train_run(plan)
+assert run.stopped == "done"
+steps = run.to_frame()
 assert steps["loss"].iloc[-1] < steps["loss"].iloc[0]
 steps[["loss", "lr", "grad_norm", "tokens_per_s", "bytes_per_s", "data_wait"]].round(4)
 
@@ -124,7 +119,7 @@ steps[["loss", "lr", "grad_norm", "tokens_per_s", "bytes_per_s", "data_wait"]].r
 # nothing. Of causal models there are bits per byte as well, which do compare.
 
 # %%
-scores = pd.DataFrame(result.evaluation["languages"].values()).set_index("language")
+scores = pd.DataFrame(run.evaluation["languages"].values()).set_index("language")
 scores.sort_values("loss")[["tail", "rows", "bytes", "predicted", "loss"]].head(8)
 
 # %% [markdown]
@@ -144,8 +139,8 @@ pd.DataFrame(dead["groups"])[shown].head(14)
 
 # %%
 exported = export_run(work / "run", work / "hf", verify=True)
-assert exported.check.passed
-print(exported.class_name, f"largest difference of logits {exported.check.difference:.1e}")
+assert exported.passed
+print(exported.class_name, f"largest difference of logits {exported.difference:.1e}")
 
 # %%
 from transformers import AutoModelForMaskedLM, AutoTokenizer

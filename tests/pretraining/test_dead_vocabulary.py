@@ -90,10 +90,10 @@ def test_specials_and_reserved_slots_are_no_dead_pieces(folder: Path) -> None:
     dead = look(folder, set(), set())
     outside = {Kind.CONTROL, Kind.UNKNOWN, Kind.UNUSED}
     listed = [i for i, kind in enumerate(vocabulary.kinds) if kind not in outside]
-    assert dead.pieces.tolist() == listed
+    assert dead.pieces["id"].tolist() == listed
     nothing = np.zeros(vocabulary.size, np.bool_)
     fewer = find_dead(nothing, nothing, folder, reserved=(listed[-1], vocabulary.size + 3))
-    assert fewer.pieces.tolist() == listed[:-1]
+    assert fewer.pieces["id"].tolist() == listed[:-1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -108,7 +108,7 @@ def test_every_group_is_what_counting_one_by_one_gives(folder: Path, data: st.Da
     }
     for group in dead.groups:
         members = []
-        for index in dead.pieces.tolist():
+        for index in dead.pieces["id"].tolist():
             token = vocabulary.token_bytes(index) or b""
             try:
                 script = piece_script(token.decode())

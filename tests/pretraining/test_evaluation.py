@@ -59,7 +59,7 @@ def lone_logits(model: Model, ids: list[int]) -> torch.Tensor:
     nothing = torch.zeros(1, dtype=torch.int64)
     batch = Batch(
         tensor, zeros, torch.arange(size, dtype=torch.int32), torch.tensor([0, size]).int(),
-        nothing, nothing, torch.zeros(1), zeros[:1], zeros[:1], zeros[:1], size, size, 0, 1,
+        nothing, nothing, torch.zeros(1), zeros[:1], zeros[:1], zeros[:1], size, size,
     )  # fmt: skip
     with torch.no_grad():
         return model.logits(batch)

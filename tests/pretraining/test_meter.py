@@ -34,7 +34,6 @@ def make_batch(
         chosen=torch.zeros(len(targets), dtype=torch.int64), targets=torch.tensor(targets),
         weights=torch.tensor(weights), languages=rows, row_languages=rows,
         row_bytes=torch.full((len(languages),), 7, dtype=torch.int32), length=1, tokens=5,
-        first=0, stop=1,
     )  # fmt: skip
 
 

@@ -79,6 +79,4 @@ def pack(rows: Sequence[Sequence[Sequence[int]]], length: int, pad: int = 1) -> 
         row_bytes=torch.zeros(len(rows), dtype=torch.int32),
         length=length,
         tokens=sum(len(document) for row in rows for document in row),
-        first=0,
-        stop=len(rows),
     )

@@ -147,8 +147,6 @@ def _grow(
     return blocks
 
 
-
-
 def _resample(
     spent: SpanTable | None, tokens: Sequence[Int64Array], resamples: int, seed: int, code: str
 ) -> tuple[Int64Array, Int64Array] | None:

@@ -308,7 +308,6 @@ class Batch:
     row_languages  int32[rows]
     row_bytes      int32[rows]  bytes of original text in each row
     tokens         tokens that are not padding
-    first, stop    global sample numbers this step covers, over all ranks
     """
 
     ids: Tensor
@@ -323,15 +322,13 @@ class Batch:
     row_bytes: Tensor
     length: int
     tokens: int
-    first: int
-    stop: int
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Batch:
-        """The same batch on a device."""
+        """Return the same batch on a device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin(self) -> Batch:
-        """The same batch in page-locked memory, from which copies to a GPU run beside its work."""
+        """Return the same batch in page-locked memory, from which copies to a GPU run beside its work."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -494,8 +491,6 @@ def assemble(
     *,
     objective: Objective,
     special: SpecialIds,
-    first: int = 0,
-    stop: int = 0,
     documents: int | None = None,
 ) -> Batch:
     """Return a batch of r rows int32[r, length]; the other arrays have one value a row.
@@ -530,8 +525,6 @@ def assemble(
         row_bytes=torch.from_numpy(row_bytes.astype(np.int32)),
         length=length,
         tokens=int(used.sum()),
-        first=first,
-        stop=stop,
     )
 
 
@@ -611,8 +604,6 @@ class BatchMaker:
             np.maximum(samples, 0),
             objective=self.objective,
             special=self.corpus.special,
-            first=step * self.batch_rows,
-            stop=(step + 1) * self.batch_rows,
             documents=self._documents,
         )
 

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
@@ -32,8 +31,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from vocabkit.checkpoints.receipt import grow_rows, read_kept
-from vocabkit.core.arrays import BoolArray, Int64Array
+from vocabkit.checkpoints.receipt import read_kept
+from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import PretrainingError
 from vocabkit.core.folders import name_full_disk
 from vocabkit.pretraining.distributed import World, fill_part
@@ -43,10 +42,7 @@ from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import name_tensors, split_rows
 
-# --- Checkpointing ---------------------------------------------------------------------------------
-
-
-CHECKPOINTS = "checkpoints"
+_CHECKPOINTS = "checkpoints"
 SCHEMA = 1
 _STEP = re.compile(r"step-(\d+)")
 _STATE, _SEEN = "state.json", "seen.safetensors"
@@ -74,8 +70,8 @@ class RunState:
 
 
 def list_checkpoints(run: Path) -> list[int]:
-    """The steps of a run's complete checkpoints, ascending."""
-    folder = run / CHECKPOINTS
+    """Return the steps of a run's complete checkpoints, ascending."""
+    folder = run / _CHECKPOINTS
     if not folder.is_dir():
         return []
     matches = (_STEP.fullmatch(path.name) for path in folder.iterdir())
@@ -84,7 +80,7 @@ def list_checkpoints(run: Path) -> list[int]:
 
 
 def find_checkpoint(run: Path, step: int | None = None) -> Path:
-    """The folder of the newest complete checkpoint, or of a step's. Raises PretrainingError where none is."""
+    """Return the folder of the newest complete checkpoint, or of a step's; PretrainingError where none is."""
     steps = list_checkpoints(run)
     if not steps:
         raise PretrainingError(
@@ -169,7 +165,7 @@ def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -
 
 
 def read_state(folder: Path) -> RunState:
-    """Where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
+    """Return where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
     data: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     if data.get("schema") != SCHEMA:
         raise PretrainingError(
@@ -179,7 +175,7 @@ def read_state(folder: Path) -> RunState:
 
 
 def load_seen(folder: Path) -> dict[str, BoolArray]:
-    """Which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
+    """Return which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
     return dict(load_file(folder / _SEEN))
 
 
@@ -197,7 +193,7 @@ def load_run_model(run: Run, step: int | None = None) -> tuple[Model, int]:
 
 def remove_unfinished(run: Path) -> None:
     """Remove what killed processes left half written, or half removed."""
-    for path in (run / CHECKPOINTS).glob("step-*.tmp"):
+    for path in (run / _CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -230,7 +226,7 @@ def _remove(folder: Path) -> None:
 
 
 def _folder(run: Path, step: int) -> Path:
-    return run / CHECKPOINTS / f"step-{step:08d}"
+    return run / _CHECKPOINTS / f"step-{step:08d}"
 
 
 def _is_complete(folder: Path) -> bool:
@@ -268,16 +264,14 @@ def _single(world: World) -> Iterator[None]:
 
 
 # --- Optimizer state -------------------------------------------------------------------------------
-# The optimiser's state beside an exported model: `optimizer.safetensors`, by the names of transformers.
-#
-# It lets a run go on elsewhere with the moments it had. `extend` carries such a file along as it is; the rows
-# of
-# a grown vocabulary then follow its receipt: kept ids take theirs with them, new ones begin at zero. A model
-# without the file begins with zeros everywhere, as from scratch.
+# `optimizer.safetensors` beside an exported model, by the names of transformers: a run goes on elsewhere with
+# the moments it had. `extend` carries such a file along as it is; the rows of a grown vocabulary then follow
+# its receipt: kept ids take theirs with them, new ones begin at zero. A model without the file begins with
+# zeros everywhere, as from scratch.
 
 
-OPTIMIZER_STATE = "optimizer.safetensors"
-MOMENTS = ("exp_avg", "exp_avg_sq")
+_OPTIMIZER_STATE = "optimizer.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> None:
@@ -292,28 +286,28 @@ def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> No
         shapes = {name: value.shape for name, value in Model(config, seed=None).named_parameters()}
     held: dict[str, Tensor] = {}
     for name, shape in shapes.items():
-        held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in MOMENTS}
+        held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in _MOMENTS}
         held[f"optimizer.step.{name}"] = torch.empty(())
     load_checkpoint(folder, held, World(0, 1, torch.device("cpu")))
     written: dict[str, Tensor] = {}
     for name, parts in name_tensors(config).items():
         rows = config.vocabulary if name in VOCABULARY_PARAMETERS else shapes[name][0]
-        for kind in MOMENTS:
+        for kind in _MOMENTS:
             whole = held[f"optimizer.{kind}.{name}"][:rows]
             pieces = torch.split(whole, split_rows(len(parts), rows, config))
             for part, piece in zip(parts, pieces, strict=True):
                 written[f"{kind}.{part}"] = piece.contiguous()
         for part in parts:
             written[f"step.{part}"] = held[f"optimizer.step.{name}"].clone()
-    save_tensors(written, target / OPTIMIZER_STATE)
+    save_tensors(written, target / _OPTIMIZER_STATE)
 
 
 def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelConfig) -> bool:
-    """Read a checkpoint's `optimizer.safetensors` into an optimiser; whether there is one.
+    """Read a checkpoint's `optimizer.safetensors` into an optimiser; return whether there is one.
 
     Raises PretrainingError where it is damaged, or of another model.
     """
-    path = checkpoint / OPTIMIZER_STATE
+    path = checkpoint / _OPTIMIZER_STATE
     if not path.is_file():
         return False
     kept = read_kept(checkpoint)
@@ -321,30 +315,22 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
         with safe_open(path, framework="pt") as file:
             for name, parts in name_tensors(config).items():
                 for kind, moments in zip(
-                    MOMENTS, (optimizer.means, optimizer.squares), strict=True
+                    _MOMENTS, (optimizer.means, optimizer.squares), strict=True
                 ):
                     whole = torch.cat([file.get_tensor(f"{kind}.{part}") for part in parts])
                     if name in VOCABULARY_PARAMETERS:
-                        whole = _fit_rows(whole, kept, config)
-                    _fill(moments[name], whole, path, name)
+                        rows = np.arange(len(whole)) if kept is None else kept
+                        whole = torch.from_numpy(grow_rows(whole.numpy(), rows, config.rows))
+                    if whole.shape != moments[name].shape:
+                        raise PretrainingError(
+                            f"{path}: {name} has shape {list(whole.shape)}, "
+                            f"expected {list(moments[name].shape)}",
+                            "it belongs to another model: remove it to begin with a state of zeros",
+                        )
+                    fill_part(moments[name], whole)
                 optimizer.steps[name].copy_(file.get_tensor(f"step.{parts[0]}"))
     except SafetensorError as error:
         raise PretrainingError(
             f"{path}: {error}", "remove it to begin with a state of zeros"
         ) from error
     return True
-
-
-def _fit_rows(whole: Tensor, kept: Int64Array | None, config: ModelConfig) -> Tensor:
-    """A matrix of the vocabulary with the rows the model has, padding included."""
-    rows = np.arange(len(whole)) if kept is None else kept
-    return torch.from_numpy(grow_rows(whole.numpy(), rows, config.rows))
-
-
-def _fill(target: Tensor, whole: Tensor, path: Path, name: str) -> None:
-    if whole.shape != target.shape:
-        raise PretrainingError(
-            f"{path}: {name} has shape {list(whole.shape)}, expected {list(target.shape)}",
-            "it belongs to another model: remove it to begin with a state of zeros",
-        )
-    fill_part(target, whole)

@@ -48,7 +48,7 @@ class World:
         return tensor
 
     def largest(self, *numbers: int) -> list[int]:
-        """The largest of each number over ranks."""
+        """Return the largest of each number over ranks."""
         if self.size == 1:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.int64)
@@ -81,7 +81,7 @@ class World:
 
 @contextmanager
 def open_world(device: str | None = None) -> Iterator[World]:
-    """The world that `torchrun` described, or one process. A group opened here is closed at the end.
+    """Yield the world that `torchrun` described, or one process. A group opened here is closed at the end.
 
     `device` is "cpu" or "cuda"; by default CUDA where there is one. Raises PretrainingError when CUDA is asked
     for and absent.
@@ -137,14 +137,14 @@ def shard_model(model: nn.Module, layers: nn.ModuleList, world: World, precision
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """This rank's shard of a tensor; the tensor itself where it is whole."""
+    """Return this rank's shard of a tensor; the tensor itself where it is whole."""
     if _world_is_open() and hasattr(tensor, "to_local"):
         return cast(Tensor, tensor.to_local())
     return tensor
 
 
 def local_rows(rows: Tensor, total: int, world: World) -> Tensor:
-    """Of the rows of a matrix of `total`, those in this rank's shard, numbered from its first."""
+    """Return those of a matrix's `rows`, of `total`, in this rank's shard, numbered from its first."""
     first, stop = _find_stretch(total, world.rank, world.size)
     inside = (rows >= first) & (rows < stop)
     return (rows[inside] - first).to(world.device)

@@ -1,4 +1,4 @@
-"""Held-out loss of each language, and bits per byte for causal models, while a run goes on.
+"""What a run has learnt and seen: held-out loss of each language, and the pieces that it never met.
 
 Rows and masks are fixed: the same in every evaluation, every run over the same shards and any number of ranks.
 Bits per byte compares causal models with different vocabularies; the loss of a masked model compares runs with
@@ -10,11 +10,13 @@ Scoring fixed windows of raw text, or masked models across vocabularies, is not 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -28,191 +30,13 @@ from vocabkit.corpus.word_counts import connect, read_columns
 from vocabkit.pretraining.batches import Batch, assemble, make_objective, read_samples
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import DataSettings
-from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.roles import SpecialIds
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
-# --- Dead vocabulary -------------------------------------------------------------------------------
-# Dead vocabulary: the pieces that a run never saw as input, or never had to predict.
-#
-# A piece that was never seen keeps the row it began with, so a model cannot use it; many of them mean a
-# vocabulary too large for the data, or data without the languages it was made for. It is found from what the
-# run drew: a piece seen once counts as alive. Whether a piece can be reached from text at all is the audit's.
+# --- Held-out loss ---------------------------------------------------------------------------------
 
-EXAMPLES = 8
-_SCHEMA = "vocabkit.dead-vocabulary/1"
-_WITHOUT_TEXT = "bytes"
-_NO_BLOCKS = "shared"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadGroup:
-    """How many of a group's pieces were never seen. A share is of `pieces`, None where there are none.
-
-    `scope` is `all`, `block` or `script`; `examples` are pieces never seen as input, by id, rendered for eyes.
-    """
-
-    scope: str
-    name: str
-    pieces: int
-    never_input: int
-    never_input_share: float | None
-    never_target: int
-    never_target_share: float | None
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class DeadVocabulary:
-    """What was never seen, in groups and piece by piece.
-
-    Special, control, unused and placeholder ids are in no group: no text is meant to yield them. `pieces`
-    are the ids that are, int64[n]; beside them stand `seen_input`, `seen_target` (bool[n]), `tokens`, `blocks`
-    and `scripts`.
-    """
-
-    groups: tuple[DeadGroup, ...]
-    pieces: Int64Array
-    seen_input: BoolArray
-    seen_target: BoolArray
-    tokens: tuple[bytes, ...]
-    blocks: tuple[str, ...]
-    scripts: tuple[str, ...]
-
-    @property
-    def total(self) -> DeadGroup:
-        """The group of all pieces."""
-        return self.groups[0]
-
-    def to_rows(self) -> list[dict[str, object]]:
-        """One row a group for a table: all, then blocks in the order of ids, then scripts by size."""
-        return [asdict(group) for group in self.groups]
-
-    def save(self, folder: Path) -> None:
-        """Write `dead-vocabulary.json` (the groups) and `dead-vocabulary.tsv` (every piece never seen)."""
-        groups = {"schema": _SCHEMA, "groups": self.to_rows()}
-        write_json(folder / "dead-vocabulary.json", groups)
-        lines = ["id\tpiece\tblock\tscript\tseen_input\tseen_target\n"]
-        for place in np.flatnonzero(~(self.seen_input & self.seen_target)).tolist():
-            token = show_token(self.tokens[place], isolate=False)
-            labels = (token, self.blocks[place], self.scripts[place])
-            seen = (int(self.seen_input[place]), int(self.seen_target[place]))
-            cells = map(str, (self.pieces[place], *labels, *seen))
-            lines.append("\t".join(cells) + "\n")
-        write_text(folder / "dead-vocabulary.tsv", "".join(lines))
-
-
-def find_dead(
-    seen_input: BoolArray,
-    seen_target: BoolArray,
-    tokenizer: str | Path,
-    *,
-    reserved: Sequence[int] = (),
-    examples: int = EXAMPLES,
-) -> DeadVocabulary:
-    """Group the pieces of a tokenizer by whether a run saw them.
-
-    `seen_input` and `seen_target` are bool[rows], rows at least the tokenizer's size (padding follows it);
-    `reserved` are ids beside the special ones that no text yields. Blocks are those of vocabulary.parquet, one
-    called `shared` where there is none. A piece is of the script most of its letters are of; `Zyyy` are digits
-    and punctuation, `bytes` those that are no whole UTF-8 text. Raises PretrainingError where an array is
-    shorter than the vocabulary, TokenizerError for a folder that holds none.
-    """
-    opened = open_tokenizer(tokenizer)
-    for name, seen in (("input", seen_input), ("target", seen_target)):
-        if seen.ndim != 1 or len(seen) < opened.size:
-            raise PretrainingError(
-                f"seen as {name}: {seen.shape} values for the {opened.size:,} ids of {tokenizer}",
-                "the run was made with another tokenizer",
-            )
-    kept = _find_countable(opened, reserved)
-    tokens = [opened.token_bytes(int(index)) or b"" for index in kept]
-    parted = _read_blocks(Path(tokenizer), opened.size)
-    blocks = [parted[index] if parted is not None else _NO_BLOCKS for index in kept.tolist()]
-    scripts = [_find_script(token) for token in tokens]
-    found_input, found_target = seen_input[kept], seen_target[kept]
-
-    def count(scope: str, name: str, places: Int64Array) -> DeadGroup:
-        dead = places[~found_input[places]]
-        never_target = int(np.count_nonzero(~found_target[places]))
-        return DeadGroup(
-            scope,
-            name,
-            len(places),
-            len(dead),
-            _share(len(dead), len(places)),
-            never_target,
-            _share(never_target, len(places)),
-            tuple(show_token(tokens[place]) for place in _spread(dead, examples).tolist()),
-        )
-
-    by_block, by_script = _collect(blocks), _collect(scripts)
-    groups = [count("all", "all", np.arange(len(kept)))]
-    groups += [count("block", name, places) for name, places in by_block.items()]
-    largest = sorted(by_script.items(), key=lambda item: (-len(item[1]), item[0]))
-    groups += [count("script", name, places) for name, places in largest]
-    return DeadVocabulary(
-        tuple(groups), kept, found_input, found_target, tuple(tokens), tuple(blocks), tuple(scripts)
-    )
-
-
-def _find_countable(tokenizer: Tokenizer, reserved: Sequence[int]) -> Int64Array:
-    """The ids that text can yield, int64, ascending; the unknown one stands for what has no piece."""
-    text = {Kind.NORMAL, Kind.BYTE, Kind.USER}
-    wanted = np.fromiter((kind in text for kind in tokenizer.kinds), np.bool_, tokenizer.size)
-    outside = np.asarray(reserved, np.int64)
-    wanted[outside[outside < tokenizer.size]] = False
-    return np.flatnonzero(wanted)
-
-
-def _read_blocks(folder: Path, size: int) -> list[str] | None:
-    """The block of every id from vocabulary.parquet; None where there is no such file of this size."""
-    path = folder / "vocabulary.parquet"
-    if not path.is_file():
-        return None
-    with connect() as database:
-        found = read_columns(database, path, {"id": "INTEGER", "block": "VARCHAR"})
-    if len(found["id"]) != size:
-        return None
-    blocks = [_NO_BLOCKS] * size
-    for index, block in zip(found["id"].tolist(), found["block"], strict=True):
-        blocks[index] = str(block)
-    return blocks
-
-
-def _find_script(token: bytes) -> str:
-    """The script of a piece: Zyyy for pieces without letters, `bytes` for part of a character."""
-    if token.isascii():  # most pieces of most vocabularies; piece_script looks up every character
-        return "Latn" if any(65 <= byte <= 90 or 97 <= byte <= 122 for byte in token) else COMMON
-    try:
-        return piece_script(token.decode())
-    except UnicodeDecodeError:
-        return _WITHOUT_TEXT
-
-
-def _collect(labels: Sequence[str]) -> Mapping[str, Int64Array]:
-    """The places of each label, in the order of first appearance."""
-    places: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
-    return {label: np.array(found, np.int64) for label, found in places.items()}
-
-
-def _spread(places: Int64Array, amount: int) -> Int64Array:
-    """At most `amount` places, evenly apart: the first ids alone would all be frequent pieces or bytes."""
-    if len(places) <= amount:
-        return places
-    return places[np.arange(amount) * len(places) // amount]
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-# --- Evaluation ------------------------------------------------------------------------------------
-
-SEED = 1_234_567
+_SEED = 1_234_567
 """Of the masks of every evaluation; a run's own seed would make two runs answer different questions."""
 MASKED, CAUSAL = "masked", "causal"
 _COMPARABLE = {
@@ -265,7 +89,7 @@ class Evaluation:
         return _mean(score.bits_per_byte for score in self.languages)
 
     def to_json(self) -> dict[str, object]:
-        """Plain data for the log, with how each figure was aggregated."""
+        """Return plain data for the log, with how each metric was aggregated."""
         tail = [score for score in self.languages if score.tail]
         return {
             "objective": self.objective,
@@ -278,12 +102,6 @@ class Evaluation:
             "languages": {score.language: asdict(score) for score in self.languages},
         }
 
-    def to_rows(self) -> list[dict[str, object]]:
-        """One row a language for a table, then the mean over languages."""
-        listed: list[dict[str, object]] = [asdict(score) for score in self.languages]
-        mean = {"language": "mean over languages", "loss": self.loss}
-        return [*listed, {**mean, "bits_per_byte": self.bits_per_byte}]
-
 
 @torch.no_grad()
 def evaluate(
@@ -295,7 +113,7 @@ def evaluate(
     micro_rows: int,
     device: torch.device | str,
     data: DataSettings,
-    seed: int = SEED,
+    seed: int = _SEED,
     head_rows: int | None = None,
     fused: bool = True,
     before_batch: Callable[[], None] | None = None,
@@ -398,3 +216,159 @@ def _score(sums: Float64Array, languages: tuple[str, ...], objective: str) -> Ev
 def _mean(values: Iterable[float | None]) -> float | None:
     found = [value for value in values if value is not None]
     return sum(found) / len(found) if found else None
+
+
+# --- Dead vocabulary -------------------------------------------------------------------------------
+# The pieces that a run never saw as input, or never had to predict. One that was never seen keeps the row it
+# began with, so a model cannot use it; many of them mean a vocabulary too large for the data, or data without
+# the languages it was made for. It is found from what the run drew: a piece seen once counts as alive. Whether
+# a piece can be reached from text at all is the audit's.
+
+EXAMPLES = 8
+_SCHEMA = "vocabkit.dead-vocabulary/1"
+_WITHOUT_TEXT = "bytes"
+_NO_BLOCKS = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """How many of a group's pieces were never seen. A share is of `pieces`, None where there are none.
+
+    `scope` is `all`, `block` or `script`; `examples` are pieces never seen as input, by id, rendered for eyes.
+    """
+
+    scope: str
+    name: str
+    pieces: int
+    never_input: int
+    never_input_share: float | None
+    never_target: int
+    never_target_share: float | None
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DeadVocabulary:
+    """What was never seen, by piece and in groups: all, blocks in the order of ids, scripts by size.
+
+    `pieces` has a row for every id that text is meant to yield, so for no special, control, unused or
+    placeholder one: `id`, `token` (bytes), `block`, `script`, `seen_input` and `seen_target`.
+    """
+
+    groups: tuple[DeadGroup, ...]
+    pieces: pd.DataFrame
+
+    @property
+    def total(self) -> DeadGroup:
+        """The group of all pieces."""
+        return self.groups[0]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a group for a table."""
+        return [asdict(group) for group in self.groups]
+
+    def save(self, folder: Path) -> None:
+        """Write `dead-vocabulary.json` (the groups) and `dead-vocabulary.tsv` (every piece never seen)."""
+        groups = {"schema": _SCHEMA, "groups": self.to_rows()}
+        write_json(folder / "dead-vocabulary.json", groups)
+        lines = ["id\tpiece\tblock\tscript\tseen_input\tseen_target\n"]
+        never = self.pieces[~(self.pieces["seen_input"] & self.pieces["seen_target"])]
+        for index, token, block, script, *seen in never.itertuples(index=False):
+            shown = show_token(token, isolate=False)
+            cells = (index, shown, block, script, *map(int, seen))
+            lines.append("\t".join(map(str, cells)) + "\n")
+        write_text(folder / "dead-vocabulary.tsv", "".join(lines))
+
+
+def find_dead(
+    seen_input: BoolArray,
+    seen_target: BoolArray,
+    tokenizer: str | Path,
+    *,
+    reserved: Sequence[int] = (),
+    examples: int = EXAMPLES,
+) -> DeadVocabulary:
+    """Group the pieces of a tokenizer by whether a run saw them.
+
+    `seen_input` and `seen_target` are bool[rows], rows at least the tokenizer's size (padding follows it);
+    `reserved` are ids beside the special ones that no text yields. Blocks are those of vocabulary.parquet, one
+    called `shared` where there is none. A piece is of the script most of its letters are of; `Zyyy` are digits
+    and punctuation, `bytes` those that are no whole UTF-8 text. Raises PretrainingError where an array is
+    shorter than the vocabulary, TokenizerError for a folder that holds none.
+    """
+    opened = open_tokenizer(tokenizer)
+    for name, seen in (("input", seen_input), ("target", seen_target)):
+        if seen.ndim != 1 or len(seen) < opened.size:
+            raise PretrainingError(
+                f"seen as {name}: {seen.shape} values for the {opened.size:,} ids of {tokenizer}",
+                "the run was made with another tokenizer",
+            )
+    # The unknown id stands for what has no piece.
+    text = {Kind.NORMAL, Kind.BYTE, Kind.USER}
+    wanted = np.fromiter((kind in text for kind in opened.kinds), np.bool_, opened.size)
+    outside = np.asarray(reserved, np.int64)
+    wanted[outside[outside < opened.size]] = False
+    kept = np.flatnonzero(wanted)
+    tokens = [opened.token_bytes(index) or b"" for index in kept.tolist()]
+    blocks = _read_blocks(Path(tokenizer), opened.size)
+    pieces = pd.DataFrame(
+        {
+            "id": kept,
+            "token": pd.Series(tokens, dtype=object),
+            "block": pd.Series(blocks[kept], dtype=object),
+            "script": pd.Series([_find_script(token) for token in tokens], dtype=object),
+            "seen_input": seen_input[kept],
+            "seen_target": seen_target[kept],
+        }
+    )
+    scripts = sorted(pieces.groupby("script"), key=lambda item: (-len(item[1]), item[0]))
+    groups = [
+        _count("all", "all", pieces, examples),
+        *(
+            _count("block", str(name), rows, examples)
+            for name, rows in pieces.groupby("block", sort=False)
+        ),
+        *(_count("script", name, rows, examples) for name, rows in scripts),
+    ]
+    return DeadVocabulary(tuple(groups), pieces)
+
+
+def _count(scope: str, name: str, pieces: pd.DataFrame, examples: int) -> DeadGroup:
+    never_input, never_target = (~pieces["seen_input"]).sum(), (~pieces["seen_target"]).sum()
+    dead = pieces["token"][~pieces["seen_input"]].to_numpy()
+    if len(dead) > examples:
+        # Evenly apart: the first ids alone would all be frequent pieces or bytes.
+        dead = dead[np.arange(examples) * len(dead) // examples]
+    size = len(pieces)
+    return DeadGroup(
+        scope=scope,
+        name=name,
+        pieces=size,
+        never_input=int(never_input),
+        never_input_share=int(never_input) / size if size else None,
+        never_target=int(never_target),
+        never_target_share=int(never_target) / size if size else None,
+        examples=tuple(map(show_token, dead)),
+    )
+
+
+def _read_blocks(folder: Path, size: int) -> npt.NDArray[np.object_]:
+    """The block of every id from vocabulary.parquet; `shared` where there is no such file of this size."""
+    blocks = np.full(size, _NO_BLOCKS, dtype=object)
+    path = folder / "vocabulary.parquet"
+    if path.is_file():
+        with connect() as database:
+            found = read_columns(database, path, {"id": "INTEGER", "block": "VARCHAR"})
+        if len(found["id"]) == size:
+            blocks[found["id"]] = list(map(str, found["block"]))
+    return blocks
+
+
+def _find_script(token: bytes) -> str:
+    """The script of a piece: Zyyy for pieces without letters, `bytes` for part of a character."""
+    if token.isascii():  # most pieces of most vocabularies; piece_script looks up every character
+        return "Latn" if any(65 <= byte <= 90 or 97 <= byte <= 122 for byte in token) else COMMON
+    try:
+        return piece_script(token.decode())
+    except UnicodeDecodeError:
+        return _WITHOUT_TEXT

@@ -279,8 +279,6 @@ def _lay_out_rows(ids: Tensor) -> Batch:
         row_bytes=torch.zeros(rows, dtype=torch.int32),
         length=length,
         tokens=rows * length,
-        first=0,
-        stop=rows,
     )
 
 

@@ -59,7 +59,7 @@ from vocabkit.pretraining.run_folder import (
 from vocabkit.pretraining.trainer import Trainer, plan_stages, require_new_rows, settled_process
 from vocabkit.pretraining.transformers_format import load_model
 
-PATIENCE = 10
+_PATIENCE = 10
 """Steps in a row without a finite loss and gradient after which a run stops: it will not mend itself."""
 
 
@@ -70,7 +70,10 @@ def train_run(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Train by a plan that `run_start.make_plan` made of the same options; see `pretrain` there."""
+    """Train by a plan that `run_start.make_plan` made of the same options, and return the run.
+
+    Every rank calls. What it does, and what it raises, is said at `run_start.pretrain`.
+    """
     config, folder = plan.config, _output(plan)
     with ExitStack() as stack:
         stack.enter_context(settled_process(deterministic=config.training.deterministic))
@@ -253,7 +256,7 @@ class _Loop:
             "languages": dict(zip(self.corpus.languages, reading.language_losses, strict=True)),
         }
         self._note("step", figures)
-        if reading.longest >= PATIENCE:
+        if reading.longest >= _PATIENCE:
             message = (
                 f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "
                 f"{self.done} at the latest; none of them changed the model. The last good checkpoint is kept: "
@@ -372,7 +375,7 @@ class _Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in the block is not training."""
+        """Leave the time of the block out."""
         began = time.perf_counter()
         try:
             yield

@@ -80,7 +80,7 @@ class Model(nn.Module):
     def forward(
         self, batch: Batch, head_rows: int | None = None, fused: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Σ weight · nats over the chosen places (fp32, with gradients) and each place's nats (fp32 [K]).
+        """Return Σ weight · nats over the chosen positions (fp32, with gradients) and the nats (fp32 [K]).
 
         `head_rows`, `fused`: see `linear_cross_entropy`.
         """
@@ -95,7 +95,7 @@ class Model(nn.Module):
     def states(
         self, ids: Tensor, documents: Tensor, positions: Tensor, boundaries: Tensor, length: int
     ) -> Tensor:
-        """Last states [T, width] of a stream (see `Batch`), in autocast's type where it is on.
+        """Return the last states [T, width] of a stream (see `Batch`), in autocast's type where it is on.
 
         Raises `PretrainingError` when rows are longer than the model has positions for.
         """
@@ -117,13 +117,13 @@ class Model(nn.Module):
             return x if self.final_norm is None else self.final_norm(x)
 
     def head(self, x: Tensor) -> Tensor:
-        """States [n, width] as the output matrix wants them; nothing changes in `llama`."""
+        """Return states [n, width] as the output matrix wants them; nothing changes in `llama`."""
         if self.head_projection is None or self.head_norm is None:
             return x
         return self.head_norm(F.gelu(self.head_projection(x)))  # type: ignore[no-any-return]
 
     def logits(self, batch: Batch, chosen: Tensor | None = None) -> Tensor:
-        """Logits [n, vocabulary] in fp32 of the places `chosen` in the stream; None: of all."""
+        """Return logits [n, vocabulary] in fp32 of the positions `chosen` in the stream; None: of all."""
         x = self.states(batch.ids, batch.documents, batch.positions, batch.boundaries, batch.length)
         with torch.autocast(x.device.type, enabled=False):
             x = self.head(x if chosen is None else x.index_select(0, chosen)).float()
@@ -482,7 +482,7 @@ def linear_cross_entropy(
     rows_per_chunk: int | None = None,
     fused: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Σ weight · nats over rows (fp32, with gradients), and each row's nats (fp32 [K], without).
+    """Return Σ weight · nats over rows (fp32, with gradients), and each row's nats (fp32 [K], without).
 
     `x` [K, d] is multiplied in its own type, with `table` [rows, d] and `bias` [rows] cast to it. Columns
     from `vocabulary` on are no pieces: they never win and carry no gradient. `targets` int64 [K] below
@@ -719,7 +719,7 @@ if AVAILABLE:
 
 
 def find_lack(kind: str) -> str | None:
-    """What is missing for kernels on devices of a kind (`cpu`, `cuda`), in words; None where nothing is."""
+    """Return what is missing for kernels on a kind of device (`cpu`, `cuda`), in words; None if nothing is."""
     if kind == "cuda" and not AVAILABLE:
         return "Triton is not installed"
     names = ("g++", "clang++") if kind == "cpu" else ("gcc", "clang", "cc")

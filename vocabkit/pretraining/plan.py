@@ -424,7 +424,7 @@ def _check_settings(
 # --- The plan of a run -----------------------------------------------------------------------------
 
 
-ASSUMED_MFU = 0.4
+_ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
 _ROUNDS = 16
 
@@ -468,7 +468,7 @@ class RunPlan:
         )  # fmt: skip
         on_each = f"on each of {self.world} devices" if self.world > 1 else "on one device"
         hours = None if self.seconds is None else self.seconds / 3600
-        assumed = f"{self.world} × {self.device} at {100 * ASSUMED_MFU:.0f} % of its peak, assumed"
+        assumed = f"{self.world} × {self.device} at {100 * _ASSUMED_MFU:.0f} % of its peak, assumed"
         shape = f"{model.layout}, {model.layers} × {model.width}, {model.vocabulary:,} ids"
         listed: list[tuple[str, str, object, str]] = [
             ("parameters", "body", parameters.body, shape),
@@ -512,7 +512,7 @@ class RunPlan:
             "flops": total * self.positions,
             "memory_per_device": {**asdict(self.memory), "total": self.memory.total},
             "seconds": self.seconds,
-            "assumed_mfu": ASSUMED_MFU if self.seconds is not None else None,
+            "assumed_mfu": _ASSUMED_MFU if self.seconds is not None else None,
             "sampling": None if self.languages is None else self.languages.to_json(),
             "warnings": list(self.warnings),
         }
@@ -565,7 +565,7 @@ def plan_run(
         memory=_estimate_memory(model, config.training, length, config.data.masking, world),
         device=device,
         world=world,
-        seconds=None if peak is None else flops.total * positions / (peak * ASSUMED_MFU * world),
+        seconds=None if peak is None else flops.total * positions / (peak * _ASSUMED_MFU * world),
         warnings=tuple(warnings),
     )
 

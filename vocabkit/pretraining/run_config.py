@@ -57,7 +57,7 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
 
 Layout = Literal["xlmr", "modern", "llama"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
-ROW_MULTIPLE = 64
+_ROW_MULTIPLE = 64
 """Rows of the vocabulary's matrices are padded to this: tensor cores want multiples, 850,000 has one of 16."""
 
 
@@ -123,7 +123,7 @@ class ModelConfig:
     @property
     def rows(self) -> int:
         """Rows of the vocabulary's matrices: the vocabulary, rounded up to a multiple of 64."""
-        return -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+        return -(-self.vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
     @property
     def key_value_heads(self) -> int:
@@ -158,7 +158,7 @@ class ModelSettings(Config):
     initial_deviation: float = 0.02
 
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
-        """The model these settings describe, for a vocabulary and a row length."""
+        """Return the model these settings describe, for a vocabulary and a row length."""
         return ModelConfig(
             **self.model_dump(exclude={"vocabulary"}),
             vocabulary=vocabulary,

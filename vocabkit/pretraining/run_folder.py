@@ -50,7 +50,7 @@ SCHEMA = 1
 # of every step follow from it.
 
 
-FREE = (
+_FREE = (
     "log.", "save.", "languages.allow_epochs", "languages.warn_epochs", "training.micro_rows",
     "training.compile", "training.head_rows", "training.fused_softmax",
     "training.activation_checkpointing", "training.deterministic",
@@ -69,7 +69,7 @@ def identify_run(
     """
     keys = _flatten(config.model_dump(mode="json", exclude_none=True))
     return {
-        "config": {name: value for name, value in keys.items() if not name.startswith(FREE)},
+        "config": {name: value for name, value in keys.items() if not name.startswith(_FREE)},
         "tokenizer": corpus.tokenizer_fingerprint,
         "data": corpus.fingerprint,
         "checkpoint": None if checkpoint is None else _fingerprint_checkpoint(checkpoint),
@@ -145,7 +145,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # (`started`, `resumed`, `step`, `evaluation`, `saved`, `stopped`) and `step`, the number of steps done.
 
 
-LOG = "log.jsonl"
+_LOG = "log.jsonl"
 
 
 def check_sinks(settings: LogSettings) -> None:
@@ -173,8 +173,8 @@ class RunLog:
         # A run that goes on from `step` makes the steps after it again; one line may be cut short by a kill.
         kept = [line for line in _read_log(run) if line["step"] <= step]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        write_text(run / LOG, text)
-        self._file = (run / LOG).open("a", encoding="utf-8")
+        write_text(run / _LOG, text)
+        self._file = (run / _LOG).open("a", encoding="utf-8")
         self._board: Any = None
         self._wandb: Any = None
         if settings.tensorboard:
@@ -219,8 +219,8 @@ class RunLog:
 def _read_log(run: Path) -> list[dict[str, Any]]:
     """The lines that are whole."""
     found = []
-    if (run / LOG).is_file():
-        for line in (run / LOG).read_text(encoding="utf-8", errors="replace").split("\n"):
+    if (run / _LOG).is_file():
+        for line in (run / _LOG).read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
             except ValueError:
@@ -241,7 +241,7 @@ def _import(module: str, key: str, package: str) -> Any:
 
 # --- Run -------------------------------------------------------------------------------------------
 
-RESULT = "result.json"
+_RESULT = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +291,8 @@ class Run:
             encoding=held["encoding"],
             epochs={row["language"]: row["epochs"] for row in planned},
         )
-        if (run / RESULT).is_file():
-            return replace(found, **_read(run / RESULT, schema=None))
+        if (run / _RESULT).is_file():
+            return replace(found, **_read(run / _RESULT, schema=None))
         ended = _read_end(run)
         samples = ended["steps"] * found.config.training.batch_rows
         return replace(found, samples=samples, **ended)
@@ -343,7 +343,7 @@ def write_result(run: Run) -> None:
     """Write how a run ended into its folder: one that is finished answers from there without training."""
     described = ("folder", "config", "model", "encoding", "epochs")
     names = [field.name for field in fields(run) if field.name not in described]
-    write_json(run.folder / RESULT, {name: getattr(run, name) for name in names})
+    write_json(run.folder / _RESULT, {name: getattr(run, name) for name in names})
 
 
 def _read_end(run: Path) -> dict[str, Any]:
@@ -367,7 +367,7 @@ def _read_end(run: Path) -> dict[str, Any]:
 
 def read_finished(run: Path) -> Run | None:
     """Return the run in a folder that it has reached the end of, None otherwise."""
-    return Run.load(run) if (run / RESULT).is_file() else None
+    return Run.load(run) if (run / _RESULT).is_file() else None
 
 
 def is_run(folder: Path) -> bool:

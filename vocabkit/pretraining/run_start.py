@@ -23,9 +23,9 @@ from vocabkit.vocabulary.roles import SpecialIds, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
-ASSUMED_GPU = "H200"
+_ASSUMED_GPU = "H200"
 """Times are given for this GPU where there is none to ask."""
-ROW_LENGTH = 512
+_ROW_LENGTH = 512
 """Rows of a preset that is looked at without data."""
 _ALIKE = 0.01
 """Share of pieces that may differ between two formats of one tokenizer; another one differs in most."""
@@ -108,7 +108,7 @@ def make_plan(
     name = None if device == "cpu" else _find_gpu()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     plan = plan_run(
-        config, corpus, model, world, device=name or (ASSUMED_GPU if dry_run else None),
+        config, corpus, model, world, device=name or (_ASSUMED_GPU if dry_run else None),
         refuse=not dry_run,
     )  # fmt: skip
     return replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
@@ -144,7 +144,7 @@ def _find_shape(
             "pass --data DIR, or --set model.vocabulary=250_000",
         )
     ids = SpecialIds(begin=0, end=2, pad=1, mask=4, unknown=3)
-    return config.model.shape(config.model.vocabulary, ids, ROW_LENGTH)
+    return config.model.shape(config.model.vocabulary, ids, _ROW_LENGTH)
 
 
 def _find_gpu() -> str | None:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -30,7 +31,7 @@ from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
 # --- Trainer ---------------------------------------------------------------------------------------
 
 
-COLLECT_EVERY = 1_000
+_COLLECT_EVERY = 1_000
 """Steps between garbage collections."""
 
 
@@ -107,12 +108,12 @@ class Trainer:
         self.optimizer.step(gradients, self.learning_rate(step.number), rows=rows, skip=skip)
         self.optimizer.clear()
         self.meter.add_step(total / weight, norm, skip)
-        if step.number % COLLECT_EVERY == 0:
+        if step.number % _COLLECT_EVERY == 0:
             gc.collect()
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """The arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
+        """Set the arithmetic of forward passes: under FSDP2 parameters arrive in it, alone autocast says it."""
         wanted = self.config.training.precision == "bf16" and self.world.size == 1
         with torch.autocast(self.world.device.type, torch.bfloat16) if wanted else nullcontext():
             yield
@@ -176,7 +177,7 @@ class PlannedStage:
 
 
 def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]:
-    """The stages in steps; one of everything where none is configured. Ends are rounded, so nothing is lost.
+    """Return the stages in steps; one of everything where none is configured. Ends are rounded.
 
     Raises ConfigError when a share of `steps` is less than one step.
     """
@@ -198,7 +199,7 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
 
 
 def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
-    """The stage that a step lies in; the last one for steps after the end."""
+    """Return the stage that a step lies in; the last one for steps after the end."""
     return next((stage for stage in stages if step < stage.stop), stages[-1])
 
 
@@ -216,7 +217,7 @@ def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) ->
 def learning_rate_factor(
     settings: OptimizerSettings, stages: Sequence[PlannedStage], step: int, steps: int
 ) -> float:
-    """What `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
+    """Return what `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
 
     The shape over the run, times the rate of the stage, times a ramp over the first `warmup` of each stage:
     what has stood still meets its gradients with no momentum, at a stage's start as at a run's.
@@ -276,7 +277,7 @@ class Optimizer:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state by name: what a checkpoint holds, and is read back into in place."""
+        """Return the whole state by name: what a checkpoint holds, and is read back into in place."""
         found: dict[str, Tensor] = {}
         for name in self.parameters:
             found[f"exp_avg.{name}"] = self.means[name]
@@ -285,7 +286,7 @@ class Optimizer:
         return found
 
     def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
-        """This rank's gradients of what trains: of `rows` alone (numbers in its shard) where they are given.
+        """Return this rank's gradients of what trains: of `rows` alone (numbers in its shard) where given.
 
         In the model's order, whatever that of `names`: a set of words has another one in every process, and
         sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
@@ -320,12 +321,13 @@ class Optimizer:
                 # No row of it is in this rank's shard; the count is every rank's.
                 self.steps[name] += 1.0 if skip is None else 1.0 - skip
         for decay, names in groups.items():
-            places = [self._place(name, rows) for name in names]
+            held = [self._hold(name) for name in names]
+            moved = held if rows is None else [[part[rows] for part in parts] for parts in held]
             adamw(
-                [place[0] for place in places],
+                [parts[0] for parts in moved],
                 [gradients[name].to(torch.float32) for name in names],
-                [place[1] for place in places],
-                [place[2] for place in places],
+                [parts[1] for parts in moved],
+                [parts[2] for parts in moved],
                 [],
                 [self.steps[name] for name in names],
                 fused=True,
@@ -339,22 +341,18 @@ class Optimizer:
                 maximize=False,
             )
             if rows is not None:
-                for name, place in zip(names, places, strict=True):
-                    for whole, part in zip(self._whole(name), place, strict=True):
-                        whole.index_copy_(0, rows, part)
+                for whole, part in zip(chain(*held), chain(*moved), strict=True):
+                    whole.index_copy_(0, rows, part)
 
     def clear(self) -> None:
         """Let go of the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def _whole(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    def _hold(self, name: str) -> list[Tensor]:
+        """This rank's shards of a parameter and of its moments."""
         held = (self.parameters[name].detach(), self.means[name], self.squares[name])
-        return local_part(held[0]), local_part(held[1]), local_part(held[2])
-
-    def _place(self, name: str, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        whole = self._whole(name)
-        return whole if rows is None else (whole[0][rows], whole[1][rows], whole[2][rows])
+        return [local_part(tensor) for tensor in held]
 
     def _decay(self, name: str) -> float:
         if self.parameters[name].ndim < 2:
@@ -398,7 +396,7 @@ def _zeros(parameter: Tensor) -> Tensor:
 # `_Meter.read`, once a log line, and `_Seen.arrays`, once a checkpoint.
 
 
-SMOOTHING = 0.98
+_SMOOTHING = 0.98
 """Share that a step leaves to those before it in the moving average: about the last 50 steps count."""
 
 
@@ -438,7 +436,7 @@ class _Meter:
         self._steps = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds."""
+        """Return what a checkpoint holds."""
         return {"run": self._kept}
 
     def add_batch(self, batch: Batch, nats: Tensor) -> None:
@@ -460,7 +458,7 @@ class _Meter:
         skipped, in_a_row, average, weight = self._kept.unbind()
         skipped += skip
         in_a_row.add_(1.0).mul_(skip)
-        share = (1.0 - SMOOTHING) * good
+        share = (1.0 - _SMOOTHING) * good
         average += share * (value - average)
         weight += share * (1.0 - weight)
         total, counted, last, longest = self._since.unbind()
@@ -471,7 +469,7 @@ class _Meter:
         self._steps += 1
 
     def read(self) -> Reading:
-        """What there is since the last reading, and start anew. Waits for the device; every rank calls."""
+        """Return what there is since the last reading. Waits for the device; every rank calls."""
         self._world.sum(self._languages)
         self._world.sum(self._counts)
         skipped, in_a_row, average, weight = self._kept.tolist()

@@ -1,7 +1,7 @@
-"""Three layouts and the classes of transformers that compute the same: their config.json, both ways.
+"""A model as a folder of transformers, both ways: config.json, safetensors, and the tokenizer's files.
 
-Equal or refused: a setting under which the class would compute something else is an error that names it.
-Dropout is ignored, since it changes nothing outside training. Names of tensors are in `tensor_names`.
+Each of three layouts has a class there that computes the same. Equal or refused: a setting under which the
+class would compute something else is an error that names it.
 """
 
 from __future__ import annotations
@@ -22,36 +22,96 @@ from torch import Tensor
 from vocabkit.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from vocabkit.checkpoints.torch_files import as_tensor
 from vocabkit.core.errors import PretrainingError
+from vocabkit.core.folders import write_json
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_tokenizer
 
-# --- Tensor names ----------------------------------------------------------------------------------
-# What each layout's parameters are called in the class of transformers that computes the same.
-#
-# Three of theirs may make up one of ours, row under row: queries, keys and values are one product here. Holds
-# no tensors; settings are in `layouts`.
+# --- Names of tensors ------------------------------------------------------------------------------
+# Ours, then theirs; `#` is each layer's number, `*` is `weight` and `bias`. Several of theirs make up one of
+# ours, row under row: queries, keys and values are one product here.
 
 
-TensorNames = dict[str, tuple[str, ...]]
+_TensorNames = dict[str, tuple[str, ...]]
+_TENSORS = {
+    "xlmr": """
+        table               roberta.embeddings.word_embeddings.weight
+        output_table        lm_head.decoder.weight
+        output_bias         lm_head.decoder.bias
+        positions           roberta.embeddings.position_embeddings.weight
+        token_type          roberta.embeddings.token_type_embeddings.weight
+        input_norm.*        roberta.embeddings.LayerNorm.*
+        head_projection.*   lm_head.dense.*
+        head_norm.*         lm_head.layer_norm.*
+        layers.#.qkv.*      @attention.self.query.* @attention.self.key.* @attention.self.value.*
+        layers.#.mix.*      @attention.output.dense.*
+        layers.#.attention_norm.*     @attention.output.LayerNorm.*
+        layers.#.up.*       @intermediate.dense.*
+        layers.#.down.*     @output.dense.*
+        layers.#.feed_forward_norm.*  @output.LayerNorm.*
+    """,
+    "modern": """
+        table               model.embeddings.tok_embeddings.weight
+        output_table        decoder.weight
+        output_bias         decoder.bias
+        input_norm.weight   model.embeddings.norm.weight
+        final_norm.weight   model.final_norm.weight
+        head_projection.weight        head.dense.weight
+        head_norm.weight    head.norm.weight
+        layers.#.attention_norm.weight     @attn_norm.weight
+        layers.#.qkv.weight    @attn.Wqkv.weight
+        layers.#.mix.weight    @attn.Wo.weight
+        layers.#.feed_forward_norm.weight  @mlp_norm.weight
+        layers.#.up.weight     @mlp.Wi.weight
+        layers.#.down.weight   @mlp.Wo.weight
+    """,
+    "llama": """
+        table               model.embed_tokens.weight
+        output_table        lm_head.weight
+        final_norm.weight   model.norm.weight
+        layers.#.qkv.weight    @self_attn.q_proj.weight @self_attn.k_proj.weight @self_attn.v_proj.weight
+        layers.#.mix.weight    @self_attn.o_proj.weight
+        layers.#.up.weight     @mlp.gate_proj.weight @mlp.up_proj.weight
+        layers.#.down.weight   @mlp.down_proj.weight
+        layers.#.attention_norm.weight     @input_layernorm.weight
+        layers.#.feed_forward_norm.weight  @post_attention_layernorm.weight
+    """,
+}
+_LAYER = {
+    "xlmr": "roberta.encoder.layer.#.",
+    "modern": "model.layers.#.",
+    "llama": "model.layers.#.",
+}
+"""What `@` stands for."""
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
 
-def name_tensors(config: ModelConfig) -> TensorNames:
-    """Our parameters' names → theirs, whose rows make ours up in this order."""
-    return {"xlmr": _name_xlmr, "modern": _name_modern, "llama": _name_llama}[config.layout](config)
+def name_tensors(config: ModelConfig) -> _TensorNames:
+    """Return our parameters' names → theirs, whose rows make ours up in this order."""
+    names: _TensorNames = {}
+    for line in _TENSORS[config.layout].replace("@", _LAYER[config.layout]).strip().splitlines():
+        for kind in ("weight", "bias") if "*" in line else ("",):
+            for index in range(config.layers if "#" in line else 1):
+                ours, *theirs = line.replace("*", kind).replace("#", str(index)).split()
+                names[ours] = tuple(theirs)
+    if config.layout == "modern":
+        # The embedding's norm stands where the first layer's would.
+        del names["layers.0.attention_norm.weight"]
+    if config.tied:
+        del names["output_table"]
+        if config.layout == "xlmr":
+            names["output_bias"] = ("lm_head.bias",)
+    return names
 
 
 def _list_copies(config: ModelConfig) -> dict[str, str]:
     """Names under which a folder may hold one of our parameters again → our name."""
-    if config.layout == "llama":
-        return {"lm_head.weight": "table"} if config.tied else {}
-    if config.layout == "modern":
-        return {"decoder.weight": "table"} if config.tied else {}
-    if config.tied:
+    if not config.tied:
+        # Of xlmr too: the class then adds the decoder's own bias and leaves the other unused.
+        return {}
+    if config.layout == "xlmr":
         return {"lm_head.decoder.weight": "table", "lm_head.decoder.bias": "output_bias"}
-    # Without tying the class adds the decoder's own bias and leaves the other unused.
-    return {}
+    return {"lm_head.weight" if config.layout == "llama" else "decoder.weight": "table"}
 
 
 def _is_idle(name: str, config: ModelConfig) -> bool:
@@ -62,93 +122,16 @@ def _is_idle(name: str, config: ModelConfig) -> bool:
 
 
 def split_rows(parts: int, rows: int, config: ModelConfig) -> list[int]:
-    """How many of a parameter's `rows` each of its parts has: queries have more than keys and values."""
+    """Return how many of a parameter's `rows` each of its parts has: queries have more than keys and values."""
     if parts == 3:
         keys = config.key_value_heads * config.head_width
         return [rows - 2 * keys, keys, keys]
     return [rows // parts] * parts
 
 
-def _name_xlmr(config: ModelConfig) -> TensorNames:
-    names: TensorNames = {
-        "table": ("roberta.embeddings.word_embeddings.weight",),
-        "positions": ("roberta.embeddings.position_embeddings.weight",),
-        "token_type": ("roberta.embeddings.token_type_embeddings.weight",),
-        "output_bias": ("lm_head.bias" if config.tied else "lm_head.decoder.bias",),
-        **_both("input_norm", "roberta.embeddings.LayerNorm"),
-        **_both("head_projection", "lm_head.dense"),
-        **_both("head_norm", "lm_head.layer_norm"),
-    }
-    if not config.tied:
-        names["output_table"] = ("lm_head.decoder.weight",)
-    for index in range(config.layers):
-        ours, theirs = f"layers.{index}", f"roberta.encoder.layer.{index}"
-        parts = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
-        names |= _both(f"{ours}.qkv", *parts)
-        names |= _both(f"{ours}.mix", f"{theirs}.attention.output.dense")
-        names |= _both(f"{ours}.attention_norm", f"{theirs}.attention.output.LayerNorm")
-        names |= _both(f"{ours}.up", f"{theirs}.intermediate.dense")
-        names |= _both(f"{ours}.down", f"{theirs}.output.dense")
-        names |= _both(f"{ours}.feed_forward_norm", f"{theirs}.output.LayerNorm")
-    return names
-
-
-def _name_modern(config: ModelConfig) -> TensorNames:
-    names: TensorNames = {
-        "table": ("model.embeddings.tok_embeddings.weight",),
-        "output_bias": ("decoder.bias",),
-        "input_norm.weight": ("model.embeddings.norm.weight",),
-        "final_norm.weight": ("model.final_norm.weight",),
-        "head_projection.weight": ("head.dense.weight",),
-        "head_norm.weight": ("head.norm.weight",),
-    }
-    if not config.tied:
-        names["output_table"] = ("decoder.weight",)
-    for index in range(config.layers):
-        ours, theirs = f"layers.{index}", f"model.layers.{index}"
-        if index:
-            names[f"{ours}.attention_norm.weight"] = (f"{theirs}.attn_norm.weight",)
-        names |= {
-            f"{ours}.qkv.weight": (f"{theirs}.attn.Wqkv.weight",),
-            f"{ours}.mix.weight": (f"{theirs}.attn.Wo.weight",),
-            f"{ours}.feed_forward_norm.weight": (f"{theirs}.mlp_norm.weight",),
-            f"{ours}.up.weight": (f"{theirs}.mlp.Wi.weight",),
-            f"{ours}.down.weight": (f"{theirs}.mlp.Wo.weight",),
-        }
-    return names
-
-
-def _name_llama(config: ModelConfig) -> TensorNames:
-    names: TensorNames = {
-        "table": ("model.embed_tokens.weight",),
-        "final_norm.weight": ("model.norm.weight",),
-    }
-    if not config.tied:
-        names["output_table"] = ("lm_head.weight",)
-    for index in range(config.layers):
-        ours, theirs = f"layers.{index}", f"model.layers.{index}"
-        attention, inner = f"{theirs}.self_attn", f"{theirs}.mlp"
-        names |= {
-            f"{ours}.qkv.weight": tuple(f"{attention}.{part}_proj.weight" for part in "qkv"),
-            f"{ours}.mix.weight": (f"{attention}.o_proj.weight",),
-            f"{ours}.up.weight": (f"{inner}.gate_proj.weight", f"{inner}.up_proj.weight"),
-            f"{ours}.down.weight": (f"{inner}.down_proj.weight",),
-            f"{ours}.attention_norm.weight": (f"{theirs}.input_layernorm.weight",),
-            f"{ours}.feed_forward_norm.weight": (f"{theirs}.post_attention_layernorm.weight",),
-        }
-    return names
-
-
-def _both(ours: str, *theirs: str) -> TensorNames:
-    return {
-        f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias")
-    }
-
-
-# --- Hf settings -----------------------------------------------------------------------------------
-# A config.json read key by key; what no layout computes is refused with the file, the key and the value.
-#
-# Which keys matter to which architecture is in `layouts`.
+# --- config.json -----------------------------------------------------------------------------------
+# Read key by key; what no layout computes is refused with the file, the key and the value. Dropout is ignored,
+# since it changes nothing outside training.
 
 
 class _HfSettings:
@@ -223,7 +206,7 @@ class _HfSettings:
         if kinds is None:
             return int(self._data.get("global_attn_every_n_layers", 3))
         for every in range(1, layers + 1):
-            if kinds == _alternate(layers, every):
+            if kinds == _list_kinds(layers, every):
                 return every
         raise self.refuse("layer_types", "only global attention in every n-th layer can be trained")
 
@@ -245,11 +228,8 @@ class _HfSettings:
             )
 
 
-def _alternate(layers: int, every: int) -> list[str]:
+def _list_kinds(layers: int, every: int) -> list[str]:
     return ["sliding_attention" if index % every else "full_attention" for index in range(layers)]
-
-
-# --- Layouts ---------------------------------------------------------------------------------------
 
 
 CLASSES: Mapping[str, str] = {
@@ -260,6 +240,34 @@ CLASSES: Mapping[str, str] = {
 """Class of transformers by layout."""
 _LAYOUTS = {"xlm-roberta": "xlmr", "roberta": "xlmr", "modernbert": "modern", "llama": "llama"}
 _TYPES = {"xlmr": "xlm-roberta", "modern": "modernbert", "llama": "llama"}
+# The one value that is computed here, which the class takes too where the key is absent.
+_COMPUTED: Mapping[str, Mapping[str, Any]] = {
+    "xlmr": {
+        "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
+        "add_cross_attention": False,
+    },
+    "modern": {
+        "hidden_activation": "gelu", "classifier_activation": "gelu", "decoder_bias": True,
+        "norm_bias": False, "attention_bias": False, "mlp_bias": False, "classifier_bias": False,
+    },
+    "llama": {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
+}  # fmt: skip
+# Keys of the first, the last and the padding token, the length, the tie and the epsilon, and what the class
+# takes where they are absent.
+_KEYS: Mapping[str, tuple[tuple[str, Any], ...]] = {
+    "xlmr": (
+        ("bos_token_id", 0), ("eos_token_id", 2), ("pad_token_id", 1),
+        ("max_position_embeddings", 512), ("tie_word_embeddings", True), ("layer_norm_eps", 1e-12),
+    ),
+    "modern": (
+        ("cls_token_id", 50_281), ("sep_token_id", 50_282), ("pad_token_id", 50_283),
+        ("max_position_embeddings", 8_192), ("tie_word_embeddings", True), ("norm_eps", 1e-5),
+    ),
+    "llama": (
+        ("bos_token_id", 1), ("eos_token_id", 2), ("pad_token_id", None),
+        ("max_position_embeddings", 2_048), ("tie_word_embeddings", False), ("rms_norm_eps", 1e-6),
+    ),
+}  # fmt: skip
 
 
 def _parse_config(data: Mapping[str, Any], place: str) -> ModelConfig:
@@ -268,14 +276,44 @@ def _parse_config(data: Mapping[str, Any], place: str) -> ModelConfig:
     Raises `PretrainingError` for an architecture or a setting that none of the layouts computes.
     """
     settings = _HfSettings(data, place)
-    layout = _LAYOUTS.get(str(data.get("model_type")))
+    layout: Any = _LAYOUTS.get(str(data.get("model_type")))
     if layout is None:
         raise PretrainingError(
             f"{place}: model_type = {data.get('model_type')!r}: not an architecture that can be trained",
             f"known are {', '.join(_LAYOUTS)}; or train from scratch, with [model] in the preset",
         )
     settings.require("quantization_config", None, default=None)
-    return {"xlmr": _parse_xlmr, "modern": _parse_modern, "llama": _parse_llama}[layout](settings)
+    for key, value in _COMPUTED[layout].items():
+        settings.require(key, value, default=value)
+    shape: dict[str, Any] = settings.take_shape()
+    begin, end, pad = (settings.take_id(*item) for item in _KEYS[layout][:3])
+    length, tied, epsilon = (settings.take(*item) for item in _KEYS[layout][3:])
+    if layout == "xlmr":
+        if pad is None:
+            raise settings.refuse("pad_token_id", "positions count from it")
+        length = int(length) - pad - 1
+    elif layout == "modern":
+        shape["rope_theta"], shape["local_theta"] = settings.take_thetas()
+        shape["local_window"] = int(settings.take("local_attention", 128))
+        shape["global_every"] = settings.take_global_every(shape["layers"])
+    else:
+        settings.require("head_dim", shape["width"] // shape["heads"], default=None)
+        shape["kv_heads"] = int(settings.take("num_key_value_heads", None) or shape["heads"])
+        shape["rope_theta"] = settings.take_theta()
+        begin = begin if begin is not None else end
+        end, pad = None if end == begin else end, begin if pad is None else pad
+    return ModelConfig(
+        layout=layout,
+        **shape,
+        max_length=int(length),
+        tied=bool(tied),
+        norm_epsilon=float(epsilon),
+        initial_deviation=float(settings.take("initializer_range", 0.02)),
+        begin_id=begin or 0,
+        end_id=end,
+        pad_id=pad or 0,
+        mask_id=None,
+    )
 
 
 def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
@@ -329,7 +367,6 @@ def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
 
 
 def _describe_modern(config: ModelConfig, end: int) -> dict[str, Any]:
-    kinds = ("full_attention", "sliding_attention")
     return {
         "hidden_activation": "gelu",
         "max_position_embeddings": config.max_length,
@@ -346,7 +383,7 @@ def _describe_modern(config: ModelConfig, end: int) -> dict[str, Any]:
         "cls_token_id": config.begin_id,
         "sep_token_id": end,
         "local_attention": config.local_window,
-        "layer_types": [kinds[index % config.global_every != 0] for index in range(config.layers)],
+        "layer_types": _list_kinds(config.layers, config.global_every),
         "global_attn_every_n_layers": config.global_every,
         "global_rope_theta": config.rope_theta,
         "local_rope_theta": config.local_theta,
@@ -357,84 +394,9 @@ def _describe_modern(config: ModelConfig, end: int) -> dict[str, Any]:
     }
 
 
-def _parse_xlmr(settings: _HfSettings) -> ModelConfig:
-    settings.require("hidden_act", "gelu", default="gelu")
-    settings.require("position_embedding_type", "absolute", default="absolute")
-    settings.require("is_decoder", False, default=False)
-    settings.require("add_cross_attention", False, default=False)
-    pad = settings.take_id("pad_token_id", 1)
-    if pad is None:
-        raise settings.refuse("pad_token_id", "positions count from it")
-    return ModelConfig(
-        layout="xlmr",
-        **settings.take_shape(),
-        max_length=int(settings.take("max_position_embeddings", 512)) - pad - 1,
-        tied=bool(settings.take("tie_word_embeddings", True)),
-        norm_epsilon=float(settings.take("layer_norm_eps", 1e-12)),
-        initial_deviation=float(settings.take("initializer_range", 0.02)),
-        begin_id=settings.take_id("bos_token_id", 0) or 0,
-        end_id=settings.take_id("eos_token_id", 2),
-        pad_id=pad,
-        mask_id=None,
-    )
-
-
-def _parse_modern(settings: _HfSettings) -> ModelConfig:
-    settings.require("hidden_activation", "gelu", default="gelu")
-    settings.require("classifier_activation", "gelu", default="gelu")
-    settings.require("decoder_bias", True, default=True)
-    for key in ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"):
-        settings.require(key, False, default=False)
-    shape = settings.take_shape()
-    whole, local = settings.take_thetas()
-    return ModelConfig(
-        layout="modern",
-        **shape,
-        max_length=int(settings.take("max_position_embeddings", 8_192)),
-        tied=bool(settings.take("tie_word_embeddings", True)),
-        norm_epsilon=float(settings.take("norm_eps", 1e-5)),
-        rope_theta=whole,
-        local_theta=local,
-        local_window=int(settings.take("local_attention", 128)),
-        global_every=settings.take_global_every(shape["layers"]),
-        initial_deviation=float(settings.take("initializer_range", 0.02)),
-        begin_id=settings.take_id("cls_token_id", 50_281) or 0,
-        end_id=settings.take_id("sep_token_id", 50_282),
-        pad_id=settings.take_id("pad_token_id", 50_283) or 0,
-        mask_id=None,
-    )
-
-
-def _parse_llama(settings: _HfSettings) -> ModelConfig:
-    settings.require("hidden_act", "silu", default="silu")
-    settings.require("attention_bias", False, default=False)
-    settings.require("mlp_bias", False, default=False)
-    shape = settings.take_shape()
-    settings.require("head_dim", shape["width"] // shape["heads"], default=None)
-    begin, end = settings.take_id("bos_token_id", 1), settings.take_id("eos_token_id", 2)
-    pad = settings.take_id("pad_token_id", None)
-    begin = begin if begin is not None else end or 0
-    return ModelConfig(
-        layout="llama",
-        **shape,
-        kv_heads=int(settings.take("num_key_value_heads", None) or shape["heads"]),
-        max_length=int(settings.take("max_position_embeddings", 2_048)),
-        tied=bool(settings.take("tie_word_embeddings", False)),
-        norm_epsilon=float(settings.take("rms_norm_eps", 1e-6)),
-        rope_theta=settings.take_theta(),
-        initial_deviation=float(settings.take("initializer_range", 0.02)),
-        begin_id=begin,
-        end_id=None if end == begin else end,
-        pad_id=begin if pad is None else pad,
-        mask_id=None,
-    )
-
-
-# --- Hf folder -------------------------------------------------------------------------------------
-# A model as a folder of transformers: config.json, safetensors, and the tokenizer's files beside them.
-#
-# Written without transformers. Rows of padding stay behind, and a tied matrix is written once, as the classes
-# expect. Reading is in `importing`; from which run, and for which language, in `exporting`.
+# --- Writing ---------------------------------------------------------------------------------------
+# Without transformers. Rows of padding stay behind, and a tied matrix is written once, as the classes expect.
+# From which run, and for which language, is in `exporting`.
 
 
 Precision = Literal["fp32", "bf16"]
@@ -457,7 +419,7 @@ def write_hf(
     Files of weights hold at most `shard_bytes` bytes, or one tensor. The same model gives the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", _describe_config(model.config, _NAMES[dtype]))
+    write_json(folder / "config.json", _describe_config(model.config, _NAMES[dtype]), indent=2)
     weights = _write_weights(model, folder, _DTYPES[dtype], shard_bytes)
     others: tuple[str, ...] = ()
     if tokenizer_folder is not None:
@@ -484,7 +446,7 @@ def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str
         names.append("tokenizer.json")
         settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
     settings["model_max_length"] = length
-    _write_json(path, settings)
+    write_json(path, settings, indent=2)
     return tuple(sorted({*names, path.name}))
 
 
@@ -502,7 +464,7 @@ def _write_weights(
         files |= dict.fromkeys(shard, name)
     total = sum(tensor.numel() * dtype.itemsize for shard in shards for tensor in shard.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))}
-    _write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "model.safetensors.index.json", index, indent=2)
     return (*sorted(set(files.values())), "model.safetensors.index.json")
 
 
@@ -550,12 +512,7 @@ def _save(shard: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
         raise OSError(found, os.strerror(found), str(path)) from error
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    text = json.dumps(data, ensure_ascii=False, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-# --- Importing -------------------------------------------------------------------------------------
+# --- Reading ---------------------------------------------------------------------------------------
 # Every tensor must be used and every parameter found, in the shape that config.json says; what `vocabkit
 # extend` wrote is such a folder. Tensors are read one at a time into fp32.
 
@@ -593,7 +550,7 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Mod
     return model.to(device)
 
 
-def _check_names(config: ModelConfig, names: TensorNames, stored: Checkpoint) -> None:
+def _check_names(config: ModelConfig, names: _TensorNames, stored: Checkpoint) -> None:
     wanted = {name for parts in names.values() for name in parts}
     missing = sorted(wanted - set(stored.tensors))
     if missing:
