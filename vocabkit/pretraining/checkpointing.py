@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
@@ -31,7 +32,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from vocabkit.checkpoints.receipt import read_kept
+from vocabkit.checkpoints.receipt import grow_rows, read_kept
 from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import PretrainingError
 from vocabkit.core.folders import name_full_disk
