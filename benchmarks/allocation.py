@@ -154,9 +154,7 @@ def compare(folder: Path, codes: Sequence[str]) -> None:
         change = found.sum() / base.sum() - 1
         tails = drawn[tail].sum(axis=0) / (base @ draws.T)[tail].sum(axis=0) - 1
         tail_change = found[tail].sum() / base[tail].sum() - 1
-        saved = (
-            (base.sum() - found.sum()) / (size - first_size) * 10_000 if size > first_size else None
-        )
+        saved = (base.sum() - found.sum()) / (size - first_size) * 10_000 if size > first_size else None
         print(
             f"| {name} | {size:,} | {found.sum():,} | {change:+.2%} [{low:+.2%}, {high:+.2%}] | "
             f"{cost.mean():.3f} | {np.sort(cost)[-worst:].mean():.3f} | {tail_change:+.2%} "
@@ -166,9 +164,7 @@ def compare(folder: Path, codes: Sequence[str]) -> None:
     print("\n| language | " + " | ".join(names) + " |")
     print("| --- |" + " --: |" * len(names))
     for k, code in enumerate(codes):
-        print(
-            f"| {code} | " + " | ".join(f"{tokens[n][0][k].sum() / unit:.3f}" for n in names) + " |"
-        )
+        print(f"| {code} | " + " | ".join(f"{tokens[n][0][k].sum() / unit:.3f}" for n in names) + " |")
 
 
 def count_lines(path: Path, codes: Sequence[str]) -> tuple[np.ndarray, int, int]:
@@ -211,9 +207,7 @@ def _fit(model: Model, target: Path, folder: Path, counts: Path) -> float:
     if (output / "manifest.json").is_file():
         return 0.0
     target.mkdir(exist_ok=True)
-    words = [
-        word if word.startswith("-") else _fill(word, target, folder) for word in model.options
-    ]
+    words = [word if word.startswith("-") else _fill(word, target, folder) for word in model.options]
     command = ["fit", model.preset, "--counts", str(counts), "-o", str(output), *PANEL, *words]
     return _show(model.name, command)
 

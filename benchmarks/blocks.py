@@ -108,9 +108,7 @@ def check(folder: Path, shared: int, block: int) -> None:
         words = [p[1:] if p.startswith("\u2581") else f"①{p}" for p in pieces]
         for number, ids in enumerate(tokenizer.encode_batch(words)):
             unreachable += item.start + number not in ids
-    model, backend = (
-        open_tokenizer(folder / name) for name in ("tokenizer.model", "tokenizer.json")
-    )
+    model, backend = (open_tokenizer(folder / name) for name in ("tokenizer.model", "tokenizer.json"))
     lines = [
         " ".join(p.strip("\u2581") for p in vocabulary.pieces[k : k + 40])
         for k in range(300, vocabulary.size, 9_001)
@@ -119,9 +117,7 @@ def check(folder: Path, shared: int, block: int) -> None:
         a.tolist() == b.tolist()
         for a, b in zip(model.encode_batch(lines), backend.encode_batch(lines), strict=True)
     ]
-    print(
-        f"ids, blocks and distinctness hold; {unreachable:,} of {12 * block:,} new pieces not reached alone"
-    )
+    print(f"ids, blocks and distinctness hold; {unreachable:,} of {12 * block:,} new pieces not reached alone")
     seconds = time.perf_counter() - start
     print(f"tokenizer.json differs on {same.count(False)} of {len(same)} lines")
     print(f"checked in {seconds:.0f} s")

@@ -129,9 +129,7 @@ def _compare(folder: Path) -> None:
     found, wanted = (json.loads(path.read_text(encoding="utf-8")) for path in (ours, peer))
     same = sum(1 for one, other in zip(found, wanted, strict=False) if one == other)
     common = len({tuple(pair) for pair in found} & {tuple(pair) for pair in wanted})
-    print(
-        f"{len(found):_} merges, {len(wanted):_} the peer's: {same:_} equal in place, {common:_} in both"
-    )
+    print(f"{len(found):_} merges, {len(wanted):_} the peer's: {same:_} equal in place, {common:_} in both")
 
 
 def _show(name: str, measured: Measurement) -> Measurement:

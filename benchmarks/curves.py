@@ -43,9 +43,7 @@ def main() -> None:
         warm_kernels(workers)
     start = time.perf_counter()
     train = derive_spans(counts, languages=codes, workers=given.threads).languages
-    held_out = derive_spans(
-        counts, languages=codes, split="held_out", workers=given.threads
-    ).languages
+    held_out = derive_spans(counts, languages=codes, split="held_out", workers=given.threads).languages
     spans = time.perf_counter()
     covered = {code: select_characters(count_characters(train[code]), COVERAGE) for code in codes}
     characters = time.perf_counter()
@@ -67,14 +65,10 @@ def main() -> None:
         for code in (code for code in HELD if code in curves):
             curve = curves[code]
             lexicon = build_lexicon({code: train[code]}, covered[code], workers)
-            judge = build_lexicon(
-                {code: held_out[code]}, covered[code], workers, alphabet=lexicon.alphabet
-            )
+            judge = build_lexicon({code: held_out[code]}, covered[code], workers, alphabet=lexicon.alphabet)
             found = find_substrings(lexicon, workers)
             for size in (int(share * len(curve)) for share in SHARES):
-                fit = fit_unigram(
-                    lexicon, found, size, workers, held_out=judge, allow_fewer=True
-                ).path[-1]
+                fit = fit_unigram(lexicon, found, size, workers, held_out=judge, allow_fewer=True).path[-1]
                 assert fit.tokens is not None
                 assert fit.held_out is not None
                 tokens = curve.tokens_at(fit.size) / fit.tokens - 1

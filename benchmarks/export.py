@@ -46,9 +46,7 @@ def main() -> None:
     seconds = {"model": 0.0, "tokenizer.json": 0.0, "usual conversion": 0.0}
     for code in corpus.languages:
         (source,) = corpus.sources[code]
-        texts = [
-            text for batch in read_documents(source, "line", "text", Repairs()) for text in batch
-        ]
+        texts = [text for batch in read_documents(source, "line", "text", Repairs()) for text in batch]
         start = time.process_time()
         wanted = [ids.tolist() for ids in model.encode_batch(texts)]
         seconds["model"] += time.process_time() - start
@@ -59,9 +57,7 @@ def main() -> None:
         customary = [e.ids for e in usual.encode_batch(texts, add_special_tokens=False)]
         seconds["usual conversion"] += time.process_time() - start
         lines += len(texts)
-        differs[code] = [
-            i + 1 for i, pair in enumerate(zip(wanted, found, strict=True)) if pair[0] != pair[1]
-        ]
+        differs[code] = [i + 1 for i, pair in enumerate(zip(wanted, found, strict=True)) if pair[0] != pair[1]]
         usually[code] = sum(a != b for a, b in zip(wanted, customary, strict=True))
     print(machine())
     print(f"{lines:,} lines")
@@ -69,9 +65,7 @@ def main() -> None:
         f"tokenizer.json: {sum(map(len, differs.values()))} differ",
         {c: d for c, d in differs.items() if d},
     )
-    print(
-        f"usual conversion: {sum(usually.values())} differ", {c: n for c, n in usually.items() if n}
-    )
+    print(f"usual conversion: {sum(usually.values())} differ", {c: n for c, n in usually.items() if n})
     print("CPU seconds:", {name: round(value, 1) for name, value in seconds.items()})
 
 

@@ -168,9 +168,7 @@ def report(kind: str, work: Path) -> None:
     linked = list(how.values()).count("linked")
     rows = ADDED * WIDTH * 4 * (1 if kind == "single" else 2)
     size = sum(path.stat().st_size for path in written)
-    phases = ", ".join(
-        f"{name} {best[name]:.2f}" for name in ("imports", "plan", "rows", "receipt", "hash")
-    )
+    phases = ", ".join(f"{name} {best[name]:.2f}" for name in ("imports", "plan", "rows", "receipt", "hash"))
     print(f"{kind}: {size / 1e9:.2f} GB rewritten, {linked} files linked")
     pairs = ", ".join(f"{run['write']:.2f}/{s:.2f}" for run, s in zip(runs, copies, strict=True))
     ratio = best["write"] / copied

@@ -48,9 +48,7 @@ def main() -> None:
     if given.only != "ours":
         _write_raw(folder / "raw.txt", codes)
         peers = {"1M": 1_000_000, "8V": 8 * given.size}
-        for name, seeds in (
-            (f"sentencepiece {peer}", peers[peer]) for peer in given.peers.split(",")
-        ):
+        for name, seeds in ((f"sentencepiece {peer}", peers[peer]) for peer in given.peers.split(",")):
             step = [*again, "--step", "sentencepiece", "--seeds", str(seeds)]
             rows[name] = _show(name, measure(step))
     _compare(folder, codes)
@@ -98,9 +96,7 @@ def fit_ours(given: argparse.Namespace) -> None:
     print(" · ".join(f"{name} {value:.1f} s" for name, value in seconds.items()))
     print("in the fit: " + " · ".join(f"{n} {s:.1f} s" for n, s in fitted.seconds.items()))
     print(f"first fit {first:.1f} s, refit {seconds['refit with exponent 0.3'] / first:.0%} of it")
-    print(
-        f"{fitted.seeds:_} seeds of {len(found):_}; {fitted.replaced} pieces replaced as unreachable"
-    )
+    print(f"{fitted.seeds:_} seeds of {len(found):_}; {fitted.replaced} pieces replaced as unreachable")
 
 
 def fit_sentencepiece(given: argparse.Namespace) -> None:

@@ -69,9 +69,7 @@ def main() -> None:
     print(machine())
     start = time.perf_counter()
     spans = derive_spans(WordCounts.load(given.counts)).languages
-    covered = cover_characters(
-        spans, dict.fromkeys(spans, 1.0), scope="global", character=0.9995
-    ).covered
+    covered = cover_characters(spans, dict.fromkeys(spans, 1.0), scope="global", character=0.9995).covered
     tables = Noisy(spans)
     with open_workers() as workers:
         lexicon = build_lexicon(tables, covered, workers)

@@ -52,9 +52,7 @@ def corpora() -> Path:
     """Return the folder of real text that `VOCABKIT_CORPORA` names. Raises `SystemExit` when it is not set."""
     folder = os.environ.get("VOCABKIT_CORPORA")
     if not folder or not Path(folder).is_dir():
-        sys.exit(
-            "set VOCABKIT_CORPORA to a folder that holds mono/ and ntrex/ (see benchmarks/README.md)"
-        )
+        sys.exit("set VOCABKIT_CORPORA to a folder that holds mono/ and ntrex/ (see benchmarks/README.md)")
     return Path(folder)
 
 
@@ -71,9 +69,7 @@ def _tree_memory(root: int) -> int:
     while waiting:
         folder = Path("/proc") / str(waiting.pop())
         try:
-            _, resident, shared, *_ = map(
-                int, (folder / "statm").read_text(encoding="ascii").split()
-            )
+            _, resident, shared, *_ = map(int, (folder / "statm").read_text(encoding="ascii").split())
             total += (resident - shared) * os.sysconf("SC_PAGE_SIZE")
             for task in (folder / "task").iterdir():
                 children = (task / "children").read_text(encoding="ascii")

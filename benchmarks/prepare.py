@@ -40,9 +40,7 @@ def main() -> None:
     print("| --- " * (len(STAGES) + 3) + "|")
     for code in languages:
         print(time_stages(tokenizer, code))
-    print(
-        f"\n{HEADER.splitlines()[0]} MB of text | MB/CPU-s |\n{HEADER.splitlines()[1]} --- | --- |"
-    )
+    print(f"\n{HEADER.splitlines()[0]} MB of text | MB/CPU-s |\n{HEADER.splitlines()[1]} --- | --- |")
     chosen = ["--languages", ",".join(sys.argv[2:])] if len(sys.argv) > 2 else []
     for workers in (1, 2):
         print(time_command(tokenizer, workers, chosen))
@@ -92,12 +90,8 @@ def time_stages(path: Path, code: str) -> str:
                     sampled += int(sizes.sum())
                     differ += count_different((ids, lengths), (whole, counts))
                 batches += 1
-    cells = [
-        1e9 * spent[name] / (sampled if name == "tokenizer alone" else total) for name in STAGES
-    ]
-    return (
-        f"| {code} | {total / 1e6:.1f} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {differ} |"
-    )
+    cells = [1e9 * spent[name] / (sampled if name == "tokenizer alone" else total) for name in STAGES]
+    return f"| {code} | {total / 1e6:.1f} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {differ} |"
 
 
 def count_different(one: tuple[np.ndarray, np.ndarray], two: tuple[np.ndarray, np.ndarray]) -> int:
@@ -117,9 +111,7 @@ def time_command(tokenizer: Path, workers: int, chosen: list[str]) -> str:
         found = measure(command)
         index = json.loads((Path(folder) / "shards/shards.json").read_text(encoding="utf-8"))
         splits = [
-            language[split]
-            for language in index["languages"].values()
-            for split in ("train", "held-out")
+            language[split] for language in index["languages"].values() for split in ("train", "held-out")
         ]
         size = sum(split["bytes"] for split in splits) / 1e6
     return f"{found.row(f'prepare mono, {workers} workers')} {size:.0f} | {size / found.cpu:.1f} |"

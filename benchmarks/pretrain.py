@@ -83,9 +83,7 @@ def report_head() -> None:
         found = measure_head(way, CPU_SHAPE, "cpu")
         if found is not None:
             measured[way] = found
-            print(
-                f"| {way} | {found['cpu']:.2f} | {found['wall']:.2f} | {found['peak'] / 1e9:.2f} |"
-            )
+            print(f"| {way} | {found['cpu']:.2f} | {found['wall']:.2f} | {found['peak'] / 1e9:.2f} |")
     ratio = measured["plain-all"]["cpu"] / measured["own"]["cpu"]
     memory = measured["own"]["peak"] / measured["plain-all"]["peak"]
     print(f"own against all places: {ratio:.1f} times cheaper, {100 * memory:.0f} % of its memory")
@@ -160,9 +158,7 @@ def report_run(name: str, preset: str, data: Path, run: Path, *settings: str) ->
     """Train some steps and print the medians of the log's lines but the first, which compiles."""
     shutil.rmtree(run, ignore_errors=True)
     words = [word for text in settings for word in ("--set", text)]
-    vocabkit(
-        "pretrain", preset, "--data", data, "-o", run, "--allow-epochs", 1_000_000, "-q", *words
-    )
+    vocabkit("pretrain", preset, "--data", data, "-o", run, "--allow-epochs", 1_000_000, "-q", *words)
     lines = read_lines(run, "step")[1:]
 
     def median(key: str) -> float | None:
@@ -214,9 +210,7 @@ def report_continue(work: Path, model: Path, corpus: Path, language: str, steps:
         vocabkit("count", corpus, "-o", work / "counts", "--languages", language, "-q", "--force")
         vocabkit("fit", "continued-bpe", "--counts", work / "counts", "--base", model, "-o", work / "tok",
                  "--set", "tokens.new=1_000", "-q")  # fmt: skip
-        vocabkit(
-            "extend", model, work / "tok", "-o", work / "extended", "--pad-to-multiple-of", 64, "-q"
-        )
+        vocabkit("extend", model, work / "tok", "-o", work / "extended", "--pad-to-multiple-of", 64, "-q")
     codes = f"{language},eng_Latn"
     for name, tokenizer in (("original", model), ("extended", work / "tok")):
         if not (work / f"shards-{name}").is_dir():
@@ -272,9 +266,7 @@ def evaluate_folder(model: Path, shards: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sections", nargs="+", choices=("head", "loop", "large", "continue"))
     parser.add_argument("--work", type=Path, default=Path("build/bench/pretrain"))
     parser.add_argument("--model", type=Path, help="a causal checkpoint, as SmolLM2-135M")

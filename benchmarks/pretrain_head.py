@@ -44,9 +44,7 @@ def find_step(way: str, vocabulary: int) -> Step:
         from cut_cross_entropy import linear_cross_entropy as cut
 
         # Exact: its default leaves out small gradients, which at the start of training are most of them.
-        return lambda x, table, targets: cut(
-            x, table.to(x.dtype), targets, reduction="sum", impl="cce_exact"
-        )
+        return lambda x, table, targets: cut(x, table.to(x.dtype), targets, reduction="sum", impl="cce_exact")
     if way == "liger":
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 

@@ -35,9 +35,7 @@ def run(
     folder: OutputFolder,
     budget: Annotated[
         int | None,
-        typer.Option(
-            "--budget", min=1, metavar="N", help="Pieces in all; the preset's by default."
-        ),
+        typer.Option("--budget", min=1, metavar="N", help="Pieces in all; the preset's by default."),
     ] = None,
     method: Annotated[
         Literal["proportional", "exponent", "unimax", "vocap", "parity", "maxmin"] | None,
@@ -138,9 +136,7 @@ def _show_saturation(
     from vocabkit.configurations.allocating import saturate_vocabulary
 
     with open_progress(quiet) as progress:
-        found = saturate_vocabulary(
-            base, counts, folder, settings=settings, force=force, progress=progress
-        )
+        found = saturate_vocabulary(base, counts, folder, settings=settings, force=force, progress=progress)
     show_rows(found.to_rows(), output, "saturation")
     show_warnings(found.warnings, quiet)
     show_note(f"wrote {folder}: {found.summary}", quiet)

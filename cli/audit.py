@@ -61,9 +61,7 @@ def run(
     ] = None,
     aligned: Aligned = "auto",
     limit: Limit = None,
-    width: Annotated[
-        int, typer.Option("--width", min=1, metavar="N", help="Width of an embedding row.")
-    ] = 768,
+    width: Annotated[int, typer.Option("--width", min=1, metavar="N", help="Width of an embedding row.")] = 768,
     pattern: Pattern = None,
     route: Route = None,
     no_integrity: Annotated[

@@ -14,9 +14,7 @@ Limit = Annotated[
 ]
 Pattern = Annotated[
     str | None,
-    typer.Option(
-        "--pattern", metavar="NAME", help="The splitting pattern of tiktoken ranks that name none."
-    ),
+    typer.Option("--pattern", metavar="NAME", help="The splitting pattern of tiktoken ranks that name none."),
 ]
 Resamples = Annotated[
     int,

@@ -67,9 +67,7 @@ def _say_interrupted() -> str:
     """What Ctrl-C left: some verbs keep what is finished."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if verb in RESUMED:
-        return (
-            f"interrupted; `{verb}` goes on where it stopped when the same command is given again"
-        )
+        return f"interrupted; `{verb}` goes on where it stopped when the same command is given again"
     return "interrupted; nothing was written"
 
 
@@ -96,9 +94,7 @@ def _report(error: Exception) -> int:
     else:
         traceback.print_exception(error)
         print(f"error: this is a bug in vocabkit: {type(error).__name__}: {error}", file=sys.stderr)
-        print(
-            "hint: please report it with the lines above and `vocabkit --version`", file=sys.stderr
-        )
+        print("hint: please report it with the lines above and `vocabkit --version`", file=sys.stderr)
         return 101
     if is_debug():
         traceback.print_exception(error)

@@ -12,9 +12,7 @@ from .progress import open_progress
 
 
 def run(
-    first: Annotated[
-        str, typer.Argument(metavar="TOK-A", help="The tokenizer to hold the other to.")
-    ],
+    first: Annotated[str, typer.Argument(metavar="TOK-A", help="The tokenizer to hold the other to.")],
     second: Annotated[str, typer.Argument(metavar="TOK-B", help="The one that may be worse.")],
     corpus: Annotated[
         Path,

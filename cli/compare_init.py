@@ -13,9 +13,7 @@ from .progress import open_progress
 
 def run(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The checkpoint's folder.")],
-    tokenizer: Annotated[
-        Path, typer.Argument(metavar="TOKENIZER", help="The new tokenizer, of any format.")
-    ],
+    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER", help="The new tokenizer, of any format.")],
     text: Annotated[
         Path,
         typer.Option("--text", metavar="FILE", help="Text to score, one line a document."),
@@ -44,9 +42,7 @@ def run(
         Path | None,
         typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, if not beside it."),
     ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Most lines to score.")
-    ] = 200,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Most lines to score.")] = 200,
     untie: Annotated[
         bool,
         typer.Option("--untie/--no-untie", help="Whether to try different rows for a tied head."),

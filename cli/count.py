@@ -33,9 +33,7 @@ def run(
     folder: OutputFolder,
     corpus: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."
-        ),
+        typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
     ] = None,
     held_out: Annotated[
         float, typer.Option("--held-out", min=0, max=0.5, help="Share of documents kept apart.")
@@ -53,9 +51,7 @@ def run(
     update: Annotated[
         bool, typer.Option("--update", help="Count only what the output does not hold yet.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be counted, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be counted, and stop.")] = False,
     from_frequencies: Annotated[
         Path | None,
         typer.Option(
@@ -68,9 +64,7 @@ def run(
         str | None,
         typer.Option("--language", metavar="CODE", help="The language of --from-frequencies."),
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Seed of what --from-frequencies holds out.")
-    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of what --from-frequencies holds out.")] = 0,
     force: Force = False,
     output: Format = "table",
     quiet: Quiet = False,
@@ -101,9 +95,7 @@ def run(
         return
     options = CountOptions(held_out, min_count, memory, workers)
     with open_progress(quiet) as progress:
-        report = count_corpus(
-            opened, folder, options, force=force, update=update, progress=progress
-        )
+        report = count_corpus(opened, folder, options, force=force, update=update, progress=progress)
     show_rows(report.rows, output, "count")
     show_warnings([f"no data for {code}" for code in opened.missing], quiet)
     show_warnings([f"left aside {entry}" for entry in report.ignored], quiet)
@@ -130,9 +122,7 @@ def _import(
     from vocabkit.corpus.counting import import_frequencies
 
     code = resolve_code(language)
-    counts = import_frequencies(
-        frequencies, code, folder, held_out=held_out, seed=seed, force=force
-    )
+    counts = import_frequencies(frequencies, code, folder, held_out=held_out, seed=seed, force=force)
     rows = [{"language": name, **asdict(totals)} for name, totals in counts.totals.items()]
     show_rows(rows, output, "count")
     show_note(f"wrote {folder}; held-out words were drawn from the counts, not by document", quiet)
@@ -146,6 +136,4 @@ def _load_panel(name: str | None) -> "PanelType | None":
 
 def _show_plan(corpus: "Corpus", output: OutputFormat) -> None:
     """One row a source: what would be read, as what."""
-    show_rows(
-        [source for code in corpus.languages for source in corpus.sources[code]], output, "plan"
-    )
+    show_rows([source for code in corpus.languages for source in corpus.sources[code]], output, "plan")

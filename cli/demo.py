@@ -31,9 +31,7 @@ PRESETS = {
 }
 
 
-def run(
-    folder: OutputFolder, force: Force = False, output: Format = "table", quiet: Quiet = False
-) -> None:
+def run(folder: OutputFolder, force: Force = False, output: Format = "table", quiet: Quiet = False) -> None:
     """Run every step from a sample to a trained model.
 
     Four vocabularies of 4,000 (shared, balanced, proportional, and shared with blocks of 200 for
@@ -74,9 +72,7 @@ def run(
         quiet,
     )
     if missing:
-        show_note(
-            f"left out for want of {', '.join(missing)}: extend, prepare, pretrain, export", quiet
-        )
+        show_note(f"left out for want of {', '.join(missing)}: extend, prepare, pretrain, export", quiet)
     for step in steps:
         show_note(f"{step['step']}: {folder / str(step['folder'])}: {step['result']}", quiet)
     show_note(
@@ -144,9 +140,7 @@ def _compare(folder: Path, audit: "Audit") -> list[dict[str, object]]:
 
     counts = WordCounts.load(folder / "counts")
     measured = {name: measure_fertility(open_tokenizer(folder / name), counts) for name in PRESETS}
-    found = {
-        (name, row.language): row.tokens_per_word for name in PRESETS for row in measured[name]
-    }
+    found = {(name, row.language): row.tokens_per_word for name in PRESETS for row in measured[name]}
     premiums = {
         (figure.tokenizer, figure.name): figure.value
         for figure in audit.select(metric="premium", scope="language")

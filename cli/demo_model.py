@@ -48,9 +48,7 @@ def train_sample(folder: Path, progress: "Progress") -> list[Mapping[str, object
 
     extended = folder / "model-ext"
     write_sample_checkpoint(folder / "model", folder / "shared")
-    grown = extend_checkpoint(
-        folder / "model", folder / "blocks", extended, force=True, progress=progress
-    )
+    grown = extend_checkpoint(folder / "model", folder / "blocks", extended, force=True, progress=progress)
     checks = verify_extension(extended, reload=None if find_spec("transformers") else False)
     prepared = prepare_corpus(
         open_corpus(folder / "corpus" / "text"),
@@ -77,9 +75,7 @@ def train_sample(folder: Path, progress: "Progress") -> list[Mapping[str, object
         {
             "step": "verify",
             "folder": "model-ext",
-            "result": f"failed: {', '.join(failed)}"
-            if failed
-            else f"{len(checks)} checks, none failed",
+            "result": f"failed: {', '.join(failed)}" if failed else f"{len(checks)} checks, none failed",
         },
         {
             "step": "prepare",

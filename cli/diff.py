@@ -10,13 +10,9 @@ from .output import show_rows
 
 
 def run(
-    first: Annotated[
-        Path, typer.Argument(metavar="TOK-A", help="The earlier tokenizer folder or .model.")
-    ],
+    first: Annotated[Path, typer.Argument(metavar="TOK-A", help="The earlier tokenizer folder or .model.")],
     second: Annotated[Path, typer.Argument(metavar="TOK-B", help="The later one.")],
-    pieces: Annotated[
-        bool, typer.Option("--pieces", help="One row a piece, not one row a script.")
-    ] = False,
+    pieces: Annotated[bool, typer.Option("--pieces", help="One row a piece, not one row a script.")] = False,
     output: Format = "table",
 ) -> None:
     """Show the pieces that were added, removed and moved, by script.

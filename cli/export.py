@@ -11,9 +11,7 @@ from .progress import open_progress
 
 
 def run(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A folder written by `vocabkit pretrain`.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A folder written by `vocabkit pretrain`.")],
     folder: OutputFolder,
     route: Annotated[
         str | None,

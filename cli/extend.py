@@ -49,9 +49,7 @@ def run(
     ] = None,
     old_tokenizer: Annotated[
         Path | None,
-        typer.Option(
-            "--old-tokenizer", metavar="PATH", help="The model's own, where MODEL has none."
-        ),
+        typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, where MODEL has none."),
     ] = None,
     tensors: Annotated[
         list[str] | None,
@@ -62,12 +60,8 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
-    link: Annotated[
-        bool, typer.Option("--link", help="Hard-link the files that do not change.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
-    ] = False,
+    link: Annotated[bool, typer.Option("--link", help="Hard-link the files that do not change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     force: Force = False,
     output: Format = "table",
     quiet: Quiet = False,

@@ -47,9 +47,7 @@ def run(
     ] = None,
     routed: Annotated[
         str | None,
-        typer.Option(
-            "--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."
-        ),
+        typer.Option("--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."),
     ] = None,
     dev: Annotated[
         Path | None,
@@ -92,9 +90,7 @@ def run(
     show_note(f"wrote {folder}: {fitted.size:,} tokens in {seconds:.1f} s", quiet)
 
 
-def _as_overrides(
-    languages: str | None, oversampling: float | None, memory: int | None
-) -> list[str]:
+def _as_overrides(languages: str | None, oversampling: float | None, memory: int | None) -> list[str]:
     """The options that stand for a key of the configuration, after every `--set`."""
     codes = split_codes(languages)
     given = {

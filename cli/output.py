@@ -112,9 +112,7 @@ def _print_table(rows: Sequence[Row]) -> None:
         _print_plain_table(columns, numeric, cells)
 
 
-def _print_terminal_table(
-    columns: Sequence[str], numeric: set[str], cells: Sequence[Sequence[str]]
-) -> None:
+def _print_terminal_table(columns: Sequence[str], numeric: set[str], cells: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -132,9 +130,7 @@ def _print_terminal_table(
     console.print(table, crop=False, soft_wrap=True)
 
 
-def _print_plain_table(
-    columns: Sequence[str], numeric: set[str], cells: Sequence[Sequence[str]]
-) -> None:
+def _print_plain_table(columns: Sequence[str], numeric: set[str], cells: Sequence[Sequence[str]]) -> None:
     """Columns aligned by the cells a terminal gives each character, two spaces between them."""
     from rich.cells import cell_len
 

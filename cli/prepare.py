@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 def run(
     corpus: Annotated[
         Path,
-        typer.Argument(
-            metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."
-        ),
+        typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
     ],
     folder: OutputFolder,
     tokenizer: Annotated[
@@ -55,9 +53,7 @@ def run(
     ] = "union",
     held_out: Annotated[
         float,
-        typer.Option(
-            "--held-out", min=0, max=0.5, help="Share of documents kept apart; those of `count`."
-        ),
+        typer.Option("--held-out", min=0, max=0.5, help="Share of documents kept apart; those of `count`."),
     ] = 0.02,
     document: DocumentRule = None,
     field: TextField = None,

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    preset: Annotated[
-        str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier run.")
-    ],
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier run.")],
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Folder written by `vocabkit prepare`."),
@@ -29,16 +27,12 @@ def run(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(
-            "--checkpoint", metavar="DIR", help="Begin with this model, in transformers' format."
-        ),
+        typer.Option("--checkpoint", metavar="DIR", help="Begin with this model, in transformers' format."),
     ] = None,
     overrides: Overrides = None,
     allow_epochs: Annotated[
         float | None,
-        typer.Option(
-            "--allow-epochs", metavar="N", help="Let a language be read N times over, not 8."
-        ),
+        typer.Option("--allow-epochs", metavar="N", help="Let a language be read N times over, not 8."),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -102,9 +96,7 @@ def _show_end(result: "Run", quiet: bool) -> None:
     if result.evaluation is not None:
         show_note(f"comparable: {result.evaluation['comparable']}", quiet)
     if result.dead is not None:
-        pieces, never, target = (
-            result.dead[name] for name in ("pieces", "never_input", "never_target")
-        )
+        pieces, never, target = (result.dead[name] for name in ("pieces", "never_input", "never_target"))
         show_note(
             f"of {pieces:,} pieces {never:,} were never seen and {target:,} never predicted: "
             f"{result.folder / 'dead-vocabulary.json'}",

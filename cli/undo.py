@@ -11,13 +11,9 @@ from .progress import open_progress
 
 
 def run(
-    extended: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")
-    ],
+    extended: Annotated[Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")],
     folder: OutputFolder,
-    link: Annotated[
-        bool, typer.Option("--link", help="Hard-link the files that do not change.")
-    ] = False,
+    link: Annotated[bool, typer.Option("--link", help="Hard-link the files that do not change.")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

@@ -10,9 +10,7 @@ from .output import show_note, show_rows
 
 
 def run(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")],
     text: Annotated[
         Path | None,
         typer.Option("--text", metavar="FILE", help="Old text to compare logits on; 8 lines."),
@@ -23,9 +21,7 @@ def run(
     ] = None,
     reload: Annotated[
         bool | None,
-        typer.Option(
-            "--reload/--no-reload", help="Load both models; where transformers is, by default."
-        ),
+        typer.Option("--reload/--no-reload", help="Load both models; where transformers is, by default."),
     ] = None,
     output: Format = "table",
     quiet: Quiet = False,

@@ -40,9 +40,7 @@ write_sample(work / "sample")
 # A corpus is a folder with a file per language. Counting reads it once; everything below works on the counts.
 
 # %%
-report = count_corpus(
-    open_corpus(work / "sample" / "text"), work / "counts", CountOptions(workers=1)
-)
+report = count_corpus(open_corpus(work / "sample" / "text"), work / "counts", CountOptions(workers=1))
 pd.DataFrame(report.rows).set_index("language")[["documents", "words", "characters", "bytes"]]
 
 # %%
@@ -90,8 +88,7 @@ tokenizer = open_tokenizer(work / "balanced-250k")
 fertility = pd.DataFrame(
     {
         name: {
-            row.language: row.tokens_per_word
-            for row in measure_fertility(open_tokenizer(work / name), counts)
+            row.language: row.tokens_per_word for row in measure_fertility(open_tokenizer(work / name), counts)
         }
         for name in fitted
     }

@@ -38,9 +38,7 @@ corpus = open_corpus(work / "sample" / "text")
 count_corpus(corpus, work / "counts", CountOptions(workers=1))
 presets = {"shared": "shared-250k", "balanced": "balanced-250k"}
 for name, preset in presets.items():
-    fit_vocabulary(
-        preset, work / "counts", work / name, settings=["vocabulary.size=4_000"], workers=1
-    )
+    fit_vocabulary(preset, work / "counts", work / name, settings=["vocabulary.size=4_000"], workers=1)
 
 # %% [markdown]
 # ## The text first
@@ -70,14 +68,10 @@ pd.DataFrame(audit.warnings, columns=["language", "check", "share", "count", "to
 # %%
 figures = audit.to_frame()
 fertility = figures.query("metric == 'fertility'")
-fertility.sort_values("value", ascending=False)[
-    ["tokenizer", "name", "value", "low", "high", "n"]
-].head(10)
+fertility.sort_values("value", ascending=False)[["tokenizer", "name", "value", "low", "high", "n"]].head(10)
 
 # %%
-overall = figures.query(
-    "scope == 'overall' and metric.str.startswith('fertility')", engine="python"
-)
+overall = figures.query("scope == 'overall' and metric.str.startswith('fertility')", engine="python")
 overall.pivot(index="metric", columns="tokenizer", values="value")
 
 # %% [markdown]
@@ -128,9 +122,7 @@ allocation.pivot(index="name", columns="tokenizer", values="value").sort_values(
 
 # %%
 compared = compare_tokenizers(audit, "shared", "balanced", max_regression=0.02)
-pd.DataFrame(compared.changes, columns=["language", "value", "low", "high", "n", "regressed"]).tail(
-    10
-)
+pd.DataFrame(compared.changes, columns=["language", "value", "low", "high", "n", "regressed"]).tail(10)
 
 # %% [markdown]
 # The same as a check: balancing must make the worst tenth of languages cheaper.

@@ -84,17 +84,13 @@ rows.loc[
 
 # %%
 vocabulary = blocks.vocabulary
-pd.DataFrame(
-    [(b.name, b.start, b.stop) for b in vocabulary.blocks], columns=["block", "start", "stop"]
-)
+pd.DataFrame([(b.name, b.start, b.stop) for b in vocabulary.blocks], columns=["block", "start", "stop"])
 
 # %% [markdown]
 # A routed view has the same ids, and uses the shared pieces and one block only.
 
 # %%
-union, routed = (
-    open_tokenizer(path) for path in (work / "blocks", work / "blocks/routed/yor_Latn")
-)
+union, routed = (open_tokenizer(path) for path in (work / "blocks", work / "blocks/routed/yor_Latn"))
 line = (work / "sample/text/yor_Latn.txt").read_text(encoding="utf-8").splitlines()[5]
 yoruba = next(b for b in vocabulary.blocks if b.name == "yor_Latn")
 ids = routed.encode_batch([line])[0]

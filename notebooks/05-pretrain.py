@@ -57,9 +57,7 @@ fit_vocabulary(
     ],
 )
 write_sample_checkpoint(work / "model", work / "shared")
-extended = extend_checkpoint(
-    work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64
-)
+extended = extend_checkpoint(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
 # %% [markdown]
 # ## Prepare
 #

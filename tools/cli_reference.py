@@ -45,9 +45,7 @@ def help_text(context: Any) -> str:
 
 def render_reference() -> str:
     """The whole page: one section a command, in the order of the help."""
-    sections = [
-        f"## {words}\n\n```text\n{help_text(context)}\n```\n" for words, context in walk_commands()
-    ]
+    sections = [f"## {words}\n\n```text\n{help_text(context)}\n```\n" for words, context in walk_commands()]
     return "\n".join([HEADER, *sections])
 
 
@@ -71,9 +69,7 @@ def main() -> int:
         ROOT / "tests" / "golden" / "cli_options.txt": render_options(),
     }
     stale = [
-        path
-        for path, text in files.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     if "--check" in sys.argv[1:]:
         for path in stale:

@@ -134,9 +134,7 @@ def read_imports(path: Path, root: Path) -> list[Import]:
     return list(_walk(tree, package, at_top=True, for_types=False))
 
 
-def _walk(
-    node: ast.AST, package: tuple[str, ...], at_top: bool, for_types: bool
-) -> Iterator[Import]:
+def _walk(node: ast.AST, package: tuple[str, ...], at_top: bool, for_types: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             for alias in child.names:
@@ -167,9 +165,7 @@ def _check_library(place: str, item: Import) -> Iterator[str]:
     if parts[0] == "torch" and inside in WITHOUT_TORCH:
         yield "torch may not be imported here: this chapter works without it"
     # What names arrays is imported by chapters that have numpy already.
-    is_light = (stage in (None, "core") and inside != "core/arrays.py") or inside.endswith(
-        "__init__.py"
-    )
+    is_light = (stage in (None, "core") and inside != "core/arrays.py") or inside.endswith("__init__.py")
     if is_light and parts[0] in HEAVY and item.at_top and not item.for_types:
         yield f"{parts[0]} is imported at the top of a module that must stay light"
 

@@ -29,9 +29,7 @@ assert "site-packages" in vocabkit.__file__, vocabkit.__file__
 def build_wheel(folder: Path) -> Path:
     """Build the wheel into `folder`, from a copy without leftovers of earlier builds."""
     source = folder / "source"
-    unwanted = shutil.ignore_patterns(
-        ".*", "build", "dist", "*.egg-info", "demo-output", "site", "__pycache__"
-    )
+    unwanted = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "demo-output", "site", "__pycache__")
     shutil.copytree(ROOT, source, ignore=unwanted)
     _run(
         [sys.executable, *PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(source)],
@@ -46,9 +44,7 @@ def check_names(wheel: Path) -> None:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     if tops != {"vocabkit"}:
-        raise SystemExit(
-            f"error: top-level names of the wheel are {sorted(tops)}, not vocabkit alone"
-        )
+        raise SystemExit(f"error: top-level names of the wheel are {sorted(tops)}, not vocabkit alone")
     presets = {f"vocabkit/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.toml")}
     if missing := sorted(presets - set(names)):
         raise SystemExit(f"error: the wheel lacks {missing}")

@@ -20,10 +20,7 @@ def pool_by_enumeration(value: list[float], weight: list[float]) -> np.ndarray:
     for cuts in itertools.product((False, True), repeat=len(value) - 1):
         bounds = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(value)]
         fitted = np.concatenate(
-            [
-                np.full(b - a, np.average(value[a:b], weights=weight[a:b]))
-                for a, b in itertools.pairwise(bounds)
-            ]
+            [np.full(b - a, np.average(value[a:b], weights=weight[a:b])) for a, b in itertools.pairwise(bounds)]
         )
         if (np.diff(fitted) <= 1e-12).all():
             loss = float((np.array(weight) * (fitted - value) ** 2).sum())
@@ -34,9 +31,7 @@ def pool_by_enumeration(value: list[float], weight: list[float]) -> np.ndarray:
 
 @given(values, st.data())
 def test_pooling_is_the_nearest_falling_sequence(value: list[float], data: st.DataObject) -> None:
-    weight = data.draw(
-        st.lists(st.integers(1, 9).map(float), min_size=len(value), max_size=len(value))
-    )
+    weight = data.draw(st.lists(st.integers(1, 9).map(float), min_size=len(value), max_size=len(value)))
     pooled = _pool_falling(np.array(value), np.array(weight))
     assert pooled == pytest.approx(pool_by_enumeration(value, weight), abs=1e-9)
 

@@ -31,9 +31,7 @@ def settings(**named: object) -> AllocationTable:
 def curves_of(size: int, steep: dict[str, float] | None = None) -> dict[str, Curve]:
     """Languages that share nothing."""
     return {
-        code: make_curve(
-            code, [f"{code[0]}{k}" for k in range(size)], steep=(steep or {}).get(code, 1.0)
-        )
+        code: make_curve(code, [f"{code[0]}{k}" for k in range(size)], steep=(steep or {}).get(code, 1.0))
         for code in SIZES
     }
 

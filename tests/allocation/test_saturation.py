@@ -31,9 +31,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = WordCounts.from_texts(TEXTS, held_out=0.2)
     (folder / "counts").mkdir()
     counts.save(folder / "counts")
-    config = validate(
-        FitConfig, {"vocabulary": {"size": 200}, "normalization": {"rule": "identity"}}, "test"
-    )
+    config = validate(FitConfig, {"vocabulary": {"size": 200}, "normalization": {"rule": "identity"}}, "test")
     fit_shared(counts, config).save(folder / "base")
     return folder
 

@@ -44,9 +44,7 @@ def languages(draw: st.DrawFn) -> tuple[dict[str, Curve], dict[str, int]]:
     return curves, masses
 
 
-def share_out(
-    curves: dict[str, Curve], masses: dict[str, int], budget: int, method: str
-) -> Allocation:
+def share_out(curves: dict[str, Curve], masses: dict[str, int], budget: int, method: str) -> Allocation:
     settings = AllocationTable.model_validate({"method": method})
     shares = find_shares({code: make_mass(code, n) for code, n in masses.items()}, settings)
     return allocate(curves, price_pieces(curves, shares, settings), budget)

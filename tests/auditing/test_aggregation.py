@@ -56,9 +56,7 @@ def test_against_the_definitions(values: list[float]) -> None:
         assert float(item.compute(array)) == float(item.compute(shuffled))
 
 
-@pytest.mark.parametrize(
-    ("languages", "worst"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (122, 13)]
-)
+@pytest.mark.parametrize(("languages", "worst"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (122, 13)])
 def test_bottom_decile_is_never_empty(languages: int, worst: int) -> None:
     ordered = np.arange(languages, dtype=float)
     assert float(bottom_decile(ordered)) == pytest.approx(ordered[-worst:].mean())
@@ -93,9 +91,7 @@ def test_worst_languages_are_found_anew_in_every_resample() -> None:
 
 
 def test_nothing_to_spread_is_none_with_a_note() -> None:
-    spread = Spread(
-        "premium", "×", ("aaa_Latn", "bbb_Latn"), np.array([1.5, np.nan]), np.zeros((0, 2))
-    )
+    spread = Spread("premium", "×", ("aaa_Latn", "bbb_Latn"), np.array([1.5, np.nan]), np.zeros((0, 2)))
     figures = aggregate_spread("t", spread, {("overall", "all"): ("aaa_Latn", "bbb_Latn")})
     found = {f.metric: f for f in figures}
     assert found["premium.gini"].value is None
@@ -105,6 +101,4 @@ def test_nothing_to_spread_is_none_with_a_note() -> None:
     assert found["premium.mean"].n == 1
     assert "1 of 2" in (found["premium.mean"].note or "")
     empty = Spread("premium", "×", ("aaa_Latn",), np.array([np.nan]), np.zeros((0, 1)))
-    assert all(
-        f.value is None for f in aggregate_spread("t", empty, {("overall", "all"): ("aaa_Latn",)})
-    )
+    assert all(f.value is None for f in aggregate_spread("t", empty, {("overall", "all"): ("aaa_Latn",)}))

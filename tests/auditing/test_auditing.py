@@ -25,9 +25,7 @@ WORDS = {
     "tha_Thai": ["สุนัข", "นั่ง", "บน", "เสื่อ", "และ", "แมว", "จบ", "เรื่อง", "ตอน", "ของ", "ที่"],
 }
 LINES = {
-    code: [
-        " ".join(words[(row * 3 + k) % len(words)] for k in range(2 + row % 7)) for row in range(30)
-    ]
+    code: [" ".join(words[(row * 3 + k) % len(words)] for k in range(2 + row % 7)) for row in range(30)]
     for code, words in WORDS.items()
 }
 
@@ -36,9 +34,7 @@ LINES = {
 def train(fallback: bool) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(
-            [line for code in ("eng_Latn", "hin_Deva", "yor_Latn") for line in LINES[code]]
-        ),
+        sentence_iterator=iter([line for code in ("eng_Latn", "hin_Deva", "yor_Latn") for line in LINES[code]]),
         model_writer=model,
         vocab_size=360 if fallback else 90,
         byte_fallback=fallback,
@@ -73,9 +69,7 @@ def one(audit: Audit, metric: str, name: str, tokenizer: str = "fallback") -> Fi
 
 def test_premium_from_two_encode_calls(audit: Audit, paths: tuple[Path, Path]) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
-    totals = {
-        code: sum(len(processor.encode(line)) for line in lines) for code, lines in LINES.items()
-    }
+    totals = {code: sum(len(processor.encode(line)) for line in lines) for code, lines in LINES.items()}
     for code in LINES:
         assert one(audit, "premium", code).value == pytest.approx(totals[code] / totals["eng_Latn"])
         assert one(audit, "tokens", code).value == totals[code]
@@ -96,15 +90,9 @@ def test_a_tokenizer_that_loses_a_language_is_not_the_best_at_it(audit: Audit) -
     assert one(audit, "languages_lost", "all", "plain").value == 1
     assert one(audit, "premium.mean", "all", "plain").n == 3
     assert not any(
-        o.met
-        for o in check_requirements(audit, ["premium.max<99"])
-        if o.figure.tokenizer == "plain"
+        o.met for o in check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "plain"
     )
-    assert all(
-        o.met
-        for o in check_requirements(audit, ["premium.max<99"])
-        if o.figure.tokenizer == "fallback"
-    )
+    assert all(o.met for o in check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "fallback")
     regressed = compare_tokenizers(audit, "fallback", "plain").regressions
     assert "tha_Thai" in {change.language for change in regressed}
 
@@ -177,9 +165,7 @@ def test_nothing_depends_on_workers_or_on_running_again(
 
 
 @pytest.mark.slow
-def test_nothing_depends_on_processes(
-    audit: Audit, paths: tuple[Path, Path], text: AuditText
-) -> None:
+def test_nothing_depends_on_processes(audit: Audit, paths: tuple[Path, Path], text: AuditText) -> None:
     again = run_audit(paths, text, resamples=50, workers=2)
     assert again == audit
 
@@ -200,18 +186,14 @@ def test_counted_words_give_the_tokens_of_the_text(paths: tuple[Path, Path]) -> 
     found = run_audit(paths[:1], counts=counts, integrity=False)
     processor = sentencepiece.SentencePieceProcessor(model_proto=paths[0].read_bytes())
     for code, lines in LINES.items():
-        assert one(found, "tokens", code).value == sum(
-            len(processor.encode(line)) for line in lines
-        )
+        assert one(found, "tokens", code).value == sum(len(processor.encode(line)) for line in lines)
         assert one(found, "fertility", code).low is None
         assert one(found, "resource_size", code).value == counts.totals[code].characters
 
 
 def test_counted_words_are_refused_where_words_do_not_tell(tmp_path: Path) -> None:
     backend = tokenizers.Tokenizer(tokenizers.models.BPE())
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
-        add_prefix_space=False, use_regex=False
-    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=320,

@@ -17,11 +17,7 @@ def test_sums_are_those_of_drawn_rows() -> None:
     for drawn, total in zip(resampling.weights.tolist(), sums.tolist(), strict=True):
         assert sum(drawn) == 7
         for column in (0, 1):
-            rows = [
-                v
-                for v, times in zip(values[:, column], drawn, strict=True)
-                for _ in range(int(times))
-            ]
+            rows = [v for v, times in zip(values[:, column], drawn, strict=True) for _ in range(int(times))]
             assert total[column] == sum(map(int, rows))
     assert len({tuple(row) for row in resampling.weights.tolist()}) > 15
 
@@ -52,9 +48,7 @@ def test_many_rows_are_drawn_in_groups_that_hold_each_row_once() -> None:
     values = np.random.default_rng(0).integers(0, 1000, rows)
     ends = [*resampling.starts[1:].tolist(), rows]
     groups = [values[a:b].sum() for a, b in zip(resampling.starts.tolist(), ends, strict=True)]
-    expected = [
-        sum(w * g for w, g in zip(row, groups, strict=True)) for row in resampling.weights.tolist()
-    ]
+    expected = [sum(w * g for w, g in zip(row, groups, strict=True)) for row in resampling.weights.tolist()]
     assert resampling.sum_rows(values).tolist() == expected
     with pytest.raises(ValueError, match="rows"):
         resampling.sum_rows(values[1:])
@@ -73,9 +67,7 @@ def test_interval_is_that_of_plain_resampling() -> None:
     slow = ratios[20], ratios[-21]
     resampling = draw_resampling(300, 2000, 1)
     assert resampling is not None
-    low, high = bound(
-        divide(resampling.sum_rows(np.array(top)), resampling.sum_rows(np.array(low_part)))
-    )
+    low, high = bound(divide(resampling.sum_rows(np.array(top)), resampling.sum_rows(np.array(low_part))))
     assert low == pytest.approx(slow[0], rel=0.015)
     assert high == pytest.approx(slow[1], rel=0.015)
 

@@ -102,9 +102,7 @@ def test_unused_ids_pool_the_languages() -> None:
     ) -> tuple[Int32Array, np.ndarray[tuple[int], np.dtype[np.int64]]]:
         return np.array(list(pairs), dtype=np.int32), np.array(list(pairs.values()), dtype=np.int64)
 
-    figures = measure_usage(
-        "t", describe_vocabulary(table()), [counts({3: 5, 1: 7}), counts({3: 1, 4: 2})]
-    )
+    figures = measure_usage("t", describe_vocabulary(table()), [counts({3: 5, 1: 7}), counts({3: 1, 4: 2})])
     found = {f.metric: f for f in figures}
     assert found["unused_ids"].value == pytest.approx(7 / 9)
     assert found["unused_ids"].n == 9
@@ -113,9 +111,7 @@ def test_unused_ids_pool_the_languages() -> None:
     assert all(figure.value is None for figure in empty)
 
 
-@given(
-    st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=60), st.sampled_from([2.0, 2.5, 3.0])
-)
+@given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=60), st.sampled_from([2.0, 2.5, 3.0]))
 def test_renyi_is_its_formula(tokens: list[str], order: float) -> None:
     """The published definition, from tokens, in Python floats; V defaults to the types seen."""
     counts = Counter(tokens)
@@ -140,8 +136,6 @@ def test_renyi_of_equal_shares_is_one() -> None:
         ([40, 25, 10, 3, 1], 2.5, 0.5830107693763157),
     ],
 )
-def test_renyi_is_what_tokenization_scorer_prints(
-    counts: list[int], order: float, value: float
-) -> None:
+def test_renyi_is_what_tokenization_scorer_prints(counts: list[int], order: float, value: float) -> None:
     """Values of tokenization-scorer 1.1.8 on a line with so many tokens of each type."""
     assert _measure_renyi(np.array(counts), order, len(counts)) == pytest.approx(value, rel=1e-12)

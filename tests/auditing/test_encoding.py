@@ -86,9 +86,7 @@ def text() -> AuditText:
 
 
 @pytest.fixture(scope="module")
-def statistics(
-    text: AuditText, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, TextStatistics]:
+def statistics(text: AuditText, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextStatistics]:
     return dict(measure_text(text, cache=tmp_path_factory.mktemp("cache")))
 
 
@@ -108,9 +106,7 @@ def encode_all(
     return finish_encoding(started, statistics)
 
 
-def encode(
-    path: Path, text: AuditText, statistics: dict[str, TextStatistics]
-) -> dict[str, Encoded]:
+def encode(path: Path, text: AuditText, statistics: dict[str, TextStatistics]) -> dict[str, Encoded]:
     with ExitStack() as stack:
         pool = open_executor(1, 1, stack)
         return encode_all([Opening(str(path))], text, statistics, pool=pool)[0]
@@ -190,9 +186,7 @@ def test_words_without_spaces_are_not_charged_for_one(
     assert not is_unspaced(statistics["eng_Latn"])
     assert not is_unspaced(statistics["hin_Deva"])
     found = encode(paths["fallback"], text, statistics)["tha_Thai"]
-    for word, tokens in zip(
-        statistics["tha_Thai"].word_types, found.word_tokens.tolist(), strict=True
-    ):
+    for word, tokens in zip(statistics["tha_Thai"].word_types, found.word_tokens.tolist(), strict=True):
         # No Thai was seen: a word in a line is its bytes, and nothing for a space.
         assert tokens == len(word.encode())
 
@@ -209,25 +203,16 @@ def test_cut_graphemes(
                 continue
             ends, place = set(), 0
             if name == "bytes":
-                table = {
-                    c: i
-                    for i, c in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))
-                }
+                table = {c: i for i, c in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))}
                 for token in tokenizers.Tokenizer.from_file(str(paths[name])).encode(line).tokens:
                     assert all(c in table for c in token)
                     place += len(token)  # one letter a byte
                     ends.add(place)
             else:
-                processor = sentencepiece.SentencePieceProcessor(
-                    model_proto=paths[name].read_bytes()
-                )
+                processor = sentencepiece.SentencePieceProcessor(model_proto=paths[name].read_bytes())
                 place = -1  # the space put first
                 for piece in processor.encode(line, out_type=str):
-                    place += (
-                        1
-                        if regex.fullmatch(r"<0x..>", piece)
-                        else len(piece.replace("▁", " ").encode())
-                    )
+                    place += 1 if regex.fullmatch(r"<0x..>", piece) else len(piece.replace("▁", " ").encode())
                     ends.add(place)
             cut, start = 0, 0
             graphemes = regex.findall(r"\X", line)
@@ -251,9 +236,7 @@ def test_results_do_not_depend_on_the_pool(
     openings = [Opening(str(paths["plain"])), Opening(str(paths["fallback"]))]
 
     def run(pool: Executor) -> list[dict[str, Encoded]]:
-        return encode_all(
-            openings, text, statistics, switched=switched, exemplars=exemplars, pool=pool
-        )
+        return encode_all(openings, text, statistics, switched=switched, exemplars=exemplars, pool=pool)
 
     with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
         one, other = run(open_executor(1, 1, stack)), run(thread)
@@ -273,13 +256,9 @@ def test_results_do_not_depend_on_the_pool(
 def test_counted_words_weigh_what_they_occur(paths: dict[str, Path], tmp_path: Path) -> None:
     texts = {"eng_Latn": ["the dog the dog the", "a cat"]}
     counted = text_from_counts(WordCounts.from_texts(texts))
-    found = encode(paths["fallback"], counted, dict(measure_text(counted, cache=tmp_path)))[
-        "eng_Latn"
-    ]
+    found = encode(paths["fallback"], counted, dict(measure_text(counted, cache=tmp_path)))["eng_Latn"]
     processor = sentencepiece.SentencePieceProcessor(model_proto=paths["fallback"].read_bytes())
-    expected = Counter(
-        i for line in texts["eng_Latn"] for w in line.split() for i in processor.encode(w)
-    )
+    expected = Counter(i for line in texts["eng_Latn"] for w in line.split() for i in processor.encode(w))
     assert dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True)) == expected
 
 

@@ -18,9 +18,7 @@ def test_letters_of_an_alphabet() -> None:
     assert not {"q", "ß", "1", ".", "{", "◌"} & yoruba
     assert {"क", "ा", "्"} <= _load("hin_Deva")
     assert len(_load("zho_Hans")) > 1500
-    assert all(
-        unicodedata.category(c)[0] in "LM" for c in "".join(_load("arb_Arab")) if c.isprintable()
-    )
+    assert all(unicodedata.category(c)[0] in "LM" for c in "".join(_load("arb_Arab")) if c.isprintable())
 
 
 def test_codes_are_matched_to_the_package_s_names() -> None:

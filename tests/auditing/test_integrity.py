@@ -254,9 +254,7 @@ def test_digit_groups(tmp_path: Path, pattern: str, expected: str, tokens: int) 
     assert _group_digits(tokenizer, "०")[1] == 324
 
 
-def test_learnt_unknown_and_normalised_digits(
-    ranks: Tokenizer, lossy: Tokenizer, tmp_path: Path
-) -> None:
+def test_learnt_unknown_and_normalised_digits(ranks: Tokenizer, lossy: Tokenizer, tmp_path: Path) -> None:
     learnt = {**RANKS, b"92": 340, b"41": 341, b"5027": 342}
     path = write_ranks(tmp_path / "r", learnt)
     grouping, tokens, digits = _group_digits(open_tokenizer(path, pattern="gpt2"), "0")

@@ -19,9 +19,7 @@ def integers(values: list[int]) -> npt.NDArray[np.int32]:
     return np.array(values, dtype=np.int32)
 
 
-def make(
-    *, weights: list[int] | None = None, lost: int = 0
-) -> tuple[TextStatistics, Encoded, Arrays]:
+def make(*, weights: list[int] | None = None, lost: int = 0) -> tuple[TextStatistics, Encoded, Arrays]:
     generator = np.random.default_rng(7)
     arrays = {
         name: generator.integers(low, high, LINES).tolist()
@@ -65,9 +63,7 @@ def make(
     return statistics, encoded, arrays
 
 
-def measure(
-    statistics: TextStatistics, encoded: Encoded, resamples: int = 200
-) -> dict[str, Figure]:
+def measure(statistics: TextStatistics, encoded: Encoded, resamples: int = 200) -> dict[str, Figure]:
     resampling = draw_resampling(LINES, resamples, 1)
     samples = None
     if resampling is not None and statistics.weights is None:
@@ -135,8 +131,7 @@ def test_counted_words_are_weighted_and_have_no_interval() -> None:
     found = measure(statistics, encoded)
     for metric, (above, below) in DEFINITIONS.items():
         top, bottom = (
-            sum(w * v for w, v in zip(weights, arrays[name], strict=True))
-            for name in (above, below)
+            sum(w * v for w, v in zip(weights, arrays[name], strict=True)) for name in (above, below)
         )
         assert found[metric].value == pytest.approx(top / bottom)
         assert found[metric].low is None

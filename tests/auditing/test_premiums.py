@@ -25,14 +25,8 @@ from vocabkit.core.errors import ConfigError
 LINES = 40
 CODES = ("amh_Ethi", "eng_Latn", "tha_Thai", "yor_Latn")
 GENERATOR = np.random.default_rng(3)
-TOKENS = {
-    code: GENERATOR.integers(5 * n, 20 * n, LINES).astype(np.int32)
-    for n, code in enumerate(CODES, 1)
-}
-OTHER = {
-    code: (tokens + GENERATOR.integers(0, 3, LINES)).astype(np.int32)
-    for code, tokens in TOKENS.items()
-}
+TOKENS = {code: GENERATOR.integers(5 * n, 20 * n, LINES).astype(np.int32) for n, code in enumerate(CODES, 1)}
+OTHER = {code: (tokens + GENERATOR.integers(0, 3, LINES)).astype(np.int32) for code, tokens in TOKENS.items()}
 NONE = np.zeros(0, dtype=np.int32)
 
 
@@ -47,9 +41,7 @@ def make_statistics(code: str) -> TextStatistics:
 STATISTICS = {code: make_statistics(code) for code in CODES}
 
 
-def make(
-    tokens: dict[str, npt.NDArray[np.int32]], lost: str = "", failed: str = ""
-) -> dict[str, Encoded]:
+def make(tokens: dict[str, npt.NDArray[np.int32]], lost: str = "", failed: str = "") -> dict[str, Encoded]:
     found = {}
     for code, values in tokens.items():
         zeros = np.zeros(LINES, dtype=np.int32)
@@ -72,8 +64,7 @@ def test_premium_over_english_and_its_interval() -> None:
         assert figure.value == pytest.approx(int(TOKENS[code].sum()) / english)
         assert figure.n == LINES
         slow = [
-            float(np.dot(w, TOKENS[code])) / float(np.dot(w, TOKENS["eng_Latn"]))
-            for w in resampling.weights
+            float(np.dot(w, TOKENS[code])) / float(np.dot(w, TOKENS["eng_Latn"])) for w in resampling.weights
         ]
         assert spread.samples[:, place].tolist() == pytest.approx(slow)
     own = figures[CODES.index("eng_Latn")]
@@ -101,9 +92,7 @@ def test_premium_over_the_median_finds_it_in_every_resample() -> None:
     figures, spread = measure_premium_median("t", costs, CODES, lines=LINES)
     totals = {code: int(TOKENS[code].sum()) for code in CODES}
     middle = plain.median(totals.values())
-    assert [figure.value for figure in figures] == pytest.approx(
-        [totals[code] / middle for code in CODES]
-    )
+    assert [figure.value for figure in figures] == pytest.approx([totals[code] / middle for code in CODES])
     for row, weights in zip(spread.samples, resampling.weights, strict=True):
         drawn = {code: float(np.dot(weights, TOKENS[code])) for code in CODES}
         below = plain.median(drawn.values())
@@ -112,9 +101,7 @@ def test_premium_over_the_median_finds_it_in_every_resample() -> None:
 
 def test_byte_premium_is_of_raw_bytes() -> None:
     weight = sum_bytes(CODES, STATISTICS, None)
-    figures, _ = measure_premium(
-        "t", "byte_premium", weight, weight, "eng_Latn", CODES, lines=LINES
-    )
+    figures, _ = measure_premium("t", "byte_premium", weight, weight, "eng_Latn", CODES, lines=LINES)
     assert [figure.value for figure in figures] == [0.5, 1.0, 1.5, 2.0]
 
 
@@ -182,15 +169,11 @@ def test_regressions_are_named_with_what_the_interval_says() -> None:
     values = [change.value for change in found.changes[1:]]
     assert values == sorted(values, key=lambda v: -(v or 0))
     by_code = {change.language: change for change in found.changes}
-    expected = {code for code in CODES if OTHER[code].sum() > 1.02 * TOKENS[code].sum()} | {
-        "tha_Thai"
-    }
+    expected = {code for code in CODES if OTHER[code].sum() > 1.02 * TOKENS[code].sum()} | {"tha_Thai"}
     assert {change.language for change in found.regressions} == expected
     assert by_code["amh_Ethi"].certain
     assert by_code["tha_Thai"].certain
-    assert compare_tokenizers(audit(), "a", "b", max_regression=9.0).regressions == (
-        by_code["tha_Thai"],
-    )
+    assert compare_tokenizers(audit(), "a", "b", max_regression=9.0).regressions == (by_code["tha_Thai"],)
 
 
 def test_backwards_is_the_inverse() -> None:

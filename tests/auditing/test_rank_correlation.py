@@ -25,9 +25,7 @@ def test_is_pearson_of_mean_ranks(pairs: list[tuple[int, int]]) -> None:
     if len(set(x)) == 1 or len(set(y)) == 1:
         assert found is None
     else:
-        assert found == pytest.approx(
-            statistics.correlation(slow_ranks(x), slow_ranks(y)), abs=1e-9
-        )
+        assert found == pytest.approx(statistics.correlation(slow_ranks(x), slow_ranks(y)), abs=1e-9)
 
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=1, max_size=8))

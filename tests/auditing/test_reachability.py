@@ -201,9 +201,7 @@ def test_junk(tmp_path: Path, piece: str, check: str) -> None:
 
 def test_examples_are_at_most_ten_and_safe_to_print(tmp_path: Path) -> None:
     pieces = {f"ﬁ\u202e{index}": -2.0 for index in range(30)}
-    found = find(
-        _check_reachability(make_unigram(tmp_path, pieces)), "pieces: normalization-unreachable"
-    )
+    found = find(_check_reachability(make_unigram(tmp_path, pieces)), "pieces: normalization-unreachable")
     assert found.count == 30
     assert len(found.examples) == 10
     assert all("\u202e" not in example for example in found.examples)

@@ -15,9 +15,7 @@ import pytest
 from vocabkit.auditing.figures import Audited, Figure, Finding, Scope, Warned
 from vocabkit.auditing.report import Audit, _render_report, _sort_findings, _write_report
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ATTACK = "<script>document.title='owned'</script>"
 ARABIC = "\u2068\u0648\u0627\u0644\u2069"
 CODES = {"eng_Latn": 1.0, "yor_Latn": 2.5, "mya_Mymr": 3.25, "arb_Arab": 1.5, "bod_Tibt": None}
@@ -49,13 +47,9 @@ def figures_of(tokenizer: str, factor: float) -> Iterator[Figure]:
 def make_audit(names: tuple[str, ...] = ("shared", ATTACK)) -> Audit:
     return Audit(
         figures=tuple(f for i, name in enumerate(names) for f in figures_of(name, 1.0 + 0.2 * i)),
-        tokenizers=tuple(
-            Audited(n, f"/models/{n}", 250_000, "sentencepiece", "ab12") for n in names
-        ),
+        tokenizers=tuple(Audited(n, f"/models/{n}", 250_000, "sentencepiece", "ab12") for n in names),
         findings=(
-            Finding(
-                names[0], "duplicates", "note", 2, 250_000, "equal under NFKC", (ATTACK, ARABIC)
-            ),
+            Finding(names[0], "duplicates", "note", 2, 250_000, "equal under NFKC", (ATTACK, ARABIC)),
             Finding(names[0], "digits: thai", "warning", 216, 108, "bytes"),
             Finding(names[0], "junk: long", "fine", 0, 9, "nothing"),
             Finding(names[0], "round_trip", "failure", 7, 1997, "bytes differ", ("\\xe1\\xba",)),
@@ -203,9 +197,7 @@ def test_tables_say_what_they_are(page: Page) -> None:
 
 
 def test_shades_can_be_read() -> None:
-    rules = re.findall(
-        r"\.h\d \{ background: #(\w{6}); color: #(\w{3}); \}", _render_report(make_audit())
-    )
+    rules = re.findall(r"\.h\d \{ background: #(\w{6}); color: #(\w{3}); \}", _render_report(make_audit()))
     assert len(rules) == 7
     for back, front in rules:
         light, dark = sorted((_luminance(back), _luminance("".join(c * 2 for c in front))))[::-1]
@@ -250,9 +242,7 @@ def browse(folder: Path, probe: str, width: int = 1200) -> str:
         (folder / "frame.html").as_uri(),
     ]  # fmt: skip
     environment = {**os.environ, "HOME": str(folder)}
-    run = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=True, env=environment
-    )
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
     (said,) = re.findall(r'<pre id="said">(.*?)</pre>', run.stdout, flags=re.DOTALL)
     return str(said)
 
@@ -267,9 +257,7 @@ def test_in_a_browser_tables_sort_and_nothing_foreign_runs(tmp_path: Path) -> No
     table = "[...page.querySelectorAll('table')].find((t) => t.caption.textContent.startsWith('premium:'))"
     order = f"[...{table}.tBodies[0].rows].map((r) => r.cells[0].textContent).join()"
     press = f"({table}.querySelectorAll('thead button')[1].click(), '')"
-    said = browse(
-        tmp_path, f"page.title.slice(0, 15), page.scripts.length, {press} + {press} + {order}"
-    )
+    said = browse(tmp_path, f"page.title.slice(0, 15), page.scripts.length, {press} + {press} + {order}")
     title, scripts, rising = said.split("|")
     assert title == "Tokenizer audit"
     assert scripts == "1"

@@ -141,9 +141,7 @@ def test_groups_have_a_column_for_each_metric_and_tokenizer() -> None:
         for how in ("mean", "bottom_decile")
         for tokenizer in ("a", "b")
     ]
-    table = _tabulate_groups(
-        audit_of(*figures), ["premium.mean", "premium.bottom_decile"], "script"
-    )
+    table = _tabulate_groups(audit_of(*figures), ["premium.mean", "premium.bottom_decile"], "script")
     assert table is not None
     assert [row.name for row in table.rows] == ["Mymr", "Latn"]
     assert [cell.text for cell in table.rows[1].cells] == ["9", "1.20", "1.20", "1.20", "1.20"]
@@ -162,9 +160,7 @@ def test_where_n_differs_between_tokenizers_its_range_is_given() -> None:
 
 
 def test_languages_without_a_value_are_listed_by_tokenizer() -> None:
-    audit = audit_of(
-        figure("x", "premium", None), figure("y", "premium", 1.0), figure("z", "premium", None)
-    )
+    audit = audit_of(figure("x", "premium", None), figure("y", "premium", 1.0), figure("z", "premium", None))
     assert _list_unranked(audit, "premium") == {"a": ["x", "z"]}
 
 

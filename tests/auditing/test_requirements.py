@@ -48,9 +48,7 @@ def test_reading(text: str, expected: tuple[str, str | None, str, float]) -> Non
     assert (found.metric, found.name, found.sign, found.limit) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", "premium", "premium=2", "premium<two", "<2", "premium[]<1", "a<1<2"]
-)
+@pytest.mark.parametrize("text", ["", "premium", "premium=2", "premium<two", "<2", "premium[]<1", "a<1<2"])
 def test_unreadable_names_the_form(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_requirement(text)

@@ -59,10 +59,7 @@ def test_the_segmenter_is_named_with_its_versions() -> None:
 
 @given(st.lists(st.text(_LETTERS)))
 def test_lines_together_are_segmented_as_each_alone(lines: list[str]) -> None:
-    alone = [
-        sum(any(c.isalnum() for c in segment) for segment in WordBreaker(line, "eng"))
-        for line in lines
-    ]
+    alone = [sum(any(c.isalnum() for c in segment) for segment in WordBreaker(line, "eng")) for line in lines]
     assert count_words(lines, "eng_Latn") == alone
 
 

@@ -60,9 +60,7 @@ def search(
     pool = Counting()
     known = load_panel(panel) if panel else None
     statistics = measure_text(text, cache=cache)
-    found = find_facts(
-        text, statistics, panel=known, reference=reference, seed=seed, pool=pool, cache=cache
-    )
+    found = find_facts(text, statistics, panel=known, reference=reference, seed=seed, pool=pool, cache=cache)
     return found, pool.submitted
 
 
@@ -112,9 +110,7 @@ def test_another_text_seed_or_panel_is_searched_anew(text: AuditText, tmp_path: 
     assert jobs > 0
     assert drawn.switched != first.switched
     assert search(text, tmp_path, panel="panels/panel-40")[1] > 0
-    longer = text_from_lines(
-        {code: [*lines, "one more"] for code, lines in LINES.items()}, aligned="yes"
-    )
+    longer = text_from_lines({code: [*lines, "one more"] for code, lines in LINES.items()}, aligned="yes")
     assert search(longer, tmp_path)[1] > 0
     assert len(files(tmp_path)) == 4
 
@@ -141,9 +137,7 @@ def test_a_damaged_file_is_found_anew(text: AuditText, tmp_path: Path, damage: s
 def test_a_text_without_the_reference_has_no_switched_lines(tmp_path: Path) -> None:
     loose = text_from_lines({"tha_Thai": LINES["tha_Thai"], "yor_Latn": LINES["yor_Latn"][:9]})
     assert search(loose, tmp_path)[0].switched == {}
-    aligned = text_from_lines(
-        {code: LINES[code] for code in ("tha_Thai", "yor_Latn")}, aligned="yes"
-    )
+    aligned = text_from_lines({code: LINES[code] for code in ("tha_Thai", "yor_Latn")}, aligned="yes")
     assert search(aligned, tmp_path)[0].switched == {}
 
 

@@ -18,9 +18,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _warn(
-    folder: Path, panel: Panel | None = None, **lines: list[str]
-) -> dict[tuple[str, str], Warned]:
+def _warn(folder: Path, panel: Panel | None = None, **lines: list[str]) -> dict[tuple[str, str], Warned]:
     text = text_from_lines(lines)
     found = _warn_of_text(text, measure_text(text, cache=folder), panel)
     return {(warned.language, warned.check): warned for warned in found}
@@ -105,9 +103,7 @@ def test_duplicate_and_blank_lines(folder: Path) -> None:
     assert _warn(folder, eng_Latn=[*lines[1:-3], "", ""]) == {}
     text = text_from_lines({"eng_Latn": ["a", "b"], "yor_Latn": ["", "b"]}, aligned="yes")
     found = _warn_of_text(text, measure_text(text, cache=folder))
-    assert [(w.language, w.check, w.count, w.total) for w in found] == [
-        ("yor_Latn", "blank_lines", 1, 2)
-    ]
+    assert [(w.language, w.check, w.count, w.total) for w in found] == [("yor_Latn", "blank_lines", 1, 2)]
 
 
 def test_characters_that_are_no_text(folder: Path) -> None:
@@ -141,9 +137,7 @@ def test_words_with_counts_are_weighted(folder: Path) -> None:
     text = text_from_counts(WordCounts.from_texts({"rus_Cyrl": lines}))
     by_word = _warn_of_text(text, measure_text(text, cache=folder))
     assert [(w.check, w.count) for w in by_word] == [
-        (check, warned.count)
-        for (_, check), warned in by_line.items()
-        if check != "duplicate_lines"
+        (check, warned.count) for (_, check), warned in by_line.items() if check != "duplicate_lines"
     ]
     assert by_word[0].check == "stray_letters"
     assert (by_word[0].count, by_word[0].total) == (12, 37)

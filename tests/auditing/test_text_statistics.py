@@ -88,9 +88,7 @@ def test_shared_marks_count_for_the_language_s_script() -> None:
 
 
 def test_traps_of_the_denominators() -> None:
-    found = _measure_language(
-        "hin_Deva", ["क्षि", "e\u0301", "\u0301x", "", "가", "각", "👩‍👦", "\r"]
-    )
+    found = _measure_language("hin_Deva", ["क्षि", "e\u0301", "\u0301x", "", "가", "각", "👩‍👦", "\r"])
     assert found.graphemes.tolist() == [1, 1, 2, 0, 1, 1, 1, 1]
     assert found.characters.tolist() == [4, 2, 2, 0, 1, 1, 3, 1]
     assert found.bytes.tolist() == [12, 3, 3, 0, 3, 3, 11, 1]
@@ -175,9 +173,7 @@ def test_the_cache_forgets_what_was_longest_unused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "1.npz"]
 
 
-def test_the_same_for_any_number_of_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_statistics, "_POOL_CHARACTERS", 0)
     text = text_from_lines({"eng_Latn": ["a b"], "tha_Thai": ["ฉันไป"], "yor_Latn": ["ọmọ́"]})
     one = measure_text(text, workers=1, cache=tmp_path / "one")

@@ -64,9 +64,7 @@ def test_partial(token: bytes, script: str | None) -> None:
     assert (found.reason is None) == (script is not None)
 
 
-@pytest.mark.parametrize(
-    "prefix", [b"\xe0", b"\xe1\x88", b"\xe0\xa4", b"\xf0\x9e\xa4", b"\xc3", b"\xd8"]
-)
+@pytest.mark.parametrize("prefix", [b"\xe0", b"\xe1\x88", b"\xe0\xa4", b"\xf0\x9e\xa4", b"\xc3", b"\xd8"])
 def test_scripts_of_a_prefix_are_those_of_all_its_characters(prefix: bytes) -> None:
     """Slow oracle: encode every character and look whether it starts so."""
     found = {

@@ -51,9 +51,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("role", "name"), [(role, n) for role, all_ in NAMES.items() for n in all_]
-)
+@pytest.mark.parametrize(("role", "name"), [(role, n) for role, all_ in NAMES.items() for n in all_])
 def test_names_tell_the_role(role: str | None, name: str) -> None:
     assert _guess_role(name) == role
 

@@ -143,9 +143,7 @@ def test_a_requirement_that_cannot_be_read_stops_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_metric_is_an_error_with_a_likely_one(
-    corpus: Path, english: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_metric_is_an_error_with_a_likely_one(corpus: Path, english: Path, tmp_path: Path) -> None:
     limit = ("--require", "premum.bottom_decile<2", "--no-integrity")
     arguments = (english, "--corpus", corpus, "-o", tmp_path / "out", *limit)
     result = vocabkit("audit", *arguments, *OPTIONS, code=2)
@@ -157,9 +155,7 @@ def test_text_of_some_kind_is_needed(english: Path, tmp_path: Path) -> None:
     assert "--corpus" in result.stderr
 
 
-def test_counts_stand_for_text_where_that_is_exact(
-    corpus: Path, everyone: Path, tmp_path: Path
-) -> None:
+def test_counts_stand_for_text_where_that_is_exact(corpus: Path, everyone: Path, tmp_path: Path) -> None:
     vocabkit("count", corpus, "-o", tmp_path / "counts", "--held-out", 0, "--workers", 1, "-q")
     arguments = (everyone, "-o", tmp_path / "out", "--no-integrity", "-f", "json", *OPTIONS)
     counted = rows_of(vocabkit("audit", *arguments, "--counts", tmp_path / "counts"))
@@ -186,9 +182,7 @@ def test_what_sharing_costs_needs_counts(corpus: Path, everyone: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_what_sharing_costs_is_told_by_language(
-    corpus: Path, everyone: Path, tmp_path: Path
-) -> None:
+def test_what_sharing_costs_is_told_by_language(corpus: Path, everyone: Path, tmp_path: Path) -> None:
     vocabkit("count", corpus, "-o", tmp_path / "counts", "--workers", 1, "-q")
     text = ("--corpus", corpus, "--counts", tmp_path / "counts")
     options = ("--no-integrity", "--sharing", *OPTIONS)
@@ -197,9 +191,7 @@ def test_what_sharing_costs_is_told_by_language(
     assert {figure.name for figure in found} == set(WORDS)
 
 
-def test_the_reference_may_be_another_language_of_the_text(
-    corpus: Path, english: Path, tmp_path: Path
-) -> None:
+def test_the_reference_may_be_another_language_of_the_text(corpus: Path, english: Path, tmp_path: Path) -> None:
     arguments = (
         english,
         "--corpus",
@@ -244,9 +236,7 @@ def test_a_panel_narrows_the_text_and_names_what_is_missing(
     assert [(figure.name, figure.n) for figure in tail] == [("tail", 2)]
 
 
-def test_one_broken_language_does_not_stop_the_others(
-    corpus: Path, english: Path, tmp_path: Path
-) -> None:
+def test_one_broken_language_does_not_stop_the_others(corpus: Path, english: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "corpus"
     mixed.mkdir()
     for code in ("eng_Latn", "rus_Cyrl"):
@@ -294,9 +284,7 @@ def blocks(everyone: Path) -> Path:
     return everyone.parent / "blocks"
 
 
-def test_a_route_is_audited_as_its_language_sees_it(
-    corpus: Path, blocks: Path, tmp_path: Path
-) -> None:
+def test_a_route_is_audited_as_its_language_sees_it(corpus: Path, blocks: Path, tmp_path: Path) -> None:
     tokens = {}
     for route in ("yor", "shared"):
         folder = tmp_path / route
@@ -322,9 +310,7 @@ def test_show_takes_a_route(corpus: Path, blocks: Path, everyone: Path) -> None:
     whole = rows_of(vocabkit("show", blocks, line, "-f", "json"))
     assert [row["id"] for row in whole] == ids["yor_Latn"]
     assert "no route for 'rus'" in vocabkit("show", blocks, line, "--route", "rus", code=2).stderr
-    assert (
-        "not a tokenizer folder" in vocabkit("show", everyone, "a", "--route", "yor", code=2).stderr
-    )
+    assert "not a tokenizer folder" in vocabkit("show", everyone, "a", "--route", "yor", code=2).stderr
 
 
 def test_an_audit_by_a_route_that_is_not_there_is_an_error(
@@ -336,18 +322,12 @@ def test_an_audit_by_a_route_that_is_not_there_is_an_error(
     assert not (tmp_path / "out").exists()
 
 
-def test_compare_names_what_got_worse_and_fails(
-    corpus: Path, english: Path, everyone: Path
-) -> None:
-    result = vocabkit(
-        "compare", everyone, english, "--corpus", corpus, "-f", "json", *OPTIONS, code=1
-    )
+def test_compare_names_what_got_worse_and_fails(corpus: Path, english: Path, everyone: Path) -> None:
+    result = vocabkit("compare", everyone, english, "--corpus", corpus, "-f", "json", *OPTIONS, code=1)
     rows = rows_of(result)
     assert [row["language"] for row in rows][-1] == "eng_Latn"
     assert rows[0]["verdict"] == "worse"
-    assert (
-        float(str(rows[0]["low"])) <= float(str(rows[0]["change"])) <= float(str(rows[0]["high"]))
-    )
+    assert float(str(rows[0]["low"])) <= float(str(rows[0]["change"])) <= float(str(rows[0]["high"]))
     failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert {line.split(":")[1].strip() for line in failed} == {"rus_Cyrl", "yor_Latn"}
     assert "95 %" in failed[0]
@@ -360,9 +340,7 @@ def test_compare_passes_where_nothing_gets_worse(corpus: Path, everyone: Path) -
 
 
 def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone: Path) -> None:
-    vocabkit(
-        "compare", everyone, english, "--corpus", corpus, "--max-regression", "5000%", *OPTIONS
-    )
+    vocabkit("compare", everyone, english, "--corpus", corpus, "--max-regression", "5000%", *OPTIONS)
 
 
 @pytest.mark.parametrize(

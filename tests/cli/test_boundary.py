@@ -132,10 +132,7 @@ def test_output_is_utf8_in_any_locale() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ")
 def test_a_reader_that_leaves_is_no_failure() -> None:
     # Enough output that the pipe's buffer cannot hold it.
-    script = (
-        "import cli.main\n@cli.main.app.command()\n"
-        "def many():\n print('x\\n' * 500_000)\ncli.main.app()"
-    )
+    script = "import cli.main\n@cli.main.app.command()\ndef many():\n print('x\\n' * 500_000)\ncli.main.app()"
     shell = '("$0" -c "$1" many; echo "code $?" >&2) | head -1'
     done = subprocess.run(
         ["/bin/sh", "-c", shell, sys.executable, script],

@@ -71,9 +71,7 @@ def tokenizer(counts: Path) -> Path:
 
 
 def test_count_reports_what_is_in_the_files(corpus: Path, tmp_path: Path) -> None:
-    result = vocabkit(
-        "count", corpus, "-o", tmp_path / "counts", "--held-out", 0, "-f", "json", "--workers", 1
-    )
+    result = vocabkit("count", corpus, "-o", tmp_path / "counts", "--held-out", 0, "-f", "json", "--workers", 1)
     found = {str(row["language"]): row for row in rows_of(result)}
     assert sorted(found) == sorted(SYLLABLES)
     for code, row in found.items():
@@ -133,9 +131,7 @@ def test_a_frequency_list_becomes_counts(tmp_path: Path) -> None:
 def test_merge_adds_up(corpus: Path, counts: Path, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", seed=1)
     vocabkit("count", other, "-o", tmp_path / "counts", "--workers", 1)
-    merged = rows_of(
-        vocabkit("merge", counts, tmp_path / "counts", "-o", tmp_path / "both", "-f", "json")
-    )
+    merged = rows_of(vocabkit("merge", counts, tmp_path / "counts", "-o", tmp_path / "both", "-f", "json"))
     apart: Counter[str] = Counter()
     for folder in (counts, tmp_path / "counts"):
         from vocabkit.corpus.word_counts import WordCounts
@@ -144,9 +140,7 @@ def test_merge_adds_up(corpus: Path, counts: Path, tmp_path: Path) -> None:
     assert {row["language"]: row["words"] for row in merged} == dict(apart)
 
 
-def test_fit_writes_a_folder_that_repeats_itself(
-    counts: Path, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_fit_writes_a_folder_that_repeats_itself(counts: Path, tokenizer: Path, tmp_path: Path) -> None:
     for name in ("tokenizer.model", "tokenizer.json", "config.toml", "manifest.json"):
         assert (tokenizer / name).is_file()
     again = tmp_path / "again"
@@ -227,9 +221,7 @@ def test_diff_of_no_tokenizer_is_a_mistake(tmp_path: Path) -> None:
     assert str(tmp_path) in result.stderr
 
 
-def test_presets_are_listed_shown_and_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_presets_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = [row["name"] for row in rows_of(vocabkit("presets", "list", "-f", "json"))]
     assert "fit/shared-250k" in names

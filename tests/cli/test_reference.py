@@ -21,9 +21,7 @@ def _load(name: str) -> ModuleType:
 
 
 reference = _load("cli_reference")
-COMMANDS: list[tuple[str, Any]] = [
-    (words, context.command) for words, context in reference.walk_commands()
-]
+COMMANDS: list[tuple[str, Any]] = [(words, context.command) for words, context in reference.walk_commands()]
 # The verbs: everything but the groups.
 LEAVES = [(words, command) for words, command in COMMANDS if not hasattr(command, "commands")]
 

@@ -33,10 +33,7 @@ TEXTS = {
 }
 COUNTS = WordCounts.from_texts(TEXTS)
 SPLIT = WordCounts.from_texts(
-    {
-        code: [f"{line} {place}" for place, line in enumerate(lines)]
-        for code, lines in TEXTS.items()
-    },
+    {code: [f"{line} {place}" for place, line in enumerate(lines)] for code, lines in TEXTS.items()},
     held_out=0.4,
 )
 
@@ -56,9 +53,7 @@ def encode_all(folder: Path, texts: list[str]) -> int:
 def test_merges_equal_those_of_tokenizers_trainer_on_the_text(pattern: str) -> None:
     fitted = fit(pre_tokens={"pattern": pattern})
     lines = [" " + line for lines in TEXTS.values() for line in lines]
-    merges, vocabulary = train_peer(
-        lines, find_patterns(pattern), 400, 2, fitted.vocabulary.special
-    )
+    merges, vocabulary = train_peer(lines, find_patterns(pattern), 400, 2, fitted.vocabulary.special)
     pieces = fitted.vocabulary.pieces
     assert [(pieces[left], pieces[right]) for left, right in fitted.vocabulary.merges] == merges
     assert {piece: index for index, piece in enumerate(pieces)} == vocabulary
@@ -81,9 +76,7 @@ def test_tokens_reported_are_those_of_the_file(tables: dict[str, object], tmp_pa
         encode_all(tmp_path, [f"{t} {i}" for i, t in enumerate(lines)]) for lines in TEXTS.values()
     )
     rows = fitted.to_rows()
-    assert everything == sum(
-        int(str(row["tokens"])) + int(str(row["held_out_tokens"])) for row in rows
-    )
+    assert everything == sum(int(str(row["tokens"])) + int(str(row["held_out_tokens"])) for row in rows)
     for row in rows:
         assert fitted.usage[str(row["language"])].sum() == row["tokens"]
     assert load_config(ByteBpeConfig, tmp_path / "config.toml") == fitted.config

@@ -23,9 +23,7 @@ LETTERS = {
     "kat_Geor": "ბგდვზთკლმნპრაეიოუ",
 }
 SIZES = {"eng_Latn": 800, "ell_Grek": 120, "kat_Geor": 40}
-COUNTS = WordCounts.from_texts(
-    {c: language(k, SIZES[c], LETTERS[c]) for k, c in enumerate(LETTERS)}
-)
+COUNTS = WordCounts.from_texts({c: language(k, SIZES[c], LETTERS[c]) for k, c in enumerate(LETTERS)})
 # Other lines of the same languages.
 DEVELOPMENT = {c: language(k, 900, LETTERS[c])[-60:] for k, c in enumerate(LETTERS)}
 
@@ -44,9 +42,7 @@ def configure(**parity: Any) -> ParityConfig:
     )
 
 
-def search(
-    config: ParityConfig, development: dict[str, list[str]] | None = None
-) -> Fit[Vocabulary]:
+def search(config: ParityConfig, development: dict[str, list[str]] | None = None) -> Fit[Vocabulary]:
     return fit_parity(COUNTS, config, development=development or DEVELOPMENT)
 
 

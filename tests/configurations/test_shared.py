@@ -138,9 +138,7 @@ def test_warnings_name_the_clipped_language(balanced: Fit[Vocabulary]) -> None:
     )
     fitted = fit_shared(COUNTS, raised)
     assert not any("clipped" in line for line in fitted.warnings or ())
-    assert any(
-        "oversampled more than 4×" in line and "tha_Thai" in line for line in fitted.warnings or ()
-    )
+    assert any("oversampled more than 4×" in line and "tha_Thai" in line for line in fitted.warnings or ())
 
 
 def test_coverage_scope(balanced: Fit[Vocabulary]) -> None:

@@ -41,9 +41,7 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def same_tables(one: Fit[Any], other: Fit[Any]) -> None:
     """Equal to the six digits that tables have."""
-    listed = zip(
-        [one.rows, *one.tables.values()], [other.rows, *other.tables.values()], strict=True
-    )
+    listed = zip([one.rows, *one.tables.values()], [other.rows, *other.tables.values()], strict=True)
     for rows, others in listed:
         assert len(rows) == len(others)
         for row, again in zip(rows, others, strict=True):
@@ -108,9 +106,7 @@ def test_settings_are_texts_or_tables_and_lie_over_any_preset(tmp_path: Path) ->
         read_configuration("balanced-250k", {"vocabulary": {"sise": 3}})
 
 
-def test_what_cannot_be_written_is_said_before_anything_is_fitted(
-    counts: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_written_is_said_before_anything_is_fitted(counts: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(OutputError, match="not empty"):

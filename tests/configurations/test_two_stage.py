@@ -125,9 +125,7 @@ def test_pieces_have_their_evidence_in_the_language_itself(fitted: Fit[Vocabular
             assert sum(count * word.count(piece) for word, count in rows) >= 2, piece
 
 
-def test_new_pieces_are_used_and_shorten_their_language(
-    base: BlockBase, fitted: Fit[Vocabulary]
-) -> None:
+def test_new_pieces_are_used_and_shorten_their_language(base: BlockBase, fitted: Fit[Vocabulary]) -> None:
     for block in fitted.vocabulary.blocks[1:]:
         lines = TEXTS[block.name]
         before = sum(map(len, encode(base.vocabulary, lines)))
@@ -185,9 +183,7 @@ def test_a_block_that_cannot_be_filled_is_an_error_that_says_how_far(base: Block
     assert any("want of text" in line for line in fewer.warnings or ())
 
 
-def test_the_folder_loads_with_its_blocks_and_routes(
-    fitted: Fit[Vocabulary], tmp_path: Path
-) -> None:
+def test_the_folder_loads_with_its_blocks_and_routes(fitted: Fit[Vocabulary], tmp_path: Path) -> None:
     fitted.save(tmp_path)
     again = Vocabulary.load(tmp_path)
     assert again == fitted.vocabulary
@@ -205,9 +201,7 @@ def test_the_folder_loads_with_its_blocks_and_routes(
         assert ids == encode(routed, lines)
 
 
-def test_a_language_without_a_block_sees_the_shared_pieces(
-    base: BlockBase, fitted: Fit[Vocabulary]
-) -> None:
+def test_a_language_without_a_block_sees_the_shared_pieces(base: BlockBase, fitted: Fit[Vocabulary]) -> None:
     routed = route_vocabulary(fitted.vocabulary, "eng_Latn")
     assert encode(routed, TEXTS["eng_Latn"]) == encode(base.vocabulary, TEXTS["eng_Latn"])
     assert route_vocabulary(base.vocabulary, "eng_Latn") is base.vocabulary
@@ -215,9 +209,7 @@ def test_a_language_without_a_block_sees_the_shared_pieces(
         block_languages(base.vocabulary)
 
 
-def test_the_scale_is_of_all_languages_whichever_are_fitted(
-    base: BlockBase, fitted: Fit[Vocabulary]
-) -> None:
+def test_the_scale_is_of_all_languages_whichever_are_fitted(base: BlockBase, fitted: Fit[Vocabulary]) -> None:
     fewer = configure(languages={"include": ["eng"]}, tail={"languages": ["amh"]})
     other = fit_two_stage(COUNTS, fewer, base=base)
     assert block_rows(other)[0]["total"] == block_rows(fitted)[2]["total"]
@@ -225,9 +217,7 @@ def test_the_scale_is_of_all_languages_whichever_are_fitted(
 
 
 class TestOtherBases:
-    def test_any_unigram_model_serves(
-        self, base: BlockBase, fitted: Fit[Vocabulary], tmp_path: Path
-    ) -> None:
+    def test_any_unigram_model_serves(self, base: BlockBase, fitted: Fit[Vocabulary], tmp_path: Path) -> None:
         path = tmp_path / "their.model"
         path.write_bytes(write_model(base.vocabulary))
         read = read_base(path)

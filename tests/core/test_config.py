@@ -27,9 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_overrides_are_toml_and_bare_words_are_text(path: Path) -> None:
-    root = load_config(
-        Root, path, ["table.name=no", 'codes=["no", "sv"]', "table.quota.yor_Latn=2"]
-    )
+    root = load_config(Root, path, ["table.name=no", 'codes=["no", "sv"]', "table.quota.yor_Latn=2"])
     assert root.table.name == "no"
     assert root.codes == ("no", "sv")
     assert root.table.quota == {"yor_Latn": 2.0}
@@ -37,9 +35,7 @@ def test_overrides_are_toml_and_bare_words_are_text(path: Path) -> None:
 
 
 def test_dump_reads_back_equal(path: Path) -> None:
-    root = load_config(
-        Root, path, ['table.name=a "quoted" \\ ▁\t', 'table.quota={yor_Latn=0.1, "x y"=1e-7}']
-    )
+    root = load_config(Root, path, ['table.name=a "quoted" \\ ▁\t', 'table.quota={yor_Latn=0.1, "x y"=1e-7}'])
     path.write_text(dump_toml(root, "two\nlines"), encoding="utf-8")
     assert load_config(Root, path) == root
 

@@ -58,9 +58,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         pass
 
 
-def test_force_does_not_replace_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_force_does_not_replace_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="will not replace"), output_folder(tmp_path, force=True):

@@ -17,9 +17,7 @@ def test_scripts() -> None:
     assert piece_script("abя") == "Latn"
 
 
-@given(
-    st.text(alphabet="ae\u0301\u0323 \u200d👩👧한ᄀ", min_size=0, max_size=200), st.integers(1, 40)
-)
+@given(st.text(alphabet="ae\u0301\u0323 \u200d👩👧한ᄀ", min_size=0, max_size=200), st.integers(1, 40))
 def test_cut_run_loses_nothing_and_breaks_no_cluster(run: str, limit: int) -> None:
     parts = cut_run(run, limit)
     assert "".join(parts) == run

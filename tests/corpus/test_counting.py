@@ -23,8 +23,7 @@ ONE = CountOptions(workers=1)
 def lines(seed: int, size: int, words: int = 300) -> list[str]:
     draw = random.Random(seed)
     return [
-        " ".join(f"w{int(draw.random() ** 3 * words)}" for _ in range(draw.randint(1, 12)))
-        for _ in range(size)
+        " ".join(f"w{int(draw.random() ** 3 * words)}" for _ in range(draw.randint(1, 12))) for _ in range(size)
     ]
 
 
@@ -34,9 +33,7 @@ def corpus_folder(tmp_path: Path) -> Path:
     (root / "yor_Latn").mkdir(parents=True)
     (root / "eng_Latn.txt").write_text("\n".join(lines(0, 400)) + "\n", encoding="utf-8")
     for index in range(3):
-        (root / "yor_Latn" / f"{index}.txt").write_text(
-            "\n".join(lines(index + 1, 150)), encoding="utf-8"
-        )
+        (root / "yor_Latn" / f"{index}.txt").write_text("\n".join(lines(index + 1, 150)), encoding="utf-8")
     return root
 
 
@@ -61,9 +58,7 @@ def test_a_count_equals_counting_in_memory(corpus_folder: Path, tmp_path: Path) 
     }  # fmt: skip
 
 
-def test_processes_threads_and_tiny_memory_give_the_same_counts(
-    corpus_folder: Path, tmp_path: Path
-) -> None:
+def test_processes_threads_and_tiny_memory_give_the_same_counts(corpus_folder: Path, tmp_path: Path) -> None:
     corpus = open_corpus(corpus_folder)
     wanted = expected().fingerprint
     # 20 kB a worker: every batch is flushed as a run, so sums are made on disk.
@@ -136,9 +131,7 @@ class Interrupts(ThreadPoolExecutor):
         return future
 
 
-def test_an_interrupted_count_leaves_no_output_and_resumes(
-    corpus_folder: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_count_leaves_no_output_and_resumes(corpus_folder: Path, tmp_path: Path) -> None:
     corpus = open_corpus(corpus_folder)
     with pytest.raises(KeyboardInterrupt), Interrupts(1) as pool:
         count_corpus(corpus, tmp_path / "counts", ONE, executor=pool)
@@ -190,9 +183,7 @@ def test_an_error_names_the_file_and_leaves_no_output(corpus_folder: Path, tmp_p
     path.write_bytes(b"fine\nfine\ncaf\xe9\n")
     for workers in (1, 2):
         with pytest.raises(CorpusError, match=r"1\.txt:3"):
-            count_corpus(
-                open_corpus(corpus_folder), tmp_path / "counts", CountOptions(workers=workers)
-            )
+            count_corpus(open_corpus(corpus_folder), tmp_path / "counts", CountOptions(workers=workers))
         assert not (tmp_path / "counts").exists()
     path.unlink()
     packed = corpus_folder / "yor_Latn" / "3.txt.gz"

@@ -40,9 +40,7 @@ def source_of(path: Path) -> Source:
     return source
 
 
-def read(
-    path: Path, document: Mode = "line", field: str = "text"
-) -> tuple[list[str], dict[str, int]]:
+def read(path: Path, document: Mode = "line", field: str = "text") -> tuple[list[str], dict[str, int]]:
     source = source_of(path)
     repairs = Repairs()
     consumed: list[int] = []
@@ -328,9 +326,7 @@ def test_pieces_join_to_the_whole(
 
 
 @given(TEXTS.filter(lambda text: "\r\0" not in text), st.integers(1, 9))
-def test_paragraphs_and_files(
-    tmp_path_factory: pytest.TempPathFactory, text: str, block: int
-) -> None:
+def test_paragraphs_and_files(tmp_path_factory: pytest.TempPathFactory, text: str, block: int) -> None:
     path = write(tmp_path_factory.mktemp("text") / "a.txt", text.encode())
     with sizes(block, piece=1000):
         paragraphs, _ = read(path, "blank-line")

@@ -68,9 +68,7 @@ def test_every_form_of_a_code(tmp_path: Path, name: str) -> None:
 
 def test_forms_of_one_code_are_one_language(tmp_path: Path) -> None:
     fill(tmp_path, "yo.txt", "yor_Latn.parquet", "yor/part.jsonl")
-    assert names_of(open_corpus(tmp_path)) == {
-        "yor_Latn": ["yo.txt", "part.jsonl", "yor_Latn.parquet"]
-    }
+    assert names_of(open_corpus(tmp_path)) == {"yor_Latn": ["yo.txt", "part.jsonl", "yor_Latn.parquet"]}
 
 
 def test_what_is_not_data_is_listed(tmp_path: Path) -> None:

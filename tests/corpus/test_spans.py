@@ -87,11 +87,7 @@ def is_allowed(piece: str) -> bool:
     return True
 
 
-@given(
-    st.lists(
-        st.text(alphabet="aя.\u0301\u064b\u0323用", min_size=1, max_size=9), min_size=1, max_size=4
-    )
-)
+@given(st.lists(st.text(alphabet="aя.\u0301\u064b\u0323用", min_size=1, max_size=9), min_size=1, max_size=4))
 def test_piece_ends_are_where_a_piece_stops_being_allowed(rows: list[str]) -> None:
     rows = ["▁" + row if len(row) % 2 else row for row in rows]
     flat = "".join(rows)
@@ -107,9 +103,7 @@ def test_piece_ends_are_where_a_piece_stops_being_allowed(rows: list[str]) -> No
             assert len(allowed) == ends[place] - place
 
 
-@given(
-    st.text(alphabet=ALPHABET, max_size=25), st.sampled_from(["sentencepiece", "single", "groups"])
-)
+@given(st.text(alphabet=ALPHABET, max_size=25), st.sampled_from(["sentencepiece", "single", "groups"]))
 def test_spans_of_words_equal_spans_of_the_line(text: str, digits: str) -> None:
     assert spans_of(text, "nmt_nfkc", digits) == naive_spans(text, digits)
 
@@ -176,16 +170,10 @@ def test_every_delimiter_is_a_space_under_every_rule() -> None:
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
 def test_the_charsmap_is_the_normal_form_on_every_single_character(form: str) -> None:
     normalizer = load_normalizer(form.lower())
-    characters = [
-        chr(c) for c in range(0x30000) if not 0xD800 <= c < 0xE000 and chr(c) not in DELIMITERS
-    ]
-    assert normalizer.apply_charsmap(characters) == [
-        unicodedata2.normalize(form, c) for c in characters
-    ]
+    characters = [chr(c) for c in range(0x30000) if not 0xD800 <= c < 0xE000 and chr(c) not in DELIMITERS]
+    assert normalizer.apply_charsmap(characters) == [unicodedata2.normalize(form, c) for c in characters]
     decomposed = [unicodedata2.normalize("NFD", c) for c in characters]
-    assert normalizer.apply_charsmap(decomposed) == [
-        unicodedata2.normalize(form, d) for d in decomposed
-    ]
+    assert normalizer.apply_charsmap(decomposed) == [unicodedata2.normalize(form, d) for d in decomposed]
 
 
 def test_sequences_met_in_the_text_join_the_charsmap() -> None:
@@ -193,9 +181,7 @@ def test_sequences_met_in_the_text_join_the_charsmap() -> None:
     words = ["a\u0302\u0323\u0331x", "o\u0301\u0328\u0323"]
     counts = WordCounts.from_texts({"vie_Latn": [" ".join(words)]})
     spans = derive_spans(counts, "nfc")
-    assert spans.normalizer.apply_charsmap(words) == [
-        unicodedata2.normalize("NFC", w) for w in words
-    ]
+    assert spans.normalizer.apply_charsmap(words) == [unicodedata2.normalize("NFC", w) for w in words]
     assert set(count_mismatches(spans).values()) <= {0}
     assert list(_combining_sequences("ae\u0301\u0323b")) == ["e\u0301\u0323"]
     same, left = charsmap_for(load_normalizer("nfc"), [])

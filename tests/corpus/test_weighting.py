@@ -93,9 +93,7 @@ def test_warnings_name_the_oversampled_and_the_clipped() -> None:
 
 
 def test_quota_is_normalised_and_says_so() -> None:
-    found = weigh_languages(
-        MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99
-    )
+    found = weigh_languages(MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99)
     assert shares(found) == {"eng_Latn": 0.5, "lao_Laoo": 0.25, "yor_Latn": 0.25}
     assert "quotas sum to 4; normalised to 1" in found.warnings()
 
@@ -156,9 +154,7 @@ def test_invariants(
 
 
 @given(masses, methods, st.randoms())
-def test_order_of_languages_does_not_matter(
-    masses: dict[str, float], method: str, random: object
-) -> None:
+def test_order_of_languages_does_not_matter(masses: dict[str, float], method: str, random: object) -> None:
     items = list(masses.items())
     random.shuffle(items)  # type: ignore[attr-defined]
     assert weigh_languages(dict(items), method) == weigh_languages(masses, method)  # type: ignore[arg-type]

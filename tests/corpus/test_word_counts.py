@@ -11,9 +11,7 @@ from vocabkit.corpus.word_counts import RUN_LIMIT, Tally, WordCounts
 
 TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
 DOCUMENTS = st.lists(TEXT, max_size=8)
-CORPORA = st.dictionaries(
-    st.sampled_from(["eng_Latn", "yor_Latn", "zho_Hans"]), DOCUMENTS, max_size=3
-)
+CORPORA = st.dictionaries(st.sampled_from(["eng_Latn", "yor_Latn", "zho_Hans"]), DOCUMENTS, max_size=3)
 
 
 def naive(documents: list[str]) -> tuple[Counter[str], Counter[str]]:
@@ -82,9 +80,7 @@ def test_folders_merge_as_memory_adds(
 
 
 def test_saved_counts_load_equal(tmp_path: Path) -> None:
-    counts = WordCounts.from_texts(
-        {"eng_Latn": ["a b\x00 'q\"", "x" * 2500], "yor_Latn": []}, held_out=0.5
-    )
+    counts = WordCounts.from_texts({"eng_Latn": ["a b\x00 'q\"", "x" * 2500], "yor_Latn": []}, held_out=0.5)
     counts.save(tmp_path)
     loaded = WordCounts.load(tmp_path)
     assert loaded == counts
@@ -106,10 +102,7 @@ def test_held_out_is_a_share_of_documents_decided_by_their_text() -> None:
             assert other.counts("eng_Latn") == tally.counts("eng_Latn")
     doubled = WordCounts.from_texts({"x": [*documents, *documents]}, held_out=0.1).languages["x"]
     assert doubled.held_out_totals.documents == 2 * held
-    assert (
-        WordCounts.from_texts({"x": documents}, held_out=0.0).languages["x"].held_out_totals.words
-        == 0
-    )
+    assert WordCounts.from_texts({"x": documents}, held_out=0.0).languages["x"].held_out_totals.words == 0
 
 
 def test_a_long_run_is_cut_and_its_parts_do_not_start_words() -> None:

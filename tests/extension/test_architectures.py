@@ -131,9 +131,7 @@ def list_failures(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("family", "kind", "settings"), EVERY)
-def test_old_logits_stay_as_they_were(
-    tmp_path: Path, family: str, kind: str, settings: dict[str, Any]
-) -> None:
+def test_old_logits_stay_as_they_were(tmp_path: Path, family: str, kind: str, settings: dict[str, Any]) -> None:
     write_random(tmp_path / "m", family, kind, settings)
     before = snapshot(tmp_path / "m")
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED))

@@ -35,9 +35,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(folder: Path) -> None:
     assert rows["tensor", "tie"]["before"] == "alias"
     assert rows["tokens", "approximated"]["after"] == len(ADDED)
     assert rows["tokens", "unwritten"]["after"] == 64 - len(OLD) - len(ADDED)
-    assert rows["size", "bytes of tensors"]["after"] - rows["size", "bytes of tensors"][
-        "before"
-    ] == ((64 - len(OLD)) * 8 * 4)
+    assert rows["size", "bytes of tensors"]["after"] - rows["size", "bytes of tensors"]["before"] == (
+        (64 - len(OLD)) * 8 * 4
+    )
     assert rows["change", "config.json vocab_size"]["note"] == "41 → 64"
     assert {"bytes of disk", "bytes of memory"} <= {name for part, name in rows if part == "size"}
     assert sorted(path.name for path in folder.iterdir()) == ["m", "t"]
@@ -72,9 +72,7 @@ def test_verify_exits_with_1_when_a_file_was_changed(folder: Path) -> None:
 
 
 def test_one_matrix_cannot_be_made_in_two_ways(folder: Path) -> None:
-    code, _, err = call(
-        "extend", folder / "m", folder / "t", "-o", folder / "o", "--init-output", "first"
-    )
+    code, _, err = call("extend", folder / "m", folder / "t", "-o", folder / "o", "--init-output", "first")
     assert code == 2
     assert "hint: --untie" in err
     code, _, err = call("extend", folder / "m", folder / "t", "-o", folder / "o", "--tensor", "a")

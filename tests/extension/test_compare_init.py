@@ -133,9 +133,7 @@ def test_rows_that_are_copies_predict_alike(folder: Path) -> None:
         folder / "untied", folder / "new", SCORED, method=["zero/zero", "subword-mean/first"]
     )
     change = found.sums["zero", "zero"] - found.sums["subword-mean", "first"]
-    assert change.sum() / found.bytes == pytest.approx(
-        found.scores[1].value - found.scores[2].value
-    )
+    assert change.sum() / found.bytes == pytest.approx(found.scores[1].value - found.scores[2].value)
     base = found.scores[0].value
     assert found.scores[1].change == pytest.approx(found.scores[1].value - base)
 
@@ -188,9 +186,7 @@ def test_masked_model_with_a_biased_head(tmp_path: Path) -> None:
     assert mean.new_target is not None
     assert all(score.value is not None for score in (old, mean, first))
     assert mean.value != first.value
-    high = compare_initializers(
-        tmp_path / "bert", tmp_path / "new", lines, method=["mean"], bias="zero"
-    )
+    high = compare_initializers(tmp_path / "bert", tmp_path / "new", lines, method=["mean"], bias="zero")
     # The bias reaches the head: at the lowest of the old ones, new tokens have less mass than at 0.
     assert (high.scores[1].new_mass or 0) > (mean.new_mass or 1)
 
@@ -200,9 +196,7 @@ def test_encoder_without_a_head(folder: Path, tmp_path: Path) -> None:
     config = transformers.BertConfig(vocab_size=300, **SMALL)
     transformers.BertModel(config).save_pretrained(tmp_path)
     save(train_byte_level(LINES, 300), tmp_path)
-    found = compare_initializers(
-        tmp_path, folder / "new", SCORED, method=["subword-mean", "normal:std=1"]
-    )
+    found = compare_initializers(tmp_path, folder / "new", SCORED, method=["subword-mean", "normal:std=1"])
     assert found.metric == "cosine"
     assert [score.input for score in found.scores] == ["subword-mean", "normal:std=1"]
     assert all(-1 <= (score.value or 2) <= 1 for score in found.scores)

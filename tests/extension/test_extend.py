@@ -110,16 +110,12 @@ def test_trimming_keeps_what_is_dropped_for_undo(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pieces", [(*OLD, *ADDED), (*reversed(OLD), *ADDED), (*OLD[:-5], *ADDED)], ids=["+", "↔", "±"]
 )
-def test_undo_gives_every_file_back(
-    tmp_path: Path, pieces: tuple[str, ...], tied: bool, shards: bool
-) -> None:
+def test_undo_gives_every_file_back(tmp_path: Path, pieces: tuple[str, ...], tied: bool, shards: bool) -> None:
     write_model(tmp_path / "m", tied=tied, shards=shards, rows=48)
     (tmp_path / "m" / "vocab.txt").write_text("stale", encoding="utf-8")
     before = snapshot(tmp_path / "m")
     write_tokenizer(tmp_path / "t", pieces)
-    extend_checkpoint(
-        tmp_path / "m", tmp_path / "t", tmp_path / "o", untie=tied, pad_to_multiple_of=64
-    )
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", untie=tied, pad_to_multiple_of=64)
     assert not (tmp_path / "o" / "vocab.txt").exists()
     assert list_failed(tmp_path / "o") == []
     assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
@@ -151,9 +147,7 @@ def test_only_shards_with_vocabulary_tensors_are_written(tmp_path: Path) -> None
     assert same == ["model-00002-of-00003.safetensors"]
     index = read_json(tmp_path / "o" / "model.safetensors.index.json")
     total = sum(
-        item.nbytes
-        for path in (tmp_path / "o").glob("*.safetensors")
-        for item in read_arrays(path).values()
+        item.nbytes for path in (tmp_path / "o").glob("*.safetensors") for item in read_arrays(path).values()
     )
     assert index["metadata"]["total_size"] == total
     receipt = read_json(tmp_path / "o" / "extension" / "receipt.json")

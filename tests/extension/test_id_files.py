@@ -59,10 +59,7 @@ def test_every_kind_of_id_is_moved() -> None:
         "forced_decoder_ids": [[1, 4], [2, None]],
         "num_labels": 3,
     }
-    assert (
-        "config.json decoder_start_token_id: the token 7 is not in the new vocabulary"
-        in found.losses
-    )
+    assert "config.json decoder_start_token_id: the token 7 is not in the new vocabulary" in found.losses
     assert "config.json bos_token_id: 0 → 9" in found.changes
 
 

@@ -95,9 +95,7 @@ def test_token_without_text_gets_the_mean(case: tuple[RowPlan, Context]) -> None
     plan = replace(plan, tokens=tuple(tokens))
     rows = draw_rows(plan.old_size)
     for name in ("subword-mean", "overlap", "omp", "alignment"):
-        made = initialize(
-            name, plan, rows, replace(context, lines=()) if name == "omp" else context
-        )
+        made = initialize(name, plan, rows, replace(context, lines=()) if name == "omp" else context)
         if name != "alignment":  # the text still shows where it stands
             assert made.sources is not None
             assert len(made.sources.to_list()[0][0]) == 0

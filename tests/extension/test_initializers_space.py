@@ -31,9 +31,7 @@ Case = tuple[RowPlan, Context]
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     plan, context = plan_byte_level(tmp_path_factory.mktemp("tokenizers"))
     assert context.new_tokenizer is not None
-    return plan, replace(
-        context, donor=Donor(draw_rows(plan.new_size) + 0.5, context.new_tokenizer)
-    )
+    return plan, replace(context, donor=Donor(draw_rows(plan.new_size) + 0.5, context.new_tokenizer))
 
 
 def same_space(case: Case) -> tuple[RowPlan, Context, npt.NDArray[np.float32]]:
@@ -145,9 +143,7 @@ def slow_pursuit(
     return out
 
 
-def spread(
-    found: npt.NDArray[np.float32], chosen: npt.NDArray[np.intp], size: int
-) -> npt.NDArray[np.float32]:
+def spread(found: npt.NDArray[np.float32], chosen: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.float32]:
     out = np.zeros((len(found), size), np.float32)
     np.add.at(out, (np.arange(len(found))[:, None], chosen), found)
     return out
@@ -244,12 +240,8 @@ def test_words_of_like_company_have_like_vectors(case: Case) -> None:
     tokenizer = context.new_tokenizer
     assert tokenizer is not None
     lines = [f"the {a} sat" for a in ("cat", "dog")] * 30 + ["und der Hund im Garten"] * 30
-    vectors, known = _learn_vectors(
-        lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5
-    )
-    ids = {
-        word: tokenizer.encode_batch([f" {word}"])[0] for word in ("cat", "dog", "und", "Garten")
-    }
+    vectors, known = _learn_vectors(lines, tokenizer, tokenizer.size, width=4, window=2, min_count=5)
+    ids = {word: tokenizer.encode_batch([f" {word}"])[0] for word in ("cat", "dog", "und", "Garten")}
     assert all(len(found) == 1 for found in ids.values())
     like = [vectors[ids[word][0]] for word in ("cat", "dog", "Garten")]
     units = [vector / np.linalg.norm(vector) for vector in like]

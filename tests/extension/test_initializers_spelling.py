@@ -111,9 +111,7 @@ def test_overlap_takes_the_nearest_in_writing(tmp_path: Path) -> None:
     letters = [chr(code) for code in range(97, 123)]
     old_pieces = [SPACE, *letters, f"{SPACE}haus", "Hof", f"{SPACE}gar", "ten", "<0x41>"]
     added = [f"{SPACE}Haus", "haus", "hof", f"{SPACE}garten", "A", "€"]
-    plan, context = plan_between(
-        make_unigram(old_pieces), make_unigram([*old_pieces, *added]), tmp_path
-    )
+    plan, context = plan_between(make_unigram(old_pieces), make_unigram([*old_pieces, *added]), tmp_path)
     rows = draw_rows(plan.old_size)
     made = initialize("overlap", plan, rows, context)
     assert made.sources is not None

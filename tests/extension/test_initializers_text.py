@@ -42,9 +42,7 @@ def test_alignment_by_hand(tmp_path: Path) -> None:
     assert made.sources is not None
     ids, weights = made.sources.to_list()[0]
     texts = [context.old_tokenizer.token_bytes(int(index)) for index in ids]
-    assert dict(zip(texts, weights.tolist(), strict=True)) == pytest.approx(
-        {b"ab": 2 / 3, b"c": 1 / 3}
-    )
+    assert dict(zip(texts, weights.tolist(), strict=True)) == pytest.approx({b"ab": 2 / 3, b"c": 1 / 3})
     assert "3 of 3 lines" in made.note
 
 
@@ -92,9 +90,7 @@ def test_bias_rules(case: Case) -> None:
     bias[~plan.old_used] = 50  # specials, which no rule may follow
     used = bias[plan.old_used]
     amount = len(list_new(plan))
-    made = {
-        rule: initialize_bias(rule, plan, bias.astype(np.float32), context) for rule in BIAS_METHODS
-    }
+    made = {rule: initialize_bias(rule, plan, bias.astype(np.float32), context) for rule in BIAS_METHODS}
     assert all(found.shape == (amount,) for found in made.values())
     np.testing.assert_allclose(made["mean"], used.mean(), rtol=1e-5)
     np.testing.assert_allclose(made["minimum"], used.min(), rtol=1e-5)

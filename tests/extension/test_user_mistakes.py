@@ -149,9 +149,7 @@ def test_a_stopped_run_is_not_taken_up_with_other_text(folder: Path) -> None:
         lambda facts: facts["groups"][0]["tensors"][0].update(axis="x"),
     ],
 )
-def test_verify_names_an_edited_receipt(
-    folder: Path, change: Callable[[dict[str, Any]], None]
-) -> None:
+def test_verify_names_an_edited_receipt(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     extend_checkpoint(folder / "m", folder / "t", folder / "o")
     path = folder / "o" / "extension" / "receipt.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
@@ -255,9 +253,7 @@ def test_a_pytorch_file_is_refused_in_one_line(folder: Path) -> None:
     ("changed", "said"),
     [({"vocab_size": "41"}, "no whole number"), ({"model_type": ["llama"]}, None)],
 )
-def test_an_odd_configuration_is_no_bug(
-    folder: Path, changed: dict[str, Any], said: str | None
-) -> None:
+def test_an_odd_configuration_is_no_bug(folder: Path, changed: dict[str, Any], said: str | None) -> None:
     path = folder / "m" / "config.json"
     content = json.loads(path.read_text(encoding="utf-8")) | changed
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -58,12 +58,8 @@ def save(backend: Backend, folder: Path) -> Path:
     return folder
 
 
-def plan_between(
-    old: Backend, new: Backend, folder: Path, rows: int | None = None
-) -> tuple[RowPlan, Context]:
-    sources = [
-        open_source(save(backend, folder / name)) for name, backend in (("old", old), ("new", new))
-    ]
+def plan_between(old: Backend, new: Backend, folder: Path, rows: int | None = None) -> tuple[RowPlan, Context]:
+    sources = [open_source(save(backend, folder / name)) for name, backend in (("old", old), ("new", new))]
     _, plan, _ = match_tokenizers(sources[0], sources[1], rows or sources[0].size)
     return plan, Context(sources[0].tokenizer, sources[1].tokenizer, lines=LINES)
 

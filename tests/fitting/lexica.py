@@ -61,9 +61,7 @@ def expect_by_enumeration(
     counts = dict.fromkeys(scores, 0.0)
     likelihood = 0.0
     for row, weight in rows.items():
-        ways = [
-            (parts, math.exp(sum(scores[p] for p in parts))) for parts in segmentations(row, scores)
-        ]
+        ways = [(parts, math.exp(sum(scores[p] for p in parts))) for parts in segmentations(row, scores)]
         whole = sum(mass for _, mass in ways)
         likelihood += weight * math.log(whole)
         for parts, mass in ways:
@@ -79,9 +77,7 @@ def make_trie(lexicon: Lexicon, pieces: list[str]) -> Trie:
     return build_trie(join_strings(text), len(code) + 1)
 
 
-def make_lattice(
-    lexicon: Lexicon, pieces: list[str], workers: Workers, memory: int | None = None
-) -> Lattice:
+def make_lattice(lexicon: Lexicon, pieces: list[str], workers: Workers, memory: int | None = None) -> Lattice:
     """Return the lattice of the pieces."""
     return Lattice(lexicon, make_trie(lexicon, pieces), 16, workers, memory)
 

@@ -34,9 +34,7 @@ def byte_rows(
     symbols = np.array([BYTE_IDS[byte] for text in texts for byte in text], np.int32)
     evidence = np.array(counts, np.int64)
     weights = evidence if weight is None else np.array([weight[t] for t in texts], np.int64)
-    return SymbolRows(
-        symbols, offsets, evidence, weights, np.array(groups, np.int32), np.array(seen, np.int64)
-    )
+    return SymbolRows(symbols, offsets, evidence, weights, np.array(groups, np.int32), np.array(seen, np.int64))
 
 
 def join(row: list[int], pair: Pair, new: int) -> list[int]:
@@ -62,9 +60,7 @@ def count_adjacent(rows: Iterable[tuple[list[int], int]]) -> dict[Pair, int]:
     return found
 
 
-def merge_slowly(
-    raw: Mapping[bytes, int], weight: Mapping[bytes, int], number: int, floor: int
-) -> list[Pair]:
+def merge_slowly(raw: Mapping[bytes, int], weight: Mapping[bytes, int], number: int, floor: int) -> list[Pair]:
     """Merges found by counting every pair again each time."""
     rows = {text: [BYTE_IDS[byte] for byte in text] for text in raw}
     merges: list[Pair] = []

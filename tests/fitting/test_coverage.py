@@ -67,9 +67,7 @@ def test_the_rule_is_in_32_bits() -> None:
     # Taken before b: 9,999,500,000 of 10,000,000,000 minus 200: below 0.99995 in 64 bits, equal in 32.
     counts = {"▁": 1, "a": 9_999_499_800, "b": 400_000, "c": 100_200}
     assert 9_999_499_801 / 10_000_000_001 < 0.99995
-    assert (
-        alphabet(counts, 0.99995) == {"▁", "a"} == sentencepiece_alphabet(counts, 0.99995) | {"▁"}
-    )
+    assert alphabet(counts, 0.99995) == {"▁", "a"} == sentencepiece_alphabet(counts, 0.99995) | {"▁"}
 
 
 def test_full_coverage_is_full_where_sentencepiece_cuts() -> None:

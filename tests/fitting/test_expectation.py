@@ -50,16 +50,12 @@ def run(
     lexicon = make_lexicon(rows)
     with open_workers(threads) as workers:
         lattice = make_lattice(lexicon, pieces, workers, memory)
-        count, likelihood = expect_counts(
-            lattice, lexicon.weigh(), scores, widths(lexicon, pieces), workers
-        )
+        count, likelihood = expect_counts(lattice, lexicon.weigh(), scores, widths(lexicon, pieces), workers)
     named = dict(zip(names(lexicon, pieces), count[1:].tolist(), strict=True))
     return named, likelihood, count
 
 
-ROWS = st.dictionaries(
-    st.text("abc", min_size=1, max_size=9), st.integers(1, 99), min_size=1, max_size=8
-)
+ROWS = st.dictionaries(st.text("abc", min_size=1, max_size=9), st.integers(1, 99), min_size=1, max_size=8)
 
 
 @given(ROWS, st.integers(0, 99))
@@ -141,9 +137,7 @@ def test_best_segmentation_equals_enumeration() -> None:
     named = dict(zip(names(lexicon, pieces), scores[1:].tolist(), strict=True))
     expected = dict.fromkeys(named, 0.0)
     for row, count in rows.items():
-        for part in max(
-            segmentations(row, named), key=lambda parts: math.fsum(named[p] for p in parts)
-        ):
+        for part in max(segmentations(row, named), key=lambda parts: math.fsum(named[p] for p in parts)):
             expected[part] += count
     with open_workers(2) as workers:
         used = count_best(make_lattice(lexicon, pieces, workers), lexicon.weigh(), scores, workers)

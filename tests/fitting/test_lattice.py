@@ -40,9 +40,7 @@ def actual_arcs(lattice: Lattice) -> list[list[Arc]]:
     for k in range(len(lattice)):
         arcs = lattice.arcs(k)
         places = np.repeat(np.arange(len(arcs.ending)), arcs.ending)
-        out.append(
-            list(zip(places.tolist(), arcs.length.tolist(), arcs.piece.tolist(), strict=True))
-        )
+        out.append(list(zip(places.tolist(), arcs.length.tolist(), arcs.piece.tolist(), strict=True)))
     return out
 
 

@@ -109,9 +109,7 @@ def test_groups_are_counted_apart_and_merged_together(
         for table in rows:
             for text in table:
                 table[text] = join(table[text], best, made.token)
-        sizes = [
-            sum(len(rows[g][text]) * count for text, count in tables[g].items()) for g in (0, 1)
-        ]
+        sizes = [sum(len(rows[g][text]) * count for text, count in tables[g].items()) for g in (0, 1)]
         assert merger.tokens.tolist() == sizes
 
 

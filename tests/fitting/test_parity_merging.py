@@ -19,9 +19,7 @@ WORDS = st.dictionaries(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=3), st.data())
-def test_each_merge_is_of_the_language_worst_off(
-    tables: list[dict[bytes, int]], data: st.DataObject
-) -> None:
+def test_each_merge_is_of_the_language_worst_off(tables: list[dict[bytes, int]], data: st.DataObject) -> None:
     units = [data.draw(st.integers(1, 60)) for _ in tables]
     parity = ParityMerger(Merger(byte_rows(tables, watched=tables), BYTE_ORDER), units, window=0)
     rows = [{text: [BYTE_IDS[byte] for byte in text] for text in table} for table in tables]
@@ -30,8 +28,7 @@ def test_each_merge_is_of_the_language_worst_off(
     exhausted: set[int] = set()
     while len(exhausted) < len(tables):
         costs = [
-            sum(len(rows[g][t]) * n for t, n in table.items()) / units[g]
-            for g, table in enumerate(tables)
+            sum(len(rows[g][t]) * n for t, n in table.items()) / units[g] for g, table in enumerate(tables)
         ]
         group = max(set(range(len(tables))) - exhausted, key=lambda g: (costs[g], -g))
         counts = count_adjacent((rows[group][t], n) for t, n in tables[group].items())

@@ -26,11 +26,7 @@ TEXTS = {
 def read(found: PreTokens, code: str, split: str = "train") -> dict[bytes, int]:
     own = found.languages[code]
     counts = own.train if split == "train" else own.held_out
-    return {
-        found.row(int(row)): int(count)
-        for row, count in zip(own.rows, counts, strict=True)
-        if count
-    }
+    return {found.row(int(row)): int(count) for row, count in zip(own.rows, counts, strict=True) if count}
 
 
 def split_by_peer(lines: list[str], patterns: tuple[str, ...]) -> dict[bytes, int]:

@@ -66,9 +66,7 @@ def test_weights_move_the_counts() -> None:
     with open_workers(1) as workers:
         lexicon = build_lexicon(tables, COVERED, workers)
         even = estimate_scores(lexicon, pieces, workers)
-        tilted = estimate_scores(
-            lexicon, pieces, workers, weights={"aaa_Latn": 3.0, "bbb_Latn": 1.0}
-        )
+        tilted = estimate_scores(lexicon, pieces, workers, weights={"aaa_Latn": 3.0, "bbb_Latn": 1.0})
     assert even.count[3] == pytest.approx(even.count[4])
     assert tilted.count[3] > 2.5 * tilted.count[4]
 

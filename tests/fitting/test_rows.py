@@ -16,9 +16,7 @@ from vocabkit.core.errors import FitError
 from vocabkit.fitting.sentencepiece_engine import Rows, _scale_counts
 
 spans = st.dictionaries(
-    st.builds(
-        lambda mark, text: mark + text, st.sampled_from(["", "▁"]), st.text("abcé", min_size=1)
-    ),
+    st.builds(lambda mark, text: mark + text, st.sampled_from(["", "▁"]), st.text("abcé", min_size=1)),
     st.integers(1, 1000),
     min_size=1,
     max_size=10,

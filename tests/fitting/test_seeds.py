@@ -17,9 +17,7 @@ WORDS = {"▁abab": 3, "▁ab": 2, "bab": 1, "▁cabab": 1, "▁": 4}
 def found(
     rows: Rows, min_count: int = 2, min_documents: int = 1, max_length: int = 16
 ) -> list[tuple[str, int, int]]:
-    seeds = seed(
-        rows, 10**6, min_count=min_count, min_documents=min_documents, max_length=max_length
-    )
+    seeds = seed(rows, 10**6, min_count=min_count, min_documents=min_documents, max_length=max_length)
     return list(zip(seeds.pieces, seeds.weight.tolist(), seeds.count.tolist(), strict=True))
 
 
@@ -36,9 +34,7 @@ def test_by_hand() -> None:
 
 
 def test_a_whole_row_is_a_seed() -> None:
-    assert (
-        "▁international" in seed(make_rows({"▁international": 2, "▁internationally": 9}), 99).pieces
-    )
+    assert "▁international" in seed(make_rows({"▁international": 2, "▁internationally": 9}), 99).pieces
 
 
 def test_length_limit_is_closed_too() -> None:

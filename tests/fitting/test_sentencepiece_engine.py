@@ -46,9 +46,7 @@ MULTISCRIPT = [
 ]
 
 
-def train_on_text(
-    lines: Sequence[str], model: str, size: int, coverage: float
-) -> tuple[list[str], bytes]:
+def train_on_text(lines: Sequence[str], model: str, size: int, coverage: float) -> tuple[list[str], bytes]:
     """Return the ordinary pieces SentencePiece learns from raw text, and its model."""
     output = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -108,8 +106,7 @@ def inflected(seed: int, lines: int) -> list[str]:
     endings = ["", *("".join(grown.choice(syllables, grown.integers(1, 3))) for _ in range(40))]
     return [
         " ".join(
-            stems[min(int(random.pareto(1.0) * 8), 799)]
-            + endings[min(int(random.pareto(1.0) * 2), 40)]
+            stems[min(int(random.pareto(1.0) * 8), 799)] + endings[min(int(random.pareto(1.0) * 2), 40)]
             for _ in range(12)
         )
         for _ in range(lines)

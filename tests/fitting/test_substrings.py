@@ -29,9 +29,7 @@ def listed(lexicon: Lexicon, found: Substrings) -> list[tuple[str, int]]:
     letters = ["", *(chr(int(p)) for p in lexicon.alphabet)]
     return [
         ("".join(letters[c] for c in lexicon.text[e - n + 1 : e + 1]), int(count))
-        for e, n, count in zip(
-            found.last.tolist(), found.length.tolist(), found.evidence, strict=True
-        )
+        for e, n, count in zip(found.last.tolist(), found.length.tolist(), found.evidence, strict=True)
     ]
 
 
@@ -65,9 +63,7 @@ def test_weights_are_summed_like_counts() -> None:
         mass = weigh_substrings(lexicon, found, draw, workers)
     weight = dict(zip(lexicon.strings(), draw.tolist(), strict=True))
     for (piece, _), value in list(zip(listed(lexicon, found), mass, strict=True))[::7]:
-        ends = sum(
-            w * sum(row.startswith(piece, i) for i in range(len(row))) for row, w in weight.items()
-        )
+        ends = sum(w * sum(row.startswith(piece, i) for i in range(len(row))) for row, w in weight.items())
         assert value == pytest.approx(ends, rel=1e-12)
 
 
@@ -89,9 +85,7 @@ def test_documents_are_an_upper_bound_of_the_rows() -> None:
     lexicon = make_lexicon({"ab": 5, "abc": 2})
     with open_workers(1) as workers:
         found = find_substrings(lexicon, workers, documents=True)
-    assert dict(
-        zip([p for p, _ in listed(lexicon, found)], found.documents.tolist(), strict=True)
-    ) == {
+    assert dict(zip([p for p, _ in listed(lexicon, found)], found.documents.tolist(), strict=True)) == {
         "ab": 5,
         "abc": 2,
     }
@@ -113,9 +107,7 @@ class TestLexicon:
         covered = COVERED.copy()
         covered[ord("x")] = False
         with open_workers(1) as workers:
-            lexicon = build_lexicon(
-                {"eng_Latn": make_table({"▁abxcd": 3, "x": 2, "cd": 1})}, covered, workers
-            )
+            lexicon = build_lexicon({"eng_Latn": make_table({"▁abxcd": 3, "x": 2, "cd": 1})}, covered, workers)
         assert dict(zip(lexicon.strings(), lexicon.count.tolist(), strict=True)) == {
             "cd": 4,
             "▁ab": 3,

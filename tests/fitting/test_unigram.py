@@ -44,9 +44,7 @@ def fit(
         return fit_unigram(lexicon, found, size, workers, options=options, **named)
 
 
-@pytest.mark.parametrize(
-    ("seed", "size", "sparse"), [(0, 60, True), (1, 120, True), (2, 90, False)]
-)
+@pytest.mark.parametrize(("seed", "size", "sparse"), [(0, 60, True), (1, 120, True), (2, 90, False)])
 def test_equals_the_reference(seed: int, size: int, sparse: bool) -> None:
     rows = draw_rows(seed, 150)
     fitted = fit(rows, size, options=UnigramOptions(floors=(2,), sparse=sparse))
@@ -99,17 +97,13 @@ def test_counts_equal_text() -> None:
     words = [row.strip("▁") for row in draw_rows(0, 150) if len(row) < 20] + ["a,b"] * 9
     lines = [" ".join(random.Random(k).choices(words, k=9)) for k in range(90)]
     spans = derive_spans(WordCounts.from_texts({"eng_Latn": lines}))
-    parts = WordCounts.from_texts({"eng_Latn": lines[:25]}) + WordCounts.from_texts(
-        {"eng_Latn": lines[25:]}
-    )
+    parts = WordCounts.from_texts({"eng_Latn": lines[:25]}) + WordCounts.from_texts({"eng_Latn": lines[25:]})
     table = spans.languages["eng_Latn"]
     rows = dict(zip(table.strings(), table.count.tolist(), strict=True))
     merged = derive_spans(parts).languages
     with open_workers(2) as workers:
         lexicon = build_lexicon(merged, COVERED, workers)
-        one = fit_unigram(
-            lexicon, find_substrings(lexicon, workers), 60, workers, options=ONE_FLOOR
-        )
+        one = fit_unigram(lexicon, find_substrings(lexicon, workers), 60, workers, options=ONE_FLOOR)
     assert one.scores.tobytes() == fit(rows, 60).scores.tobytes()
     text: dict[str, int] = {}
     for line in lines:
@@ -211,9 +205,7 @@ class TestSizes:
                 COVERED, workers, alphabet=lexicon.alphabet,
             )  # fmt: skip
             found = find_substrings(lexicon, workers)
-            fitted = fit_unigram(
-                lexicon, found, 200, workers, options=ONE_FLOOR, held_out=other, path_to=40
-            )
+            fitted = fit_unigram(lexicon, found, 200, workers, options=ONE_FLOOR, held_out=other, path_to=40)
             plain = fit_unigram(lexicon, found, 200, workers, options=ONE_FLOOR)
         assert fitted.pieces == plain.pieces
         assert fitted.path[-1].size <= 40
@@ -265,9 +257,7 @@ def test_warming_runs_every_kernel_once_and_says_so() -> None:
     assert seen.labels == ("compiling the trainer (kept for next time)",)
 
 
-def test_kernels_are_cached_where_numba_cache_dir_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernels_are_cached_where_numba_cache_dir_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     _cache_folder.cache_clear()
     try:

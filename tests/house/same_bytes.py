@@ -89,9 +89,7 @@ def run_all(folder: Path) -> tuple[Golden, list[str]]:
         if os.environ.get("SAME_BYTES_TIMES"):
             print(f"{seconds:7.1f} s  {step.name}", flush=True)
         if code != step.code:
-            failures.append(
-                f"{step.name}: exit code {code} instead of {step.code}: {logs}/{step.name}.err"
-            )
+            failures.append(f"{step.name}: exit code {code} instead of {step.code}: {logs}/{step.name}.err")
     failures += [] if failures else _check_undone(work)
     return Golden(describe_machine(), _collect(steps, work, logs)), failures
 
@@ -101,9 +99,7 @@ def _collect(steps: Sequence[Step], work: Path, logs: Path) -> dict[str, Item]:
     exact = {step.name for step in steps if step.exact}
     names = {work: "<WORK>", ROOT: "<ROOT>", Path(sys.prefix): "<ENVIRONMENT>"}
     items = digest_folder(work, names, exact | {"inputs"})
-    streams = {
-        f"{step.name}.{kind}" for step in steps if step.exact for kind in ("out", "err", "in")
-    }
+    streams = {f"{step.name}.{kind}" for step in steps if step.exact for kind in ("out", "err", "in")}
     printed = digest_folder(logs, names, streams)
     for path, item in printed.items():
         step, _, kind = path.rpartition(".")
@@ -125,16 +121,12 @@ def _check_undone(work: Path) -> list[str]:
             for name in (undone, original)
         )
         if first != second:
-            differ = sorted(
-                str(path) for path in {*first, *second} if first.get(path) != second.get(path)
-            )
+            differ = sorted(str(path) for path in {*first, *second} if first.get(path) != second.get(path))
             wrong.append(f"{undone}: not {original} again: {', '.join(differ)}")
     return wrong
 
 
-def _report(
-    differences: Sequence[tuple[str, str]], golden: Golden, found: Golden, work: Path
-) -> None:
+def _report(differences: Sequence[tuple[str, str]], golden: Golden, found: Golden, work: Path) -> None:
     for kind, path in differences:
         step, _, name = path.partition("/")
         place = work / path

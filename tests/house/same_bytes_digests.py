@@ -192,9 +192,7 @@ def _read_state(path: Path) -> Contents:
     tensors: dict[str, torch.Tensor] = state.get("state_dict", state)
     arrays = [tensors[name].double().flatten().numpy() for name in sorted(tensors)]
     said = [f"{name} {tensors[name].dtype} {list(tensors[name].shape)}" for name in sorted(tensors)]
-    return "\n".join(said).encode() + b"".join(array.tobytes() for array in arrays), np.concatenate(
-        arrays
-    )
+    return "\n".join(said).encode() + b"".join(array.tobytes() for array in arrays), np.concatenate(arrays)
 
 
 _READERS: dict[str, Callable[[Path], Contents]] = {
@@ -218,7 +216,4 @@ def _are_close(first: Sequence[float], second: Sequence[float]) -> bool:
     if len(first) != 3 or len(second) != 3 or first[0] != second[0]:
         return False
     scale = max(first[2], second[2])
-    return all(
-        math.fabs(a - b) <= TOLERANCE * max(scale, 1e-12)
-        for a, b in zip(first, second, strict=True)
-    )
+    return all(math.fabs(a - b) <= TOLERANCE * max(scale, 1e-12) for a, b in zip(first, second, strict=True))

@@ -167,9 +167,7 @@ def _list_fits() -> list[Step]:
     def fit(name: str, preset: str, size: int, text: str = "", *more: str) -> Step:
         return _step(name, f"{FIT.format(preset, name, size)} {text}", *more)
 
-    continued = (
-        "fit continued-bpe --counts counts --base {} --languages yor,tam --set tokens.new={} -o"
-    )
+    continued = "fit continued-bpe --counts counts --base {} --languages yor,tam --set tokens.new={} -o"
     return [
         fit("fit-shared", "shared-250k", 1_200),
         fit("fit-balanced", "balanced-250k", 1_500, "-f json"),
@@ -248,13 +246,9 @@ def _list_training() -> list[Step]:
         "--set training.steps=20 --set save.every=10 --set save.keep=3 --set log.every=5 "
         "--set log.evaluate_every=10 --set log.evaluate_rows=2"
     )
-    tiny = (
-        "pretrain tiny --set model.width=32 --set model.feed_forward=64 --set training.batch_rows=4"
-    )
+    tiny = "pretrain tiny --set model.width=32 --set model.feed_forward=64 --set training.batch_rows=4"
     prepare = f"prepare sample/text --languages {CODES} --workers 1 --length 48 --held-out 0.1"
-    grown = (
-        "--set training.batch_rows=4 --set training.micro_rows=2 --set training.precision='fp32'"
-    )
+    grown = "--set training.batch_rows=4 --set training.micro_rows=2 --set training.precision='fp32'"
     return [
         _step("prepare-shared", f"{prepare} -t fit-shared -o prepare-shared"),
         _step("prepare-blocks", f"{prepare} -t fit-blocks -o prepare-blocks -f csv"),

@@ -10,8 +10,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def test_packages_list_equals_the_folders_with_an_init() -> None:
     folders = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for path in (ROOT / "vocabkit").rglob("__init__.py")
+        ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "vocabkit").rglob("__init__.py")
     }
     expected = sorted(folders | {"vocabkit.cli", "vocabkit.configs"})
     assert PROJECT["tool"]["setuptools"]["packages"] == expected

@@ -51,10 +51,7 @@ def test_numbers_may_differ_a_little_between_machines_only() -> None:
 
 def test_times_and_places_are_taken_out() -> None:
     text = f'{{"seconds": {{"total": 1.5}}, "path": "{ROOT}/a", "loss": 2.5}} in 3.1 s'
-    assert (
-        normalise(text, {ROOT: "<ROOT>"})
-        == '{"seconds": #, "path": "<ROOT>/a", "loss": 2.5} in # s'
-    )
+    assert normalise(text, {ROOT: "<ROOT>"}) == '{"seconds": #, "path": "<ROOT>/a", "loss": 2.5} in # s'
 
 
 def test_steps_have_names_of_their_own() -> None:

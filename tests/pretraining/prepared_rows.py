@@ -44,9 +44,7 @@ def write_rows(
                 "rows": count, "tokens": max(tokens, 0), "bytes": int(size.sum()),
                 "documents": 3 * count,
             }  # fmt: skip
-        entry["files"] = [
-            {"name": f"{code}/00000", **{name: entry[name] for name in ("train", "held-out")}}
-        ]
+        entry["files"] = [{"name": f"{code}/00000", **{name: entry[name] for name in ("train", "held-out")}}]
         languages[code] = entry
     index = {
         "schema": 1, "length": length, "encoding": "union", "vocabulary": vocabulary,
@@ -57,9 +55,7 @@ def write_rows(
     return PreparedCorpus.load(folder)
 
 
-def _fill(
-    row: np.ndarray, chance: np.random.Generator, special: SpecialIds, vocabulary: int
-) -> int:
+def _fill(row: np.ndarray, chance: np.random.Generator, special: SpecialIds, vocabulary: int) -> int:
     """Write documents from the start of a row; how many places they take."""
     free = np.setdiff1d(np.arange(vocabulary), special.reserved)
     place = 0

@@ -87,9 +87,7 @@ def test_only_half_precision_on_a_gpu_goes_by_boundaries() -> None:
     assert not _uses_boundaries(gpu, torch.bfloat16, 264)
 
 
-@pytest.mark.skipif(
-    not _uses_boundaries(torch.device("cuda"), torch.bfloat16, 8), reason="old torch"
-)
+@pytest.mark.skipif(not _uses_boundaries(torch.device("cuda"), torch.bfloat16, 8), reason="old torch")
 @pytest.mark.parametrize("layout", ["xlmr", "modern", "llama"])
 def test_a_layer_by_boundaries_is_one_graph(layout: Layout) -> None:
     """On tensors without data, so that torch's function is called as on a GPU, and needs none."""
@@ -117,9 +115,7 @@ def test_a_layer_by_boundaries_is_one_graph(layout: Layout) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (False, 8), (True, None)])
 @pytest.mark.parametrize("kv_heads", [2, 4])
-def test_boundaries_and_mask_agree_on_a_gpu(
-    causal: bool, window: int | None, kv_heads: int
-) -> None:
+def test_boundaries_and_mask_agree_on_a_gpu(causal: bool, window: int | None, kv_heads: int) -> None:
     torch.manual_seed(0)
     lengths = [5, 20, 7, 30, 2]
     numbers = _number(lengths).cuda()
@@ -130,9 +126,7 @@ def test_boundaries_and_mask_agree_on_a_gpu(
     found = []
     for mask in (None, _make_mask(numbers, 64, causal=causal, window=window)):
         leaves = [part.clone().requires_grad_() for part in (query, key, value)]
-        mixed = _attend(
-            *leaves, boundaries=boundaries, length=64, mask=mask, causal=causal, window=window
-        )
+        mixed = _attend(*leaves, boundaries=boundaries, length=64, mask=mask, causal=causal, window=window)
         mixed.float().square().sum().backward()  # type: ignore[no-untyped-call]
         found.append([mixed, *(leaf.grad for leaf in leaves)])
     for ours, theirs in zip(*found, strict=True):

@@ -36,9 +36,7 @@ def make_maker(
     corpus: PreparedCorpus, *, causal: bool = False, rank: int = 0, world: int = 1, micro: int = 4
 ) -> BatchMaker:
     training = TrainingSettings(batch_rows=12, micro_rows=micro, seed=5)
-    return BatchMaker(
-        corpus, SHARES, DataSettings(), training, causal=causal, rank=rank, world=world
-    )
+    return BatchMaker(corpus, SHARES, DataSettings(), training, causal=causal, rank=rank, world=world)
 
 
 def split_row(row: list[int], used: int, begin: int) -> list[int]:
@@ -87,9 +85,7 @@ def test_documents_positions_and_boundaries(tmp_path: Path, kind: tuple[SpecialI
         batch.targets[counting],
         torch.from_numpy(flat)[batch.chosen[counting] + shift].long(),
     )
-    assert torch.equal(
-        batch.languages[counting], batch.row_languages[batch.chosen[counting] // length]
-    )
+    assert torch.equal(batch.languages[counting], batch.row_languages[batch.chosen[counting] // length])
     assert not batch.chosen[~counting].any()
 
 
@@ -158,9 +154,7 @@ def test_a_batch_does_not_depend_on_those_before_it(tmp_path: Path) -> None:
     forwards = [maker.make(step, 0) for step in range(6)]
     for step in (5, 0, 3):
         for name in ("ids", "boundaries", "chosen", "targets", "weights"):
-            assert torch.equal(
-                getattr(make_maker(corpus).make(step, 0), name), getattr(forwards[step], name)
-            )
+            assert torch.equal(getattr(make_maker(corpus).make(step, 0), name), getattr(forwards[step], name))
 
 
 def test_more_documents_than_expected_find_room() -> None:

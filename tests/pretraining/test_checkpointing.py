@@ -213,9 +213,7 @@ def test_the_optimisers_state_travels_with_the_model(tmp_path: Path, layout: str
     for name in moments.by_row:
         assert torch.equal(moments.means[name][:60], optimizer.means[name][kept[:60]])
         assert not moments.means[name][60:].any()
-    assert torch.equal(
-        moments.squares["layers.0.qkv.weight"], optimizer.squares["layers.0.qkv.weight"]
-    )
+    assert torch.equal(moments.squares["layers.0.qkv.weight"], optimizer.squares["layers.0.qkv.weight"])
 
 
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:

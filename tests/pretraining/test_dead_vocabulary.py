@@ -103,9 +103,7 @@ def test_every_group_is_what_counting_one_by_one_gives(folder: Path, data: st.Da
     flags = st.lists(st.booleans(), min_size=vocabulary.size, max_size=vocabulary.size)
     seen_input, seen_target = (np.array(data.draw(flags)) for _ in range(2))
     dead = find_dead(seen_input, seen_target, folder)
-    block_of = {
-        i: block.name for block in vocabulary.blocks for i in range(block.start, block.stop)
-    }
+    block_of = {i: block.name for block in vocabulary.blocks for i in range(block.start, block.stop)}
     for group in dead.groups:
         members = []
         for index in dead.pieces["id"].tolist():

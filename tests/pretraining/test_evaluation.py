@@ -32,9 +32,7 @@ def make_model(special: SpecialIds, *, causal: bool) -> Model:
     return Model(config, seed=1)
 
 
-def score(
-    model: Model, corpus: PreparedCorpus, *, rows: int = 99, micro_rows: int = 3
-) -> Evaluation:
+def score(model: Model, corpus: PreparedCorpus, *, rows: int = 99, micro_rows: int = 3) -> Evaluation:
     found = evaluate(
         model, corpus, causal=model.config.causal, rows=rows, micro_rows=micro_rows, device="cpu",
         data=DataSettings(),
@@ -208,8 +206,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     for _, document in found:
         assert document["bits_per_byte"] == pytest.approx(alone["bits_per_byte"], rel=1e-9)
         assert {
-            code: (row["rows"], row["bytes"], row["predicted"])
-            for code, row in document["languages"].items()
+            code: (row["rows"], row["bytes"], row["predicted"]) for code, row in document["languages"].items()
         } == {
             code: (row["rows"], row["bytes"], row["predicted"])
             for code, row in alone["languages"].items()  # type: ignore[attr-defined]

@@ -107,9 +107,7 @@ def test_same_run_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         export_run(run, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert {"config.json", "model.safetensors", "tokenizer.json", "vocabulary.parquet"} <= set(
-        names
-    )
+    assert {"config.json", "model.safetensors", "tokenizer.json", "vocabulary.parquet"} <= set(names)
     for name in names:
         if name != "manifest.json":
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -129,9 +127,7 @@ def test_moments_stand_beside_the_tensors_they_are_of(run: Path, tmp_path: Path)
     tensors = load_file(tmp_path / "hf/model.safetensors")
     moments = load_file(tmp_path / "hf/optimizer.safetensors")
     for name, tensor in tensors.items():
-        assert (
-            moments[f"exp_avg.{name}"].shape == moments[f"exp_avg_sq.{name}"].shape == tensor.shape
-        )
+        assert moments[f"exp_avg.{name}"].shape == moments[f"exp_avg_sq.{name}"].shape == tensor.shape
         assert moments[f"step.{name}"] == 4
 
 
@@ -198,9 +194,7 @@ def test_a_tokenizer_too_large_is_found_out(run: Path, tmp_path: Path) -> None:
 
 def test_command(run: Path, routed: Path, tmp_path: Path) -> None:
     runner = CliRunner()
-    done = runner.invoke(
-        app, ["export", str(run), "-o", str(tmp_path / "hf"), "--verify", "--format", "json"]
-    )
+    done = runner.invoke(app, ["export", str(run), "-o", str(tmp_path / "hf"), "--verify", "--format", "json"])
     assert done.exit_code == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert row["class"] == "XLMRobertaForMaskedLM"
@@ -226,9 +220,7 @@ def test_a_run_is_not_replaced_by_its_export(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == before
 
 
-def test_a_lone_model_is_exported_with_the_json_that_goes_with_it(
-    run: Path, tmp_path: Path
-) -> None:
+def test_a_lone_model_is_exported_with_the_json_that_goes_with_it(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     lone = tmp_path / "lone.model"

@@ -84,9 +84,7 @@ def test_tensors_are_read_when_asked_for(tmp_path: Path) -> None:
         ("xlmr", "pad_token_id", None),
     ],
 )
-def test_what_is_not_computed_is_refused(
-    layout: str, key: str, value: object, tmp_path: Path
-) -> None:
+def test_what_is_not_computed_is_refused(layout: str, key: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(PretrainingError) as caught:
         read_checkpoint(_write(tmp_path, layout, **{key: value}))
     assert str(tmp_path / "config.json") in caught.value.message
@@ -113,9 +111,7 @@ def test_what_is_not_computed_is_refused(
         (lambda t: t.update({"lm_head.weight": torch.ones(100, 32)}), "lm_head.weight differs"),
     ],
 )
-def test_tensors_that_do_not_fit(
-    change: Callable[[Tensors], object], said: str, tmp_path: Path
-) -> None:
+def test_tensors_that_do_not_fit(change: Callable[[Tensors], object], said: str, tmp_path: Path) -> None:
     _change(_write(tmp_path, "llama"), change)
     with pytest.raises(PretrainingError, match=said):
         load_model(tmp_path)

@@ -83,9 +83,7 @@ def test_what_is_written_loads_with_equal_logits(layout: str, tied: bool, tmp_pa
 
 @by_layout
 @pytest.mark.parametrize("tied", [True, False])
-def test_what_transformers_saved_is_read_and_given_back(
-    layout: str, tied: bool, tmp_path: Path
-) -> None:
+def test_what_transformers_saved_is_read_and_given_back(layout: str, tied: bool, tmp_path: Path) -> None:
     peer = _save_theirs(tmp_path / "theirs", layout, tie_word_embeddings=tied)
     model = load_model(tmp_path / "theirs")
     _compare(model, peer)
@@ -150,8 +148,7 @@ def test_shards_hold_what_one_file_does(layout: str, tmp_path: Path) -> None:
     files = [name for name in names if name.endswith(".safetensors")]
     assert len(files) > 2
     assert all(
-        (tmp_path / name).stat().st_size < 30_000 or len(load_file(tmp_path / name)) == 1
-        for name in files
+        (tmp_path / name).stat().st_size < 30_000 or len(load_file(tmp_path / name)) == 1 for name in files
     )
     _compare(model, _open(tmp_path, layout))
     _compare(load_model(tmp_path), _open(tmp_path, layout))

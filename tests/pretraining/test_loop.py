@@ -239,9 +239,7 @@ def test_steps_that_are_not_finite_change_nothing_and_are_counted(tmp_path: Path
     assert plan.languages is not None
     maker = BatchMaker(corpus, plan.languages.shares, config.data, config.training, causal=True)
     bad = [
-        step
-        for step in range(STEPS)
-        if any((maker.make(step, micro).ids == token).any() for micro in range(2))
+        step for step in range(STEPS) if any((maker.make(step, micro).ids == token).any() for micro in range(2))
     ]
     assert 0 < len(bad) < STEPS
     assert (result.stopped, result.skipped) == ("done", len(bad))
@@ -253,9 +251,7 @@ def test_steps_that_are_not_finite_change_nothing_and_are_counted(tmp_path: Path
     ]
     final = tensors(tmp_path / "run")
     assert final["optimizer.step.table"] == STEPS - len(bad)
-    assert all(
-        bool(torch.isfinite(value).all()) for name, value in final.items() if name != "model.table"
-    )
+    assert all(bool(torch.isfinite(value).all()) for name, value in final.items() if name != "model.table")
 
 
 def test_ten_bad_steps_in_a_row_stop_the_run(tmp_path: Path) -> None:
@@ -323,9 +319,7 @@ def test_a_checkpoint_counts_what_the_batches_held(tmp_path: Path) -> None:
         for micro in range(maker.micro_batches):
             batch = maker.make(step, micro)
             tokens += batch.tokens
-            for language, count in zip(
-                batch.row_languages.tolist(), batch.row_bytes.tolist(), strict=True
-            ):
+            for language, count in zip(batch.row_languages.tolist(), batch.row_bytes.tolist(), strict=True):
                 size[corpus.languages[language]] += count
     assert state.bytes == size
     assert sum(state.tokens.values()) == tokens
@@ -346,8 +340,7 @@ def test_a_gpu_trains_as_the_cpu_does(tmp_path: Path, layout: str, compiled: boo
     assert isinstance(run, Run)
     assert run.skipped == 0
     cpu, gpu = (
-        [line for line in read_log(tmp_path / name) if line["kind"] == "step"]
-        for name in ("cpu", "gpu")
+        [line for line in read_log(tmp_path / name) if line["kind"] == "step"] for name in ("cpu", "gpu")
     )
     assert [line["loss"] for line in gpu] == pytest.approx([line["loss"] for line in cpu], rel=0.02)
     assert gpu[-1]["peak_memory_gb"] > 0

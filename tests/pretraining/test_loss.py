@@ -45,16 +45,11 @@ class _Case:
 
 
 def _error(found: Tensor, expected: Tensor) -> float:
-    return float(
-        (found.detach().float() - expected.detach().float()).norm()
-        / expected.detach().float().norm()
-    )
+    return float((found.detach().float() - expected.detach().float()).norm() / expected.detach().float().norm())
 
 
 @given(st.integers(1, 40), st.integers(0, 99), st.none() | st.integers(1, 50), st.booleans())
-def test_any_chunk_size_equals_plain_cross_entropy(
-    count: int, seed: int, rows: int | None, bias: bool
-) -> None:
+def test_any_chunk_size_equals_plain_cross_entropy(count: int, seed: int, rows: int | None, bias: bool) -> None:
     case = _Case(count, seed, bias=bias)
     loss, nats, gradients = case.chunked(rows)
     plain_loss, plain_nats, plain_gradients = case.plain()
@@ -108,9 +103,7 @@ def test_gradients_in_bf16(rows: int) -> None:
     targets, weights = torch.randint(0, 4_000, (256,)), torch.ones(256)
     wide = [leaf.detach().float().requires_grad_() for leaf in (x, table, bias)]
     expected = F.cross_entropy(F.linear(*wide)[:, :4_000], targets, reduction="sum")
-    loss, _ = linear_cross_entropy(
-        x, table, bias, targets, weights, vocabulary=4_000, rows_per_chunk=rows
-    )
+    loss, _ = linear_cross_entropy(x, table, bias, targets, weights, vocabulary=4_000, rows_per_chunk=rows)
     assert loss.dtype == torch.float32
     assert _error(loss, expected) <= 1e-3
     found = torch.autograd.grad(loss, [x, table, bias])
@@ -167,9 +160,7 @@ def test_sums_over_chunks_lose_nothing_in_bf16() -> None:
     targets, weights = torch.randint(0, 256, (512,)), torch.ones(512)
     found = []
     for rows in (1, 512):
-        loss, _ = linear_cross_entropy(
-            x, table, None, targets, weights, vocabulary=256, rows_per_chunk=rows
-        )
+        loss, _ = linear_cross_entropy(x, table, None, targets, weights, vocabulary=256, rows_per_chunk=rows)
         found.append((loss, torch.autograd.grad(loss, table)[0]))
     assert _error(found[0][0], found[1][0]) < 1e-5
     assert _error(found[0][1], found[1][1]) < 2**-8

@@ -24,9 +24,7 @@ GOOD, BAD = torch.tensor(0.0), torch.tensor(1.0)
 NAN = torch.tensor(float("nan"))
 
 
-def make_batch(
-    ids: list[int], targets: list[int], weights: list[float], languages: list[int]
-) -> Batch:
+def make_batch(ids: list[int], targets: list[int], weights: list[float], languages: list[int]) -> Batch:
     rows = torch.tensor(languages, dtype=torch.int32)
     none = torch.zeros(1, dtype=torch.int32)
     return Batch(
@@ -57,9 +55,7 @@ def test_language_losses_are_nats_over_predictions_that_count() -> None:
 def test_bad_steps_are_counted_and_leave_no_trace_in_means() -> None:
     meter = _Meter(1, ALONE)
     for loss, skip in ((2.0, GOOD), (None, BAD), (None, BAD), (4.0, GOOD), (None, BAD)):
-        meter.add_step(
-            NAN if loss is None else torch.tensor(loss), NAN if loss is None else BAD, skip
-        )
+        meter.add_step(NAN if loss is None else torch.tensor(loss), NAN if loss is None else BAD, skip)
     found = meter.read()
     assert found.loss == 3.0
     assert found.smoothed == pytest.approx((0.98 * 2.0 + 4.0) / 1.98)

@@ -111,9 +111,9 @@ def test_tied_matrix_is_one_parameter() -> None:
     tied, untied = Model(TINY["llama"]), Model(replace(TINY["llama"], tied=False))
     assert tied.output is tied.table
     assert untied.output is not untied.table
-    assert {name for name, _ in untied.named_parameters()} - {
-        name for name, _ in tied.named_parameters()
-    } == {"output_table"}
+    assert {name for name, _ in untied.named_parameters()} - {name for name, _ in tied.named_parameters()} == {
+        "output_table"
+    }
 
 
 @by_layout
@@ -128,17 +128,14 @@ def test_autocast_computes_in_bf16_and_sums_in_fp32(layout: str) -> None:
     model = draw_model(layout)
     expected, _ = model(PACKED)
     with torch.autocast("cpu", torch.bfloat16):
-        states = model.states(
-            PACKED.ids, PACKED.documents, PACKED.positions, PACKED.boundaries, PACKED.length
-        )
+        states = model.states(PACKED.ids, PACKED.documents, PACKED.positions, PACKED.boundaries, PACKED.length)
         loss, nats = model(PACKED)
     assert states.dtype == torch.bfloat16
     assert loss.dtype == nats.dtype == torch.float32
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=0.02)
     loss.backward()
     assert all(
-        parameter.grad is not None and parameter.grad.dtype == torch.float32
-        for parameter in model.parameters()
+        parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in model.parameters()
     )
 
 

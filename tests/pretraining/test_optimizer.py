@@ -16,9 +16,7 @@ SETTINGS = OptimizerSettings(weight_decay=0.1, embedding_weight_decay=0.03)
 
 
 def make_model(*, tied: bool = True) -> Model:
-    return Model(
-        ModelConfig("xlmr", 50, width=8, layers=1, heads=2, feed_forward=12, tied=tied), seed=0
-    )
+    return Model(ModelConfig("xlmr", 50, width=8, layers=1, heads=2, feed_forward=12, tied=tied), seed=0)
 
 
 def give_gradients(model: Model, step: int) -> None:
@@ -54,10 +52,7 @@ def test_it_moves_as_torchs_own_adamw_with_groups(tied: bool) -> None:
         name: 0.0 if value.ndim < 2 else 0.03 if name in ("table", "output_table") else 0.1
         for name, value in theirs.named_parameters()
     }
-    groups = [
-        {"params": [value], "weight_decay": decays[name]}
-        for name, value in theirs.named_parameters()
-    ]
+    groups = [{"params": [value], "weight_decay": decays[name]} for name, value in theirs.named_parameters()]
     reference = torch.optim.AdamW(groups, lr=1.0, betas=SETTINGS.betas, eps=SETTINGS.epsilon)
     for step in range(4):
         rate = 0.01 * (step + 1)

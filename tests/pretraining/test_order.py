@@ -64,9 +64,7 @@ def test_counting_behind_what_was_made_ahead() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(weights, st.integers(0, 2**32), st.integers(1, 40))
-def test_a_sample_is_the_same_however_it_is_asked_for(
-    shares: list[float], seed: int, block: int
-) -> None:
+def test_a_sample_is_the_same_however_it_is_asked_for(shares: list[float], seed: int, block: int) -> None:
     sizes = np.arange(3, 3 + len(shares))
     whole = locate_all(Order(seed, shares, sizes, block=block), 200)
     backwards = Order(seed, shares, sizes, block=block)
@@ -133,15 +131,11 @@ def test_a_far_sample_is_found_without_walking() -> None:
     ("shares", "block"),
     [([1.0], 1_024), ([0.999, 0.001], 1_024), ([0.9999, 0.0001], 16_384), ([1.0, 1e-9], 65_536)],
 )
-def test_a_block_draws_the_rarest_language_once_where_it_can(
-    shares: list[float], block: int
-) -> None:
+def test_a_block_draws_the_rarest_language_once_where_it_can(shares: list[float], block: int) -> None:
     assert _choose_block(shares) == block
 
 
-@pytest.mark.parametrize(
-    ("shares", "sizes"), [([1.0], [1, 2]), ([1.0, -0.1], [1, 2]), ([1.0, 0.5], [1, 0])]
-)
+@pytest.mark.parametrize(("shares", "sizes"), [([1.0], [1, 2]), ([1.0, -0.1], [1, 2]), ([1.0, 0.5], [1, 0])])
 def test_what_cannot_be_drawn_is_refused(shares: list[float], sizes: list[int]) -> None:
     with pytest.raises(ValueError, match="share"):
         Order(0, shares, sizes)

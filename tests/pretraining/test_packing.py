@@ -57,9 +57,7 @@ def pack(documents: list[list[int]], special: SpecialIds, cuts: list[int]) -> li
 
 
 @given(DOCUMENTS, st.sampled_from([MASKED, ENDLESS]))
-def test_every_document_comes_back_whole_and_once(
-    documents: list[list[int]], special: SpecialIds
-) -> None:
+def test_every_document_comes_back_whole_and_once(documents: list[list[int]], special: SpecialIds) -> None:
     packed = pack(documents, special, [])
     assert Counter(read_back(packed, special)) == Counter(map(tuple, documents))
     assert sum(int(part.bytes.sum()) for part in packed) == sum(3 * len(d) + 1 for d in documents)
@@ -111,9 +109,7 @@ def test_ordinary_lengths_leave_two_percent_at_most() -> None:
 
 
 @given(DOCUMENTS.filter(bool), st.integers(1, 6), st.integers(0, 3))
-def test_a_cut_document_shares_out_its_bytes(
-    documents: list[list[int]], longest: int, scale: int
-) -> None:
+def test_a_cut_document_shares_out_its_bytes(documents: list[list[int]], longest: int, scale: int) -> None:
     pieces = as_pieces(documents)
     table = np.arange(61, dtype=np.int64) * scale
     cut = cut_documents(pieces, longest, lambda: table)

@@ -33,9 +33,7 @@ def test_the_first_word_of_the_published_stream() -> None:
 
 
 @given(st.integers(-5, WORD), st.integers(0, 2**62), st.integers(0, 2**62))
-def test_words_of_counters_broadcast_and_depend_on_nothing_else(
-    seed: int, first: int, second: int
-) -> None:
+def test_words_of_counters_broadcast_and_depend_on_nothing_else(seed: int, first: int, second: int) -> None:
     alone = hash_counters(seed, first, second)
     grid = hash_counters(seed, np.array([[first], [7]]), np.array([second, 3, 4]))
     assert grid.shape == (2, 3)

@@ -38,9 +38,7 @@ def make_config(weighting: str = "natural", **length: Any) -> RunConfig:
 
 @pytest.mark.parametrize("weighting", ["natural", "exponent", "unimax"])
 @pytest.mark.parametrize("unit", ["tokens", "bytes"])
-def test_a_run_reaches_its_length_and_stops_there(
-    corpus: PreparedCorpus, weighting: str, unit: str
-) -> None:
+def test_a_run_reaches_its_length_and_stops_there(corpus: PreparedCorpus, weighting: str, unit: str) -> None:
     plan = plan_run(make_config(weighting, **{unit: 5_000}), corpus, MODEL)
     reached = plan.tokens if unit == "tokens" else plan.bytes
     assert reached is not None
@@ -94,9 +92,7 @@ def test_the_plan_is_plain_data(corpus: PreparedCorpus) -> None:
     assert found["steps"] == 3
     assert found["seconds"] is None
     assert found["assumed_mfu"] is None
-    assert found["parameters"]["total"] == sum(
-        found["parameters"][part] for part in ("body", "embedding")
-    )
+    assert found["parameters"]["total"] == sum(found["parameters"][part] for part in ("body", "embedding"))
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,6 @@ def test_unknown_text_is_warned_of(tmp_path: Path) -> None:
     root.mkdir()
     (root / "eng_Latn.txt").write_text("the cat ቃላት\nthe dog\n" * 9, encoding="utf-8")
     tokenizer = write_ours(tmp_path / "t", bytes_too=False)
-    code, _, err = call(
-        "prepare", root, "-t", tokenizer, "-o", tmp_path / "o", "--workers", 1, "--held-out", 0
-    )
+    code, _, err = call("prepare", root, "-t", tokenizer, "-o", tmp_path / "o", "--workers", 1, "--held-out", 0)
     assert code == 0, err
     assert "of its tokens are unknown" in err

@@ -173,9 +173,7 @@ def test_the_full_check_reads_every_id(tmp_path: Path, place: tuple[int, int], v
 
 
 @pytest.mark.parametrize("value", [50, 99_999, -1])
-def test_rows_are_never_given_out_with_ids_beyond_the_vocabulary(
-    tmp_path: Path, value: int
-) -> None:
+def test_rows_are_never_given_out_with_ids_beyond_the_vocabulary(tmp_path: Path, value: int) -> None:
     corpus, _ = write(tmp_path)
     path = tmp_path / "yor_Latn/00002.train.npy"
     rows = np.load(path)

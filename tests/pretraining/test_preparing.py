@@ -128,9 +128,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_workers_do_not_change_a_byte(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_do_not_change_a_byte(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing, "_SHARD_BYTES", 1)  # a shard a file
     tokenizer = write_ours(tmp_path / "t")
     for workers in (1, 2):
@@ -228,9 +226,7 @@ def test_a_document_can_be_a_file(corpus: Path, tmp_path: Path) -> None:
     assert min(row.efficiency for row in report.rows) > 0.98
 
 
-def refuse(
-    message: str, error: type[Exception], corpus: Path, tokenizer: Path, **options: Any
-) -> None:
+def refuse(message: str, error: type[Exception], corpus: Path, tokenizer: Path, **options: Any) -> None:
     output = corpus.parent / "o"
     settings = PrepareOptions(**{"length": 64, "workers": 1, **options})
     with pytest.raises(error, match=message) as caught:
@@ -343,9 +339,7 @@ def test_a_mistake_leaves_nothing_unless_shards_are_finished(corpus: Path, tmp_p
     text = (corpus / "deu_Latn.txt").read_bytes()
     (corpus / "deu_Latn.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(CorpusError, match="not UTF-8"):
-        prepare_corpus(
-            open_corpus(corpus, languages=["deu_Latn"]), tokenizer, tmp_path / "o", options
-        )
+        prepare_corpus(open_corpus(corpus, languages=["deu_Latn"]), tokenizer, tmp_path / "o", options)
     assert not [*tmp_path.glob(".o*")]
     # The larger language is done first, and waits.
     with pytest.raises(CorpusError, match="not UTF-8"):

@@ -57,9 +57,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "corpus" / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     corpus = open_corpus(folder / "corpus")
     count_corpus(corpus, folder / "counts", CountOptions(workers=1))
-    fit_vocabulary(
-        "shared-250k", folder / "counts", folder / "tok", settings=["vocabulary.size=200"]
-    )
+    fit_vocabulary("shared-250k", folder / "counts", folder / "tok", settings=["vocabulary.size=200"])
     options = PrepareOptions(length=32, held_out=0.1, workers=1)
     prepare_corpus(corpus, folder / "tok", folder / "shards", options)
     return folder
@@ -187,9 +185,7 @@ def run_without_torch(*words: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_a_plan_needs_no_torch_and_training_says_what_to_install(
-    work: Path, tmp_path: Path
-) -> None:
+def test_a_plan_needs_no_torch_and_training_says_what_to_install(work: Path, tmp_path: Path) -> None:
     words = ("pretrain", "tiny", "--data", work / "shards", *TINY)
     planned = run_without_torch(*words, "--dry-run")
     assert planned.returncode == 0, planned.stderr

@@ -160,9 +160,7 @@ def test_a_language_without_rows_is_left_out_and_named(tmp_path: Path) -> None:
         ({"max_epochs": 0.0}, "must be positive"),
     ],
 )
-def test_settings_that_cannot_be_met(
-    corpus: PreparedCorpus, changes: dict[str, Any], message: str
-) -> None:
+def test_settings_that_cannot_be_met(corpus: PreparedCorpus, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _plan_languages(corpus, LanguageSettings(**changes), 10)
 

@@ -51,9 +51,7 @@ def figures(run: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("tables", LAYOUTS)
-def test_n_and_n_more_steps_are_2n_steps_bit_for_bit(
-    tmp_path: Path, tables: dict[str, Any]
-) -> None:
+def test_n_and_n_more_steps_are_2n_steps_bit_for_bit(tmp_path: Path, tables: dict[str, Any]) -> None:
     make_data(tmp_path / "data")
     config = make_config(**tables)
     train(config, tmp_path / "data", tmp_path / "whole")
@@ -98,9 +96,7 @@ train(make_config(), Path("data"), Path("run"), progress=Interrupt({step}))
 def test_free_keys_may_change_between_two_parts(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data").folder
     train(make_config(), data, tmp_path / "run", progress=Interrupt(3))
-    changed = make_config(
-        save={"every": 1, "keep": 3}, training={"micro_rows": 1}, log={"every": 2}
-    )
+    changed = make_config(save={"every": 1, "keep": 3}, training={"micro_rows": 1}, log={"every": 2})
     assert train(changed, data, tmp_path / "run").stopped == "done"
     assert list_checkpoints(tmp_path / "run") == [STEPS - 2, STEPS - 1, STEPS]
     train(make_config(), data, tmp_path / "whole")

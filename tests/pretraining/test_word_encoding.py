@@ -21,15 +21,11 @@ WORD = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 )
 GAP = st.sampled_from([" ", " ", " ", "  ", "\t", "\n", " \n", "\u00a0", "\u3000", "", " \u0301"])
-TEXT = st.lists(st.tuples(WORD, GAP), max_size=12).map(
-    lambda pairs: "".join(a + b for a, b in pairs)
-)
+TEXT = st.lists(st.tuples(WORD, GAP), max_size=12).map(lambda pairs: "".join(a + b for a, b in pairs))
 
 
 @pytest.fixture(scope="module", params=["ours", "bytes"])
-def tokenizer(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Tokenizer:
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     folder = tmp_path_factory.mktemp("tokenizer")
     write = write_ours if request.param == "ours" else write_byte_level
     return open_tokenizer(write(folder))
@@ -56,9 +52,7 @@ def test_words_give_what_whole_texts_give(tokenizer: Tokenizer, data: list[list[
         check(encoder, texts)
 
 
-def test_known_words_are_not_encoded_again(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_words_are_not_encoded_again(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = WordEncoder(tokenizer)
     check(encoder, [*LINES, ""])
     known = encoder.encode_flat(LINES)

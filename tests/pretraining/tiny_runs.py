@@ -74,9 +74,7 @@ def train(config: RunConfig, data: Path, run: Path, **options: Any) -> Run:
     return trained
 
 
-def make_checkpoint(
-    folder: Path, keys: dict[str, Any], kept: npt.NDArray[np.int64] | None = None
-) -> Path:
+def make_checkpoint(folder: Path, keys: dict[str, Any], kept: npt.NDArray[np.int64] | None = None) -> Path:
     """A model of the tiny shape as `extend` would leave it, with a receipt where `kept` says what is new."""
     settings = make_config(model=keys).model
     assert settings is not None
@@ -110,8 +108,7 @@ def run_ranks(world: int, target: Callable[..., None], *arguments: Any) -> None:
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     ranks = [
-        context.Process(target=_enter, args=(rank, world, port, target, arguments))
-        for rank in range(world)
+        context.Process(target=_enter, args=(rank, world, port, target, arguments)) for rank in range(world)
     ]
     for process in ranks:
         process.start()
@@ -122,9 +119,7 @@ def run_ranks(world: int, target: Callable[..., None], *arguments: Any) -> None:
     assert [process.exitcode for process in ranks] == [0] * world
 
 
-def _enter(
-    rank: int, world: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
+def _enter(rank: int, world: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),

@@ -49,13 +49,9 @@ def metaspace_base(byte_fallback: bool = True) -> dict[str, Any]:
     model = json.loads(trained.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     backend = Tokenizer(
-        models.BPE(
-            model["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=byte_fallback
-        )
+        models.BPE(model["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=byte_fallback)
     )
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence(
         [
             decoders.Replace("▁", " "),

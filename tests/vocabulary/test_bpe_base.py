@@ -111,9 +111,7 @@ def test_a_folder_keeps_what_stands_beside_the_tokenizer(tmp_path: Path) -> None
     out = tmp_path / "out"
     extended = base.append(merges=[("q", "q")])
     extended.save(out, {})
-    assert json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8")) == {
-        "eos_token": "<|end|>"
-    }
+    assert json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8")) == {"eos_token": "<|end|>"}
     assert BpeBase.read(out).content == extended.content
 
 

@@ -44,8 +44,7 @@ def oracle(charsmap: bytes, remove_extra: bool = True) -> sentencepiece.Sentence
 def differences(name: str, texts: list[str]) -> list[tuple[str, str, str]]:
     expected, steps = oracle(load_normalizer(name).charsmap), pipeline(name)
     pairs = [
-        (text, expected.normalize(text), steps.normalize_str(text).replace(" ", "\u2581"))
-        for text in texts
+        (text, expected.normalize(text), steps.normalize_str(text).replace(" ", "\u2581")) for text in texts
     ]
     return [(text, want, got) for text, want, got in pairs if want != got]
 
@@ -158,9 +157,7 @@ def test_spaces(remove_extra: bool) -> None:
     ],
 )
 def test_rules_without_an_exact_form_are_refused(rules: dict[str, str], reason: str) -> None:
-    singletons = {
-        key: value for key, value in load_normalizer("nfc").rules.items() if len(key) == 1
-    }
+    singletons = {key: value for key, value in load_normalizer("nfc").rules.items() if len(key) == 1}
     given_rules = rules if "NFC changes" in reason else singletons | rules
     with pytest.raises(TokenizerError, match=reason) as caught:
         build_steps(compile_charsmap(given_rules))

@@ -132,9 +132,7 @@ def test_byte_level(byte_level: tokenizers.Tokenizer, tmp_path: Path, lines: lis
     check_same(open_tokenizer(path), open_tokenizer(tmp_path), [*TEXTS, *lines])
 
 
-def test_byte_level_control_tokens_keep_their_ids(
-    byte_level: tokenizers.Tokenizer, tmp_path: Path
-) -> None:
+def test_byte_level_control_tokens_keep_their_ids(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
     fields = describe_bpe(byte_level)
     size = len(fields["tokens"])
     fields["tokens"] = [*fields["tokens"], "<|end|>", "<|tool|>"]
@@ -148,9 +146,7 @@ def test_byte_level_control_tokens_keep_their_ids(
     assert opened.decode_bytes(second) == b"<|tool|>"
 
 
-def test_a_word_that_is_a_token_is_taken_whole(
-    byte_level: tokenizers.Tokenizer, tmp_path: Path
-) -> None:
+def test_a_word_that_is_a_token_is_taken_whole(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
     fields = describe_bpe(byte_level)
     fields["tokens"] = [*fields["tokens"], "zxzx"]  # no merge makes it
     for pre, count in (("llama-bpe", 1), ("dbrx", 4)):
@@ -188,9 +184,7 @@ def test_bpe_with_spaces_as_letters(tmp_path: Path, lines: list[str]) -> None:
     )
     opened = open_tokenizer(path)
     bare = tokenizers.Tokenizer(
-        models.BPE.from_file(
-            *backend.model.save(str(tmp_path)), byte_fallback=True, unk_token="<unk>"
-        )
+        models.BPE.from_file(*backend.model.save(str(tmp_path)), byte_fallback=True, unk_token="<unk>")
     )
     bare.normalizer = backend.normalizer
     for text in (" a  b", "♥", *lines):
@@ -205,9 +199,7 @@ def test_bpe_with_spaces_as_letters(tmp_path: Path, lines: list[str]) -> None:
 def test_wordpiece(tmp_path: Path) -> None:
     tokens = ["[PAD]", "[UNK]", "▁play", "ing", "▁a", "▁cafe", "[unused1]"]
     types = np.array([3, 3, 1, 1, 1, 1, 1], dtype=np.int32)
-    path = write_gguf(
-        tmp_path / "v.gguf", model="bert", tokens=tokens, token_type=types, unknown_token_id=1
-    )
+    path = write_gguf(tmp_path / "v.gguf", model="bert", tokens=tokens, token_type=types, unknown_token_id=1)
     opened = open_tokenizer(path)
     first, second = opened.encode_batch(["A playing CAFÉ", "a ♥♥ zz a"])
     assert first.tolist() == [4, 2, 3, 5]

@@ -77,9 +77,7 @@ def differing(vocabulary: Vocabulary, texts: list[str]) -> list[tuple[str, list[
 
 @pytest.mark.parametrize(("model", "byte_fallback"), MODELS)
 @pytest.mark.parametrize("normalizer", ["nmt_nfkc", "nfkc", "nfc", "identity"])
-def test_same_ids(
-    built: Build, lines: list[str], model: str, byte_fallback: bool, normalizer: str
-) -> None:
+def test_same_ids(built: Build, lines: list[str], model: str, byte_fallback: bool, normalizer: str) -> None:
     assert differing(built(model, byte_fallback, normalizer), [*EDGES, *lines]) == []
 
 
@@ -89,9 +87,7 @@ def test_same_ids_on_any_text(built: Build, model: str, byte_fallback: bool) -> 
     backend = _build_backend(vocabulary)
     backend.encode_special_tokens = True
     processor = sentencepiece.SentencePieceProcessor(model_proto=write_model(vocabulary))
-    alphabet = sorted(
-        {char for piece in vocabulary.pieces for char in piece} | set("ﬁ½♥\u0301\u0323\t ")
-    )
+    alphabet = sorted({char for piece in vocabulary.pieces for char in piece} | set("ﬁ½♥\u0301\u0323\t "))
 
     @settings(max_examples=300, deadline=None, derandomize=True)
     @given(st.text(st.sampled_from(alphabet), max_size=12))
@@ -152,9 +148,7 @@ def test_missing_characters_inside_longer_pieces() -> None:
 def test_scores_are_the_models(built: Build) -> None:
     vocabulary = built("unigram", False)
     entries = json.loads(_build_backend(vocabulary).to_str())["model"]["vocab"]
-    for (piece, score), kind, expected in zip(
-        entries, vocabulary.kinds, vocabulary.scores, strict=True
-    ):
+    for (piece, score), kind, expected in zip(entries, vocabulary.kinds, vocabulary.scores, strict=True):
         if kind is Kind.NORMAL:
             assert np.float32(score) == expected, piece
 
@@ -189,9 +183,7 @@ def test_bytes_survive_decoding(built: Build) -> None:
 
 
 @pytest.mark.parametrize("configuration", [None, "xlm-roberta", "llama"])
-def test_auto_tokenizer(
-    built: Build, lines: list[str], tmp_path: Path, configuration: str | None
-) -> None:
+def test_auto_tokenizer(built: Build, lines: list[str], tmp_path: Path, configuration: str | None) -> None:
     transformers = pytest.importorskip("transformers")
     vocabulary = built("unigram", False)
     write_tokenizer(vocabulary, tmp_path)

@@ -83,9 +83,7 @@ def refusals(folder: Path, tmp_path: Path) -> dict[str, tuple[str, str | None]]:
 
 @pytest.mark.parametrize("told", ["tokenizer_config.json", "config.json"])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_a_lone_model_is_refused_by_all_alike(
-    kind: str, told: str, model_file: Path, tmp_path: Path
-) -> None:
+def test_a_lone_model_is_refused_by_all_alike(kind: str, told: str, model_file: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / kind, kind, model_file, told)
     found = refusals(folder, tmp_path)
     assert len(found) == 6
@@ -124,9 +122,7 @@ def test_a_model_that_counts_as_its_rows_do_is_taken(model_file: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xlm-r", "camembert", "mbart"])
-def test_transformers_numbers_the_refused_ones_otherwise(
-    kind: str, model_file: Path, tmp_path: Path
-) -> None:
+def test_transformers_numbers_the_refused_ones_otherwise(kind: str, model_file: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = write_folder(tmp_path / kind, kind, model_file, "tokenizer_config.json")
     theirs = getattr(transformers, ARCHITECTURES[kind][0]).from_pretrained(folder)

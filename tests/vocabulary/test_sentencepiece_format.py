@@ -26,9 +26,7 @@ def test_round_trip(built: Build, model: str, byte_fallback: bool) -> None:
 
 
 def test_special_ids(built: Build) -> None:
-    processor = sentencepiece.SentencePieceProcessor(
-        model_proto=write_model(built("unigram", True))
-    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=write_model(built("unigram", True)))
     ids = processor.bos_id(), processor.pad_id(), processor.eos_id(), processor.unk_id()
     assert ids == (0, 1, 2, 3)
     assert processor.is_control(4)
@@ -82,9 +80,7 @@ def test_a_model_with_other_specials_and_user_symbols(lines: list[str]) -> None:
             assert backend.encode(line).ids == processor.encode(line), line
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"not a model", b"\x00" * 40, b'{"model": {}}', b"\x0a\x02\x0a\x00"]
-)
+@pytest.mark.parametrize("data", [b"", b"not a model", b"\x00" * 40, b'{"model": {}}', b"\x0a\x02\x0a\x00"])
 def test_damaged(data: bytes) -> None:
     with pytest.raises(TokenizerError, match=r"some\.model") as caught:
         read_model(data, source="some.model")

@@ -17,9 +17,7 @@ from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files
 
 def write_words(folder: Path, names: list[str], settings: Mapping[str, object]) -> Path:
     words = ["[UNK]", "the", "cat", *names]
-    backend = Backend(
-        models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]")
-    )
+    backend = Backend(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_special_tokens([AddedToken(name, special=True) for name in ["[UNK]", *names]])
     folder.mkdir(exist_ok=True)

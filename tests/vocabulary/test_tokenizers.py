@@ -167,9 +167,7 @@ def test_a_route_encodes_with_the_shared_block_and_its_own(blocks: Path, lines: 
 
 
 def test_a_route_needs_blocks_and_one_of_that_language(blocks: Path, folder: Path) -> None:
-    with pytest.raises(
-        TokenizerError, match=r"blocks: no route for 'xho_Latn'.*yor_Latn"
-    ) as caught:
+    with pytest.raises(TokenizerError, match=r"blocks: no route for 'xho_Latn'.*yor_Latn") as caught:
         open_route(blocks, "xho_Latn")
     assert "shared" in (caught.value.hint or "")
     with pytest.raises(TokenizerError, match=r"tok: no route .*no language blocks"):
@@ -224,9 +222,7 @@ def test_flat_ids_are_the_batch_in_a_row(folder: Path, lines: list[str]) -> None
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
 @pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
-def test_characters_lost_in_unknown_pieces(
-    built: Build, tmp_path: Path, name: str, model: str
-) -> None:
+def test_characters_lost_in_unknown_pieces(built: Build, tmp_path: Path, name: str, model: str) -> None:
     built(model, False).save(tmp_path)
     tokenizer = open_tokenizer(tmp_path / name)
     # One fused token each: a rate of tokens would say 1 of 3, however long the text that is lost.
@@ -349,9 +345,7 @@ def test_what_a_file_holds_decides(folder: Path, tmp_path: Path, lines: list[str
 
 
 @pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")])
-def test_tokens_and_merges_in_two_files(
-    tmp_path: Path, lines: list[str], names: tuple[str, str]
-) -> None:
+def test_tokens_and_merges_in_two_files(tmp_path: Path, lines: list[str], names: tuple[str, str]) -> None:
     backend = train_bpe(lines, add_prefix_space=False)
     backend.save(str(tmp_path / "whole.json"))
     for name, written in zip(names, backend.model.save(str(tmp_path)), strict=True):

@@ -130,9 +130,7 @@ def test_loading_what_is_damaged(tmp_path: Path) -> None:
         Vocabulary.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "column", [{"eng_Latn": np.zeros(3, np.int64)}, {"score": np.zeros(11, np.int64)}]
-)
+@pytest.mark.parametrize("column", [{"eng_Latn": np.zeros(3, np.int64)}, {"score": np.zeros(11, np.int64)}])
 def test_usage_columns_are_checked(tmp_path: Path, column: dict[str, np.ndarray]) -> None:
     with pytest.raises(TokenizerError, match=next(iter(column))):
         small().save(tmp_path, usage=column)

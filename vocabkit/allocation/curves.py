@@ -44,9 +44,7 @@ class Concave:
 
     def value_at(self, size: Float64Array) -> Float64Array:
         """Return the curve's value, linear in the logarithm of the size; constant outside the points."""
-        found: Float64Array = np.interp(
-            np.log(np.maximum(size, 1.0)), np.log(self.size), self.value
-        )
+        found: Float64Array = np.interp(np.log(np.maximum(size, 1.0)), np.log(self.size), self.value)
         return found
 
     def gain_at(self, size: Float64Array) -> Float64Array:
@@ -68,9 +66,7 @@ def _make_concave(size: Int64Array, value: Float64Array) -> Concave:
     `size` is strictly ascending and positive. Slopes below zero become zero, starting from the first value.
     """
     if len(size) != len(value) or not len(size):
-        raise ValueError(
-            f"{len(size)} sizes and {len(value)} values: as many of each, at least one"
-        )
+        raise ValueError(f"{len(size)} sizes and {len(value)} values: as many of each, at least one")
     if (np.diff(size) <= 0).any() or size[0] < 1:
         raise ValueError("sizes must be positive and ascending")
     width = np.diff(size).astype(np.float64)

@@ -58,9 +58,7 @@ def plot_saturation(
     text could not fill its block has a hollow mark. Raises `MissingExtra` without matplotlib.
     """
     figure, axes = _open_figure(7.0, 5.0)
-    for colour, (size, points) in zip(
-        _pick_colours(len(series)), sorted(series.items()), strict=True
-    ):
+    for colour, (size, points) in zip(_pick_colours(len(series)), sorted(series.items()), strict=True):
         served = [point[0] for point in points]
         saved = [100 * point[1] for point in points]
         axes.plot(served, saved, "-", color=colour, label=f"{size:,}")
@@ -72,9 +70,7 @@ def plot_saturation(
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(
-        "tail languages with a block of their own, the greatest saving first; hollow: data-limited"
-    )
+    axes.set_xlabel("tail languages with a block of their own, the greatest saving first; hollow: data-limited")
     axes.set_ylabel("held-out tokens saved, % (mean over the tail)")
     axes.legend(title="pieces a language", fontsize=8)
     _save(figure, path)

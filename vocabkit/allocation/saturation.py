@@ -103,9 +103,7 @@ def measure_saturation(
     draws: dict[tuple[str, int], Float64Array] = {}
     for code in train:
         scaled = Frozen(usable.pieces, usable.scores, totals[code])
-        blocks = _grow(
-            code, train[code], covered, sorted(sizes), workers, scaled, floors, longest, options
-        )
+        blocks = _grow(code, train[code], covered, sorted(sizes), workers, scaled, floors, longest, options)
         spent = held_out.get(code)
         tokens = []
         if spent is not None and len(spent):
@@ -197,7 +195,5 @@ def _accumulate(
         if len(own):
             drawn = own / len(rows) if drawn is None else drawn + own / len(rows)
         low, high = (None, None) if drawn is None else np.percentile(drawn, [2.5, 97.5]).tolist()
-        found.append(
-            ServedGain(size, k, gain.language, pieces, gain.data_limited, tokens, saving, low, high)
-        )
+        found.append(ServedGain(size, k, gain.language, pieces, gain.data_limited, tokens, saving, low, high))
     return found

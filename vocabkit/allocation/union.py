@@ -133,9 +133,7 @@ def allocate(
     for code in languages:
         curve, known = curves[code], prices[code]
         taken = curve.pieces[: len(known)]
-        number.append(
-            np.fromiter((numbers.setdefault(p, len(numbers)) for p in taken), np.int64, len(taken))
-        )
+        number.append(np.fromiter((numbers.setdefault(p, len(numbers)) for p in taken), np.int64, len(taken)))
         weight = 1.0 if weights is None else weights[code]
         count.append(weight * curve.count[: len(known)])
         price.append(
@@ -242,16 +240,12 @@ def price_pieces(
     if settings.method == "parity" and lines is None:
         raise ConfigError("parity needs aligned text", "--dev DIR")
     return {
-        code: _price(
-            curves[code], shares.get(code, 0.0), settings, None if lines is None else lines[code]
-        )
+        code: _price(curves[code], shares.get(code, 0.0), settings, None if lines is None else lines[code])
         for code in sorted(curves)
     }
 
 
-def _price(
-    curve: Curve, share: float, settings: AllocationTable, lines: int | None
-) -> Float64Array:
+def _price(curve: Curve, share: float, settings: AllocationTable, lines: int | None) -> Float64Array:
     floor = min(max(curve.alphabet, settings.floor), len(curve))
     ceiling = min(len(curve), max(settings.ceiling, floor)) if settings.ceiling else len(curve)
     size = np.arange(1, ceiling + 1, dtype=np.float64)

@@ -138,9 +138,7 @@ def run_audit(
     """
     paths = [tokenizers] if isinstance(tokenizers, str | Path) else list(tokenizers)
     if not paths:
-        raise ConfigError(
-            "no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR"
-        )
+        raise ConfigError("no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR")
     if sharing and counts is None:
         raise ConfigError("sharing fits vocabularies: it needs counts", "give counts=DIR")
     required = tuple(parse_requirement(one) if isinstance(one, str) else one for one in require)
@@ -161,9 +159,7 @@ def run_audit(
     else:
         known = words.languages
         if languages is not None:
-            words = WordCounts(
-                {c: known[c] for c in sorted(resolve_code(c, known) for c in languages)}
-            )
+            words = WordCounts({c: known[c] for c in sorted(resolve_code(c, known) for c in languages)})
         elif among is not None:
             words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})
         text = text_from_counts(words)
@@ -175,8 +171,7 @@ def run_audit(
     found = _audit(paths, text, chosen, words, settings, workers, progress or Silent())
     origin = {
         "config": asdict(settings),
-        "inputs": {"text": text.fingerprint}
-        | {item.name: item.fingerprint for item in found.tokenizers},
+        "inputs": {"text": text.fingerprint} | {item.name: item.fingerprint for item in found.tokenizers},
         "seconds": {"total": time.perf_counter() - start},
         "details": {"alignment": text.alignment.note},
         "seed": seed,
@@ -199,9 +194,7 @@ def _read_corpus(
     if isinstance(corpus, AuditText):
         return corpus
     if not isinstance(corpus, Corpus):
-        corpus = open_corpus(
-            corpus, languages=languages, panel=panel, allow_missing=languages is None
-        )
+        corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
     text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
     missing = dict.fromkeys(corpus.missing, "no data")
     return replace(text, failures={**text.failures, **missing})
@@ -318,9 +311,7 @@ def parse_share(said: str | float) -> float:
     return share
 
 
-def compare_tokenizers(
-    audit: Audit, before: str, after: str, *, max_regression: float = 0.02
-) -> Comparison:
+def compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression: float = 0.02) -> Comparison:
     """Return by how much `after` needs more tokens than `before`, the worst language first.
 
     One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
@@ -352,9 +343,7 @@ def compare_tokenizers(
                 figure.name, value, low, high, figure.n, lost or regressed, lost or certain, figure.note
             )
         )  # fmt: skip
-    changes.sort(
-        key=lambda change: (change.value is not None, -(change.value or 0.0), change.language)
-    )
+    changes.sort(key=lambda change: (change.value is not None, -(change.value or 0.0), change.language))
     return Comparison(before, after, max_regression, tuple(changes), audit)
 
 
@@ -427,9 +416,7 @@ def _audit(
         # A broken tokenizer is known before any text is measured.
         audited = [job.result() for job in opened]
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
-        facts = find_facts(
-            text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool
-        )
+        facts = find_facts(text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool)
         letters = {code: found for code, found in facts.exemplars.items() if found}
         checks: list[tuple[str, Future[tuple[Findings, Figures]]]] = []
         started = []
@@ -440,9 +427,7 @@ def _audit(
                 checks.append((name, pool.submit(check_pieces, opening, name)))
                 checks.append((name, pool.submit(check_round_trips, opening, name, lines, seed)))
             started.append(
-                start_encoding(
-                    opening, text, statistics, exemplars=letters, switched=facts.switched, pool=pool
-                )
+                start_encoding(opening, text, statistics, exemplars=letters, switched=facts.switched, pool=pool)
             )
         encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
         findings: list[Finding] = []
@@ -478,9 +463,7 @@ def _audit(
         both = [code for code in text.languages if code in counts.languages]
         for name, opening in openings.items():
             tokenizer = reuse_tokenizer(opening).tokenizer
-            figures += cost_of_sharing(
-                name, tokenizer, counts, both, threads=workers, progress=report
-            )
+            figures += cost_of_sharing(name, tokenizer, counts, both, threads=workers, progress=report)
     failures = dict(text.failures)
     for name, languages in encoded.items():
         for code, one in languages.items():
@@ -595,9 +578,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
     return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
 
 
-def _resample_languages(
-    encoded: Mapping[str, Encoded], ground: _Ground
-) -> dict[str, dict[str, Float64Array]]:
+def _resample_languages(encoded: Mapping[str, Encoded], ground: _Ground) -> dict[str, dict[str, Float64Array]]:
     """Return the ratios of every language in every resample, the languages that share resamples together."""
     shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
     for code, found in encoded.items():
@@ -618,8 +599,7 @@ def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Sp
         return withhold_premiums(name, languages, ground.text.alignment.note), []
     shared, lines = ground.resamplings[aligned[0]], len(ground.statistics[aligned[0]])
     costs, held = (
-        sum_tokens(aligned, ground.statistics, ground.encoded[one], shared)
-        for one in (name, ground.fixed)
+        sum_tokens(aligned, ground.statistics, ground.encoded[one], shared) for one in (name, ground.fixed)
     )
     weight = sum_bytes(aligned, ground.statistics, shared)
     note = f"against {ground.fixed}'s {reference}"
@@ -628,16 +608,12 @@ def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Sp
     other, against = measure_premium(
         name, "premium_fixed", costs, held, reference, languages, lines=lines, note=note
     )
-    of_bytes, _ = measure_premium(
-        name, "byte_premium", weight, weight, reference, languages, lines=lines
-    )
+    of_bytes, _ = measure_premium(name, "byte_premium", weight, weight, reference, languages, lines=lines)
     return [*own, *median, *other, *of_bytes], [spread, beside, against]
 
 
 def _tell_method(ground: _Ground) -> dict[str, str]:
-    versions = package_versions(
-        ("vocabkit", "sentencepiece", "tokenizers", "tiktoken", "fonttools")
-    )
+    versions = package_versions(("vocabkit", "sentencepiece", "tokenizers", "tiktoken", "fonttools"))
     text, settings = ground.text, ground.settings
     route, reference = settings.route, settings.reference
     routed = {} if route is None else {"route": f"all text is encoded as {route} sees a vocabulary"}

@@ -95,14 +95,9 @@ def draw_ranking(
     return ElementTree.tostring(image, encoding="unicode")
 
 
-def draw_scatter(
-    spots: Mapping[str, Sequence[Spot]], *, title: str, x_axis: str, y_axis: str
-) -> str:
+def draw_scatter(spots: Mapping[str, Sequence[Spot]], *, title: str, x_axis: str, y_axis: str) -> str:
     """Return an SVG of each series' spots, both axes logarithmic. Spots at zero or below are left out."""
-    kept = {
-        name: [spot for spot in places if spot.x > 0 and spot.y > 0]
-        for name, places in spots.items()
-    }
+    kept = {name: [spot for spot in places if spot.x > 0 and spot.y > 0] for name, places in spots.items()}
     every = [spot for places in kept.values() for spot in places]
     top = TOP + _legend_height(list(kept))
     bottom = top + 340
@@ -170,9 +165,7 @@ def _open_image(height: float, title: str, series: Sequence[str]) -> ElementTree
     return image
 
 
-def _draw_ticks(
-    image: ElementTree.Element, scale: _Scale, top: float, bottom: float, name: str
-) -> None:
+def _draw_ticks(image: ElementTree.Element, scale: _Scale, top: float, bottom: float, name: str) -> None:
     for value in _find_ticks(scale.low, scale.high):
         x = _text(scale.place(value))
         _add(image, "line", x1=x, x2=x, y1=top, y2=bottom, class_="grid")

@@ -29,9 +29,7 @@ from vocabkit.vocabulary.vocabulary import Kind
 # (an Arabic-Indic digit is of script Arab and tells nothing of Arabic words). A token that is not whole UTF-8
 # is attributed by its whole characters, else by the scripts that its first bytes can still become.
 
-TokenKind = Literal[
-    "text", "mixed", "digits", "punctuation", "symbols", "space", "common", "partial"
-]
+TokenKind = Literal["text", "mixed", "digits", "punctuation", "symbols", "space", "common", "partial"]
 SPACE_MARK = "\u2581"
 
 _BRAHMIC = (
@@ -253,9 +251,7 @@ def measure_composition(tokenizer: str, composition: Composition, *, width: int)
             figures.add("all", f"{metric}.{how}", value, unit, f"{how} of pieces", n=len(values))
     note = f"width {width}; twice as many when the output is not tied"
     parameters = float(size * width)
-    figures.add(
-        "all", "embedding_parameters", parameters, "parameters", "ids × width", n=size, note=note
-    )
+    figures.add("all", "embedding_parameters", parameters, "parameters", "ids × width", n=size, note=note)
     return figures
 
 

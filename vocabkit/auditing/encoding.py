@@ -128,9 +128,7 @@ def _cut_graphemes(tokenizer: Tokenizer, lines: Sequence[str]) -> tuple[Int32Arr
     return np.array(cut, dtype=np.int32), np.array(seen, dtype=np.int32)
 
 
-def _align_tokens(
-    tokenizer: Tokenizer, line: str, parts: Sequence[bytes]
-) -> tuple[str, set[int]] | None:
+def _align_tokens(tokenizer: Tokenizer, line: str, parts: Sequence[bytes]) -> tuple[str, set[int]] | None:
     """The line, normalised if need be, and where tokens end in it, in bytes; None if they do not spell it."""
     spelled, text = b"".join(parts), line
     if not spelled.endswith(text.encode()):
@@ -346,8 +344,7 @@ def _count_switched(tokenizer: Tokenizer, lines: Switched) -> tuple[Int32Array, 
     if not lines:
         return _EMPTY, _EMPTY
     whole, first, second = (
-        tokenizer.count_tokens([line[place] for line in lines]).astype(np.int32)
-        for place in range(3)
+        tokenizer.count_tokens([line[place] for line in lines]).astype(np.int32) for place in range(3)
     )
     return whole, first + second
 

@@ -110,9 +110,7 @@ def _interpolate(samples: Float64Array, quantiles: Sequence[float]) -> list[floa
 
 # --- Rows ------------------------------------------------------------------------------------------
 
-Scope = Literal[
-    "language", "script", "group", "branch", "resource", "tail", "overall", "vocabulary"
-]
+Scope = Literal["language", "script", "group", "branch", "resource", "tail", "overall", "vocabulary"]
 Severity = Literal["fine", "note", "warning", "failure"]
 
 

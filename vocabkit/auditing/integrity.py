@@ -156,9 +156,7 @@ def _check_integrity(
         gone = {data for data, _ in lost}
         normalized = [(text.encode(), tokenizer.normalize(text)) for text in texts]
         changes = [
-            (data, known.encode())
-            for data, known in normalized
-            if known is not None and data not in gone
+            (data, known.encode()) for data, known in normalized if known is not None and data not in gone
         ]
         note = f"{len(lost)} changed for good, {len(changes)} by the normaliser alone"
         severity: Severity = "warning" if lost else "note"
@@ -182,9 +180,7 @@ def _grade(count: int, total: int) -> Severity:
     return "failure" if count > total / 100 else "warning"
 
 
-def _add_lost(
-    findings: Findings, check: str, severity: Severity, lost: _Pairs, total: int, note: str
-) -> None:
+def _add_lost(findings: Findings, check: str, severity: Severity, lost: _Pairs, total: int, note: str) -> None:
     examples = [
         f"{show_token(_cut_difference(data, back))} → {show_token(_cut_difference(back, data))}"
         for data, back in lost[:EXAMPLES]
@@ -195,9 +191,7 @@ def _add_lost(
 def _add_share(
     figures: Figures, language: str, metric: str, count: int, n: int, note: str | None = None
 ) -> None:
-    figures.add(
-        language, metric, count / n if n else None, "share of lines", "share", n=n, note=note
-    )
+    figures.add(language, metric, count / n if n else None, "share of lines", "share", n=n, note=note)
 
 
 def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
@@ -226,13 +220,9 @@ def _add_forms(figures: Figures, tokenizer: Tokenizer, language: str, lines: Seq
     Only lines that have two spellings count, and `n` is their number; without any the value is null.
     Raises TokenizerError.
     """
-    composed, decomposed = (
-        [_normalize_form(form, line) for line in lines] for form in ("NFC", "NFD")
-    )
+    composed, decomposed = ([_normalize_form(form, line) for line in lines] for form in ("NFC", "NFD"))
     pairs = [(one, two) for one, two in zip(composed, decomposed, strict=True) if one != two]
-    first, second = (
-        tokenizer.encode_flat([pair[side] for pair in pairs])[1].reshape(-1) for side in (0, 1)
-    )
+    first, second = (tokenizer.encode_flat([pair[side] for pair in pairs])[1].reshape(-1) for side in (0, 1))
     swapped = [(two, _permute_marks(two)) for two in decomposed]
     changed = [pair for pair in swapped if pair[0] != pair[1]]
     usual, other = (tokenizer.encode_batch([pair[side] for pair in changed]) for side in (0, 1))
@@ -296,9 +286,7 @@ Grouping = Literal[
 ZEROS = "0٠۰߀०০੦૦୦௦౦೦൦๐໐༠၀០᠐᱐０"
 _SEVERITIES: Mapping[Grouping, Severity] = {"unknown": "warning", "bytes": "note"}
 # Two numbers of each length from 2 to 10 digits: a learnt year or price must not decide.
-_NUMBERS = tuple(
-    number for size in range(2, 11) for number in ("7392640518"[:size], "4186935027"[:size])
-)
+_NUMBERS = tuple(number for size in range(2, 11) for number in ("7392640518"[:size], "4186935027"[:size]))
 
 
 def _add_digits(findings: Findings, figures: Figures, tokenizer: Tokenizer) -> None:
@@ -354,10 +342,7 @@ def _measure_groups(tokenizer: Tokenizer, ids: Int32Array, number: str) -> list[
     stop = place + len(number) * width
     ends = list(accumulate(len(part or UNKNOWN_BYTES) for part in parts))
     starts = [0, *ends[:-1]]
-    shares = [
-        (min(end, stop) - max(start, place)) / width
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    shares = [(min(end, stop) - max(start, place)) / width for start, end in zip(starts, ends, strict=True)]
     return [share for share in shares if share > 0]
 
 

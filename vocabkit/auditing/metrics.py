@@ -146,9 +146,7 @@ def measure_language(
         else:
             note = "there is nothing to divide by"
         n = len(ratio.numerator)
-        figures.add(
-            code, ratio.metric, value, ratio.unit, "ratio of sums", interval, n=n, note=note
-        )
+        figures.add(code, ratio.metric, value, ratio.unit, "ratio of sums", interval, n=n, note=note)
     tokens = float(_sum(encoded.tokens, weights))
     figures.add(code, "tokens", tokens, "tokens", "sum", n=len(encoded.tokens))
     _add_words(figures, statistics, encoded, lost)
@@ -169,9 +167,7 @@ def _sum(values: IntArray, weights: Int64Array | None) -> int:
     return int(wide.sum() if weights is None else wide @ weights)
 
 
-def _add_words(
-    figures: Figures, statistics: TextStatistics, encoded: Encoded, lost: str | None
-) -> None:
+def _add_words(figures: Figures, statistics: TextStatistics, encoded: Encoded, lost: str | None) -> None:
     """Words continued (Rust et al. 2021) and word types kept whole (STRR, Nayeem et al. 2025)."""
     types, running = len(encoded.word_tokens), int(statistics.word_type_counts.sum())
     note = lost or statistics.words_note
@@ -486,9 +482,7 @@ STATISTICS = (
 )
 
 
-def group_languages(
-    languages: Sequence[str], panel: Panel | None
-) -> dict[tuple[Scope, str], tuple[str, ...]]:
+def group_languages(languages: Sequence[str], panel: Panel | None) -> dict[tuple[Scope, str], tuple[str, ...]]:
     """Return the languages of every group: overall, by script, and by what the panel says of them.
 
     The script is the one in the code; a language outside the panel is in none of its groups.
@@ -682,9 +676,7 @@ class Fertility:
     characters_per_token: float | None
 
 
-def measure_fertility(
-    tokenizer: Tokenizer, counts: WordCounts, *, split: str = "train"
-) -> list[Fertility]:
+def measure_fertility(tokenizer: Tokenizer, counts: WordCounts, *, split: str = "train") -> list[Fertility]:
     """Return the fertility of each language on one split of its counts, in language order.
 
     A continuation (the later part of a run cut at 1,000 characters) is encoded like a word, which adds at most

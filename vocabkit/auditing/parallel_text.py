@@ -118,20 +118,14 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
     if aligned == "yes":
         return Alignment(True, lines, _describe(lines, members, excluded, "as told"), excluded)
     if count < MIN_ALIGNED:
-        return Alignment(
-            False, None, f"equal counts of {count} lines are too few to tell: say --aligned yes"
-        )
+        return Alignment(False, None, f"equal counts of {count} lines are too few to tell: say --aligned yes")
     agreement = _correlate_lengths({code: read[code].lines[:lines] for code in members})
     for code, value in agreement.items():
         if value < MIN_AGREEMENT and lines >= _ENOUGH_TO_CORRELATE:
-            excluded[code] = (
-                f"its lines are as many, but their lengths do not fit (r = {value:.2f})"
-            )
+            excluded[code] = f"its lines are as many, but their lengths do not fit (r = {value:.2f})"
     members = [code for code in members if code not in excluded]
     if len(members) < 2:
-        return Alignment(
-            False, None, f"{count} lines in each, but long and short lines do not go together"
-        )
+        return Alignment(False, None, f"{count} lines in each, but long and short lines do not go together")
     return Alignment(True, lines, _describe(lines, members, excluded, "by equal counts"), excluded)
 
 
@@ -140,9 +134,7 @@ def _correlate_lengths(lines: Mapping[str, list[str]]) -> dict[str, float]:
 
     Lengths are standardised per language, so that a language is as heavy as another whatever its script.
     """
-    table = np.array(
-        [np.log1p(np.fromiter(map(len, rows), np.float64, len(rows))) for rows in lines.values()]
-    )
+    table = np.array([np.log1p(np.fromiter(map(len, rows), np.float64, len(rows))) for rows in lines.values()])
     table -= table.mean(axis=1, keepdims=True)
     scale = table.std(axis=1, keepdims=True)
     constant = scale[:, 0] < 1e-9
@@ -241,9 +233,7 @@ def text_from_lines(
     return _assemble(name, read, failures, aligned)
 
 
-def text_from_counts(
-    counts: WordCounts, split: Literal["train", "held_out"] = "train"
-) -> AuditText:
+def text_from_counts(counts: WordCounts, split: Literal["train", "held_out"] = "train") -> AuditText:
     """Return one row per counted word, weighted with its occurrences; never aligned.
 
     The later parts of a run cut at 1,000 characters are rows like others. Raises `CorpusError` when no
@@ -281,9 +271,7 @@ def fingerprint_lines(
         if weights is not None:
             digest.update(weights[code].astype(np.int64).tobytes())
     if alignment is not None:
-        digest.update(
-            f"{alignment.aligned} {alignment.lines} {sorted(alignment.excluded)}".encode()
-        )
+        digest.update(f"{alignment.aligned} {alignment.lines} {sorted(alignment.excluded)}".encode())
     return digest.hexdigest()
 
 
@@ -293,9 +281,7 @@ def _read_language(corpus: Corpus, code: str, limit: int | None, report: Progres
         if source.kind == "text" and corpus.document == "line":
             parts = _read_lines(source, read.repairs, report)
         else:
-            parts = read_documents(
-                source, corpus.document, corpus.field, read.repairs, report.advance
-            )
+            parts = read_documents(source, corpus.document, corpus.field, read.repairs, report.advance)
         for part in parts:
             read.add(part, limit)
     left_out = sum(read.repairs[name] for name in _LEFT_OUT)
@@ -347,9 +333,7 @@ def _assemble(
         for code, part in kept.items()
     }
     digest = fingerprint_lines(languages, None, alignment)
-    return AuditText(
-        name, languages, None, alignment, dict(sorted(failed.items())), repairs, digest
-    )
+    return AuditText(name, languages, None, alignment, dict(sorted(failed.items())), repairs, digest)
 
 
 def _check_any(name: str, found: Mapping[str, object], failures: Mapping[str, str]) -> None:

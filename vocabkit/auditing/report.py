@@ -154,9 +154,7 @@ class Audit:
         target = str(folder / "audit.parquet").replace("'", "''")
         with duckdb.connect() as connection:
             connection.register("figures", frame)
-            connection.execute(
-                f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-            )
+            connection.execute(f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
         rest = {
             "schema": "vocabkit.audit/1",
             "tokenizers": [asdict(item) for item in self.tokenizers],
@@ -302,9 +300,7 @@ def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) 
                     "languages_lost", figure.scope, tokenizer=figure.tokenizer, name=figure.name
                 )
                 lost = sum(int(found.value or 0) for found in beside)
-            holds = figure.value is not None and _SIGNS[requirement.sign](
-                figure.value, requirement.limit
-            )
+            holds = figure.value is not None and _SIGNS[requirement.sign](figure.value, requirement.limit)
             outcomes.append(Outcome(requirement, figure, holds and not lost, lost))
     return outcomes
 
@@ -619,9 +615,7 @@ def _tabulate_vocabulary(audit: Audit) -> Iterator[_Table | None]:
         scripts = {name for name in names if SCRIPT.fullmatch(name)}
         for first, chosen in (("script group or kind", names - scripts), ("script", scripts)):
             shaded = metric in ALLOCATION
-            yield _tabulate_metric(
-                audit, metric, "vocabulary", first=first, names=chosen, shaded=shaded
-            )
+            yield _tabulate_metric(audit, metric, "vocabulary", first=first, names=chosen, shaded=shaded)
 
 
 # --- What is drawn ---------------------------------------------------------------------------------
@@ -652,9 +646,7 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
         axis=f"{head.unit}, logarithmic",
         references={1.0: "1: no premium"} if "premium" in headline else None,
     )
-    shown = (
-        f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
-    )
+    shown = f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
     caption = f"{shown} by {_describe(headline)} ({head.unit}; {head.aggregation})."
     if any(figure.low is not None for figure in figures):
         caption += " Lines are 95 % intervals."

@@ -59,9 +59,7 @@ def cost_of_sharing(
     return figures
 
 
-def _compare(
-    figures: Figures, tokenizer: Tokenizer, counts: WordCounts, code: str, workers: Workers
-) -> None:
+def _compare(figures: Figures, tokenizer: Tokenizer, counts: WordCounts, code: str, workers: Workers) -> None:
     both = counts.languages[code]
     enough = both.held_out_totals.words >= ENOUGH
     table = both.held_out if enough else both.train
@@ -81,9 +79,7 @@ def _compare(
     _add(figures, code, own, value, words, note)
 
 
-def _add(
-    figures: Figures, code: str, own: float | None, value: float | None, words: int, note: str
-) -> None:
+def _add(figures: Figures, code: str, own: float | None, value: float | None, words: int, note: str) -> None:
     how, unit = "ratio of sums over white-space words", "tokens a white-space word"
     figures.add(code, "fertility_alone", own, unit, how, n=words, note=note)
     unit = "× its own vocabulary"

@@ -65,9 +65,7 @@ def _load_exemplars(code: str) -> frozenset[str] | None:
     for key, entry in _load_languages().items():
         if entry.script == _SCRIPTS.get(script, script) and entry.exemplar_chars.base:
             language = str(entry.language)
-            if language in (name, _NAMES.get(name)) or (
-                len(language) == 2 and _means(language, code)
-            ):
+            if language in (name, _NAMES.get(name)) or (len(language) == 2 and _means(language, code)):
                 candidates.append((len(key), key))
     if not candidates:
         return None
@@ -164,14 +162,10 @@ def _list_cuts(line: str, parts: Sequence[str]) -> list[int]:
 # line or word, by rules of the script, without a dictionary.
 
 # Scripts written without spaces, or whose words take endings straight after a foreign name.
-_RUNNING = frozenset(
-    {"Hang", "Hani", "Hira", "Kana", "Khmr", "Lana", "Laoo", "Mymr", "Tibt", "Thai"}
-)
+_RUNNING = frozenset({"Hang", "Hani", "Hira", "Kana", "Khmr", "Lana", "Laoo", "Mymr", "Tibt", "Thai"})
 # Burmese stores the vowel sign U+1031 after its consonant and any medial, though it is drawn before it; Zawgyi
 # stores it as drawn. And U+1039 stacks the consonant that follows; in Zawgyi it kills a vowel, at the end.
-_AS_DRAWN = regex.compile(
-    r"(?<![\p{Lo}\u1037\u1039\u103B-\u103E\u105E-\u1060\u1082])\u1031|\u1039(?!\p{Lo})"
-)
+_AS_DRAWN = regex.compile(r"(?<![\p{Lo}\u1037\u1039\u103B-\u103E\u105E-\u1060\u1082])\u1031|\u1039(?!\p{Lo})")
 _BURMESE_SIGNS = regex.compile(r"[\u1031\u1039]")
 # Overlays are for symbols; letters with a stroke have code points of their own.
 _OVERLAYS = frozenset(map(chr, range(0x334, 0x339)))
@@ -209,9 +203,7 @@ def _mojibake_pattern() -> regex.Pattern[str]:
     return regex.compile("[\u00c2-\u00f4]" + _join(seconds))
 
 
-def _stray_finder(
-    characters: Iterable[str], scripts: frozenset[str]
-) -> Callable[[str], list[str]] | None:
+def _stray_finder(characters: Iterable[str], scripts: frozenset[str]) -> Callable[[str], list[str]] | None:
     """Return a function that lists the words of a line with a stray letter in them, or None if none can be.
 
     A stray letter is one or two letters of another script right beside a letter of the expected `scripts` (more
@@ -226,9 +218,7 @@ def _stray_finder(
     symbols = [c for c in seen if unicodedata2.category(c) == "Sk"]
     patterns = []
     if letters:
-        few = (
-            rf"(?<!{_join(foreign)}\p{{M}}*)(?:{_join(letters)}\p{{M}}*){{1,2}}(?!{_join(foreign)})"
-        )
+        few = rf"(?<!{_join(foreign)}\p{{M}}*)(?:{_join(letters)}\p{{M}}*){{1,2}}(?!{_join(foreign)})"
         patterns += [rf"(?<={_join(own)}\p{{M}}*){few}", rf"{few}(?={_join(own)})"]
     if overlays:
         patterns.append(rf"(?<=\p{{L}}\p{{M}}*){_join(overlays)}")
@@ -357,9 +347,7 @@ def _check_scripts(language: _Language) -> Iterator[Warned]:
     if not language.scripts:
         return
     neutral = {COMMON, INHERITED, UNKNOWN}
-    letters = {
-        name: count for name, count in language.statistics.scripts.items() if name not in neutral
-    }
+    letters = {name: count for name, count in language.statistics.scripts.items() if name not in neutral}
     other = {name: count for name, count in letters.items() if name not in language.scripts}
     total, count = sum(letters.values()), sum(other.values())
     if not total or count / total < UNEXPECTED_LETTERS:
@@ -421,9 +409,7 @@ def _check_characters(language: _Language) -> Iterator[Warned]:
 
 
 def _is_control(character: str) -> bool:
-    return character == "\ufeff" or (
-        unicodedata2.category(character) == "Cc" and character not in "\t\n\r"
-    )
+    return character == "\ufeff" or (unicodedata2.category(character) == "Cc" and character not in "\t\n\r")
 
 
 _CHARACTERS: Mapping[str, tuple[Callable[[str], bool], str]] = {
@@ -538,13 +524,10 @@ def _read(text: AuditText, rows: Sequence[int], values: object) -> _Facts | None
         assert isinstance(values, dict)
         letters, middles = values["exemplars"], values["middles"]
         exemplars = {
-            code: None if letters[code] is None else frozenset(letters[code])
-            for code in text.languages
+            code: None if letters[code] is None else frozenset(letters[code]) for code in text.languages
         }
         kept = {code: middles[code] for code in text.aligned_languages}
-        warned = tuple(
-            Warned(**{**item, "examples": tuple(item["examples"])}) for item in values["warnings"]
-        )
+        warned = tuple(Warned(**{**item, "examples": tuple(item["examples"])}) for item in values["warnings"])
         fits = all(len(cuts) == len(rows) for cuts in kept.values()) and all(
             cut is None or type(cut) is int for cuts in kept.values() for cut in cuts
         )
@@ -563,9 +546,7 @@ def _key(text: AuditText, panel: Panel | None, seed: int) -> str:
     known = {code: panel.find(code) for code in text.languages} if panel else {}
     scripts = {code: language.scripts for code, language in known.items() if language}
     drawn = f"{seed} {SWITCHED}"
-    stamp = (
-        f"{_FORMAT} {text.fingerprint} {sorted(text.languages)} {scripts} {drawn} {_name_tables()}"
-    )
+    stamp = f"{_FORMAT} {text.fingerprint} {sorted(text.languages)} {scripts} {drawn} {_name_tables()}"
     return hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
 
 

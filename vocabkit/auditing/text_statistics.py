@@ -62,9 +62,7 @@ _JOINING = regex.compile(
 _GRAPHEME = regex.compile(r"\X")
 
 
-def cut_ranges(
-    lines: Sequence[str], characters: int, most: int = sys.maxsize
-) -> Iterator[tuple[int, int]]:
+def cut_ranges(lines: Sequence[str], characters: int, most: int = sys.maxsize) -> Iterator[tuple[int, int]]:
     """Yield ranges of lines, each as soon as it has so many characters, or `most` lines."""
     start, size = 0, 0
     for stop, line in enumerate(lines, 1):
@@ -469,18 +467,14 @@ def measure_text(
     report = progress or Silent()
     report.start("measuring text", len(text.languages), "languages")
     report.advance(len(found))
-    sizes = {
-        code: sum(map(len, lines)) for code, lines in text.languages.items() if code not in found
-    }
+    sizes = {code: sum(map(len, lines)) for code, lines in text.languages.items() if code not in found}
     missing = sorted(sizes, key=lambda code: (-sizes[code], code))
     if missing:
         wanted = workers if sum(sizes.values()) >= _POOL_CHARACTERS else 1
         with ExitStack() as stack:
             pool = open_executor(wanted, len(missing), stack)
             jobs: dict[str, Future[TextStatistics]] = {
-                code: pool.submit(
-                    _measure_language, code, text.languages[code], _weights(text, code)
-                )
+                code: pool.submit(_measure_language, code, text.languages[code], _weights(text, code))
                 for code in missing
             }
             for code, job in jobs.items():
@@ -503,9 +497,7 @@ def load_statistics(text: AuditText, *, cache: Path | None = None) -> dict[str, 
     return found
 
 
-def _measure_language(
-    language: str, lines: Sequence[str], weights: Int64Array | None = None
-) -> TextStatistics:
+def _measure_language(language: str, lines: Sequence[str], weights: Int64Array | None = None) -> TextStatistics:
     """Return the statistics of one language's lines. Raises as `measure_text` does."""
     size = len(lines)
     per_line = {name: np.zeros(size, np.int32) for name in _PER_LINE}
@@ -522,9 +514,7 @@ def _measure_language(
             per_line["bytes"][rows] = block.sum_lines(sizes)
             per_line["graphemes"][rows] = _count_graphemes(block, lines)
             per_line["white_space_words"][rows] = block.sum_lines(_find_words(block)[1])
-            seen += _tally(
-                block.points, None if heavy is None else heavy[block.owners()], len(seen)
-            )
+            seen += _tally(block.points, None if heavy is None else heavy[block.owners()], len(seen))
             main, owners = _main_scripts(block, table)
             script_words += _tally(main, None if heavy is None else heavy[owners], 256)
     except UnicodeEncodeError as error:

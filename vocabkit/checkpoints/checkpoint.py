@@ -117,9 +117,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             return _open_indexed(target, index, config)
     if (target / "adapter_config.json").is_file():
         raise CheckpointError(f"{target}: an adapter, not a model", "merge it into its base first")
-    plain = [
-        item for item in sorted(target.iterdir()) if item.suffix in (".pt", ".pth", ".safetensors")
-    ]
+    plain = [item for item in sorted(target.iterdir()) if item.suffix in (".pt", ".pth", ".safetensors")]
     if len(plain) == 1:
         return _open_shards(target, (plain[0].name,), None, config, config is None)
     found = f"{len(plain)} files of weights: name one" if plain else "no file of weights"
@@ -170,8 +168,7 @@ def _open_shards(
         if path.suffix == ".safetensors":
             headers[shard] = read_header(path)
             listed = [
-                Tensor(item.name, item.dtype, item.shape, shard)
-                for item in headers[shard].tensors.values()
+                Tensor(item.name, item.dtype, item.shape, shard) for item in headers[shard].tensors.values()
             ]
         else:
             file = files[shard] = read_torch_file(path)
@@ -261,9 +258,7 @@ def new_head(checkpoint: Checkpoint) -> str:
     kind = checkpoint.model_type or "none"
     inner = (checkpoint.config or {}).get("text_config")
     if inner is not None or kind == "none":
-        raise CheckpointError(
-            f"{checkpoint.root}: --untie knows models of text alone", "leave --untie out"
-        )
+        raise CheckpointError(f"{checkpoint.root}: --untie knows models of text alone", "leave --untie out")
     classes = (checkpoint.config or {}).get("architectures") or []
     if not any("CausalLM" in str(item) or "LMHead" in str(item) for item in classes):
         raise CheckpointError(
@@ -471,8 +466,7 @@ def _check_config(checkpoint: Checkpoint, rows: int) -> None:
         )
     if said is not None and said != rows:
         raise CheckpointError(
-            f"{checkpoint.root}: config.json says vocab_size {said:,}, and the input matrix has "
-            f"{rows:,} rows",
+            f"{checkpoint.root}: config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows",
             "correct config.json, or --tensor NAME=input for the right matrix",
         )
 

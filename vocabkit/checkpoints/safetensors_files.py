@@ -139,9 +139,7 @@ def read_header(path: Path) -> Header:
     with path.open("rb") as file:
         first = file.read(8)
         if len(first) < 8:
-            raise CheckpointError(
-                f"{path}: {total} bytes are too few for a safetensors file", _HINT
-            )
+            raise CheckpointError(f"{path}: {total} bytes are too few for a safetensors file", _HINT)
         (length,) = struct.unpack("<Q", first)
         if length > min(_LONGEST, total - 8):
             raise CheckpointError(
@@ -180,8 +178,7 @@ def _check_ranges(path: Path, tensors: list[StoredTensor], base: int, total: int
     for tensor in tensors:
         if tensor.start < offset:
             raise CheckpointError(
-                f"{path}: {tensor.name} overlaps {before}: it starts {offset - tensor.start:,} bytes "
-                "too early",
+                f"{path}: {tensor.name} overlaps {before}: it starts {offset - tensor.start:,} bytes too early",
                 _HINT,
             )
         if tensor.start > offset:
@@ -352,9 +349,7 @@ def _copy_range(old: BinaryIO, new: BinaryIO, part: Copied | None, advance: Adva
     left, in_kernel = part.stop - part.start, hasattr(os, "copy_file_range")
     while left and in_kernel:
         try:
-            done = os.copy_file_range(
-                old.fileno(), new.fileno(), min(left, _BLOCK << 4), part.stop - left
-            )
+            done = os.copy_file_range(old.fileno(), new.fileno(), min(left, _BLOCK << 4), part.stop - left)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -369,9 +364,7 @@ def _copy_range(old: BinaryIO, new: BinaryIO, part: Copied | None, advance: Adva
 
 def _advance(old: BinaryIO, done: int, left: int, advance: Advance | None) -> int:
     if not done:
-        raise CheckpointError(
-            f"{old.name}: ends {left:,} bytes too early", "download or copy the file again"
-        )
+        raise CheckpointError(f"{old.name}: ends {left:,} bytes too early", "download or copy the file again")
     if advance is not None:
         advance(done)
     return done

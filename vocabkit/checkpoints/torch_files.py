@@ -49,9 +49,7 @@ class TorchFile:
     @property
     def has_optimizer(self) -> bool:
         """Whether optimiser state lies beside the weights; it has rows of the old vocabulary."""
-        return isinstance(self.content, Mapping) and any(
-            "optim" in str(key) for key in self.content
-        )
+        return isinstance(self.content, Mapping) and any("optim" in str(key) for key in self.content)
 
     def dtype(self, name: str) -> str:
         """The dtype of a tensor, by safetensors' name; torch's own where it has none."""
@@ -123,9 +121,7 @@ def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
     if any(isinstance(item, kind) and item.dim() > 0 for item in content.values()):
         return ()
     for key in (*_NESTS, *content):
-        inner = (
-            _find_nest(content[key], kind) if key in content and "optim" not in str(key) else None
-        )
+        inner = _find_nest(content[key], kind) if key in content and "optim" not in str(key) else None
         if inner is not None:
             return (key, *inner)
     return None

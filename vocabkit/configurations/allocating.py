@@ -208,9 +208,7 @@ def _allot(
 def _choose_baseline(settings: AllocationTable) -> tuple[str, AllocationTable]:
     floor, ceiling = settings.floor, settings.ceiling
     if settings.method == "proportional" and settings.unit == "characters":
-        return "even", AllocationTable(
-            method="exponent", exponent=0.0, floor=floor, ceiling=ceiling
-        )
+        return "even", AllocationTable(method="exponent", exponent=0.0, floor=floor, ceiling=ceiling)
     return "proportional to characters", AllocationTable(floor=floor, ceiling=ceiling)
 
 
@@ -292,8 +290,7 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, object]], digits: str = "
             if not k:
                 writer.writerow(row)
             writer.writerow(
-                format(value, digits) if isinstance(value, float) else value
-                for value in row.values()
+                format(value, digits) if isinstance(value, float) else value for value in row.values()
             )
 
 

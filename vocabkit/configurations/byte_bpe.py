@@ -39,9 +39,7 @@ from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 _STEP = 1_000
 
 
-def _choose_languages(
-    counts: WordCounts, languages: LanguagesTable
-) -> tuple[tuple[str, ...], LanguageWeights]:
+def _choose_languages(counts: WordCounts, languages: LanguagesTable) -> tuple[tuple[str, ...], LanguageWeights]:
     """Return the codes to fit, sorted, and their weights by the size of their training text."""
     codes, masses = select_languages(counts, languages), measure_masses(counts)
     return codes, weigh_selected({code: masses[code] for code in codes}, languages)
@@ -64,9 +62,7 @@ def _take_merges(merges: Iterator[Merge], number: int, report: Progress) -> list
 # --- Byte bpe --------------------------------------------------------------------------------------
 
 
-NOT_COUNTED = (
-    "runs of white space and line ends are not in the counts: no token holds more than one space"
-)
+NOT_COUNTED = "runs of white space and line ends are not in the counts: no token holds more than one space"
 
 
 def fit_byte_bpe(
@@ -133,8 +129,7 @@ def fit_byte_bpe(
     if len(merges) < wanted and not config.vocabulary.allow_fewer:
         possible = config.vocabulary.size - wanted + len(merges)
         raise FitError(
-            f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: "
-            f"{possible:_}",
+            f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}",
             f"--set vocabulary.size={possible:_}, or count more text",
         )
     if len(merges) < wanted:
@@ -188,9 +183,7 @@ def _read_development(
     return watched, found
 
 
-def _measure_development(
-    counts: WordCounts, codes: Sequence[str], config: ByteBpeConfig
-) -> list[int]:
+def _measure_development(counts: WordCounts, codes: Sequence[str], config: ByteBpeConfig) -> list[int]:
     """Return the size of each language's development text. Raises ConfigError where one has none."""
     folder = config.merging.development
     source = WordCounts.load(folder) if folder else counts
@@ -296,9 +289,7 @@ def continue_bpe(
     clock.lap("characters")
     rows, skipped = _collect_rows(counts, weights.weights, start, report)
     if skipped:
-        warnings.append(
-            f"{skipped:_} parts of cut words left out: the base puts a space before them"
-        )
+        warnings.append(f"{skipped:_} parts of cut words left out: the base puts a space before them")
     clock.lap("segments")
     warm_kernels(report)
     merger = Merger(
@@ -352,9 +343,7 @@ def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64
                 yield words, count[chosen], continued
 
 
-def _missing_characters(
-    counts: WordCounts, codes: Sequence[str], base: BpeBase, floor: int
-) -> tuple[str, ...]:
+def _missing_characters(counts: WordCounts, codes: Sequence[str], base: BpeBase, floor: int) -> tuple[str, ...]:
     """Return characters with enough evidence that the base has no token for, the most frequent first."""
     found: dict[str, int] = {}
     for code in codes:

@@ -79,9 +79,7 @@ def fit_parity(
     )
 
 
-def _read_development(
-    config: ParityConfig, progress: Progress | None
-) -> Mapping[str, Sequence[str]]:
+def _read_development(config: ParityConfig, progress: Progress | None) -> Mapping[str, Sequence[str]]:
     if not config.parity.development:
         raise ConfigError(
             "parity needs a development corpus of aligned lines",
@@ -115,8 +113,7 @@ def _measure_costs(vocabulary: Vocabulary, texts: Mapping[str, Sequence[str]]) -
     """Return tokens a line by language."""
     tokenizer = SentencePieceTokenizer("parity", vocabulary)
     return {
-        code: float(tokenizer.encode_flat(list(lines))[1].sum()) / len(lines)
-        for code, lines in texts.items()
+        code: float(tokenizer.encode_flat(list(lines))[1].sum()) / len(lines) for code, lines in texts.items()
     }
 
 

@@ -123,9 +123,7 @@ def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
     if dry:
         found.append(f"got all pieces that their text supports: {', '.join(dry)}")
     if capped:
-        found.append(
-            f"held back by allocation.cap, which more would have passed: {', '.join(capped)}"
-        )
+        found.append(f"held back by allocation.cap, which more would have passed: {', '.join(capped)}")
     blind = [code for code, curve in made.curves.items() if curve.measured == "train"]
     if blind:
         found.append(f"no held-out text, measured on their training text: {', '.join(blind)}")
@@ -174,9 +172,7 @@ def fit_proportional(
         lexicon = build_lexicon(ready.spans.languages, ready.coverage.covered, pool)
         denied: set[str] = set()
         for attempt in range(_ROUNDS + 1):
-            allocation = allocate(
-                made.curves, prices, config.vocabulary.pieces, weights=weights, deny=denied
-            )
+            allocation = allocate(made.curves, prices, config.vocabulary.pieces, weights=weights, deny=denied)
             rescored = estimate_scores(
                 lexicon,
                 allocation.pieces,
@@ -194,9 +190,7 @@ def fit_proportional(
         report.finish()
     clock.lap("scores")
     order = np.argsort(-rescored.scores, kind="stable")
-    vocabulary = ready.assemble(
-        [allocation.pieces[k] for k in order.tolist()], rescored.scores[order]
-    )
+    vocabulary = ready.assemble([allocation.pieces[k] for k in order.tolist()], rescored.scores[order])
     usage = count_usage(vocabulary, ready.spans.languages, progress=progress)
     clock.lap("usage")
     warnings = [*ready.weights.warnings(), *warn_of_curves(made, allocation)]

@@ -163,9 +163,7 @@ class VocabularyTables(Config):
             raise ValueError("trainer.min_documents is a floor on unigram seeds; bpe has none")
         plain = self.vocabulary.model == "bpe" or self.trainer.engine == "sentencepiece"
         if plain and (self.vocabulary.keep or self.vocabulary.deny):
-            raise ValueError(
-                "vocabulary.keep and deny need a unigram model and engine = 'vocabkit'"
-            )
+            raise ValueError("vocabulary.keep and deny need a unigram model and engine = 'vocabkit'")
         return self
 
     @property

@@ -175,9 +175,7 @@ def write_config(config: Config, folder: Path) -> None:
     (folder / "config.toml").write_text(dump_toml(config), encoding="utf-8", newline="\n")
 
 
-def _write_rows(
-    rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] = ()
-) -> None:
+def _write_rows(rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] = ()) -> None:
     """Write rows that share their keys, separated by tabs; `columns` are the header where there is no row.
 
     Numbers have six significant digits; None is empty.
@@ -316,9 +314,7 @@ class Prepared:
     coverage: Coverage
     clock: Clock
 
-    def describe_language(
-        self, code: str, used: Int64Array
-    ) -> tuple[dict[str, object], dict[str, object]]:
+    def describe_language(self, code: str, used: Int64Array) -> tuple[dict[str, object], dict[str, object]]:
         """Return what a language's row opens with, its text, and ends with, what it uses of the vocabulary."""
         mass, tokens = self.masses[code], int(used.sum())
         end: dict[str, object] = {
@@ -396,9 +392,7 @@ def prepare(
     )
     clock.lap("spans")
     table = config.coverage
-    coverage = cover_characters(
-        spans.languages, weights.weights, scope=table.scope, character=table.character
-    )
+    coverage = cover_characters(spans.languages, weights.weights, scope=table.scope, character=table.character)
     clock.lap("alphabet")
     return Prepared(counts, config, masses, weights, spans, coverage, clock)
 
@@ -545,8 +539,7 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
             # Which pieces survive depends a little on the size asked for, so the suggestion stays 1 % below.
             possible = int(0.99 * error.reached) + vocabulary.other_ids
             raise FitError(
-                f"vocabulary.size = {vocabulary.size:_} is more than this text supports: "
-                f"about {possible:_}",
+                f"vocabulary.size = {vocabulary.size:_} is more than this text supports: about {possible:_}",
                 f"--set vocabulary.size={possible:_}, or count more text",
             ) from error
     details = _count_rows(lexicon) | {
@@ -584,9 +577,7 @@ def _cache_key(ready: Prepared) -> str:
     return digest.hexdigest()
 
 
-def _fit_by_sentencepiece(
-    ready: Prepared, weights: Mapping[str, float], report: Progress
-) -> _Fitted:
+def _fit_by_sentencepiece(ready: Prepared, weights: Mapping[str, float], report: Progress) -> _Fitted:
     vocabulary, trainer = ready.config.vocabulary, ready.config.trainer
     seeds: Seeds | None = None
     floor: int | None = None
@@ -622,9 +613,7 @@ def _fit_by_sentencepiece(
     return fitted.pieces, fitted.scores, details
 
 
-def _find_seeds(
-    rows: Rows, config: VocabularyTables, workers: Workers, report: Progress
-) -> tuple[Seeds, int]:
+def _find_seeds(rows: Rows, config: VocabularyTables, workers: Workers, report: Progress) -> tuple[Seeds, int]:
     """Find seeds at the first floor that leaves twice the size of them, or else at the last."""
     report.start("finding closed substrings")
     for floor in config.trainer.floors:

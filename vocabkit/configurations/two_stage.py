@@ -122,9 +122,7 @@ def read_base(path: str | Path) -> BlockBase:
     return _describe_base(vocabulary, str(source), weights, counts)
 
 
-def _describe_base(
-    vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str
-) -> BlockBase:
+def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str) -> BlockBase:
     """Return a vocabulary as a base. Raises `TokenizerError` for one that is not unigram."""
     if vocabulary.model != "unigram":
         raise _refuse(f"{source}: a {vocabulary.model} model")
@@ -147,9 +145,7 @@ def _read_weights(path: Path) -> dict[str, float]:
     try:
         return {str(row["language"]): float(str(row["weight"])) for row in read_rows(path)}
     except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(
-            f"{path}: not the table of a fit: {error}", "fit the base again"
-        ) from error
+        raise TokenizerError(f"{path}: not the table of a fit: {error}", "fit the base again") from error
 
 
 def choose_options(trainer: TrainerTable) -> UnigramOptions:
@@ -272,16 +268,13 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
     missing = [code for code in codes if code not in counted]
     if missing:
         raise CountsError(
-            f"{', '.join(missing)}: a tail language, but not in the counts "
-            f"({counts.folder or 'in memory'})",
+            f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})",
             'count text of it, or name others: --set tail.languages=["yor_Latn"]',
         )
     return tuple(dict.fromkeys(codes))
 
 
-def _fit_base(
-    counts: WordCounts, config: TwoStageConfig, progress: Progress | None, workers: int
-) -> BlockBase:
+def _fit_base(counts: WordCounts, config: TwoStageConfig, progress: Progress | None, workers: int) -> BlockBase:
     if config.base:
         return read_base(config.base)
     first = fit_shared(counts, config, progress, workers=workers)
@@ -497,9 +490,7 @@ def _list_blocks(
     ]
 
 
-def _warn_of_interference(
-    rows: Collection[Mapping[str, Any]], tail: Collection[str]
-) -> Iterator[str]:
+def _warn_of_interference(rows: Collection[Mapping[str, Any]], tail: Collection[str]) -> Iterator[str]:
     others = [row for row in rows if row["language"] not in tail]
     worse = [row for row in others if row["union_tokens"] > 1.001 * row["base_tokens"]]
     if worse:

@@ -27,9 +27,7 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
         return None
 
 
-def save_arrays(
-    path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, among: str, kept: int
-) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, among: str, kept: int) -> None:
     """Write arrays under a temporary name and rename; of the files that match `among` keep the newest `kept`.
 
     A cache that does not fit on the disk, or cannot be written, is no reason to stop: then it does nothing.

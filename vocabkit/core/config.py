@@ -63,9 +63,7 @@ def parse_override(text: str) -> dict[str, Any]:
     """Read one `key=value` as a TOML line; a value that is no TOML is taken as text. Raises `ConfigError`."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(
-            f"--set {text}: expected key=value", "for example: --set vocabulary.size=4_000"
-        )
+        raise ConfigError(f"--set {text}: expected key=value", "for example: --set vocabulary.size=4_000")
     try:
         return tomllib.loads(f"{key.strip()} = {value.strip()}")
     except tomllib.TOMLDecodeError as error:
@@ -91,18 +89,14 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
                     leaf = {key.rsplit(".", 1)[-1]: key for key in known}
                     match = difflib.get_close_matches(place.rsplit(".", 1)[-1], list(leaf), n=1)
                     near = [leaf[match[0]]] if match else []
-                lines.append(
-                    f"unknown key {place}" + (f" (did you mean {near[0]}?)" if near else "")
-                )
+                lines.append(f"unknown key {place}" + (f" (did you mean {near[0]}?)" if near else ""))
                 hint = f"keys are: {', '.join(known)}" if not near else None
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 # A whole table as "the value" says nothing: the message of such a check names its keys.
                 table = isinstance(problem["input"], Mapping)
                 value = "" if table else f" = {problem['input']!r}"
-                lines.append(
-                    f"{place or 'configuration'}{value}: {message[0].lower()}{message[1:]}"
-                )
+                lines.append(f"{place or 'configuration'}{value}: {message[0].lower()}{message[1:]}")
         raise ConfigError(f"{source}: " + "; ".join(lines), hint) from error
 
 

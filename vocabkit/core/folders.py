@@ -129,9 +129,7 @@ def check_output(target: Path, *, force: bool) -> None:
     if force and target.is_dir():
         here = Path.cwd().resolve()
         if target.resolve() == here or target.resolve() in here.parents:
-            raise OutputError(
-                f"{target}: will not replace the folder you are in", "choose another -o"
-            )
+            raise OutputError(f"{target}: will not replace the folder you are in", "choose another -o")
 
 
 def check_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
@@ -140,9 +138,7 @@ def check_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
     for item in inputs:
         source = Path(item).resolve()
         if place == source or place in source.parents:
-            raise OutputError(
-                f"{target}: would replace {item}, from which it is made", "choose another -o"
-            )
+            raise OutputError(f"{target}: would replace {item}, from which it is made", "choose another -o")
 
 
 def check_places(target: Path, *inputs: Path | None) -> None:
@@ -156,9 +152,7 @@ def check_places(target: Path, *inputs: Path | None) -> None:
     for item in given:
         real = item.resolve()
         if real.is_dir() and real in target.resolve().parents:
-            raise OutputError(
-                f"{target}: lies within {item}, which is not to change", "choose another -o"
-            )
+            raise OutputError(f"{target}: lies within {item}, which is not to change", "choose another -o")
 
 
 def check_space(target: Path, needed: int, free: int | None = None) -> None:
@@ -299,9 +293,7 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
     try:
         work.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(
-            f"{target}: a folder above it is a file", "choose another folder with -o"
-        ) from error
+        raise OutputError(f"{target}: a folder above it is a file", "choose another folder with -o") from error
     mark = ".extension-key"
     with keep_folder(work, target, "writing", mark, key):
         try:

@@ -134,9 +134,7 @@ def resolve_code(text: str, candidates: Iterable[str] | None = None) -> str:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ConfigError(
-                f"language {text!r} is ambiguous: {', '.join(found)}", "give the full code"
-            )
+            raise ConfigError(f"language {text!r} is ambiguous: {', '.join(found)}", "give the full code")
     near = difflib.get_close_matches(text, pool, n=4, cutoff=0.4) or pool[:8]
     raise ConfigError(
         f"unknown language {text!r}; candidates: {', '.join(near)}",

@@ -61,9 +61,7 @@ def show_token(token: bytes, *, isolate: bool = True) -> str:
                 parts.append("\u25cc")
             parts.append(character)
     shown = "".join(parts)
-    if isolate and any(
-        unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in text
-    ):
+    if isolate and any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in text):
         return f"{_ISOLATE}{shown}{_POP}"
     return shown
 

@@ -152,9 +152,7 @@ def count_corpus(
     """
     settings = options or CountOptions()
     if not 0.0 <= settings.held_out < 1.0:
-        raise CountsError(
-            f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1"
-        )
+        raise CountsError(f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1")
     if settings.min_count < 1:
         raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
     target = Path(output)
@@ -379,9 +377,7 @@ def _add_tables(
             discarded = _add_split(database, files, path, cut)
             if split == "train":
                 totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
-            parts_digest.append(
-                digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})")
-            )
+            parts_digest.append(digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})"))
     shutil.rmtree(spill, ignore_errors=True)
     return index_entry(*totals, "".join(parts_digest))
 
@@ -515,9 +511,7 @@ def _read_frequencies(path: Path) -> dict[str, int]:
             continue
         word, tab, text = line.rstrip("\r").rpartition("\t")
         if not tab or split_words(word) != [word]:
-            raise CountsError(
-                f"{path}:{number}: {line[:80]!r} is not one word, a tab and a count", hint
-            )
+            raise CountsError(f"{path}:{number}: {line[:80]!r} is not one word, a tab and a count", hint)
         if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < _LIMIT:
             raise CountsError(f"{path}:{number}: count {text[:80]!r}", hint)
         frequencies[word] = frequencies.get(word, 0) + int(text)
@@ -549,9 +543,7 @@ def _thin_frequencies(
                 before = rows.get(key, (0, 0))
                 rows[key] = (before[0] + count, before[1] + count)
         tables.append(WordTable.from_rows(rows))
-        totals.append(
-            Totals(words=int(part.sum()), characters=characters, bytes=size, cut_runs=cut)
-        )
+        totals.append(Totals(words=int(part.sum()), characters=characters, bytes=size, cut_runs=cut))
     found: Counter[str] = Counter()
     for word, count in frequencies.items():
         for character in word:

@@ -469,12 +469,8 @@ def _open_table(connection: duckdb.DuckDBPyConnection, source: Source, field: st
             "name the text column with --field",
         )
     if columns[field] != "VARCHAR":
-        raise CorpusError(
-            f"{source.path}: column {field!r} is {columns[field]}, not text (VARCHAR)"
-        )
-    found = connection.execute(
-        "SELECT num_rows FROM parquet_file_metadata(?)", [_pattern(source)]
-    ).fetchone()
+        raise CorpusError(f"{source.path}: column {field!r} is {columns[field]}, not text (VARCHAR)")
+    found = connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [_pattern(source)]).fetchone()
     return int(found[0]) if found else 0
 
 
@@ -485,9 +481,7 @@ def _pattern(source: Source) -> str:
 
 def _take_text(record: Any, field: str, place: str, repairs: Counter[str]) -> list[str]:
     if not isinstance(record, dict):
-        raise CorpusError(
-            f"{place}: {type(record).__name__}, not a JSON object", "one object a line"
-        )
+        raise CorpusError(f"{place}: {type(record).__name__}, not a JSON object", "one object a line")
     if field not in record:
         raise CorpusError(
             f"{place}: no field {field!r}; the record has {', '.join(map(str, record)) or 'none'}",

@@ -79,14 +79,8 @@ def _read_declaration(code: str) -> list[str]:
     sample = language.sample_text
     names = (field.name for field in sample.DESCRIPTOR.fields)
     texts = (getattr(sample, name) for name in names if name.startswith("specimen"))
-    lines = [
-        clean for text in texts for line in text.split("\n") if (clean := _clean_line(line, code))
-    ]
-    return [
-        line
-        for line in dict.fromkeys(lines)
-        if not any(line in other for other in lines if other != line)
-    ]
+    lines = [clean for text in texts for line in text.split("\n") if (clean := _clean_line(line, code))]
+    return [line for line in dict.fromkeys(lines) if not any(line in other for other in lines if other != line)]
 
 
 def _read_names(code: str) -> dict[str, str]:
@@ -150,9 +144,7 @@ def _raw_names(locale_name: str) -> dict[str, str]:
         "unit": {key: value.get("long") for key, value in locale.unit_display_names.items()},
     }
     for form in ("generic", "standard", "daylight"):
-        tables[form] = {
-            key: value.get("long", {}).get(form) for key, value in locale.meta_zones.items()
-        }
+        tables[form] = {key: value.get("long", {}).get(form) for key, value in locale.meta_zones.items()}
     return {
         f"{kind} {key}": text
         for kind, table in tables.items()
@@ -220,9 +212,7 @@ class SampleReport:
         return tuple(row.language for row in self.rows if row.size < SMALL_BYTES)
 
 
-def write_sample(
-    folder: str | Path, *, force: bool = False, progress: Progress | None = None
-) -> SampleReport:
+def write_sample(folder: str | Path, *, force: bool = False, progress: Progress | None = None) -> SampleReport:
     """Write the sample into `folder`. The same package versions give the same bytes.
 
     Raises `MissingExtra` when a package of the extra `sample` is not installed, and `OutputError` when

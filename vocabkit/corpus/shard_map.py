@@ -132,9 +132,7 @@ def map_shards(
     report.advance(shown)
     # Largest first: the last task to start is then the smallest, and cores finish together.
     left.sort(key=lambda plan: (-plan.size, plan.folder.name))
-    pending: dict[Future[None], Plan] = {
-        pool.submit(_make_shard, make, plan): plan for plan in left
-    }
+    pending: dict[Future[None], Plan] = {pool.submit(_make_shard, make, plan): plan for plan in left}
     try:
         while pending:
             finished, _ = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)

@@ -143,9 +143,7 @@ def open_corpus(
         raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}")
     else:
         raise CorpusError(f"{root}: no such corpus", EXPECTED)
-    preferred = set(panel.codes if panel else ()) | {
-        c for c in languages or () if CODE.fullmatch(c)
-    }
+    preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     found = _group_by_code(findings, preferred, root)
     wanted = _resolve_wanted(languages, panel, found)
     sources, empty = _drop_empty(found, wanted)
@@ -160,9 +158,7 @@ def open_corpus(
         raise CorpusError(f"{root}: no language has data", EXPECTED)
     chosen = document or findings.document or "line"
     if chosen not in get_args(Document):
-        raise CorpusError(
-            f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}"
-        )
+        raise CorpusError(f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}")
     return Corpus(
         name=findings.name,
         sources={code: tuple(sources[code]) for code in sorted(sources)},
@@ -214,11 +210,7 @@ def _resolve_wanted(
     wanted = []
     for text in languages:
         # What is there decides what a short code means, then the panel, then the shipped panel.
-        candidates = (
-            set(found)
-            if _matches(text, found)
-            else {*known_codes(), *(panel.codes if panel else ())}
-        )
+        candidates = set(found) if _matches(text, found) else {*known_codes(), *(panel.codes if panel else ())}
         code = text if CODE.fullmatch(text) else resolve_code(text, candidates)
         if code not in wanted:
             wanted.append(code)
@@ -300,9 +292,7 @@ def _find_in_toml(path: Path) -> _Findings:
             raise CorpusError(f"{path}: unknown key {key!r}{meant}", f"keys are {', '.join(_KEYS)}")
     table = data.get("languages")
     if not isinstance(table, dict) or not table:
-        raise CorpusError(
-            f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"'
-        )
+        raise CorpusError(f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"')
     findings = _Findings(
         _string(data, "name", path) or path.stem,
         {},
@@ -348,9 +338,7 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
         try:
             found = sorted(file_system.glob(inner)) if wild else [inner]
             files = [p for p in found if not wild or not file_system.isdir(p)]
-            pairs = [
-                (str(file_system.unstrip_protocol(p)), int(file_system.size(p))) for p in files
-            ]
+            pairs = [(str(file_system.unstrip_protocol(p)), int(file_system.size(p))) for p in files]
         except (OSError, TypeError) as error:
             raise CorpusError(f"{toml}: languages.{name}: {pattern}: {error}") from error
     else:

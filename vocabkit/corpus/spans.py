@@ -97,9 +97,7 @@ class Spans:
 def _check_digits(digits: str) -> None:
     """Raise `ConfigError` unless `digits` is one of `DIGIT_RULES`."""
     if digits not in DIGIT_RULES:
-        raise ConfigError(
-            f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}"
-        )
+        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
 
 
 def _build_spans(
@@ -155,9 +153,7 @@ def _split_at_spaces(
     return texts, np.array(owners, dtype=np.int64), np.array(initial, dtype=np.bool_)
 
 
-def _prefix(
-    flat: CodePoints, lengths: Int64Array, initial: BoolArray
-) -> tuple[CodePoints, Int64Array]:
+def _prefix(flat: CodePoints, lengths: Int64Array, initial: BoolArray) -> tuple[CodePoints, Int64Array]:
     """Put ▁ before every word-initial row; return the flat text and its offsets."""
     offsets = np.concatenate(([0], np.cumsum(lengths + initial)))
     text = np.full(int(offsets[-1]), WORD_START, dtype=np.uint32)
@@ -395,9 +391,7 @@ def derive_spans(
             if not in_pool:
                 report.advance(1)
     report.finish()
-    grown, _ = charsmap_for(
-        normalizer, [word for code in sorted(mismatches) for word in mismatches[code]]
-    )
+    grown, _ = charsmap_for(normalizer, [word for code in sorted(mismatches) for word in mismatches[code]])
 
     def load(code: str) -> SpanTable:
         if code in held:

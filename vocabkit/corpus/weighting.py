@@ -198,8 +198,7 @@ def _clip_shares(
     if not clipped:
         return dict(target), frozenset()
     shares = {
-        code: limit * natural[code] if code in clipped else share * factor
-        for code, share in target.items()
+        code: limit * natural[code] if code in clipped else share * factor for code, share in target.items()
     }
     return shares, frozenset(clipped)
 
@@ -233,9 +232,7 @@ def _unimax_shares(masses: Mapping[str, float], max_epochs: float) -> dict[str, 
     return {code: allotted[code] / total for code in masses}
 
 
-def _quota_shares(
-    codes: list[str], quota: Mapping[str, float] | None
-) -> tuple[dict[str, float], list[str]]:
+def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> tuple[dict[str, float], list[str]]:
     if not quota:
         raise ConfigError(
             "languages.quota is empty: weighting by quota needs a share for every language",
@@ -266,9 +263,7 @@ def _check_masses(masses: Mapping[str, float], limit: float) -> None:
         raise ConfigError("no language to fit", "vocabkit count CORPUS -o counts/")
     for code, mass in masses.items():
         if not (math.isfinite(mass) and mass > 0.0):
-            raise ConfigError(
-                f"{code} has no text to fit (mass {mass:g})", "leave it out with --languages"
-            )
+            raise ConfigError(f"{code} has no text to fit (mass {mass:g})", "leave it out with --languages")
     if not (math.isfinite(limit) and limit >= 1.0):
         raise ConfigError(
             f"languages.allow_oversampling = {limit}: must be at least 1",

@@ -105,9 +105,7 @@ class WordTable:
     def rows(self) -> Iterator[tuple[tuple[str, bool], tuple[int, int]]]:
         """Yield ((word, continuation), (count, documents)) in table order."""
         keys = zip(self.words, self.continuation.tolist(), strict=True)
-        return zip(
-            keys, zip(self.count.tolist(), self.documents.tolist(), strict=True), strict=True
-        )
+        return zip(keys, zip(self.count.tolist(), self.documents.tolist(), strict=True), strict=True)
 
     @classmethod
     def from_rows(cls, rows: Mapping[tuple[str, bool], tuple[int, int]]) -> WordTable:
@@ -213,9 +211,7 @@ class WordCounts:
         """Open a counts folder; tables are read when a language is asked for. Raises `CountsError`."""
         root = Path(folder)
         if not (root / INDEX).is_file():
-            raise CountsError(
-                f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}"
-            )
+            raise CountsError(f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}")
         codes = sorted(_read_index(root))
         return cls(LoadedMapping(codes, lambda code: load_language(root, code)), root)
 
@@ -343,8 +339,7 @@ def load_language(root: Path, code: str) -> LanguageCounts:
     totals = _parse_totals(_read_index(root)[code])
     with connect() as database:
         train, held_out = (
-            _make_table(read_columns(database, root / code / f"{name}.parquet", _TABLE))
-            for name in SPLITS
+            _make_table(read_columns(database, root / code / f"{name}.parquet", _TABLE)) for name in SPLITS
         )
         characters = read_characters(database, root / code)
     return LanguageCounts(code, train, held_out, characters, *totals)
@@ -359,9 +354,7 @@ def _make_table(columns: Columns) -> WordTable:
     )
 
 
-def write_characters(
-    database: duckdb.DuckDBPyConnection, characters: Mapping[str, int], path: Path
-) -> None:
+def write_characters(database: duckdb.DuckDBPyConnection, characters: Mapping[str, int], path: Path) -> None:
     """Write a character table, sorted by code point."""
     order = sorted(characters)
     columns = {
@@ -468,9 +461,7 @@ class Tally:
     `memory` bounds the database, in bytes; `spill` is where it may put what does not fit.
     """
 
-    def __init__(
-        self, held_out: float, *, memory: int = 1 << 30, spill: Path | None = None
-    ) -> None:
+    def __init__(self, held_out: float, *, memory: int = 1 << 30, spill: Path | None = None) -> None:
         """Hold out this share of documents, chosen by a hash of their text."""
         self._threshold = int(held_out * 2**64)
         self._limit = memory // 4
@@ -510,9 +501,7 @@ class Tally:
             return False
         if self._rows > 2 * self._compacted:
             self._database.execute(_COMPACT)
-        found = self._database.execute(
-            "SELECT count(*), coalesce(sum(strlen(word)), 0) FROM running"
-        )
+        found = self._database.execute("SELECT count(*), coalesce(sum(strlen(word)), 0) FROM running")
         rows, size = found.fetchall()[0]
         self._rows = self._compacted = int(rows)
         return self._rows * _ROW + int(size) > self._limit
@@ -530,9 +519,7 @@ class Tally:
                     f"WHERE held = {bool(held)} ORDER BY word, continuation) "
                     f"TO {path} (FORMAT parquet, COMPRESSION zstd)"
                 )
-                parts.append(
-                    digest_parts(self._database, f"SELECT * FROM running WHERE held = {bool(held)}")
-                )
+                parts.append(digest_parts(self._database, f"SELECT * FROM running WHERE held = {bool(held)}"))
             write_characters(self._database, self._take_characters(), folder / "characters.parquet")
         self._database.execute("DELETE FROM running")
         self._rows = self._compacted = 0
@@ -600,8 +587,7 @@ class Tally:
             cut = self._totals[split].cut_runs + count
             self._totals[split] = replace(self._totals[split], cut_runs=cut)
             rows = [
-                (held, part, index > 0, count, documents)
-                for index, part in enumerate(cut_run(word, RUN_LIMIT))
+                (held, part, index > 0, count, documents) for index, part in enumerate(cut_run(word, RUN_LIMIT))
             ]
             self._database.executemany("INSERT INTO running VALUES (?, ?, ?, ?, ?)", rows)
         self._database.execute(_COMPACT)

@@ -227,21 +227,14 @@ def _list_pairs(
     if methods:
         pairs = [_read_pair(text, has_head, opened.tied) for text in methods]
         return list(dict.fromkeys(pairs)), {}
-    skipped = {
-        name: lack for name in METHODS if (lack := explain_missing(name, context)) is not None
-    }
+    skipped = {name: lack for name in METHODS if (lack := explain_missing(name, context)) is not None}
     names = [*_PEERS, *(name for name in METHODS if name not in skipped)]
     if not has_head:
         return [(name, None) for name in names], skipped
     found: list[Pair] = [(name, None if opened.tied else name) for name in names]
     if untie or not opened.tied:
         # One input after the other: rows of the last one are kept, and some take minutes.
-        found += [
-            (name, other)
-            for name, others in _UNTIED.items()
-            for other in others
-            if name not in skipped
-        ]
+        found += [(name, other) for name, others in _UNTIED.items() for other in others if name not in skipped]
     return list(dict.fromkeys(found)), skipped
 
 
@@ -381,9 +374,7 @@ class _Scorer:
             if sizes[i] > 0 and all(0 < len(side.ids) <= opened.longest for side in pair)
         ]
         if not fits:
-            raise ConfigError(
-                "the text has no line that can be scored", "name another text with --text"
-            )
+            raise ConfigError("the text has no line that can be scored", "name another text with --text")
         lost = len(pairs) - len(fits)
         if lost:
             word = "line" if lost == 1 else "lines"
@@ -415,9 +406,7 @@ class _Scorer:
         found = _score_lines(self.model, lines, is_new, mask, advance)
         return found, found.nats.sum(axis=1) / log(2)
 
-    def _ask_masked(
-        self, parts: Sequence[str], seed: int
-    ) -> tuple[list[tuple[_Targets, _Targets]], list[int]]:
+    def _ask_masked(self, parts: Sequence[str], seed: int) -> tuple[list[tuple[_Targets, _Targets]], list[int]]:
         """Stretches of the lines on which both tokenizers write the same bytes."""
         old, new = self.sources
         masks = old.roles.get("mask"), new.roles.get("mask")
@@ -482,10 +471,7 @@ def _summarize(
         return score
     amounts, nats = found.targets.sum(axis=0), found.nats.sum(axis=0)
     total = int(amounts.sum())
-    means = [
-        float(nats[kind] / amounts[kind]) if amounts[kind] else None
-        for kind in (_OLD, _AFTER_NEW, _NEW)
-    ]
+    means = [float(nats[kind] / amounts[kind]) if amounts[kind] else None for kind in (_OLD, _AFTER_NEW, _NEW)]
     score = replace(
         score,
         old_target=means[_OLD],

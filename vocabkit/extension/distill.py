@@ -67,9 +67,7 @@ class LanguageModel:
         # RoBERTa's positions start behind the padding id.
         return int(told) - 2 if isinstance(told, int) and told > 8 else 512
 
-    def put_rows(
-        self, inputs: Float32Array, outputs: Float32Array | None, bias: Float32Array | None
-    ) -> None:
+    def put_rows(self, inputs: Float32Array, outputs: Float32Array | None, bias: Float32Array | None) -> None:
         """Put rows in place of the model's, which may be more or fewer. They are not copied."""
         import torch
 

@@ -323,9 +323,7 @@ class MovedRows:
             for first in range(waiting, start, step):
                 yield self.take(first, min(first + step, start)).data
             if start < stop:
-                yield Copied(
-                    base + int(taken[start]) * width, base + int(taken[stop - 1] + 1) * width
-                )
+                yield Copied(base + int(taken[start]) * width, base + int(taken[stop - 1] + 1) * width)
             waiting = stop
 
 

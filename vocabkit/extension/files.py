@@ -263,9 +263,7 @@ def _change(content: Mapping[str, Any], moves: IdMap, place: str) -> dict[str, A
         elif key == "bad_words_ids" and _is_nested(value):
             made[key] = _move_sequences(value, moves, where)
         elif key == "forced_decoder_ids" and _is_nested(value, 2):
-            made[key] = [
-                [step, None if index is None else moves.move(index, where)] for step, index in value
-            ]
+            made[key] = [[step, None if index is None else moves.move(index, where)] for step, index in value]
         elif isinstance(value, Mapping) and key in _INNER:
             made[key] = _change(value, moves, where)
         else:
@@ -346,9 +344,7 @@ def change_configurations(checkpoint: Checkpoint, moves: IdMap, *, untie: bool) 
     for name in ("config.json", "generation_config.json"):
         if (checkpoint.root / name).is_file():
             content = read_json(checkpoint.root / name)
-            changed = _change_configuration(
-                content, moves, name, untie=untie and name == "config.json"
-            )
+            changed = _change_configuration(content, moves, name, untie=untie and name == "config.json")
             if changed != content:
                 written[name] = dump_json(changed)
     return written
@@ -375,8 +371,7 @@ def sort_files(
             elif relative == checkpoint.index:
                 continue
             elif relative not in _GROWN_LATER and (
-                any(map(path.match, _STALE))
-                or (path.parent == root and any(map(path.match, _STALE_WEIGHTS)))
+                any(map(path.match, _STALE)) or (path.parent == root and any(map(path.match, _STALE_WEIGHTS)))
             ):
                 left_out.append(relative)
             else:

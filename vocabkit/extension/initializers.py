@@ -145,9 +145,7 @@ def choose_methods(*, tied: bool, has_donor: bool) -> tuple[str, str]:
     return "omp", "subword-mean"
 
 
-def _mixed(
-    name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | tuple[Mixture, str]]
-) -> _Make:
+def _mixed(name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | tuple[Mixture, str]]) -> _Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found = mix(plan, rows, context)
         mixture, note = found if isinstance(found, tuple) else (found, "")
@@ -221,9 +219,7 @@ METHODS: dict[str, _Method] = {
     "focus": _Method(_mixed("focus", mix_focus), "space", _SPACE),
     "clp": _Method(_mapped("clp", average_by_cosine), "space", _SPACE),
     "omp": _Method(_mixed("omp", mix_pursuit), "space", _SPACE | {"k", "candidates", "refresh"}),
-    "least-squares": _Method(
-        _mapped("least-squares", map_by_least_squares), "space", _SPACE | {"ridge"}
-    ),
+    "least-squares": _Method(_mapped("least-squares", map_by_least_squares), "space", _SPACE | {"ridge"}),
     "procrustes": _Method(_mapped("procrustes", map_by_rotation), "space", _SPACE),
     "alignment": _Method(_mixed("alignment", mix_alignment), "text", frozenset()),
     "distill": _Method(_distilled, "model", frozenset({"steps", "batch", "length", "rate"})),

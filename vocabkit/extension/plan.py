@@ -100,9 +100,7 @@ def match_tokenizers(
     return mode, plan, _count(plan, old.size)
 
 
-def make_row_plan(
-    new: TokenizerSource, kept: Int64Array, padding: BoolArray, old_used: BoolArray
-) -> RowPlan:
+def make_row_plan(new: TokenizerSource, kept: Int64Array, padding: BoolArray, old_used: BoolArray) -> RowPlan:
     """Return the plan with what the new tokenizer's ids stand for."""
     special = np.zeros(len(kept), np.bool_)
     special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
@@ -156,11 +154,7 @@ def _match(old: TokenizerSource, new: TokenizerSource) -> Int64Array:
         if not text:
             continue
         is_byte = new.tokenizer.kinds[index] is Kind.BYTE
-        if (
-            index < old.size
-            and old.surfaces[index] == text
-            and is_byte == (kinds[index] is Kind.BYTE)
-        ):
+        if index < old.size and old.surfaces[index] == text and is_byte == (kinds[index] is Kind.BYTE):
             kept[index] = index
             continue
         # A byte-level `a` and the byte-fallback token <0x61> are the nearest there is to each other.
@@ -381,9 +375,7 @@ class ExtensionPlan:
         return rows + largest + (64 << 20)
 
 
-def plan_extension(
-    model: str | Path, tokenizer: str | Path, options: Options | None = None
-) -> ExtensionPlan:
+def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | None = None) -> ExtensionPlan:
     """Work out what giving `model` the vocabulary of `tokenizer` means.
 
     Raises CheckpointError and TokenizerError for what cannot be done, or not without being told more.
@@ -420,9 +412,7 @@ def plan_extension(
     if mode == "extend" and new.size == old.size:
         warnings.append("the tokenizer has no token that the model lacks: no row is new")
     if left_out:
-        warnings.append(
-            f"left out, being right for the old vocabulary alone: {', '.join(left_out)}"
-        )
+        warnings.append(f"left out, being right for the old vocabulary alone: {', '.join(left_out)}")
     if (checkpoint.root / RECEIPT).is_dir() and not checkpoint.plain:
         warnings.append("was extended before: undo gives that extension back, with its receipt")
     warnings += [

@@ -167,9 +167,7 @@ class Mixture:
     def fill(self, other: Mixture) -> Mixture:
         """This mixture, with `other`'s rows where this one has none."""
         mine, theirs = self.to_list(), other.to_list()
-        return make_mixture(
-            own if len(own[0]) else spare for own, spare in zip(mine, theirs, strict=True)
-        )
+        return make_mixture(own if len(own[0]) else spare for own, spare in zip(mine, theirs, strict=True))
 
 
 def make_mixture(
@@ -285,6 +283,4 @@ def find_root(sigma: Float64Array) -> Float64Array:
 
 
 def _blocks(ids: Int64Array) -> list[Int64Array]:
-    return [
-        ids[start : start + _STATISTICS_BLOCK] for start in range(0, len(ids), _STATISTICS_BLOCK)
-    ]
+    return [ids[start : start + _STATISTICS_BLOCK] for start in range(0, len(ids), _STATISTICS_BLOCK)]

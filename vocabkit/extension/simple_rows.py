@@ -60,9 +60,7 @@ def index_surfaces(
     return {**spare, **found}
 
 
-def match_surfaces(
-    first: Sequence[bytes | None], second: Mapping[bytes, int]
-) -> tuple[Int64Array, Int64Array]:
+def match_surfaces(first: Sequence[bytes | None], second: Mapping[bytes, int]) -> tuple[Int64Array, Int64Array]:
     """The ids of `first` whose surface the other vocabulary has, and the ids it has there."""
     pairs = [
         (index, second[surface])
@@ -196,9 +194,7 @@ def make_multivariate(plan: RowPlan, rows: Float32Array, context: Context) -> Ro
 
 def _check_scale(name: str, value: float) -> float:
     if not 0 <= value < np.inf:
-        raise ConfigError(
-            f"{name}={value:g}: must be a number, 0 or more", f"write {name}=1, or leave it out"
-        )
+        raise ConfigError(f"{name}={value:g}: must be a number, 0 or more", f"write {name}=1, or leave it out")
     return value
 
 
@@ -228,9 +224,7 @@ def _spell_tokens(
     found: list[_Spelling] = [()] * len(tokens)
     texts = {position: text for position, text in enumerate(map(_decode, tokens)) if text}
     surfaces = list_surfaces(tokenizer, size)
-    plain = _encode(
-        tokenizer, {position: _ask(text, tokenizer) for position, text in texts.items()}
-    )
+    plain = _encode(tokenizer, {position: _ask(text, tokenizer) for position, text in texts.items()})
     open_places = set(range(len(tokens))) - {i for i, token in enumerate(tokens) if not token}
 
     def accept(candidates: Mapping[int, _Spelling], exact: bool = True) -> None:
@@ -254,9 +248,7 @@ def _spell_tokens(
             }
         )
     kinds = tokenizer.kinds
-    allowed = np.array(
-        [i < len(kinds) and kinds[i] in (Kind.NORMAL, Kind.USER) for i in range(len(surfaces))]
-    )
+    allowed = np.array([i < len(kinds) and kinds[i] in (Kind.NORMAL, Kind.USER) for i in range(len(surfaces))])
     accept(_match_all(tokens, open_places, index_surfaces(surfaces, kinds, allowed)))
     accept(plain, exact=False)
     accept(_match_all(tokens, open_places, index_surfaces(surfaces, kinds)))
@@ -303,9 +295,7 @@ def _spell_new(plan: RowPlan, context: Context) -> list[_Spelling]:
     return _spell_tokens(tokens, context.old_tokenizer, plan.old_size)
 
 
-def _mix(
-    plan: RowPlan, context: Context, weigh: Callable[[int], np.typing.NDArray[np.floating]]
-) -> Mixture:
+def _mix(plan: RowPlan, context: Context, weigh: Callable[[int], np.typing.NDArray[np.floating]]) -> Mixture:
     return make_mixture(_weigh_all(_spell_new(plan, context), weigh))
 
 
@@ -347,9 +337,7 @@ def _match_all(
     tokens: Sequence[bytes | None], positions: Iterable[int], table: Mapping[bytes, int]
 ) -> dict[int, _Spelling]:
     longest = max(map(len, table), default=0)
-    return {
-        position: _match_longest(tokens[position] or b"", table, longest) for position in positions
-    }
+    return {position: _match_longest(tokens[position] or b"", table, longest) for position in positions}
 
 
 def _match_longest(token: bytes, table: Mapping[bytes, int], longest: int) -> _Spelling:
@@ -406,9 +394,7 @@ def initialize_bias(
     if method == "first-shared":
         heads = [ids[0] if ids else -1 for ids in _spell_new(plan, context)]
         shared = Counter(heads)
-        values = [
-            used.mean() if head < 0 else old[head] - np.log(shared[head] + 1) for head in heads
-        ]
+        values = [used.mean() if head < 0 else old[head] - np.log(shared[head] + 1) for head in heads]
         return np.array(values, np.float32).reshape(len(new))
     return _follow_counts(plan, old, context)
 
@@ -417,14 +403,10 @@ def check_bias_method(method: str) -> tuple[str, dict[str, float]]:
     """The rule and its options. Raises ConfigError for an unknown one."""
     name, options = parse_method(method)
     if name not in BIAS_METHODS:
-        raise ConfigError(
-            f"no rule for biases is called {name!r}", f"one of {', '.join(BIAS_METHODS)}"
-        )
+        raise ConfigError(f"no rule for biases is called {name!r}", f"one of {', '.join(BIAS_METHODS)}")
     wrong = sorted(options.keys() - ({"quantile"} if name == "quantile" else set()))
     if wrong:
-        raise ConfigError(
-            f"{name} has no option {wrong[0]!r}", "only quantile has one: quantile:quantile=0.1"
-        )
+        raise ConfigError(f"{name} has no option {wrong[0]!r}", "only quantile has one: quantile:quantile=0.1")
     return name, options
 
 

@@ -60,10 +60,7 @@ def cut_lines(
             longer, shorter = (texts[0], texts[1]) if gap > 0 else (texts[1], texts[0])
             if abs(gap) > 1 or longer[abs(gap) :] != shorter or longer[: abs(gap)].strip():
                 continue
-            stops = [
-                np.cumsum([len(token or b"") for token in side], dtype=np.int64)
-                for side in (left, right)
-            ]
+            stops = [np.cumsum([len(token or b"") for token in side], dtype=np.int64) for side in (left, right)]
             # Both end together: a space that one puts first is of the other's first token too.
             longest = max(map(len, texts))
             yield Cuts(
@@ -357,9 +354,7 @@ def map_by_least_squares(
     return found.apply(space.targets), space.positions
 
 
-def map_by_rotation(
-    plan: RowPlan, rows: Float32Array, context: Context
-) -> tuple[Float32Array, Int64Array]:
+def map_by_rotation(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[Float32Array, Int64Array]:
     """e = s (a − ā) R + Ē, R = U Vᵀ of the singular value decomposition of (A − Ā)ᵀ (E − Ē) over the anchors.
 
     Orthogonal Procrustes (Schönemann 1966), s = Σσ ÷ ‖A − Ā‖². Where the spaces differ in width, R turns the
@@ -438,9 +433,7 @@ def mix_focus(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     return _place_rows(plan, space, found)
 
 
-def average_by_cosine(
-    plan: RowPlan, rows: Float32Array, context: Context
-) -> tuple[Float32Array, Int64Array]:
+def average_by_cosine(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[Float32Array, Int64Array]:
     """e = Σ cos_i E_i ÷ Σ cos_i over all anchors (CLP-Transfer, Ostendorff and Rehm 2023).
 
     Returns the rows and their places. Weights may be negative and are nearly equal, so that rows lie close
@@ -468,9 +461,7 @@ def _list_cosines(space: _Space) -> Iterator[Float32Array]:
         yield targets[start : start + step] @ anchors.T
 
 
-def _place_rows(
-    plan: RowPlan, space: _Space, found: list[tuple[Int64Array, Float32Array]]
-) -> Mixture:
+def _place_rows(plan: RowPlan, space: _Space, found: list[tuple[Int64Array, Float32Array]]) -> Mixture:
     """The rows found at their places among all that are to be made; the others are made from none."""
     listed: list[tuple[Int64Array, Float32Array]] = [
         (np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in list_new(plan)

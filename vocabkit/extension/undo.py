@@ -67,9 +67,7 @@ def undo_extension(
         for name, item in receipt.facts["files"].items():
             if item["how"] in ("linked", "copied", "reflinked", "kept"):
                 duplicate_file(root / name, work / name, link=link)
-        written = tuple(
-            sorted(p.relative_to(work).as_posix() for p in work.rglob("*") if p.is_file())
-        )
+        written = tuple(sorted(p.relative_to(work).as_posix() for p in work.rglob("*") if p.is_file()))
         differing = _compare(receipt, work)
     return Undone(written, differing)
 

@@ -118,9 +118,7 @@ def _list_checks(
     for position, group in enumerate(receipt.groups):
         name = f"{group['role']} {group['tensors'][0]['name']}"
         found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, position)))
-        found.append(
-            _guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position))
-        )
+        found.append(_guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position)))
     found.append(_check_reload(receipt, reload, lines, original))
     return found
 
@@ -423,9 +421,7 @@ def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
     """The old rows that a group's new ones are sums of; None where they are no sums."""
     if receipt.find(f"group{position}.offsets") is None:
         return None
-    return Mixture(
-        *(receipt.array(f"group{position}.{name}") for name in ("ids", "weights", "offsets"))
-    )
+    return Mixture(*(receipt.array(f"group{position}.{name}") for name in ("ids", "weights", "offsets")))
 
 
 def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
@@ -494,9 +490,7 @@ def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) ->
     return ("ok" if worst <= TOLERANCE * scale else "failed"), detail
 
 
-def _list_texts(
-    receipt: Receipt, original: Path, lines: tuple[str, ...], back: Int64Array
-) -> list[Int64Array]:
+def _list_texts(receipt: Receipt, original: Path, lines: tuple[str, ...], back: Int64Array) -> list[Int64Array]:
     """Ids of the lines as the old tokenizer cuts them, and of random old tokens; all of them kept."""
     found: list[Int64Array] = []
     if lines:

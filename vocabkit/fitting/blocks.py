@@ -216,9 +216,7 @@ def estimate_scores(
     everywhere = np.zeros(len(pieces))
     everywhere[place[1:]] = count[1:]
     total = float(np.maximum(everywhere, LEAST).sum())
-    scores = round_scores(
-        score_counts(everywhere, total, sparse=False), np.ones(len(pieces), np.bool_)
-    )
+    scores = round_scores(score_counts(everywhere, total, sparse=False), np.ones(len(pieces), np.bool_))
     unreachable = np.zeros(0, np.int64)
     if longer:
         inner, row_of = build_pieces(lexicon.alphabet, strings, trie, longest, workers)

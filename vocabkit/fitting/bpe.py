@@ -170,9 +170,7 @@ def _list_places(text: _Text, pairs: _Pairs, floor: int) -> None:
 
 
 @compile
-def _count_places(
-    table: Int32Array, keys: Int64Array, slots: Int64Array, groups: int, pair: int
-) -> int:
+def _count_places(table: Int32Array, keys: Int64Array, slots: Int64Array, groups: int, pair: int) -> int:
     """How many places a pair has in all groups: a bound on what merging it adds, per side."""
     total = 0
     for group in range(groups):
@@ -266,9 +264,7 @@ def _lose(pairs: _Pairs, notes: _Notes, group: int, pair: int, lefts: int, right
 
 
 @compile
-def _enter(
-    pairs: _Pairs, notes: _Notes, group: int, new: int, floor: int, lefts: int, rights: int
-) -> None:
+def _enter(pairs: _Pairs, notes: _Notes, group: int, new: int, floor: int, lefts: int, rights: int) -> None:
     """Make slots of the pairs with `new` that have evidence; columns 6 and 7 tell where their places go."""
     changes, touched = notes
     table, keys, slots = pairs.table, pairs.keys, pairs.slots
@@ -456,9 +452,7 @@ def _take_pending(
 
 
 @compile
-def _pop_best(
-    heap: Int64Array, size: int, keys: Int64Array, slots: Int64Array, floor: int
-) -> tuple[int, int]:
+def _pop_best(heap: Int64Array, size: int, keys: Int64Array, slots: Int64Array, floor: int) -> tuple[int, int]:
     """Take the best slot with at least `floor` raw occurrences off the heap; return its size and the slot.
 
     The slot is −1 when none is left.

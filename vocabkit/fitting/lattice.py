@@ -113,9 +113,7 @@ def _count_runs(runs: Runs, task: int, out: UInt8Array) -> None:
 
 
 @compile
-def _place_runs(
-    runs: Runs, task: int, start: npt.NDArray[Any], piece: Int32Array, length: UInt8Array
-) -> None:
+def _place_runs(runs: Runs, task: int, start: npt.NDArray[Any], piece: Int32Array, length: UInt8Array) -> None:
     """Write the id and the length of every arc, those of position p from place `start[p]` on."""
     order = runs.order
     ends, inside = np.zeros(_DEEP, np.int64), np.zeros(_DEEP, np.int64)
@@ -277,9 +275,7 @@ class Lattice:
         tasks = range(len(runs.tasks) - 1)
         ending = np.zeros(len(rows.text), np.uint8)
         workers.map(lambda task: _count_runs(runs, task, ending), tasks)
-        sizes = workers.map(
-            lambda first, stop: _sum_counts(rows, first, stop, ending), bounds[:-1], bounds[1:]
-        )
+        sizes = workers.map(lambda first, stop: _sum_counts(rows, first, stop, ending), bounds[:-1], bounds[1:])
         positions, total = (sum(column) for column in zip(*sizes, strict=True))
         if self._memory is not None and positions + _ARC_BYTES * total > self._memory:
             return
@@ -292,9 +288,7 @@ class Lattice:
             arc = part.stop
         begins = np.cumsum([0, *(inside for _, inside in sizes)]).tolist()
         workers.map(
-            lambda first, stop, arc, part: _start_arcs(
-                rows, first, stop, ending, arc, part.ending, start
-            ),
+            lambda first, stop, arc, part: _start_arcs(rows, first, stop, ending, arc, part.ending, start),
             bounds[:-1],
             bounds[1:],
             begins[:-1],
@@ -448,9 +442,7 @@ def expect_counts(
     if a row has no probability, which would be a mistake of this program.
     """
     rows, parts = lattice.lexicon.rows, lattice.lexicon.partitions.tolist()
-    probability = np.where(
-        log_probability > -np.inf, np.exp(np.maximum(log_probability, LOWEST)), 0.0
-    )
+    probability = np.where(log_probability > -np.inf, np.exp(np.maximum(log_probability, LOWEST)), 0.0)
     scaled = np.ldexp(probability, _SCALE_BITS * length.astype(np.int32))
 
     def work(partition: int, out: Float64Array) -> tuple[float, float]:
@@ -461,9 +453,7 @@ def expect_counts(
         work, len(lattice), len(probability), workers, positions=len(rows.text)
     )
     if dropped:
-        raise RuntimeError(
-            f"rows of total weight {dropped} have no probability; please report this"
-        )
+        raise RuntimeError(f"rows of total weight {dropped} have no probability; please report this")
     return total, likelihood
 
 

@@ -313,9 +313,7 @@ def _refine(job: _Sorting, starts: Int64Array, first: int, stop: int) -> None:
 
 
 @compile
-def _refine_run(
-    job: _Sorting, keys: Int64Array, lo: int, hi: int, base: int, done: int, per_key: int
-) -> bool:
+def _refine_run(job: _Sorting, keys: Int64Array, lo: int, hi: int, base: int, done: int, per_key: int) -> bool:
     """Sort items[lo:hi], equal in `done` characters, by the next `per_key`; return whether some are pending."""
     text, items, shared, evidence, step, bits, depth, floor = job
     settled = done >= depth
@@ -544,9 +542,7 @@ def build_lexicon(
         at += len(table.text) + len(table)
     bounds = np.cumsum([0, *(len(found) for found, _, _ in parts)])
     if not bounds[-1]:
-        raise FitError(
-            "no text is left to fit", "look at coverage.character and the languages fitted"
-        )
+        raise FitError("no text is left to fit", "look at coverage.character and the languages fitted")
     starts, count, documents = map(np.concatenate, zip(*parts, strict=True))
     del parts, table, found, owner
     group, shared, laid = _sort_rows(text, starts, len(alphabet), workers)
@@ -639,10 +635,7 @@ def _sort_rows(
     long = _are_long(text, starts)
     chosen = [starts[~long], starts[long]]
     # `agreed` is of the sorted rows, equal ones included.
-    agreed = [
-        sort_positions(text, rows, characters, workers, step=1, depth=2**31 - 1)[0]
-        for rows in chosen
-    ]
+    agreed = [sort_positions(text, rows, characters, workers, step=1, depth=2**31 - 1)[0] for rows in chosen]
     new = [shared != EQUAL for shared in agreed]
     for first in new:
         first[:1] = True

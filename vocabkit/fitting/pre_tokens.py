@@ -98,10 +98,7 @@ def count_pre_tokens(
         if counts.folder is not None and workers > 1 and tasks > 1:
             # The largest first, so that none is left to run alone at the end.
             order = sorted(languages, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
-            jobs = {
-                code: pool.submit(_split_folder, counts.folder, code, tuple(patterns))
-                for code in order
-            }
+            jobs = {code: pool.submit(_split_folder, counts.folder, code, tuple(patterns)) for code in order}
             parts: Iterator[tuple[str, _Part]] = ((code, jobs.pop(code).result()) for code in order)
         else:
             parts = ((c, _split_language(counts.languages[c], patterns)) for c in languages)
@@ -294,9 +291,7 @@ def part_languages(
         ids, lengths = _gather(symbols, offsets, chosen)
         parts.append((ids, lengths, train, watched, np.full(len(chosen), group, np.int32)))
         total += len(chosen)
-    ids, lengths, train, watched, groups = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+    ids, lengths, train, watched, groups = (np.concatenate(column) for column in zip(*parts, strict=True))
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     check_sum(train, lengths)
@@ -304,9 +299,7 @@ def part_languages(
     return Parted(rows, tuple(first), tuple(used))
 
 
-def _gather(
-    symbols: Int32Array, offsets: Int64Array, rows: Int32Array
-) -> tuple[Int32Array, Int64Array]:
+def _gather(symbols: Int32Array, offsets: Int64Array, rows: Int32Array) -> tuple[Int32Array, Int64Array]:
     """The symbols of chosen rows, one after another, and their lengths."""
     lengths = np.diff(offsets)[rows]
     ends = np.cumsum(lengths)

@@ -93,9 +93,7 @@ def _expect_counts(rows: Mapping[str, float], scores: Scores) -> tuple[dict[str,
         whole = before[-1]
         likelihood += weight * whole
         for start, stop, score in arcs:
-            counts[row[start:stop]] += weight * math.exp(
-                before[start] + score + after[stop] - whole
-            )
+            counts[row[start:stop]] += weight * math.exp(before[start] + score + after[stop] - whole)
     return counts, likelihood
 
 
@@ -145,9 +143,7 @@ def _fit_unigram(
     sparse: bool = True,
 ) -> _ReferenceFit:
     """Fit `size` pieces. Raises `ValueError` when the text cannot fill the size."""
-    weight = (
-        {row: float(count) for row, count in rows.items()} if weights is None else dict(weights)
-    )
+    weight = {row: float(count) for row, count in rows.items()} if weights is None else dict(weights)
     characters = sorted({c for row in rows for c in row})
     letters = sum(w * len(row) for row, w in weight.items())
     start = {c: sum(w * row.count(c) for row, w in weight.items()) for c in characters}
@@ -196,9 +192,7 @@ def _fit_unigram(
             break
         fill, reserve = reserve[: len(lost)], reserve[len(lost) :]
         if len(fill) < len(lost):
-            raise ValueError(
-                f"the text supports {len(scores) - len(lost) + len(fill)} pieces, not {size}"
-            )
+            raise ValueError(f"the text supports {len(scores) - len(lost) + len(fill)} pieces, not {size}")
         scores = {p: s for p, s in scores.items() if p not in lost} | {p: before[p] for p in fill}
         scores = dict(sorted(scores.items(), key=lambda item: place[item[0]]))
     path.append((size, likelihood / letters))
@@ -219,9 +213,7 @@ def _round_scores(scores: Scores, place: Mapping[str, int]) -> Scores:
     return out
 
 
-def _rank_losses(
-    scores: Scores, counts: Mapping[str, float], place: Mapping[str, int]
-) -> list[str]:
+def _rank_losses(scores: Scores, counts: Mapping[str, float], place: Mapping[str, int]) -> list[str]:
     """Return pieces, characters first, by falling count · (score − score of the best split)^0.35."""
     loss = {}
     for piece, score in scores.items():

@@ -155,9 +155,7 @@ def find_seeds(
     (two words of one document count twice), so it never drops a piece it should keep.
     """
     lexicon = rows.lexicon
-    found = find_substrings(
-        lexicon, workers, longest=max_length, floor=min_count, documents=min_documents > 1
-    )
+    found = find_substrings(lexicon, workers, longest=max_length, floor=min_count, documents=min_documents > 1)
     # Integer weights sum to at most a few times 10⁹ times a row's length, which a double holds exactly.
     weight = weigh_substrings(lexicon, found, rows.weight.astype(np.float64), workers)
     whole = np.rint(weight).astype(np.int64)
@@ -310,14 +308,11 @@ def _train(
 
 
 def _explain(message: str, size: int, other_ids: int) -> FitError:
-    high = re.search(
-        r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", message
-    )
+    high = re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", message)
     if high:
         reachable = int(high.group(1)) - 1 + other_ids
         return FitError(
-            f"vocabulary.size = {size + other_ids:_} is more than this text supports: at most "
-            f"{reachable:_}",
+            f"vocabulary.size = {size + other_ids:_} is more than this text supports: at most {reachable:_}",
             f"--set vocabulary.size={reachable:_}, or count more text",
         )
     # SentencePiece prefixes its source location and the failed condition; the rest is for people.

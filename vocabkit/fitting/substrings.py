@@ -256,9 +256,7 @@ def _find_rows(text: Int32Array, offsets: Int64Array, wanted: BoolArray) -> Int6
 
 
 @compile
-def _limit_depths(
-    places: Int64Array, bounds: Int64Array, ends: Int64Array, depths: UInt8Array
-) -> None:
+def _limit_depths(places: Int64Array, bounds: Int64Array, ends: Int64Array, depths: UInt8Array) -> None:
     for row in range(len(bounds) - 1):
         for at in range(bounds[row], bounds[row + 1]):
             size = 1

@@ -252,9 +252,7 @@ def _choose_candidates(
     return pieces, np.concatenate((mass[chosen], np.ones(others))), len(chosen), runs
 
 
-def _check_lists(
-    lexicon: Lexicon, keep: Collection[str], deny: Collection[str], longest: int
-) -> None:
+def _check_lists(lexicon: Lexicon, keep: Collection[str], deny: Collection[str], longest: int) -> None:
     """Raise `FitError` for a kept piece that cannot be one, and for a denied one that must be."""
     covered = lexicon.codes
     for piece in sorted(keep):
@@ -266,15 +264,11 @@ def _check_lists(
         elif missing := sorted(set(piece) - covered.keys()):
             problem = f"{', '.join(map(repr, missing))} is not a covered character of this text"
         if problem:
-            raise FitError(
-                f"{piece!r} cannot be kept: {problem}", "take it off the list of pieces to keep"
-            )
+            raise FitError(f"{piece!r} cannot be kept: {problem}", "take it off the list of pieces to keep")
     for piece in sorted(deny):
         if piece in covered or piece in keep:
             reason = "it is a covered character" if piece in covered else "it is also to be kept"
-            raise FitError(
-                f"{piece!r} cannot be denied: {reason}", "take it off the list of pieces to deny"
-            )
+            raise FitError(f"{piece!r} cannot be denied: {reason}", "take it off the list of pieces to deny")
 
 
 def _rank(
@@ -416,9 +410,7 @@ class _Training:
         clock.lap("trie")
         self.lattice = Lattice(lexicon, trie, longest, workers, options.memory, runs)
         clock.lap("arcs")
-        self.pieces, self.row_of = build_pieces(
-            lexicon.alphabet, self.longer, trie, longest, workers
-        )
+        self.pieces, self.row_of = build_pieces(lexicon.alphabet, self.longer, trie, longest, workers)
         clock.lap("arcs of pieces")
         self.held_out: Lattice | None = None
         if held_out is not None:
@@ -663,9 +655,7 @@ def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Worke
 
 
 @compile
-def _tally(
-    rows: SortedRows, row_weight: Float64Array, first: int, stop: int, size: int
-) -> Float64Array:
+def _tally(rows: SortedRows, row_weight: Float64Array, first: int, stop: int, size: int) -> Float64Array:
     text, offsets = rows.text, rows.offsets
     out = np.zeros(size)
     for row in range(first, stop):
@@ -770,7 +760,5 @@ def warm_kernels(workers: Workers, progress: Progress | None = None) -> None:
     weights = {"a": 1.0, "b": 2.0}
     # Kept pieces go through the trie, and seeds alone are laid out by their runs.
     for keep, deny in ((["ab"], ["bca"]), ([], [])):
-        fit_unigram(
-            lexicon, substrings, 9, workers, weights=weights, options=options, keep=keep, deny=deny
-        )
+        fit_unigram(lexicon, substrings, 9, workers, weights=weights, options=options, keep=keep, deny=deny)
     report.finish()

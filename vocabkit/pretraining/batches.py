@@ -156,9 +156,7 @@ class Order:
     may be 0, and then so may be the size.
     """
 
-    def __init__(
-        self, seed: int, shares: ArrayLike, sizes: ArrayLike, block: int | None = None
-    ) -> None:
+    def __init__(self, seed: int, shares: ArrayLike, sizes: ArrayLike, block: int | None = None) -> None:
         given = np.asarray(shares, dtype=np.float64)
         self.seed = seed
         self.sizes = np.asarray(sizes, dtype=np.int64)
@@ -172,9 +170,7 @@ class Order:
         # Then ⌊(b + 1)Bq⌋ ≥ ⌈bBq⌉ for every language: no choice at a boundary binds the next one.
         self._is_memoryless = bool((drawn * self.block >= 1.0).all())
         # Each is replaced whole and never changed, so that threads may ask at once.
-        self._reached: tuple[tuple[int, Int64Array], ...] = (
-            (0, np.zeros(len(self.shares), dtype=np.int64)),
-        )
+        self._reached: tuple[tuple[int, Int64Array], ...] = ((0, np.zeros(len(self.shares), dtype=np.int64)),)
         self._current: _Block | None = None
 
     def locate(self, samples: Int64Array) -> tuple[Int32Array, Int64Array, Int64Array]:
@@ -197,9 +193,7 @@ class Order:
     def drawn_before(self, block: int) -> Int64Array:
         """Return how often each language has been drawn before a block's first sample."""
         reached = self._reached
-        boundary, drawn = max(
-            (start for start in reached if start[0] <= block), key=lambda start: start[0]
-        )
+        boundary, drawn = max((start for start in reached if start[0] <= block), key=lambda start: start[0])
         if boundary < block:
             first = block - 1 if self._is_memoryless else boundary
             for number in range(first, block):
@@ -216,9 +210,7 @@ class Order:
         if open_draws:
             # Rounding may leave a due number just below or above a whole one; such a draw is open as well.
             can = np.flatnonzero((after == floors) & (self.shares > 0.0))
-            deadlines = np.where(
-                due[can] > floors[can], (floors[can] + 1.0) / self.shares[can], np.inf
-            )
+            deadlines = np.where(due[can] > floors[can], (floors[can] + 1.0) / self.shares[can], np.inf)
             after[can[np.argsort(deadlines, kind="stable")[:open_draws]]] += 1
         return after
 
@@ -233,9 +225,7 @@ class Order:
         # Draws are numbered in the order of samples, so that no row comes again before its epoch is over.
         draws = np.empty(self.block, dtype=np.int64)
         starts = np.cumsum(counts) - counts
-        draws[np.argsort(languages, kind="stable")] = np.arange(self.block) - np.repeat(
-            starts - before, counts
-        )
+        draws[np.argsort(languages, kind="stable")] = np.arange(self.block) - np.repeat(starts - before, counts)
         self._current = _Block(number, languages, draws)
         return self._current
 
@@ -282,12 +272,8 @@ class Ledger:
             wanted = np.sort(indices[languages == number])
             code = self._corpus.languages[number]
             self._drawn[0, number] += len(wanted)
-            self._drawn[1, number] += self._corpus.row_used(code, "train", wanted).sum(
-                dtype=np.int64
-            )
-            self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(
-                dtype=np.int64
-            )
+            self._drawn[1, number] += self._corpus.row_used(code, "train", wanted).sum(dtype=np.int64)
+            self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(dtype=np.int64)
 
 
 # --- Batch -----------------------------------------------------------------------------------------
@@ -473,9 +459,7 @@ def _find_text_ids(special: SpecialIds, vocabulary: int) -> BoolArray:
 # --- Batches of a run ------------------------------------------------------------------------------
 
 
-def make_objective(
-    corpus: PreparedCorpus, settings: DataSettings, seed: int, *, causal: bool
-) -> Objective:
+def make_objective(corpus: PreparedCorpus, settings: DataSettings, seed: int, *, causal: bool) -> Objective:
     """Return what rows of a corpus are asked: the next token each, or masked ones."""
     if causal:
         return _CausalChoice(corpus.special, corpus.length)

@@ -84,9 +84,7 @@ def find_checkpoint(run: Path, step: int | None = None) -> Path:
     """Return the folder of the newest complete checkpoint, or of a step's; PretrainingError where none is."""
     steps = list_checkpoints(run)
     if not steps:
-        raise PretrainingError(
-            f"{run}: no complete checkpoint", "vocabkit pretrain PRESET --data DIR -o RUN"
-        )
+        raise PretrainingError(f"{run}: no complete checkpoint", "vocabkit pretrain PRESET --data DIR -o RUN")
     if step is not None and step not in steps:
         have = ", ".join(str(found) for found in steps)
         raise PretrainingError(f"{run}: no checkpoint of step {step}", f"it has those of {have}")
@@ -169,9 +167,7 @@ def read_state(folder: Path) -> RunState:
     """Return where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
     data: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     if data.get("schema") != SCHEMA:
-        raise PretrainingError(
-            f"{folder / _STATE}: schema {data.get('schema')}: this version reads {SCHEMA}"
-        )
+        raise PretrainingError(f"{folder / _STATE}: schema {data.get('schema')}: this version reads {SCHEMA}")
     return RunState(**data)
 
 
@@ -209,9 +205,7 @@ def _name_failure(error: CheckpointException, folder: Path) -> Exception:
             if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
                 return link
             link = link.__cause__ or link.__context__
-    said = "; ".join(
-        sorted({str(failure) or repr(failure) for failure, _ in error.failures.values()})
-    )
+    said = "; ".join(sorted({str(failure) or repr(failure) for failure, _ in error.failures.values()}))
     return PretrainingError(
         f"{folder}: cannot be written: {said}",
         "see that the disk has space and can be written to; the checkpoint before it is whole",
@@ -315,9 +309,7 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
     try:
         with safe_open(path, framework="pt") as file:
             for name, parts in name_tensors(config).items():
-                for kind, moments in zip(
-                    _MOMENTS, (optimizer.means, optimizer.squares), strict=True
-                ):
+                for kind, moments in zip(_MOMENTS, (optimizer.means, optimizer.squares), strict=True):
                     whole = torch.cat([file.get_tensor(f"{kind}.{part}") for part in parts])
                     if name in VOCABULARY_PARAMETERS:
                         rows = np.arange(len(whole)) if kept is None else kept
@@ -331,7 +323,5 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
                     fill_part(moments[name], whole)
                 optimizer.steps[name].copy_(file.get_tensor(f"step.{parts[0]}"))
     except SafetensorError as error:
-        raise PretrainingError(
-            f"{path}: {error}", "remove it to begin with a state of zeros"
-        ) from error
+        raise PretrainingError(f"{path}: {error}", "remove it to begin with a state of zeros") from error
     return True

@@ -104,9 +104,7 @@ def open_world(device: str | None = None) -> Iterator[World]:
             yield World(0, 1, place or torch.device("cpu"))
         else:
             control = dist.new_group(backend="gloo")
-            yield World(
-                dist.get_rank(), dist.get_world_size(), place or torch.device("cpu"), control
-            )
+            yield World(dist.get_rank(), dist.get_world_size(), place or torch.device("cpu"), control)
     finally:
         if opened:
             dist.destroy_process_group()
@@ -176,9 +174,7 @@ def _world_is_open() -> bool:
 # the loop obeys at the next step boundary, where a run can be saved. A second Ctrl-C means now.
 
 
-STOPPING = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
-)
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopSignals:

@@ -167,9 +167,7 @@ def _count_documents(corpus: PreparedCorpus) -> int:
     return max((2 * split.documents // split.rows for split in splits if split.rows), default=0) + 2
 
 
-def _add_batch(
-    sums: Float64Array, batch: Batch, nats: Tensor, rows: int, special: SpecialIds
-) -> None:
+def _add_batch(sums: Float64Array, batch: Batch, nats: Tensor, rows: int, special: SpecialIds) -> None:
     """Add a batch's nats to the sums of its languages; `rows` of its rows are not blank."""
     cost = nats.detach().to("cpu", torch.float64).numpy()
     counts = batch.weights.numpy() > 0
@@ -206,9 +204,7 @@ def _score(sums: Float64Array, languages: tuple[str, ...], objective: str) -> Ev
         per_byte = text / (math.log(2) * size) if objective == CAUSAL and size else None
         per_token = nats / predicted if predicted else None
         scores.append(
-            LanguageScore(
-                code, code in tail, int(rows), int(size), int(predicted), per_token, per_byte
-            )
+            LanguageScore(code, code in tail, int(rows), int(size), int(predicted), per_token, per_byte)
         )
     return Evaluation(objective, tuple(scores))
 
@@ -324,10 +320,7 @@ def find_dead(
     scripts = sorted(pieces.groupby("script"), key=lambda item: (-len(item[1]), item[0]))
     groups = [
         _count("all", "all", pieces, examples),
-        *(
-            _count("block", str(name), rows, examples)
-            for name, rows in pieces.groupby("block", sort=False)
-        ),
+        *(_count("block", str(name), rows, examples) for name, rows in pieces.groupby("block", sort=False)),
         *(_count("script", name, rows, examples) for name, rows in scripts),
     ]
     return DeadVocabulary(tuple(groups), pieces)

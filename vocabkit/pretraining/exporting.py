@@ -292,9 +292,7 @@ def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
     bars: Any = transformers.utils.logging
     was_on = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
-    factory: Any = (
-        transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
-    )
+    factory: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
     try:
         peer, found = factory.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
@@ -308,7 +306,5 @@ def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
             bars.enable_progress_bar()
     wrong = sorted(map(str, (*found["missing_keys"], *found["unexpected_keys"])))
     if wrong:
-        raise PretrainingError(
-            f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them"
-        )
+        raise PretrainingError(f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them")
     return peer.eval(), tokenizer

@@ -166,9 +166,7 @@ class _Loop:
             self.report.start("training", self.steps, "steps")
             self.report.advance(first)
             stack.callback(self.report.finish)
-            steps = stack.enter_context(
-                Prefetcher(self.maker, first, self.steps, self.world.device)
-            )
+            steps = stack.enter_context(Prefetcher(self.maker, first, self.steps, self.world.device))
             try:
                 self._check_signals()
                 if self._owes_evaluation():
@@ -288,9 +286,7 @@ class _Loop:
         # Counting draws is the main rank's; the tensors and what was seen are everyone's.
         with self.clock.paused():
             samples = self.done * self.config.training.batch_rows
-            rows, tokens, size = (
-                self.ledger.count_until(samples) if self.world.main else ({}, {}, {})
-            )
+            rows, tokens, size = self.ledger.count_until(samples) if self.world.main else ({}, {}, {})
             state = RunState(
                 self.done, self.steps, samples, self.world.size, rows, tokens, size,
                 self.clock.seconds, self.fingerprints,
@@ -400,9 +396,7 @@ def _peak_memory(device: torch.device) -> float | None:
 # --- Opening a run ---------------------------------------------------------------------------------
 
 
-def _open_run(
-    plan: RunPlan, world: World, force: bool
-) -> tuple[dict[str, Any], Tensor | None, Path | None]:
+def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any], Tensor | None, Path | None]:
     """Find the run or lay it out; its identity, its new rows, and the checkpoint it goes on from.
 
     Every rank calls. Raises what the user can put right; a run that is another is refused.

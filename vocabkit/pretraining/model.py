@@ -77,9 +77,7 @@ class Model(nn.Module):
         """`layers`, for type checkers."""
         return cast(Sequence[Layer], self.layers)
 
-    def forward(
-        self, batch: Batch, head_rows: int | None = None, fused: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, head_rows: int | None = None, fused: bool = True) -> tuple[Tensor, Tensor]:
         """Return Σ weight · nats over the chosen positions (fp32, with gradients) and the nats (fp32 [K]).
 
         `head_rows`, `fused`: see `linear_cross_entropy`.
@@ -266,9 +264,7 @@ class Layer(nn.Module):
         self.down = _Projection(inner, width, bias=bias)
         # ModernBERT's embedding norm stands where the first layer's would.
         first = config.layout == "modern" and index == 0
-        self.attention_norm = (
-            None if first else _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
-        )
+        self.attention_norm = None if first else _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
         self.feed_forward_norm = _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
 
     def forward(
@@ -339,9 +335,7 @@ class _Varlen:
     options: frozenset[str] = frozenset()
 
 
-def _uses_boundaries(
-    device: torch.device, dtype: torch.dtype, head_width: int, *, local: bool = False
-) -> bool:
+def _uses_boundaries(device: torch.device, dtype: torch.dtype, head_width: int, *, local: bool = False) -> bool:
     """Whether attention on a device in a type goes by documents' boundaries, and so needs no mask.
 
     `head_width`: columns of a head; the kernel takes multiples of 8 up to 256. `local`: some layers see a
@@ -368,9 +362,7 @@ def _knows_boundaries(local: bool) -> bool:
     return "window_size" in _Varlen.options or not local
 
 
-def _make_mask(
-    documents: Tensor, length: int, *, causal: bool, window: int | None = None
-) -> Tensor:
+def _make_mask(documents: Tensor, length: int, *, causal: bool, window: int | None = None) -> Tensor:
     """Which place of a row sees which: bool [rows, 1, length, length], True where it does.
 
     `documents` int32 [T] numbers the stream's documents. `causal`: none sees a later one. `window`: none
@@ -454,9 +446,7 @@ def _attend_by_boundaries(
         options["window_size"] = (side, 0 if causal else side)
     else:
         options["is_causal"] = causal
-    mixed: Any = _Varlen.function(
-        query, key, value, boundaries, boundaries, length, length, **options
-    )
+    mixed: Any = _Varlen.function(query, key, value, boundaries, boundaries, length, length, **options)
     return mixed  # type: ignore[no-any-return]
 
 
@@ -542,9 +532,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 )
                 narrow = wide = logits
             else:
-                wide = _turn_into_gradient(
-                    logits, targets[part], weights[part], nats[part], vocabulary, needed
-                )
+                wide = _turn_into_gradient(logits, targets[part], weights[part], nats[part], vocabulary, needed)
                 narrow = wide if wide.dtype == x.dtype else logits.copy_(wide)
                 if x.is_cuda:
                     # There the fp32 chunk is gigabytes, and narrow numbers are summed in fp32 anyway.

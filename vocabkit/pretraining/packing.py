@@ -48,9 +48,7 @@ class Documents:
 
     def select(self, chosen: BoolArray) -> Documents:
         """Return those that are chosen, bool[n]."""
-        return Documents(
-            self.ids[np.repeat(chosen, self.lengths)], self.lengths[chosen], self.sizes[chosen]
-        )
+        return Documents(self.ids[np.repeat(chosen, self.lengths)], self.lengths[chosen], self.sizes[chosen])
 
     @classmethod
     def join(cls, parts: Sequence[Documents]) -> Documents:
@@ -143,9 +141,7 @@ class Packer:
         row_starts = np.cumsum(used) - used
         starts = np.empty(len(owners), np.int64)
         sorted_owners = owners[order]
-        starts[order] = (
-            ends - spaces[order] - row_starts[sorted_owners] + sorted_owners * self.length
-        )
+        starts[order] = ends - spaces[order] - row_starts[sorted_owners] + sorted_owners * self.length
         out = np.full(rows * self.length, special.pad, np.int32)
         out[starts] = special.begin
         token_ends = np.cumsum(documents.lengths)
@@ -154,9 +150,7 @@ class Packer:
         if special.end is not None:
             out[starts + documents.lengths + 1] = special.end
         sizes = np.bincount(owners, documents.sizes, rows)
-        return PackedRows(
-            out.reshape(rows, self.length), used.astype(np.int32), sizes.astype(np.int32)
-        )
+        return PackedRows(out.reshape(rows, self.length), used.astype(np.int32), sizes.astype(np.int32))
 
 
 def _choose_rows(spaces: Int64Array, length: int) -> Int64Array:
@@ -198,9 +192,7 @@ def _choose_rows(spaces: Int64Array, length: int) -> Int64Array:
     return owners
 
 
-def cut_documents(
-    documents: Documents, max_tokens: int, token_sizes: Callable[[], Int64Array]
-) -> Documents:
+def cut_documents(documents: Documents, max_tokens: int, token_sizes: Callable[[], Int64Array]) -> Documents:
     """Return the same tokens, with documents of more than `max_tokens` cut into parts of that many and a rest.
 
     A cut document's bytes are shared out over its parts in proportion to the bytes their tokens stand for
@@ -330,8 +322,7 @@ class WordEncoder:
         counts = [text.count(mark) + 1 for text in marked]
         # A text that spaces do not cut into words is looked up, or encoded, whole.
         counts = [
-            count if len(text) <= _MAX_MEAN * count else 1
-            for text, count in zip(marked, counts, strict=True)
+            count if len(text) <= _MAX_MEAN * count else 1 for text, count in zip(marked, counts, strict=True)
         ]
         # One list at a time: 58,000 alive at once kept the garbage collector busy for a sixth of the time.
         parts = (

@@ -297,9 +297,7 @@ class SamplingPlan:
 
     def _average(self, sizes: list[int]) -> float:
         return math.fsum(
-            row.share * size / row.rows
-            for row, size in zip(self.rows, sizes, strict=True)
-            if row.rows
+            row.share * size / row.rows for row, size in zip(self.rows, sizes, strict=True) if row.rows
         )
 
 
@@ -310,9 +308,7 @@ def _name_worst(times: Mapping[str, float]) -> str:
     return named + (f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else "")
 
 
-def _plan_languages(
-    corpus: PreparedCorpus, settings: LanguageSettings, samples: int
-) -> SamplingPlan:
+def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples: int) -> SamplingPlan:
     """Return how often each language of a corpus is drawn in a run of `samples` rows.
 
     Raises ConfigError for settings that cannot be met, PretrainingError for a corpus without text.
@@ -400,9 +396,7 @@ def _check_settings(
     known = f"the data has: {', '.join(languages)}"
     for code, factor in settings.oversampling.items():
         if code not in languages:
-            raise ConfigError(
-                f"languages.oversampling names {code}, which is not in the data", known
-            )
+            raise ConfigError(f"languages.oversampling names {code}, which is not in the data", known)
         if not (math.isfinite(factor) and factor > 0.0):
             raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")
     if settings.weighting == "quota":
@@ -491,9 +485,7 @@ class RunPlan:
         ]  # fmt: skip
         for row in self.languages.rows if self.languages is not None else ():
             note = f"{100 * row.share:.3g} % of rows; has {row.rows:,} rows, {row.bytes:,} bytes"
-            listed.append(
-                ("epochs", row.language, row.epochs, note + (f"; {row.note}" if row.note else ""))
-            )
+            listed.append(("epochs", row.language, row.epochs, note + (f"; {row.note}" if row.note else "")))
         return [dict(zip(("part", "name", "value", "note"), row, strict=True)) for row in listed]
 
     def to_json(self) -> dict[str, object]:
@@ -599,9 +591,7 @@ def _settle(config: RunConfig, corpus: PreparedCorpus) -> tuple[int, SamplingPla
     batch = config.training.batch_rows
     splits = [corpus.split(code, "train") for code in corpus.languages]
     rows = max(1, sum(split.rows for split in splits))
-    tokens, size = (
-        sum(getattr(split, name) for split in splits) / rows for name in ("tokens", "bytes")
-    )
+    tokens, size = (sum(getattr(split, name) for split in splits) / rows for name in ("tokens", "bytes"))
     steps = _count_steps(config, tokens, size)
     for _ in range(_ROUNDS):
         plan = _plan_languages(corpus, config.languages, steps * batch)

@@ -148,14 +148,10 @@ class PreparedCorpus:
     def _key(self, language: str, split: str) -> tuple[str, str]:
         if (language, split) not in self._splits:
             known = ", ".join(self.languages)
-            raise PretrainingError(
-                f"{self.folder}: no {split} rows of {language}", f"it has {known}"
-            )
+            raise PretrainingError(f"{self.folder}: no {split} rows of {language}", f"it has {known}")
         return language, split
 
-    def _gather(
-        self, language: str, split: str, indices: Int64Array, kind: str, out: Int32Array
-    ) -> Int32Array:
+    def _gather(self, language: str, split: str, indices: Int64Array, kind: str, out: Int32Array) -> Int32Array:
         parts = self._parts[self._key(language, split)]
         wanted = np.asarray(indices, np.int64)
         rows = self._splits[language, split].rows
@@ -260,9 +256,7 @@ def _check_file(path: Path, shape: tuple[int, ...]) -> None:
     except (OSError, ValueError) as error:
         raise PretrainingError(f"{path}: is damaged: {error}", _AGAIN) from error
     if found != shape or kind != np.dtype("<i4") or fortran:
-        raise PretrainingError(
-            f"{path}: holds {kind.name}{list(found)}, expected int32{list(shape)}", _AGAIN
-        )
+        raise PretrainingError(f"{path}: holds {kind.name}{list(found)}, expected int32{list(shape)}", _AGAIN)
     expected = start + 4 * int(np.prod(shape))
     if size != expected:
         what = "cut short" if size < expected else "too long"

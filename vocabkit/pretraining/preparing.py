@@ -210,10 +210,7 @@ def prepare_corpus(
         clock.lap("encode")
         groups = group_shards(shards)
         rows = tuple(_report(code, group, special, settings) for code, group in groups.items())
-        languages = {
-            code: _publish_rows(code, group, ready, settings.length)
-            for code, group in groups.items()
-        }
+        languages = {code: _publish_rows(code, group, ready, settings.length) for code, group in groups.items()}
         digest = hashlib.blake2b(f"{corpus.document}\0{corpus.field}".encode(), digest_size=20)
         for shard in shards:
             for value in shard.sources.values():
@@ -259,9 +256,7 @@ def _check_options(settings: PrepareOptions) -> None:
     if settings.encoding not in ENCODINGS:
         raise ConfigError(f"--encoding {settings.encoding}: one of {', '.join(ENCODINGS)}")
     if not 0.0 <= settings.held_out < 1.0:
-        raise ConfigError(
-            f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1"
-        )
+        raise ConfigError(f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1")
 
 
 def _find_routes(files: TokenizerFiles, languages: Sequence[str]) -> dict[str, str]:
@@ -328,9 +323,7 @@ def _measure_efficiency(shards: Sequence[_RowShard], length: int) -> float | Non
     return sum(shard.used["train"] for shard in shards) / positions if positions else None
 
 
-def _publish_rows(
-    code: str, shards: Sequence[_RowShard], target: Path, length: int
-) -> dict[str, object]:
+def _publish_rows(code: str, shards: Sequence[_RowShard], target: Path, length: int) -> dict[str, object]:
     """Move a language's rows into their place and return its entry of the index."""
     (target / code).mkdir()
     files = []
@@ -402,9 +395,7 @@ class _Task:
         self._encoder.turn_to(plan.language)
         special = plan.special
         self._packers = {name: Packer(plan.length, special) for name in SPLITS}
-        self._writers = {
-            name: stack.enter_context(RowWriter(folder, name, plan.length)) for name in SPLITS
-        }
+        self._writers = {name: stack.enter_context(RowWriter(folder, name, plan.length)) for name in SPLITS}
         self._forbidden = np.zeros(self._encoder.tokenizer.size, bool)
         self._forbidden[list(special.reserved)] = True
         # Text may yield the unknown token, unless that is also what rows are laid out with, as GPT-2's is.

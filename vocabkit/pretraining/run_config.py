@@ -107,9 +107,7 @@ class ModelConfig:
                 f"model.width = {self.width} and model.heads = {self.heads}: "
                 "a head's width must be a whole, even number"
             )
-        if self.heads % self.key_value_heads or (
-            self.key_value_heads != self.heads and self.layout != "llama"
-        ):
+        if self.heads % self.key_value_heads or (self.key_value_heads != self.heads and self.layout != "llama"):
             raise ConfigError(
                 f"model.kv_heads = {self.kv_heads}: must divide {self.heads} heads, "
                 "and only llama shares keys and values"
@@ -181,8 +179,7 @@ class DataSettings(Config):
     def _kept_and_replaced(self) -> DataSettings:
         if self.keep + self.replace_random > 1.0:
             raise ValueError(
-                f"keep = {self.keep:g} and replace_random = {self.replace_random:g}: "
-                "together more than 1"
+                f"keep = {self.keep:g} and replace_random = {self.replace_random:g}: together more than 1"
             )
         return self
 

@@ -58,9 +58,7 @@ _FREE = (
 """Keys that may change between the processes of one run: they move no result, or by rounding alone."""
 
 
-def identify_run(
-    config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None
-) -> dict[str, Any]:
+def identify_run(config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None) -> dict[str, Any]:
     """Return what makes a run this run, as run.json holds it.
 
     `config`: the keys that change results, by dotted name; `tokenizer`, `data` and `checkpoint`: digests of
@@ -167,9 +165,7 @@ class RunLog:
     Every line is on disk when `write` returns to the caller.
     """
 
-    def __init__(
-        self, run: Path, settings: LogSettings, config: Mapping[str, Any], step: int
-    ) -> None:
+    def __init__(self, run: Path, settings: LogSettings, config: Mapping[str, Any], step: int) -> None:
         # A run that goes on from `step` makes the steps after it again; one line may be cut short by a kill.
         kept = [line for line in _read_log(run) if line["step"] <= step]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
@@ -185,9 +181,7 @@ class RunLog:
             module = _import("wandb", "log.wandb", "wandb")
             # One name for all processes of a run, so that they draw one line.
             name = hashlib.blake2b(str(run.resolve()).encode(), digest_size=8).hexdigest()
-            self._wandb = module.init(
-                id=name, dir=str(run), name=run.name, config=dict(config), resume="allow"
-            )
+            self._wandb = module.init(id=name, dir=str(run), name=run.name, config=dict(config), resume="allow")
 
     def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
         """Write a line; numbers in it, however deep, go to the other places by dotted names too."""
@@ -234,9 +228,7 @@ def _import(module: str, key: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtra(
-            f"{key} = true: {package} is not installed", f"pip install {package}"
-        ) from error
+        raise MissingExtra(f"{key} = true: {package} is not installed", f"pip install {package}") from error
 
 
 # --- Run -------------------------------------------------------------------------------------------
@@ -314,8 +306,7 @@ class Run:
         scores = (self.evaluation or {}).get("languages", {})
         names = ("rows", "bytes", "predicted", "loss", "bits_per_byte")
         return [
-            {"language": code, "epochs": epochs}
-            | {name: scores.get(code, {}).get(name) for name in names}
+            {"language": code, "epochs": epochs} | {name: scores.get(code, {}).get(name) for name in names}
             for code, epochs in self.epochs.items()
         ]
 
@@ -381,9 +372,7 @@ def read_origin(run: Path) -> str | None:
     return found
 
 
-def create_run(
-    plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Array | None, force: bool
-) -> None:
+def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Array | None, force: bool) -> None:
     """Lay out a new run in `plan.output`, whole or not at all. With `force` one that is there is replaced.
 
     `new_rows` are the ids that an extension added. Raises OutputError where the folder holds something else.

@@ -89,9 +89,7 @@ def make_plan(
     """
     if allow_epochs is not None:
         settings = [*settings, f"languages.allow_epochs={allow_epochs}"]
-    config = read_preset(
-        preset, settings, has_data=data is not None, has_checkpoint=checkpoint is not None
-    )
+    config = read_preset(preset, settings, has_data=data is not None, has_checkpoint=checkpoint is not None)
     corpus = data if isinstance(data, PreparedCorpus | None) else PreparedCorpus.load(data)
     if not dry_run and (corpus is None or output is None):
         raise ConfigError("training needs data and an output", "give both, or ask for a dry run")
@@ -131,13 +129,9 @@ def _find_shape(
     if config.model is None and earlier is not None:
         return Run.load(earlier).model
     if config.model is None:
-        raise ConfigError(
-            "the preset has no [model]: it goes on from a checkpoint", "pass --checkpoint DIR"
-        )
+        raise ConfigError("the preset has no [model]: it goes on from a checkpoint", "pass --checkpoint DIR")
     if corpus is not None:
-        return config.model.shape(
-            config.model.vocabulary or corpus.vocabulary, corpus.special, corpus.length
-        )
+        return config.model.shape(config.model.vocabulary or corpus.vocabulary, corpus.special, corpus.length)
     if config.model.vocabulary is None:
         raise ConfigError(
             "neither data nor the preset says how large the vocabulary is",

@@ -77,9 +77,7 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         settings = self.config.optimizer
-        return settings.rate * learning_rate_factor(
-            settings, self.stages, step, self.stages[-1].stop
-        )
+        return settings.rate * learning_rate_factor(settings, self.stages, step, self.stages[-1].stop)
 
     def train_step(self, step: Step) -> None:
         """Make one step. Every rank divides by the predictions of all, so that each counts alike."""
@@ -102,9 +100,7 @@ class Trainer:
             self.seen.add_batch(batch)
         rows = self._new_rows if stage.train == "new-rows" else None
         gradients = self.optimizer.gradients(self._trained, rows)
-        total, norm, skip = clip_gradients(
-            gradients.values(), total, self.config.optimizer.clip, self.world
-        )
+        total, norm, skip = clip_gradients(gradients.values(), total, self.config.optimizer.clip, self.world)
         self.optimizer.step(gradients, self.learning_rate(step.number), rows=rows, skip=skip)
         self.optimizer.clear()
         self.meter.add_step(total / weight, norm, skip)
@@ -205,9 +201,7 @@ def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
 
 def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) -> None:
     """Raise PretrainingError when a stage trains new rows and there is no receipt that names any."""
-    if any(stage.train == "new-rows" for stage in stages) and not (
-        new_rows is not None and len(new_rows)
-    ):
+    if any(stage.train == "new-rows" for stage in stages) and not (new_rows is not None and len(new_rows)):
         raise PretrainingError(
             "a stage trains new-rows, but no receipt says which rows are new",
             "pass --checkpoint a folder written by `vocabkit extend`, or leave the stage out",

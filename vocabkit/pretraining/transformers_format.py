@@ -450,9 +450,7 @@ def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str
     return tuple(sorted({*names, path.name}))
 
 
-def _write_weights(
-    model: Model, folder: Path, dtype: torch.dtype, shard_bytes: int
-) -> tuple[str, ...]:
+def _write_weights(model: Model, folder: Path, dtype: torch.dtype, shard_bytes: int) -> tuple[str, ...]:
     shards = _plan_shards(model, dtype, shard_bytes)
     if len(shards) == 1:
         _save(shards[0], folder / "model.safetensors", dtype)
@@ -526,9 +524,7 @@ def read_checkpoint(folder: str | Path) -> tuple[ModelConfig, Checkpoint]:
     checkpoint = open_checkpoint(folder)
     place = Path(folder) / "config.json"
     if checkpoint.config is None:
-        raise PretrainingError(
-            f"{place}: no such file", "give the folder of a model of transformers"
-        )
+        raise PretrainingError(f"{place}: no such file", "give the folder of a model of transformers")
     return _parse_config(checkpoint.config, str(place)), checkpoint
 
 
@@ -560,9 +556,7 @@ def _check_names(config: ModelConfig, names: _TensorNames, stored: Checkpoint) -
         )
     copies = _list_copies(config)
     strange = sorted(
-        name
-        for name in stored.tensors
-        if name not in wanted | set(copies) and not _is_idle(name, config)
+        name for name in stored.tensors if name not in wanted | set(copies) and not _is_idle(name, config)
     )
     if strange:
         raise PretrainingError(

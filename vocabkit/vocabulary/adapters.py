@@ -304,9 +304,7 @@ class BackendTokenizer:
     @cached_property
     def style(self) -> Style:
         """How pieces are made, read off the decoder and the pre-tokeniser."""
-        steps = {
-            step["type"]: step for key in ("decoder", "pre_tokenizer") for step in self._steps(key)
-        }
+        steps = {step["type"]: step for key in ("decoder", "pre_tokenizer") for step in self._steps(key)}
         if "ByteLevel" in steps:
             return "byte-level"
         return "wordpiece" if self._content["model"].get("type") == "WordPiece" else "sentencepiece"
@@ -412,8 +410,7 @@ class BackendTokenizer:
         places = np.unique(owners[ids == self._unknown]).tolist()
         normalizer = self._backend.normalizer
         normalized = [
-            texts[place] if normalizer is None else normalizer.normalize_str(texts[place])
-            for place in places
+            texts[place] if normalizer is None else normalizer.normalize_str(texts[place]) for place in places
         ]
         found = self._bare.encode_batch(normalized, add_special_tokens=False)
         for place, text, encoding in zip(places, normalized, found, strict=True):
@@ -480,9 +477,7 @@ class SentencePieceTokenizer:
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError, OSError) as error:
-            raise TokenizerError(
-                f"{name}: SentencePiece refuses it: {first_line(error)}", HINT
-            ) from error
+            raise TokenizerError(f"{name}: SentencePiece refuses it: {first_line(error)}", HINT) from error
 
     @classmethod
     def read(cls, path: Path) -> SentencePieceTokenizer:

@@ -173,12 +173,8 @@ class BpeBase:
         except Exception as error:  # tokenizers raises Exception itself
             raise TokenizerError(f"{name}: not a tokenizer: {error}", HINT) from error
         self.tokenizer = BackendTokenizer(name, self._backend)
-        added: dict[int, str] = {
-            entry["id"]: entry["content"] for entry in content.get("added_tokens") or ()
-        }
-        self.pieces: dict[int, str] = added | {
-            index: piece for piece, index in model["vocab"].items()
-        }
+        added: dict[int, str] = {entry["id"]: entry["content"] for entry in content.get("added_tokens") or ()}
+        self.pieces: dict[int, str] = added | {index: piece for piece, index in model["vocab"].items()}
         self.size: int = max(self.pieces) + 1
         self.first_new = self.size if first_new is None else first_new
 
@@ -224,9 +220,7 @@ class BpeBase:
         """
         prefix = "" if continued else self.tokenizer.word_prefix
         texts = [prefix + word for word in words]
-        found = encode_checked(
-            texts, lambda: self._backend.encode_batch(texts, add_special_tokens=False)
-        )
+        found = encode_checked(texts, lambda: self._backend.encode_batch(texts, add_special_tokens=False))
         ids = [np.array(encoding.ids, np.int32) for encoding in found]
         parts = [
             np.array([-1 if part is None else part for part in encoding.word_ids], np.int64)
@@ -261,9 +255,7 @@ class BpeBase:
                     found[char] = found.get(char, 0) + count
         return found
 
-    def append(
-        self, characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()
-    ) -> BpeBase:
+    def append(self, characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> BpeBase:
         """Return the base with tokens appended: characters as they are, then merges as pairs of token texts.
 
         Ids count up from `size`, the base's `first_new`. Added tokens of the base that its model does not list
@@ -285,15 +277,11 @@ class BpeBase:
         listed.extend(" ".join(pair) if joined else list(pair) for pair in merges)
         return BpeBase(self.name, content, self._folder, self.size)
 
-    def count_usage(
-        self, words: Sequence[str], counts: Int64Array, *, continued: bool = False
-    ) -> Int64Array:
+    def count_usage(self, words: Sequence[str], counts: Int64Array, *, continued: bool = False) -> Int64Array:
         """Return how often each id is used by words that occur so often, int64[size]."""
         prefix = "" if continued else self.tokenizer.word_prefix
         texts = [prefix + word for word in words]
-        found = encode_checked(
-            texts, lambda: self._backend.encode_batch_fast(texts, add_special_tokens=False)
-        )
+        found = encode_checked(texts, lambda: self._backend.encode_batch_fast(texts, add_special_tokens=False))
         flat, lengths = flatten([encoding.ids for encoding in found])
         usage = np.zeros(self.size, np.int64)
         np.add.at(usage, flat, np.repeat(counts, lengths))
@@ -321,9 +309,7 @@ class BpeBase:
                 shutil.copyfile(self._folder / name, folder / name)
         if not (folder / "tokenizer_config.json").is_file():
             path = folder / "tokenizer_config.json"
-            path.write_text(
-                '{\n  "tokenizer_class": "PreTrainedTokenizerFast"\n}\n', encoding="utf-8"
-            )
+            path.write_text('{\n  "tokenizer_class": "PreTrainedTokenizerFast"\n}\n', encoding="utf-8")
         ids, first = range(self.size), self.first_new
         _write_table(
             folder,

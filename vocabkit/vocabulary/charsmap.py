@@ -130,9 +130,7 @@ _JAMO_AFTER_JAMO = tuple(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3
 class _Composition:
     """The rules of several characters, restated over text whose characters are already mapped one by one."""
 
-    def __init__(
-        self, single: Mapping[str, str], several: Mapping[str, str], fence: str, wall: str
-    ) -> None:
+    def __init__(self, single: Mapping[str, str], several: Mapping[str, str], fence: str, wall: str) -> None:
         self.single, self.fence, self.wall = single, fence, wall
         starts = {key[0] for key in several}
         # A rule that says what its characters' own rules say adds nothing (U+00A8 + U+0301 in NFKC).
@@ -165,9 +163,7 @@ class _Composition:
     def _check_restatement(self, several: Mapping[str, str]) -> None:
         wide = [c for c in self.first | self.later if len(self.single.get(c, c)) != 1]
         if wide:
-            _refuse(
-                f"U+{ord(min(wide)):04X} is part of a longer rule and maps to several characters"
-            )
+            _refuse(f"U+{ord(min(wide)):04X} is part of a longer rule and maps to several characters")
         continuations = Counter(self.single.get(char, char) for char in self.later)
         # A mapped sequence must be a rule for *every* way to write it: count the ways instead of listing them.
         written: Counter[tuple[str, str]] = Counter()
@@ -184,19 +180,14 @@ class _Composition:
                 if not count:
                     self._divide(char, tail, {end for start, end in written if start == char})
                 elif count != prod(continuations[other] for other in tail):
-                    _refuse(
-                        f"{char + tail!r} is a rule for some ways to write it and not for others"
-                    )
+                    _refuse(f"{char + tail!r} is a rule for some ways to write it and not for others")
 
     def _divide(self, char: str, tail: str, own: set[str]) -> None:
         """Note where `char` + `tail`, no rule though it reads like one, must be kept from composing."""
         cut = max((size for size in range(1, len(tail)) if tail[:size] in own), default=0)
         if any(other.startswith(tail[: cut + 1]) for other in own):
             _refuse(f"{char + tail!r} is no rule, and its beginning is part of another")
-        spellings = [
-            _char_class(c for c in self.later if self._mapped(c) == part)
-            for part in tail[: cut + 1]
-        ]
+        spellings = [_char_class(c for c in self.later if self._mapped(c) == part) for part in tail[: cut + 1]]
         self.divided.add(f"(?<={_escape(char)}{''.join(spellings[:cut])})(?={spellings[cut]})")
 
     def _check_single_characters(self) -> None:
@@ -288,19 +279,13 @@ class _Composition:
 
     def _loose_jamo(self) -> list[str]:
         """What keeps NFC from composing jamo that no rule joins: nmt_nfkc has L + V + T, not LV + T."""
-        pairs = [
-            chr(first) + chr(vowel)
-            for first in range(0x1100, 0x1113)
-            for vowel in range(0x1161, 0x1176)
-        ]
+        pairs = [chr(first) + chr(vowel) for first in range(0x1100, 0x1113) for vowel in range(0x1161, 0x1176)]
         trailing = [chr(code) for code in range(0x11A8, 0x11C3)]
         syllables = _compose(pairs)
         families = {
             "(?<=[\u1100-\u1112])(?=[\u1161-\u1175])": pairs,
             "(?<=[\u1161-\u1175])(?=[\u11a8-\u11c2])": [a + b for a in pairs for b in trailing],
-            "(?<=[\uac00-\ud7a3])(?=[\u11a8-\u11c2])": [
-                syllables[a] + b for a in pairs for b in trailing
-            ],
+            "(?<=[\uac00-\ud7a3])(?=[\u11a8-\u11c2])": [syllables[a] + b for a in pairs for b in trailing],
         }
         guards = []
         for guard, texts in families.items():

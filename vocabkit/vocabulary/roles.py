@@ -50,9 +50,7 @@ _NUMBERED_OTHERWISE = {
     "SeamlessM4T": ("seamless_m4t", "seamless_m4t_v2"), "Speech2Text": ("speech_to_text",),
     "XGLM": ("xglm",), "XLMRoberta": ("kosmos-2", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }  # fmt: skip
-_CONVERT = (
-    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes the tokenizer.json needed"
-)
+_CONVERT = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes the tokenizer.json needed"
 
 
 def list_tokenizer_files(root: Path) -> list[str]:
@@ -94,9 +92,7 @@ def _check_file(file: Path, model_type: str | None = None, *, known: bool = True
     told = [str(_read_object(file.with_name(_CONFIG)).get("tokenizer_class"))] if known else []
     if not file.with_name(_TABLE).is_file():
         told += [model_type or "None"]
-        told += (
-            [str(_read_object(file.with_name("config.json")).get("model_type"))] if known else []
-        )
+        told += [str(_read_object(file.with_name("config.json")).get("model_type"))] if known else []
     for prefix, kinds in _NUMBERED_OTHERWISE.items():
         for name in told:
             if name in kinds or name.startswith(prefix):
@@ -358,10 +354,7 @@ def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> Sp
     ids: Mapping[str, int] = source.ids
     if source.is_pair:  # every token has a name, and no file says which are special
         ids = {name: i for name, i in _read_object(files.file).items() if i < opened.size}
-    usual = {
-        role: next((ids[name] for name in names if name in ids), None)
-        for role, names in _USUAL.items()
-    }
+    usual = {role: next((ids[name] for name in names if name in ids), None) for role, names in _USUAL.items()}
     roles = source._find_roles(ids)
     begin = roles.get("bos", roles.get("cls", usual["bos"]))
     end = roles.get("eos", roles.get("sep", usual["eos"]))

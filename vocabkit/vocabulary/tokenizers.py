@@ -97,16 +97,13 @@ PATTERNS: Mapping[str, tuple[str, ...]] = {
     "deepseek-v3": (
         r"\p{N}{1,3}",
         r"[一-龥\u3040-ゟ゠-ヿ]+",
-        r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
-        + _ENDING,
+        r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|" + _ENDING,
     ),
 }
 
 # What GGUF files call a pattern → its name here.
 GGUF_NAMES: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("gpt-2", "phi-2", "mpt", "olmo", "jais", "modern-bert", "roberta-bpe"), "gpt2"
-    ),
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "modern-bert", "roberta-bpe"), "gpt2"),
     **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "dbrx", "smaug-bpe", "glm4"), "cl100k"),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"), "qwen2"),
     **dict.fromkeys(("starcoder", "refact", "command-r", "smollm", "exaone"), "digits-gpt2"),
@@ -164,8 +161,7 @@ def build_byte_level(
     # Some were trained without the bytes their text lacked: up to 28 letters are missing in those seen.
     if missing > 64:
         raise TokenizerError(
-            f"{source}: {missing} of the 256 letters that stand for bytes have no token: "
-            "not byte-level BPE",
+            f"{source}: {missing} of the 256 letters that stand for bytes have no token: not byte-level BPE",
             HINT,
         )
     try:
@@ -181,9 +177,7 @@ def build_byte_level(
     return backend
 
 
-def _read_pair(
-    tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]
-) -> BackendTokenizer:
+def _read_pair(tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]) -> BackendTokenizer:
     """Read a JSON of tokens and the file of merges beside it. Raises TokenizerError."""
     try:
         vocabulary = json.loads(tokens.read_text(encoding="utf-8"))
@@ -222,9 +216,7 @@ class _TiktokenTokenizer:
     style: Style = "byte-level"
     word_prefix = " "
 
-    def __init__(
-        self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0
-    ) -> None:
+    def __init__(self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0) -> None:
         """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
         missing = [value for value in range(256) if bytes([value]) not in ranks]
         if missing:
@@ -248,9 +240,7 @@ class _TiktokenTokenizer:
     def kinds(self) -> tuple[Kind, ...]:
         """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
         return tuple(
-            Kind.CONTROL
-            if index < self._specials
-            else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
+            Kind.CONTROL if index < self._specials else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
             for index in range(self.size)
         )
 
@@ -522,9 +512,7 @@ class _Fields:
         try:
             self.tokens = [token.decode() for token in raw]
         except UnicodeDecodeError as error:
-            raise TokenizerError(
-                f"{path}: a token is not UTF-8: {error.object[:40]!r}", HINT
-            ) from error
+            raise TokenizerError(f"{path}: a token is not UTF-8: {error.object[:40]!r}", HINT) from error
         types = self.get("token_type")
         numbers = [1] * len(raw) if types is None else types.tolist()
         if len(numbers) != len(raw) or not set(numbers) <= PIECE_TYPES.keys():
@@ -608,9 +596,7 @@ def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
     what = f"{fields.path}: its pre-tokeniser is {named!r}"
     steps = _choose_pattern(pattern or GGUF_NAMES.get(named), what)
     vocabulary = {token: index for index, token in enumerate(fields.tokens)}
-    backend = build_byte_level(
-        str(fields.path), vocabulary, fields.merges(), steps, named in _WHOLE_FIRST
-    )
+    backend = build_byte_level(str(fields.path), vocabulary, fields.merges(), steps, named in _WHOLE_FIRST)
     return _wrap(fields, backend)
 
 
@@ -655,9 +641,7 @@ def _read_words(fields: _Fields) -> BackendTokenizer:
     return _wrap(fields, backend, keep=unknown)
 
 
-def _wrap(
-    fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = None
-) -> BackendTokenizer:
+def _wrap(fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = None) -> BackendTokenizer:
     """Declare the control and user pieces, which keep their ids."""
     pairs = list(zip(fields.tokens, fields.kinds, strict=True))
     special = [token for token, kind in pairs if kind is Kind.CONTROL and token != keep]
@@ -721,9 +705,7 @@ def compare_tokenizers(first: str | Path, second: str | Path) -> Difference:
     for path in (first, second):
         opened = open_tokenizer(path)
         if not isinstance(opened, SentencePieceTokenizer):
-            raise TokenizerError(
-                f"{path}: has no .model", "name a folder written by `vocabkit fit`"
-            )
+            raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
         found.append(opened.vocabulary)
     return compare_vocabularies(*found)
 
@@ -748,9 +730,7 @@ def find_file(path: str | Path) -> Path:
     sole = [item for item in sorted(folder.iterdir()) if item.suffix in _SUFFIXES]
     if len(sole) == 1:
         return sole[0]
-    found = (
-        f"{len(sole)} files like a tokenizer: name one" if sole else f"none of {', '.join(_NAMES)}"
-    )
+    found = f"{len(sole)} files like a tokenizer: name one" if sole else f"none of {', '.join(_NAMES)}"
     raise TokenizerError(f"{folder}: not a tokenizer folder: {found}", HINT)
 
 

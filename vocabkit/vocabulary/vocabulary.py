@@ -122,9 +122,7 @@ class Vocabulary:
         stop = 0
         for block in self.blocks:
             if block.start != stop or block.stop <= block.start:
-                raise TokenizerError(
-                    f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap"
-                )
+                raise TokenizerError(f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap")
             stop = block.stop
         if stop != len(self.pieces):
             raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}")
@@ -180,9 +178,7 @@ class Vocabulary:
         """Return the text an id stands for; None for the pieces that stand for none."""
         return piece_bytes(self.pieces[index], self.kinds[index])
 
-    def append_block(
-        self, name: str, pieces: Sequence[str], scores: npt.NDArray[Any]
-    ) -> Vocabulary:
+    def append_block(self, name: str, pieces: Sequence[str], scores: npt.NDArray[Any]) -> Vocabulary:
         """Return the vocabulary with ordinary pieces as a further block; as it is where there are none."""
         if not pieces:
             return self
@@ -257,9 +253,7 @@ def assemble_vocabulary(
         *(Kind.BYTE for _ in byte_pieces),
         *(Kind.NORMAL for _ in listed),
     )
-    values = np.concatenate(
-        [np.zeros(len(head), np.float32), np.asarray(scores, dtype=np.float32).reshape(-1)]
-    )
+    values = np.concatenate([np.zeros(len(head), np.float32), np.asarray(scores, dtype=np.float32).reshape(-1)])
     place = {piece: index for index, piece in enumerate(special)}
     size = len(head) + len(listed)
     return Vocabulary(
@@ -361,9 +355,7 @@ def write_table(
     for language, column in usage.items():
         if language in found or len(column) != len(pieces):
             wanted = f"{len(pieces)} values under a name other than {', '.join(found)}"
-            raise TokenizerError(
-                f"usage column {language!r} has {len(column)} values: expected {wanted}"
-            )
+            raise TokenizerError(f"usage column {language!r} has {len(column)} values: expected {wanted}")
     found |= {name: np.asarray(column, dtype=np.int64) for name, column in usage.items()}
     with connect() as database:
         write_columns(database, found, path)
@@ -423,9 +415,7 @@ def write_model(vocabulary: Vocabulary) -> bytes:
     """Return the bytes of `tokenizer.model`; the same vocabulary always gives the same."""
     model = proto.ModelProto()
     types = {kind: number for number, kind in PIECE_TYPES.items()}
-    for piece, score, kind in zip(
-        vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
-    ):
+    for piece, score, kind in zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True):
         model.pieces.add(piece=piece, score=score, type=types[kind])
     roles = vocabulary.roles
     trainer = model.trainer_spec
@@ -577,9 +567,7 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
         if kind in (Kind.CONTROL, Kind.UNKNOWN):
             mask = index == vocabulary.roles.mask
-            backend.add_special_tokens(
-                [AddedToken(piece, lstrip=mask, normalized=False, special=True)]
-            )
+            backend.add_special_tokens([AddedToken(piece, lstrip=mask, normalized=False, special=True)])
         elif kind is Kind.USER:
             backend.add_tokens([AddedToken(piece, normalized=False, special=False)])
     return backend
@@ -747,11 +735,7 @@ def _split_pattern(vocabulary: Vocabulary) -> str | None:
     if any(_RESERVED.fullmatch(piece) for piece in vocabulary.pieces):
         names.add(_SLOTS)
     if alone:
-        names = {
-            (start, rest)
-            for start, rest in names
-            if not {*start, *_CHARACTERS_AFTER[rest]} <= texts
-        }
+        names = {(start, rest) for start, rest in names if not {*start, *_CHARACTERS_AFTER[rest]} <= texts}
     if not names:
         return None
     spanned = {text[at : at + 2] for text in texts for at in range(len(text) - 1)}
