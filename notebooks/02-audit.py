@@ -27,7 +27,6 @@ from vocabkit.auditing.auditing import compare_tokenizers, run_audit
 from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
 from vocabkit.auditing.report import check_requirements
 from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.core.languages import load_panel
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sample import write_sample
 from vocabkit.corpus.sources import open_corpus
