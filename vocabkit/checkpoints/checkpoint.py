@@ -154,11 +154,7 @@ def _open_indexed(root: Path, index: str, config: Mapping[str, Any] | None) -> C
 
 
 def _open_shards(
-    root: Path,
-    shards: tuple[str, ...],
-    index: str | None,
-    config: Mapping[str, Any] | None,
-    plain: bool,
+    root: Path, shards: tuple[str, ...], index: str | None, config: Mapping[str, Any] | None, plain: bool
 ) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     headers: dict[str, Header] = {}
@@ -480,8 +476,7 @@ def _group(
     made: list[VocabularyTensor] = []
     for item in sorted(found, key=lambda item: order[item.role]):
         group = next(
-            (index for index, first in enumerate(firsts) if _equal(checkpoint, first, item)),
-            len(firsts),
+            (index for index, first in enumerate(firsts) if _equal(checkpoint, first, item)), len(firsts)
         )
         numbered = VocabularyTensor(item.tensor, item.role, item.axis, group)
         if group == len(firsts):

@@ -40,11 +40,7 @@ SIZES = {
     "I64": 8, "U64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-_NUMPY: dict[str, np.dtype[Any]] = {
-    "F16": np.dtype("<f2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-}
+_NUMPY: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 def as_float32(data: Bytes, dtype: str) -> Float32Array:
@@ -306,11 +302,7 @@ def _find_page_offset(layout: Iterable[StoredTensor | Replacement]) -> int | Non
 
 
 def write_file(
-    target: Path,
-    raw_header: bytes,
-    parts: Iterator[Part],
-    source: Path,
-    advance: Advance | None = None,
+    target: Path, raw_header: bytes, parts: Iterator[Part], source: Path, advance: Advance | None = None
 ) -> None:
     """Write a file from a raw header and the parts of its tensors, in their order; ranges are of `source`."""
     pending: Copied | None = None  # neighbours that stay are copied in one go

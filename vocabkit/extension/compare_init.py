@@ -473,11 +473,7 @@ def _summarize(
     total = int(amounts.sum())
     means = [float(nats[kind] / amounts[kind]) if amounts[kind] else None for kind in (_OLD, _AFTER_NEW, _NEW)]
     score = replace(
-        score,
-        old_target=means[_OLD],
-        old_after_new=means[_AFTER_NEW],
-        new_target=means[_NEW],
-        targets=total,
+        score, old_target=means[_OLD], old_after_new=means[_AFTER_NEW], new_target=means[_NEW], targets=total
     )
     if pair is None:
         return score
@@ -508,11 +504,7 @@ def _resample(values: Float64Array, resampling: Resampling) -> Float64Array:
 
 
 def _score_lines(
-    model: Any,
-    lines: Sequence[_Targets],
-    is_new: BoolArray,
-    mask: int | None,
-    advance: _Advance,
+    model: Any, lines: Sequence[_Targets], is_new: BoolArray, mask: int | None, advance: _Advance
 ) -> _LineScores:
     """Score the targets of each line. `mask` is put in their place; without, the token before predicts each.
 

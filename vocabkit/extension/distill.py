@@ -97,8 +97,7 @@ def load_model(folder: str | Path) -> LanguageModel:
         import transformers
     except ImportError as error:
         raise MissingExtra(
-            f"running a model needs transformers and torch: {error}",
-            "pip install 'vocabkit[torch,hf]'",
+            f"running a model needs transformers and torch: {error}", "pip install 'vocabkit[torch,hf]'"
         ) from error
     path = Path(folder)
     if not (path / "config.json").is_file():
@@ -191,14 +190,12 @@ def distill_rows(
     """
     if context.model is None or context.new_tokenizer is None:
         raise ConfigError(
-            "distill needs the model's folder and the new tokenizer",
-            "or choose another initialiser",
+            "distill needs the model's folder and the new tokenizer", "or choose another initialiser"
         )
     opened = load_model(context.model)
     if context.role != "input" and opened.head is None:
         raise ConfigError(
-            f"{context.model}: has no head to distill output rows for",
-            "choose another --init-output",
+            f"{context.model}: has no head to distill output rows for", "choose another --init-output"
         )
     steps, batch = context.whole("steps", 32), context.whole("batch", 8)
     pairs = _collect(plan, context, opened, context.whole("length", 32, 4))
@@ -222,12 +219,7 @@ class _Trainer:
     """The rows in training, and the model that stays as it is."""
 
     def __init__(
-        self,
-        opened: LanguageModel,
-        rows: Float32Array,
-        start: Float32Array,
-        context: Context,
-        spread: float,
+        self, opened: LanguageModel, rows: Float32Array, start: Float32Array, context: Context, spread: float
     ) -> None:
         import torch
 

@@ -60,14 +60,7 @@ from vocabkit.core.folders import (
 )
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.extension.initializers import initialize
-from vocabkit.extension.plan import (
-    ExtensionPlan,
-    Group,
-    Options,
-    list_plan,
-    new_shape,
-    plan_extension,
-)
+from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, new_shape, plan_extension
 from vocabkit.extension.rows import Context, RowPlan, Rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.space_rows import open_donor
@@ -441,11 +434,7 @@ def _hash_files(work: Path, how: Mapping[str, str]) -> dict[str, dict[str, Any]]
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(fingerprint_file, (work / name for name in names)))
     return {
-        name: {
-            "how": how.get(name, "written"),
-            "size": (work / name).stat().st_size,
-            "blake2b": digest,
-        }
+        name: {"how": how.get(name, "written"), "size": (work / name).stat().st_size, "blake2b": digest}
         for name, digest in zip(names, digests, strict=True)
         if name != f"{RECEIPT}/receipt.json"
     }

@@ -16,15 +16,7 @@ import numpy as np
 
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension.rows import (
-    Context,
-    Mixture,
-    RowPlan,
-    Rows,
-    list_new,
-    parse_method,
-    sum_rows,
-)
+from vocabkit.extension.rows import Context, Mixture, RowPlan, Rows, list_new, parse_method, sum_rows
 from vocabkit.extension.simple_rows import (
     make_diagonal,
     make_mean,
@@ -166,8 +158,7 @@ def _mixed(name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | 
 
 
 def _mapped(
-    name: str,
-    map_rows: Callable[[RowPlan, Float32Array, Context], tuple[Float32Array, Int64Array]],
+    name: str, map_rows: Callable[[RowPlan, Float32Array, Context], tuple[Float32Array, Int64Array]]
 ) -> _Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found, positions = map_rows(plan, rows, context)

@@ -123,8 +123,7 @@ def parse_method(text: str) -> tuple[str, dict[str, float]]:
             options[key.strip().replace("-", "_")] = float(value)
         except ValueError:
             raise ConfigError(
-                f"initialiser {text!r}: the option {part!r} is no number",
-                "write it as multivariate:scale=0.5",
+                f"initialiser {text!r}: the option {part!r} is no number", "write it as multivariate:scale=0.5"
             ) from None
     return name, options
 

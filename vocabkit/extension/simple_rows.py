@@ -45,9 +45,7 @@ def list_surfaces(tokenizer: Tokenizer, size: int | None = None) -> list[bytes |
 
 
 def index_surfaces(
-    surfaces: Sequence[bytes | None],
-    kinds: Sequence[Kind],
-    allowed: BoolArray | None = None,
+    surfaces: Sequence[bytes | None], kinds: Sequence[Kind], allowed: BoolArray | None = None
 ) -> dict[bytes, int]:
     """Surface → id. An ordinary token goes before the byte token of the same byte, else the lower id."""
     found: dict[bytes, int] = {}
@@ -79,9 +77,7 @@ def mix_overlap(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     (FOCUS, Dobler and de Melo 2023; OFA, Liu et al. 2023); the later steps are for tokens without any.
     """
     old = index_surfaces(
-        list_surfaces(context.old_tokenizer, plan.old_size),
-        context.old_tokenizer.kinds,
-        plan.old_used,
+        list_surfaces(context.old_tokenizer, plan.old_size), context.old_tokenizer.kinds, plan.old_used
     )
     loose = [_index_loosely(old, spaced) for spaced in (True, False)]
     longest = max(map(len, old), default=0)
@@ -104,10 +100,7 @@ def _loosen(surface: bytes, spaced: bool) -> bytes:
 
 
 def _find_nearest(
-    surface: bytes | None,
-    old: Mapping[bytes, int],
-    loose: Sequence[Mapping[bytes, int]],
-    longest: int,
+    surface: bytes | None, old: Mapping[bytes, int], loose: Sequence[Mapping[bytes, int]], longest: int
 ) -> int | None:
     if not surface:
         return None

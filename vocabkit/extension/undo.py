@@ -16,13 +16,7 @@ from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_c
 from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_file
 from vocabkit.core.errors import CheckpointError
-from vocabkit.core.folders import (
-    check_places,
-    check_space,
-    duplicate_file,
-    fingerprint_file,
-    output_folder,
-)
+from vocabkit.core.folders import check_places, check_space, duplicate_file, fingerprint_file, output_folder
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.extension.extend import MovedRows, write_moved
 

@@ -19,19 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vocabkit.checkpoints.checkpoint import (
-    Checkpoint,
-    find_vocabulary_tensors,
-    read_vocabulary_size,
-)
-from vocabkit.checkpoints.receipt import (
-    ORIGINAL,
-    RECEIPT,
-    Receipt,
-    digest_rows,
-    invert_kept,
-    read_receipt,
-)
+from vocabkit.checkpoints.checkpoint import Checkpoint, find_vocabulary_tensors, read_vocabulary_size
+from vocabkit.checkpoints.receipt import ORIGINAL, RECEIPT, Receipt, digest_rows, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import Bytes, as_bytes, as_float32
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
@@ -101,10 +90,7 @@ def verify_extension(
 def _list_checks(
     receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
 ) -> list[Check]:
-    found = [
-        _guard("receipt", lambda: _check_receipt(receipt)),
-        _guard("files", lambda: _check_files(receipt)),
-    ]
+    found = [_guard("receipt", lambda: _check_receipt(receipt)), _guard("files", lambda: _check_files(receipt))]
     try:
         checkpoint = open_extended(receipt)
     except VocabkitError as error:
@@ -226,10 +212,7 @@ def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, st
     told = {**told, **roles}
     found = find_vocabulary_tensors(checkpoint, size, told)
     if found.rows != size or {item.tensor.name for item in found.found} != set(listed):
-        return (
-            "failed",
-            f"{found.rows} rows in {len(found.found)} tensors, not {size} in {len(listed)}",
-        )
+        return ("failed", f"{found.rows} rows in {len(found.found)} tensors, not {size} in {len(listed)}")
     return "ok", f"{len(listed)} tensors of {size:,} rows, {found.tied}"
 
 

@@ -116,10 +116,7 @@ def _write_table(
     """
     texts = [None if token is None else token.decode(errors="ignore") for token in tokens]
     shown = [None if token is None else token.hex() for token in tokens]
-    columns = {
-        "bytes": np.array(shown, dtype=object),
-        "id": np.arange(len(pieces), dtype=np.int32),
-    }
+    columns = {"bytes": np.array(shown, dtype=object), "id": np.arange(len(pieces), dtype=np.int32)}
     write_table(folder / "vocabulary.parquet", pieces, kinds, blocks, texts, usage, columns)
 
 
@@ -151,11 +148,7 @@ class BpeBase:
     """
 
     def __init__(
-        self,
-        name: str,
-        content: dict[str, Any],
-        folder: Path | None = None,
-        first_new: int | None = None,
+        self, name: str, content: dict[str, Any], folder: Path | None = None, first_new: int | None = None
     ) -> None:
         """Check that merges can be appended. Raises TokenizerError."""
         model = content.get("model") or {}

@@ -364,9 +364,7 @@ def build_steps(
 
 
 @lru_cache(maxsize=8)
-def _steps_of_rules(
-    charsmap: bytes,
-) -> tuple[tuple[normalizers.Normalizer, ...], _Composition | None]:
+def _steps_of_rules(charsmap: bytes) -> tuple[tuple[normalizers.Normalizer, ...], _Composition | None]:
     """The steps up to composition: the same for every vocabulary of one normaliser (1.3 s of work)."""
     rules = decompile(charsmap)
     deletes_controls = all(rules.get(char) == "" for char in _CONTROLS)

@@ -221,8 +221,7 @@ class _TiktokenTokenizer:
         missing = [value for value in range(256) if bytes([value]) not in ranks]
         if missing:
             raise TokenizerError(
-                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first",
-                HINT,
+                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first", HINT
             )
         self.name = name
         self._specials = specials

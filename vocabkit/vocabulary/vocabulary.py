@@ -22,16 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as proto
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CountsError, TokenizerError
@@ -146,12 +137,7 @@ class Vocabulary:
     def fingerprint(self) -> str:
         """A digest (BLAKE2b, 160 bits, hex) of all the vocabulary holds."""
         digest = hashlib.blake2b(digest_size=20)
-        for part in (
-            "\0".join(self.pieces),
-            "\0".join(self.kinds),
-            self.model,
-            self.normalizer.name,
-        ):
+        for part in ("\0".join(self.pieces), "\0".join(self.kinds), self.model, self.normalizer.name):
             digest.update(f"{len(part)}:{part}".encode())
         digest.update(self.scores.astype("<f4").tobytes())
         digest.update(self.normalizer.charsmap)
@@ -321,8 +307,7 @@ def block_languages(vocabulary: Vocabulary) -> tuple[str, ...]:
     names = tuple(block.name for block in vocabulary.blocks if block.name != SHARED)
     if not names:
         raise TokenizerError(
-            "this vocabulary has no language blocks",
-            "fit one with `vocabkit fit two-stage-250k-12x50k`",
+            "this vocabulary has no language blocks", "fit one with `vocabkit fit two-stage-250k-12x50k`"
         )
     return names
 
@@ -426,12 +411,7 @@ def write_model(vocabulary: Vocabulary) -> bytes:
     trainer.split_by_whitespace = True
     trainer.split_by_number = True
     trainer.treat_whitespace_as_suffix = vocabulary.spacing.as_suffix
-    for field, index in (
-        ("unk", roles.unknown),
-        ("bos", roles.begin),
-        ("eos", roles.end),
-        ("pad", roles.pad),
-    ):
+    for field, index in (("unk", roles.unknown), ("bos", roles.begin), ("eos", roles.end), ("pad", roles.pad)):
         setattr(trainer, f"{field}_id", -1 if index is None else index)
         if index is not None:
             setattr(trainer, f"{field}_piece", vocabulary.pieces[index])
