@@ -348,11 +348,10 @@ def build_steps(
 ) -> list[normalizers.Normalizer]:
     """Return the `tokenizers` normalizers that do what SentencePiece does with a compiled charsmap.
 
-    `alphabet` names the characters a vocabulary holds. Compositions that `tokenizers`' NFC is too
-    old to know (25 in four scripts of Unicode 13 and 16) cost a step each and are written only for
-    characters in it; without one they matter to byte fallback alone.
-
-    Raises TokenizerError when the rules cannot be expressed exactly.
+    `alphabet` names the characters a vocabulary holds. Compositions that `tokenizers`' NFC is too old to know
+    (25 in four scripts of Unicode 13 and 16) cost a step each and are written only for characters in it;
+    without one they matter to byte fallback alone. Raises TokenizerError when the rules cannot be expressed
+    exactly.
     """
     if not charsmap:
         return _tidy_steps("", remove_extra_spaces)
@@ -371,8 +370,7 @@ def _steps_of_rules(charsmap: bytes) -> tuple[tuple[normalizers.Normalizer, ...]
     fence, wall = _CONTROLS if deletes_controls else _NONCHARACTERS
     single = {key: value for key, value in rules.items() if len(key) == 1}
     several = {key: value for key, value in rules.items() if len(key) > 1}
-    # Controls stand alone as they are, but for the carriage return of \r\n; longer characters need
-    # no fence.
+    # Controls stand alone as they are, but for the carriage return of \r\n; longer characters need no fence.
     fenced = sorted(c for c in single if len(c.encode()) <= 3 and (c >= " " or c == "\r"))
     steps: list[normalizers.Normalizer] = []
     if deletes_controls:

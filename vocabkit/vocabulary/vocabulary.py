@@ -220,10 +220,9 @@ def assemble_vocabulary(
 ) -> Vocabulary:
     """Return a vocabulary with ids in this order: specials, `<unused0>`…, the 256 bytes if any, then `pieces`.
 
-    Specials are control pieces except `<unk>`. A reserved slot is an `unused` piece: no text is ever
-    encoded to it, and its id stays free for a token to be trained later. All of these score 0.
-
-    Raises TokenizerError when a piece is empty or repeated, or `<unk>` is not among the specials.
+    Specials are control pieces except `<unk>`. A reserved slot is an `unused` piece: no text is ever encoded to
+    it, and its id stays free for a token to be trained later. All of these score 0. Raises TokenizerError when
+    a piece is empty or repeated, or `<unk>` is not among the specials.
     """
     listed = tuple(pieces)
     if "<unk>" not in special:
@@ -662,8 +661,7 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
 # - a split inside the name, at a place that no piece spans, where they have not.
 
 
-# Below any path of single characters (48 of them at −20 each make −960), far from where float64
-# loses a bit.
+# Below any path of single characters (48 of them at −20 each make −960), far from where float64 loses a bit.
 _NEVER = -1e5
 _RESERVED = re.compile(r"<unused[0-9]+>")
 # Names that come in families: the first characters, and the pattern that goes on after them.
