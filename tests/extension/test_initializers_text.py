@@ -74,10 +74,9 @@ def test_cuts_meet_though_one_puts_a_space_first(tmp_path: Path) -> None:
         train_byte_level(LINES, 300), make_unigram([SPACE, *letters, f"{SPACE}cat"]), tmp_path
     )
     assert context.new_tokenizer is not None
-    sizes = plan.old_size, plan.new_size
     lines = ["cat cat", "cat € cat"]
     tokenizers = context.old_tokenizer, context.new_tokenizer
-    found = list(cut_lines(lines, *tokenizers, *sizes))
+    found = list(cut_lines(lines, *tokenizers, plan))
     assert [cuts.line for cuts in found] == [0]  # the other line loses a letter
     assert found[0].text == b" cat cat"
     assert found[0].old_stops[-1] == found[0].new_stops[-1] == 8

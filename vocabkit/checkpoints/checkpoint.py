@@ -18,7 +18,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Header, read_header
+from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Header, equal_bytes, read_header
 from vocabkit.checkpoints.torch_files import TorchFile, read_torch_file
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import read_json
@@ -138,18 +138,12 @@ def _open_indexed(root: Path, index: str, config: Mapping[str, Any] | None) -> C
                 f"{root / index}: names {shard}, which is not there", "copy the missing shard"
             )
     found = _open_shards(root, shards, index, config, False)
-    for name, tensor in found.tensors.items():
-        if name not in weights:
-            raise CheckpointError(
-                f"{root / index}: has no entry for {name}, which is in {tensor.shard}",
-                "copy the index and the shards from one place",
-            )
-    for name, shard in weights.items():
-        if name not in found.tensors or found.tensors[name].shard != shard:
-            raise CheckpointError(
-                f"{root / index}: says that {name} is in {shard}, and it is not",
-                "copy the index and the shards from one place",
-            )
+    held = {name: tensor.shard for name, tensor in found.tensors.items()}
+    wrong = [f"has no entry for {name}, which is in {held[name]}" for name in held if name not in weights]
+    told = [(name, shard) for name, shard in weights.items() if held.get(name) != shard]
+    wrong += [f"says that {name} is in {shard}, and it is not" for name, shard in told]
+    if wrong:
+        raise CheckpointError(f"{root / index}: {wrong[0]}", "copy the index and the shards from one place")
     return found
 
 
@@ -162,16 +156,12 @@ def _open_shards(
     for shard in shards:
         path = root / shard
         if path.suffix == ".safetensors":
-            headers[shard] = read_header(path)
-            listed = [
-                Tensor(item.name, item.dtype, item.shape, shard) for item in headers[shard].tensors.values()
-            ]
+            header = headers[shard] = read_header(path)
+            listed = [Tensor(one.name, one.dtype, one.shape, shard) for one in header.tensors.values()]
         else:
             file = files[shard] = read_torch_file(path)
-            listed = [
-                Tensor(name, file.dtype(name), tuple(tensor.shape), shard)
-                for name, tensor in file.tensors.items()
-            ]
+            shapes = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
+            listed = [Tensor(name, file.dtype(name), shape, shard) for name, shape in shapes.items()]
         for tensor in listed:
             if tensor.name in tensors:
                 raise CheckpointError(
@@ -181,16 +171,7 @@ def _open_shards(
             tensors[tensor.name] = tensor
     if not tensors:
         raise CheckpointError(f"{root}: no tensor in {', '.join(shards)}", _HINT)
-    return Checkpoint(
-        root=root,
-        tensors=tensors,
-        shards=shards,
-        index=index,
-        config=config,
-        plain=plain,
-        headers=headers,
-        torch_files=files,
-    )
+    return Checkpoint(root, tensors, shards, index, config, plain, headers, files)
 
 
 # --- Names -----------------------------------------------------------------------------------------
@@ -251,24 +232,18 @@ _HEADS = {
 
 def new_head(checkpoint: Checkpoint) -> str:
     """The name of the output matrix to add when a tied model is untied. Raises CheckpointError."""
-    kind = checkpoint.model_type or "none"
-    inner = (checkpoint.config or {}).get("text_config")
-    if inner is not None or kind == "none":
-        raise CheckpointError(f"{checkpoint.root}: --untie knows models of text alone", "leave --untie out")
-    classes = (checkpoint.config or {}).get("architectures") or []
-    if not any("CausalLM" in str(item) or "LMHead" in str(item) for item in classes):
-        raise CheckpointError(
-            f"{checkpoint.root}: --untie needs a causal language model, and this is "
-            f"{', '.join(map(str, classes)) or kind}",
-            "leave --untie out",
-        )
-    for name, kinds in _HEADS.items():
-        if kind in kinds:
-            return name
-    raise CheckpointError(
-        f"{checkpoint.root}: --untie does not know how {kind} names or scales an untied head",
-        "leave --untie out",
-    )
+    kind, config = checkpoint.model_type or "none", checkpoint.config or {}
+    classes = [*map(str, config.get("architectures") or [])]
+    found = next((name for name, kinds in _HEADS.items() if kind in kinds), None)
+    if config.get("text_config") is not None or kind == "none":
+        why = "knows models of text alone"
+    elif not any("CausalLM" in item or "LMHead" in item for item in classes):
+        why = f"needs a causal language model, and this is {', '.join(classes) or kind}"
+    elif found is None:
+        why = f"does not know how {kind} names or scales an untied head"
+    else:
+        return found
+    raise CheckpointError(f"{checkpoint.root}: --untie {why}", "leave --untie out")
 
 
 # --- Vocabulary tensors ----------------------------------------------------------------------------
@@ -363,11 +338,9 @@ def find_vocabulary_tensors(
             f"say what they are: --tensor '{unsure[0].name}=ignore' (or input, output, bias)",
         )
     if not any(item.role == "input" for item in found):
-        raise CheckpointError(
-            f"{checkpoint.root}: no input matrix among "
-            f"{', '.join(item.tensor.name for item in found) or 'its tensors'}",
-            "say which it is: --tensor NAME=input",
-        )
+        among = ", ".join(item.tensor.name for item in found) or "its tensors"
+        hint = "say which it is: --tensor NAME=input"
+        raise CheckpointError(f"{checkpoint.root}: no input matrix among {among}", hint)
     _check_config(checkpoint, rows)
     grouped, tied = _group(checkpoint, found)
     return VocabularyTensors(grouped, rows, tied, tuple(_doubts(checkpoint, tied)))
@@ -378,32 +351,23 @@ def _check_told(checkpoint: Checkpoint, told: Mapping[str, str]) -> dict[str, st
     given: dict[str, str] = {}
     for pattern, role in told.items():
         if role not in known:
-            raise CheckpointError(
-                f"--tensor {pattern}={role}: {role} is not one of {', '.join(known)}",
-                f"such as --tensor {pattern}=input",
-            )
+            wrong = f"{role} is not one of {', '.join(known)}"
+            raise CheckpointError(f"--tensor {pattern}={role}: {wrong}", f"such as --tensor {pattern}=input")
         hits = [name for name in checkpoint.tensors if fnmatchcase(name, pattern)]
         if not hits:
+            near = difflib.get_close_matches(pattern, list(checkpoint.tensors), 1, cutoff=0.3)
             raise CheckpointError(
                 f"--tensor {pattern}={role}: no tensor of that name in {checkpoint.root}",
-                _name_nearest(pattern, checkpoint.tensors),
+                f"did you mean {near[0]}?" if near else "--dry-run lists the tensors found",
             )
         given.update(dict.fromkeys(hits, role))
     return given
 
 
-def _name_nearest(pattern: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(pattern, list(names), 1, cutoff=0.3)
-    return f"did you mean {near[0]}?" if near else "--dry-run lists the tensors found"
-
-
 def _find_rows(checkpoint: Checkpoint, names: Mapping[str, str | None], tokens: int | None) -> int:
     """How many rows the vocabulary has: those of the input matrices, which must agree."""
-    inputs = [
-        tensor
-        for name, tensor in checkpoint.tensors.items()
-        if names[name] == "input" and len(tensor.shape) == 2
-    ]
+    matrices = {name: tensor for name, tensor in checkpoint.tensors.items() if len(tensor.shape) == 2}
+    inputs = [tensor for name, tensor in matrices.items() if names[name] == "input"]
     sizes = {tensor.shape[0] for tensor in inputs}
     if len(sizes) > 1:
         said = read_vocabulary_size(checkpoint.config)
@@ -414,10 +378,11 @@ def _find_rows(checkpoint: Checkpoint, names: Mapping[str, str | None], tokens: 
     if len(sizes) == 1:
         return next(iter(sizes))
     listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
+    found = (
+        f"input matrices of different sizes: {listed}" if inputs else "no tensor is named as an input matrix"
+    )
     raise CheckpointError(
-        f"{checkpoint.root}: input matrices of different sizes: {listed}"
-        if inputs
-        else f"{checkpoint.root}: no tensor is named as an input matrix",
+        f"{checkpoint.root}: {found}",
         "say which is the vocabulary's: --tensor NAME=input, and --tensor OTHER=ignore",
     )
 
@@ -456,10 +421,8 @@ def _check_config(checkpoint: Checkpoint, rows: int) -> None:
     said = read_vocabulary_size(checkpoint.config)
     written = (checkpoint.config or {}).get("vocab_size", rows)
     if not isinstance(written, int | None):
-        raise CheckpointError(
-            f"{checkpoint.root}: config.json says vocab_size {written!r}, which is no whole number",
-            f"write {rows}",
-        )
+        what = f"config.json says vocab_size {written!r}, which is no whole number"
+        raise CheckpointError(f"{checkpoint.root}: {what}", f"write {rows}")
     if said is not None and said != rows:
         raise CheckpointError(
             f"{checkpoint.root}: config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows",
@@ -475,9 +438,8 @@ def _group(
     firsts: list[VocabularyTensor] = []
     made: list[VocabularyTensor] = []
     for item in sorted(found, key=lambda item: order[item.role]):
-        group = next(
-            (index for index, first in enumerate(firsts) if _equal(checkpoint, first, item)), len(firsts)
-        )
+        alike = (index for index, first in enumerate(firsts) if _equal(checkpoint, first, item))
+        group = next(alike, len(firsts))
         numbered = VocabularyTensor(item.tensor, item.role, item.axis, group)
         if group == len(firsts):
             firsts.append(numbered)
@@ -495,12 +457,7 @@ def _equal(checkpoint: Checkpoint, first: VocabularyTensor, second: VocabularyTe
         return False
     if (first.role == "bias") != (second.role == "bias"):
         return False
-    left, right = checkpoint.read_bytes(a.name), checkpoint.read_bytes(b.name)
-    step = 1 << 24
-    return all(
-        np.array_equal(left[start : start + step], right[start : start + step])
-        for start in range(0, len(left), step)
-    )
+    return equal_bytes(checkpoint.read_bytes(a.name), checkpoint.read_bytes(b.name))
 
 
 def _doubts(checkpoint: Checkpoint, tied: str) -> list[str]:
@@ -508,15 +465,11 @@ def _doubts(checkpoint: Checkpoint, tied: str) -> list[str]:
     said = config.get("tie_word_embeddings")
     found = []
     if tied == "untied" and said is True:
-        found.append(
-            "config.json says tie_word_embeddings, but the stored input and output matrices differ: "
-            "they are treated as untied"
-        )
+        what = "config.json says tie_word_embeddings, but the stored input and output matrices differ"
+        found.append(f"{what}: they are treated as untied")
     if tied == "equal" and said is False:
-        found.append(
-            "config.json says that input and output are untied, but their bytes are equal: they get "
-            "equal rows unless --init-output differs"
-        )
+        what = "config.json says that input and output are untied, but their bytes are equal"
+        found.append(f"{what}: they get equal rows unless --init-output differs")
     if config.get("quantization_config"):
         found.append("config.json has a quantization_config; only unquantised tensors are extended")
     return found

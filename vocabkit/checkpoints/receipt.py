@@ -9,7 +9,6 @@ to give the original back; pretraining reads which rows are new.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +152,3 @@ def digest_rows(blocks: Iterator[Bytes]) -> str:
     for block in blocks:
         digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
-
-
-def dump_facts(facts: Mapping[str, Any]) -> bytes:
-    """Return `receipt.json`."""
-    return (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()

@@ -75,12 +75,19 @@ def as_bytes(values: Float32Array, dtype: str) -> Bytes:
         found = plain.astype(_NUMPY[dtype], copy=False)
     if dtype == "F16" and not np.isfinite(found).all() and np.isfinite(plain).all():
         largest = float(np.abs(plain).max())
-        raise CheckpointError(
-            f"a new row holds {largest:.4g}, and F16 ends at 65504",
-            "choose another initialiser, or a smaller scale",
-        )
+        what = f"a new row holds {largest:.4g}, and F16 ends at 65504"
+        raise CheckpointError(what, "choose another initialiser, or a smaller scale")
     raw: Bytes = found.view(np.uint8)
     return raw
+
+
+def equal_bytes(first: Bytes, second: Bytes) -> bool:
+    """Return whether two arrays are equal, compared some rows at a time."""
+    step = max(1, _BLOCK // max(1, first[:1].size))
+    starts = range(0, len(first), step)
+    return len(first) == len(second) and all(
+        np.array_equal(first[start : start + step], second[start : start + step]) for start in starts
+    )
 
 
 def check_dtype(dtype: str) -> None:
@@ -173,24 +180,16 @@ def _check_ranges(path: Path, tensors: list[StoredTensor], base: int, total: int
     offset, before = base, "the header"
     for tensor in tensors:
         if tensor.start < offset:
-            raise CheckpointError(
-                f"{path}: {tensor.name} overlaps {before}: it starts {offset - tensor.start:,} bytes too early",
-                _HINT,
-            )
+            early = f"it starts {offset - tensor.start:,} bytes too early"
+            raise CheckpointError(f"{path}: {tensor.name} overlaps {before}: {early}", _HINT)
         if tensor.start > offset:
-            raise CheckpointError(
-                f"{path}: {tensor.start - offset:,} bytes between {before} and {tensor.name} "
-                "belong to no tensor",
-                _HINT,
-            )
+            between = f"{tensor.start - offset:,} bytes between {before} and {tensor.name}"
+            raise CheckpointError(f"{path}: {between} belong to no tensor", _HINT)
         if tensor.dtype in SIZES:
             wanted = prod(tensor.shape) * SIZES[tensor.dtype]
-            if tensor.stop - tensor.start != wanted:
-                raise CheckpointError(
-                    f"{path}: {tensor.name}, {tensor.dtype} {list(tensor.shape)}, takes "
-                    f"{tensor.stop - tensor.start:,} bytes, not {wanted:,}",
-                    _HINT,
-                )
+            if tensor.size != wanted:
+                what = f"{tensor.dtype} {list(tensor.shape)}, takes {tensor.size:,} bytes, not {wanted:,}"
+                raise CheckpointError(f"{path}: {tensor.name}, {what}", _HINT)
         offset, before = tensor.stop, tensor.name
     if offset != total:
         missing = offset - total
@@ -243,10 +242,9 @@ def build_header(
     content: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     start = 0
     for name, item in layout.items():
-        stop = start + item.size
-        offsets = [start, stop]
+        offsets = [start, start + item.size]
         content[name] = {"dtype": item.dtype, "shape": list(item.shape), "data_offsets": offsets}
-        start = stop
+        start += item.size
     raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     # Readers that map the file want its tensors aligned: all writers pad to eight.
     if page_offset is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from vocabkit.checkpoints.receipt import invert_kept
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.extension.distill import LanguageModel, load_model
+from vocabkit.extension.distill import LanguageModel, load_model, pad_lines
 from vocabkit.extension.initializers import METHODS, explain_missing, initialize
 from vocabkit.extension.plan import match_tokenizers
 from vocabkit.extension.rows import Context, Role, RowPlan, Rows, parse_method
@@ -138,17 +138,12 @@ def compare_initializers(
             f"{tokenizer}: has no token that the model lacks: there is nothing to make",
             "name the tokenizer that the model is to get",
         )
+    given, text_lines = None if donor is None else open_donor(donor), tuple(learning)
     context = Context(
-        old_tokenizer=old.tokenizer,
-        new_tokenizer=new.tokenizer,
-        lines=tuple(learning),
-        model=Path(model),
-        seed=seed,
-        progress=report,
-        donor=None if donor is None else open_donor(donor),
+        old.tokenizer, new.tokenizer, "input", given, text_lines, Path(model), seed, progress=report
     )
     pairs, skipped = _list_pairs(method, context, opened, untie)
-    scorer = _Scorer(opened, plan, old, new, lines, seed)
+    scorer = _Scorer(opened, plan, (old, new), lines, seed)
     maker = _Maker(opened, plan, context, bias, None if donor is None else Path(donor))
     resampling = draw_resampling(len(scorer.sizes), resamples, seed)
     report.start("Scoring", (len(pairs) + 1) * len(scorer.sizes), "lines")
@@ -161,15 +156,8 @@ def compare_initializers(
         found, sums[pair] = scorer.score_new(report.advance)
         scores.append(_summarize(pair, found, sums[pair], base, scorer, resampling, note))
     report.finish()
-    return InitComparison(
-        metric=scorer.metric,
-        scores=tuple(scores if found is not None else scores[1:]),
-        lines=len(scorer.sizes),
-        bytes=scorer.bytes,
-        skipped=skipped,
-        warnings=tuple(scorer.warnings),
-        sums=sums,
-    )
+    told, warnings = tuple(scores if found is not None else scores[1:]), tuple(scorer.warnings)
+    return InitComparison(scorer.metric, told, len(scorer.sizes), scorer.bytes, skipped, warnings, sums)
 
 
 def split_lines(
@@ -225,8 +213,7 @@ def _list_pairs(
     """The pairs to score, and why methods are left out where none was named."""
     has_head = opened.head is not None
     if methods:
-        pairs = [_read_pair(text, has_head, opened.tied) for text in methods]
-        return list(dict.fromkeys(pairs)), {}
+        return list(dict.fromkeys(_read_pair(text, has_head, opened.tied) for text in methods)), {}
     skipped = {name: lack for name in METHODS if (lack := explain_missing(name, context)) is not None}
     names = [*_PEERS, *(name for name in METHODS if name not in skipped)]
     if not has_head:
@@ -242,8 +229,7 @@ def _read_pair(text: str, has_head: bool, tied: bool) -> Pair:
     first, slash, second = text.partition("/")
     for name in (first, second) if slash else (first,):
         if parse_method(name)[0] not in METHODS:
-            listed = ", ".join(METHODS)
-            raise ConfigError(f"no initialiser is called {name!r}", f"one of {listed}")
+            raise ConfigError(f"no initialiser is called {name!r}", f"one of {', '.join(METHODS)}")
     if slash and not has_head:
         raise ConfigError(f"{text!r}: the model has no head", f"say {first!r}")
     return first, (second if slash else None if tied or not has_head else first)
@@ -314,18 +300,17 @@ _CELLS = 1 << 26
 _LONGEST = 600
 """Bytes: a longer line is cut at spaces, so that it fits a model's positions in any tokenization."""
 _Advance = Callable[[int], None]
+_Sources = tuple[TokenizerSource, TokenizerSource]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Targets:
+class _Targets(NamedTuple):
     """One line: the ids to feed, and the positions whose own ids are to be predicted."""
 
     ids: Int64Array
     asked: Int64Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _LineScores:
+class _LineScores(NamedTuple):
     """Per line and kind of target: `nats` float64[n, 3] of −log p summed, `targets` int64[n, 3] their number,
     and `mass` float64[n], the probability of all new tokens summed over the targets.
     """
@@ -343,20 +328,14 @@ class _Scorer:
     """
 
     def __init__(
-        self,
-        opened: LanguageModel,
-        plan: RowPlan,
-        old: TokenizerSource,
-        new: TokenizerSource,
-        lines: Sequence[str],
-        seed: int,
+        self, opened: LanguageModel, plan: RowPlan, sources: _Sources, lines: Sequence[str], seed: int
     ) -> None:
-        self.model, self.plan, self.sources = opened.model, plan, (old, new)
+        self.model, self.plan, self.sources = opened.model, plan, sources
         self.metric = "cosine" if opened.kind == "encoder" else "bits_per_byte"
         self.vectors: Float32Array | None = None
         self.masks: tuple[int, int] | None = None
         parts = [part for line in lines for part in _cut_text(line, _LONGEST)]
-        self.warnings = _find_losses(parts, old, new)
+        self.warnings = _find_losses(parts, sources)
         if opened.kind == "masked":
             pairs, sizes = self._ask_masked(parts, seed)
         else:
@@ -368,11 +347,8 @@ class _Scorer:
             )
             pairs = list(zip(first, second, strict=True))
             sizes = [_bytes(part) if is_causal else 1 for part in parts]
-        fits = [
-            i
-            for i, pair in enumerate(pairs)
-            if sizes[i] > 0 and all(0 < len(side.ids) <= opened.longest for side in pair)
-        ]
+        most = opened.longest
+        fits = [i for i, pair in enumerate(pairs) if sizes[i] > 0 and all(0 < len(x.ids) <= most for x in pair)]
         if not fits:
             raise ConfigError("the text has no line that can be scored", "name another text with --text")
         lost = len(pairs) - len(fits)
@@ -381,8 +357,7 @@ class _Scorer:
             self.warnings.append(f"left out, being longer than the model takes: {lost:,} {word}")
         self.old, self.new = ([pairs[i][side] for i in fits] for side in (0, 1))
         self.sizes = np.array(sizes, np.float64)[fits]
-        is_encoder = self.metric == "cosine"
-        self.bytes = sum(map(_bytes, parts)) if is_encoder else int(self.sizes.sum())
+        self.bytes = sum(map(_bytes, parts)) if opened.kind == "encoder" else int(self.sizes.sum())
 
     def score_old(self, advance: _Advance) -> tuple[_LineScores | None, Float64Array]:
         """Score the old tokenization, with the model's own rows; must come first."""
@@ -419,8 +394,7 @@ class _Scorer:
         ends, generator = self._find_ends(), np.random.default_rng(seed)
         pairs: list[tuple[_Targets, _Targets]] = []
         sizes: list[int] = []
-        size = self.plan.old_size, self.plan.new_size
-        for cuts in cut_lines(parts, old.tokenizer, new.tokenizer, *size):
+        for cuts in cut_lines(parts, old.tokenizer, new.tokenizer, self.plan):
             spans = _choose_spans(cuts.text, cuts.old_stops, cuts.new_stops, generator)
             first = _ask_between(cuts.old_ids, cuts.old_stops, spans, ends[0])
             pairs.append((first, _ask_between(cuts.new_ids, cuts.new_stops, spans, ends[1])))
@@ -459,32 +433,19 @@ def _summarize(
 ) -> InitScore:
     """Return a score with its intervals; `base` are the sums of the old tokenization, whose pair is None."""
     value, low, high = _measure(sums, scorer.sizes, resampling)
-    score = InitScore(
-        input=None if pair is None else pair[0],
-        output=None if pair is None else pair[1],
-        value=value,
-        low=low,
-        high=high,
-        note=note,
-    )
+    first, second = pair or (None, None)
+    score = InitScore(input=first, output=second, value=value, low=low, high=high, note=note)
     if found is None:
         return score
     amounts, nats = found.targets.sum(axis=0), found.nats.sum(axis=0)
     total = int(amounts.sum())
-    means = [float(nats[kind] / amounts[kind]) if amounts[kind] else None for kind in (_OLD, _AFTER_NEW, _NEW)]
-    score = replace(
-        score, old_target=means[_OLD], old_after_new=means[_AFTER_NEW], new_target=means[_NEW], targets=total
-    )
+    old, after, new = (float(nats[k] / amounts[k]) if amounts[k] else None for k in (_OLD, _AFTER_NEW, _NEW))
+    score = replace(score, old_target=old, old_after_new=after, new_target=new, targets=total)
     if pair is None:
         return score
-    change, change_low, change_high = _measure(sums - base, scorer.sizes, resampling)
-    return replace(
-        score,
-        change=change,
-        change_low=change_low,
-        change_high=change_high,
-        new_mass=float(found.mass.sum() / total) if total else None,
-    )
+    change, low, high = _measure(sums - base, scorer.sizes, resampling)
+    mass = float(found.mass.sum() / total) if total else None
+    return replace(score, change=change, change_low=low, change_high=high, new_mass=mass)
 
 
 def _measure(
@@ -494,13 +455,10 @@ def _measure(
     value = float(sums.sum() / sizes.sum())
     if resampling is None:
         return value, None, None
-    low, high = bound(_resample(sums, resampling) / _resample(sizes, resampling))
+    # Σ over the lines of each resample: `sum_rows` would round what is no whole number.
+    above, below = (resampling.weights @ np.add.reduceat(values, resampling.starts) for values in (sums, sizes))
+    low, high = bound(above / below)
     return value, low, high
-
-
-def _resample(values: Float64Array, resampling: Resampling) -> Float64Array:
-    """Σ over the lines of each resample. `sum_rows` would round what is no whole number."""
-    return np.asarray(resampling.weights @ np.add.reduceat(values, resampling.starts), np.float64)
 
 
 def _score_lines(
@@ -516,7 +474,7 @@ def _score_lines(
     targets = np.zeros((len(lines), 3), np.int64)
     fresh = torch.from_numpy(is_new.astype(np.float32))
     for batch in _list_batches(lines, len(is_new)):
-        ids, attention = _pad([lines[i].ids for i in batch])
+        ids, attention = pad_lines([lines[i].ids for i in batch])
         fed = torch.from_numpy(ids.copy())
         rows = np.repeat(np.arange(len(batch)), [len(lines[i].asked) for i in batch])
         asked = np.concatenate([lines[i].asked for i in batch])
@@ -545,7 +503,7 @@ def _embed_lines(model: Any, lines: Sequence[_Targets], advance: _Advance) -> Fl
 
     found: dict[int, Float32Array] = {}
     for batch in _list_batches(lines, 2_048):
-        ids, attention = _pad([lines[i].ids for i in batch])
+        ids, attention = pad_lines([lines[i].ids for i in batch])
         with torch.inference_mode():
             seen = torch.from_numpy(attention)
             states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
@@ -566,12 +524,8 @@ def _ask_between(
     ids: Int64Array, stops: Int64Array, spans: Sequence[tuple[int, int]], around: tuple[int, ...]
 ) -> _Targets:
     """The tokens that end within the spans of bytes are asked for; `around` are the tokens at both ends."""
-    asked = [
-        index + len(around[:1])
-        for index, stop in enumerate(stops.tolist())
-        if any(first < stop <= last for first, last in spans)
-    ]
-    return replace(_wrap(ids, around, False), asked=np.array(asked, np.int64))
+    asked = np.flatnonzero([any(first < stop <= last for first, last in spans) for stop in stops.tolist()])
+    return _wrap(ids, around, False)._replace(asked=asked.astype(np.int64) + len(around[:1]))
 
 
 def _choose_spans(
@@ -610,14 +564,6 @@ def _list_batches(lines: Sequence[_Targets], size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _pad(lines: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
-    width = max(map(len, lines))
-    ids, attention = (np.zeros((len(lines), width), np.int64) for _ in range(2))
-    for row, line in enumerate(lines):
-        ids[row, : len(line)], attention[row, : len(line)] = line, 1
-    return ids, attention
-
-
 def _cut_text(line: str, longest: int) -> list[str]:
     """The line without white space around it, cut at spaces into parts of about `longest` bytes.
 
@@ -627,24 +573,22 @@ def _cut_text(line: str, longest: int) -> list[str]:
     rest = line.strip()
     while _bytes(rest) > longest:
         head = rest.encode()[:longest].decode(errors="ignore")
-        cut = head.rfind(" ")
-        cut = cut if cut > 0 else len(head)
+        space = head.rfind(" ")
+        cut = space if space > 0 else len(head)
         parts.append(rest[:cut].strip())
         rest = rest[cut:].strip()
     return [part for part in (*parts, rest) if part]
 
 
-def _find_losses(parts: Sequence[str], old: TokenizerSource, new: TokenizerSource) -> list[str]:
+def _find_losses(parts: Sequence[str], sources: _Sources) -> list[str]:
     """Warnings of text that a tokenizer loses: bits per byte of what is not there are too few."""
     total = sum(map(len, parts))
     said: list[str] = []
-    for name, source in (("old", old), ("new", new)):
+    for name, source in zip(("old", "new"), sources, strict=True):
         lost = sum(source.tokenizer.unknown_characters(parts))
         if lost > 0.001 * total:
-            said.append(
-                f"the {name} tokenizer loses {lost / total:.1%} of the characters: its bits per byte "
-                "are of less than the text"
-            )
+            what = f"the {name} tokenizer loses {lost / total:.1%} of the characters"
+            said.append(f"{what}: its bits per byte are of less than the text")
     return said
 
 

@@ -7,16 +7,17 @@ both cuts meet, and predict a new token where its first letters begin. Nothing e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra
-from vocabkit.extension.rows import Context, RowPlan, list_new
+from vocabkit.extension.rows import Context, RowPlan, number_new
 from vocabkit.extension.space_rows import cut_lines
 
 # --- Language model --------------------------------------------------------------------------------
@@ -71,19 +72,17 @@ class LanguageModel:
         """Put rows in place of the model's, which may be more or fewer. They are not copied."""
         import torch
 
+        def freeze(rows: Float32Array) -> Any:
+            return torch.nn.Parameter(torch.from_numpy(rows), requires_grad=False)
+
         embedding, head = self.model.get_input_embeddings(), self.head
-        embedding.weight = torch.nn.Parameter(torch.from_numpy(inputs), requires_grad=False)
-        embedding.num_embeddings = len(inputs)
+        embedding.weight, embedding.num_embeddings = freeze(inputs), len(inputs)
         if head is None or outputs is None:
             return
-        head.weight = (
-            embedding.weight
-            if outputs is inputs
-            else torch.nn.Parameter(torch.from_numpy(outputs), requires_grad=False)
-        )
+        head.weight = embedding.weight if outputs is inputs else freeze(outputs)
         head.out_features = len(outputs)
         if bias is not None:
-            head.bias = torch.nn.Parameter(torch.from_numpy(bias), requires_grad=False)
+            head.bias = freeze(bias)
 
 
 def load_model(folder: str | Path) -> LanguageModel:
@@ -102,25 +101,18 @@ def load_model(folder: str | Path) -> LanguageModel:
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path}: has no config.json", "name a model's folder")
-    bars: Any = transformers.utils.logging
-    was_on = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-        kind, factory = _choose_class(config, transformers)
-        model = factory.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+        with quiet(transformers):
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+            kind, factory = _choose_class(config, transformers)
+            model = factory.from_pretrained(path, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         said = str(error).split("\n", 1)[0]
         raise CheckpointError(
             f"{path}: transformers cannot open it: {said}", "look at config.json and the weights"
         ) from error
-    finally:
-        if was_on:
-            bars.enable_progress_bar()
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    if _has_layer_rows(model):
+    model.eval().requires_grad_(False)
+    if any("embed_tokens_per_layer" in name for name, _ in model.named_modules()):
         raise ConfigError(
             f"{path}: every layer has rows of its own, and they cannot be exchanged in memory",
             "extend the model, and measure the result",
@@ -129,6 +121,22 @@ def load_model(folder: str | Path) -> LanguageModel:
     head = None if kind == "encoder" else model.get_output_embeddings()
     tied = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
     return LanguageModel(model, kind, tied, path)
+
+
+@contextmanager
+def quiet(transformers: Any, *, reports: bool = False) -> Iterator[None]:
+    """Run the block without transformers' progress bars, and with `reports` without what it says on stderr."""
+    logs = transformers.utils.logging
+    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.disable_progress_bar()
+    if reports:
+        logs.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()
 
 
 def _choose_class(config: Any, transformers: Any) -> tuple[_ModelKind, Any]:
@@ -145,8 +153,12 @@ def _choose_class(config: Any, transformers: Any) -> tuple[_ModelKind, Any]:
     return "encoder", transformers.AutoModel
 
 
-def _has_layer_rows(model: Any) -> bool:
-    return any("embed_tokens_per_layer" in name for name, _ in model.named_modules())
+def pad_lines(lines: Sequence[Int64Array], fill: int = 0) -> tuple[Int64Array, Int64Array]:
+    """Return lines of ids one below the other, int64[lines, longest], and a mask: 1 where there is an id."""
+    mask = (np.arange(max(map(len, lines))) < np.array([len(line) for line in lines])[:, None]).astype(np.int64)
+    ids = np.full_like(mask, fill)
+    ids[mask > 0] = np.concatenate(lines)
+    return ids, mask
 
 
 def _to_array(parameter: Any) -> Float32Array:
@@ -162,12 +174,11 @@ _NAT = 0.1
 _POSITIONS = 4_096
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pair:
+class _Pair(NamedTuple):
     """A line in both cuts, and where they meet: state `old_at[i]` should be state `new_at[i]`.
 
     `fed` are the old ids to feed for the new cut, `positions` which row to be made stands there instead, or -1.
-    `targets` are (position of the state before, place of the new token).
+    `targets` are (old position of the state before, place of a new token or -1, id of an old token or -1).
     """
 
     old_ids: Int64Array
@@ -299,16 +310,9 @@ class _Trainer:
 
     def _run(self, ids: Sequence[Int64Array], positions: Sequence[Int64Array] | None = None) -> Any:
         """The last layer's states. `positions` are put over the ids by the hook on the embedding."""
-        torch = self.torch
-        width = max(map(len, ids))
-        fed, seen = np.zeros((len(ids), width), np.int64), np.zeros((len(ids), width), np.int64)
-        put = np.full((len(ids), width), -1, np.int64)
-        for row, line in enumerate(ids):
-            fed[row, : len(line)], seen[row, : len(line)] = line, 1
-            if positions is not None:
-                put[row, : len(line)] = positions[row]
-        self.positions = torch.from_numpy(put) if positions is not None else None
-        found = self.base(input_ids=torch.from_numpy(fed), attention_mask=torch.from_numpy(seen))
+        fed, seen = map(self.torch.from_numpy, pad_lines(ids))
+        self.positions = None if positions is None else self.torch.from_numpy(pad_lines(positions, -1)[0])
+        found = self.base(input_ids=fed, attention_mask=seen)
         self.positions = None
         return found[0]
 
@@ -322,18 +326,13 @@ class _Trainer:
 def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int) -> list[_Pair]:
     """The lines of the context's text that have a token to be made, cut where both cuts meet."""
     assert context.new_tokenizer is not None
-    position = np.full(plan.new_size, -1, np.int64)
-    position[list_new(plan)] = np.arange(len(list_new(plan)))
+    position = number_new(plan)
     begin = opened.model.config.bos_token_id if opened.kind == "causal" else None
     head = np.array([begin] if isinstance(begin, int) else [], np.int64)
     found: list[_Pair] = []
-    for cuts in cut_lines(
-        context.lines, context.old_tokenizer, context.new_tokenizer, plan.old_size, plan.new_size
-    ):
+    for cuts in cut_lines(context.lines, context.old_tokenizer, context.new_tokenizer, plan):
         limit = cuts.old_stops[min(length, len(cuts.old_stops)) - 1] if len(cuts.old_stops) else 0
-        meet, old_at, new_at = np.intersect1d(
-            cuts.old_stops, cuts.new_stops, assume_unique=False, return_indices=True
-        )
+        meet, old_at, new_at = np.intersect1d(cuts.old_stops, cuts.new_stops, return_indices=True)
         inside = meet <= limit
         meet, old_at, new_at = meet[inside], old_at[inside], new_at[inside]
         if not len(meet):
@@ -345,33 +344,19 @@ def _collect(plan: RowPlan, context: Context, opened: LanguageModel, length: int
         first = int(np.flatnonzero(positions >= 0)[0])
         after = new_at >= first if opened.kind == "causal" else np.ones(len(meet), bool)
         shift = len(head)
+        told, kept = np.full(len(new_ids) + 1, -1, np.int64), plan.kept[new_ids]
+        told[new_at + 1] = old_at + shift
+        if shift:
+            told[0] = shift - 1
+        targets = np.stack([told[:-1], positions, np.where(positions >= 0, -1, kept)], axis=1)
         found.append(
             _Pair(
                 np.concatenate([head, old_ids]),
-                np.concatenate([head, np.maximum(plan.kept[new_ids], 0)]),
+                np.concatenate([head, np.maximum(kept, 0)]),
                 np.concatenate([np.full(shift, -1, np.int64), positions]),
                 old_at[after] + shift,
                 new_at[after] + shift,
-                _list_targets(plan, new_ids, positions, new_at, old_at, shift),
+                targets[(told[:-1] >= 0) & ((positions >= 0) | (kept >= 0))],
             )
         )
     return found
-
-
-def _list_targets(
-    plan: RowPlan,
-    new_ids: Int64Array,
-    positions: Int64Array,
-    new_at: Int64Array,
-    old_at: Int64Array,
-    shift: int,
-) -> Int64Array:
-    """(Old position of the state before, place of a new token or -1, id of an old token or -1)."""
-    state_before = np.full(len(new_ids) + 1, -1, np.int64)
-    state_before[new_at + 1] = old_at + shift
-    if shift:
-        state_before[0] = shift - 1
-    told = state_before[: len(new_ids)]
-    kept = np.where(positions >= 0, -1, plan.kept[new_ids])
-    sound = (told >= 0) & ((positions >= 0) | (kept >= 0))
-    return np.stack([told[sound], positions[sound], kept[sound]], axis=1)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -31,7 +30,6 @@ from vocabkit.checkpoints.receipt import (
     RECEIPT,
     SCHEMA,
     digest_rows,
-    dump_facts,
     invert_kept,
 )
 from vocabkit.checkpoints.safetensors_files import (
@@ -48,6 +46,7 @@ from vocabkit.checkpoints.torch_files import TorchFile, write_torch_file
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import (
+    Clock,
     Manifest,
     check_output,
     check_places,
@@ -64,7 +63,7 @@ from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, ne
 from vocabkit.extension.rows import Context, RowPlan, Rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.space_rows import open_donor
-from vocabkit.vocabulary.roles import TokenizerSource
+from vocabkit.vocabulary.roles import TokenizerSource, dump_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,44 +124,33 @@ def extend_checkpoint(
     )
     if output is None or dry_run:
         return Extension(plan_extension(model, tokenizer, told))
-    seconds: dict[str, float] = {}
+    clock = Clock()
     shown, target = progress or Silent(), Path(output)
     check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
     check_output(target, force=force)
-    with _measure(seconds, "plan"):
+    with clock.measure("plan"):
         plan = plan_extension(model, tokenizer, told)
         check_space(target, plan.disk_size)
-    with _measure(seconds, "rows"):
-        context = Context(
-            old_tokenizer=plan.old.tokenizer,
-            new_tokenizer=plan.new.tokenizer,
-            lines=read_lines(told.text),
-            model=plan.checkpoint.root,
-            seed=seed,
-            progress=shown,
-        )
+    with clock.measure("rows"):
+        context = Context(plan.old.tokenizer, plan.new.tokenizer, lines=read_lines(told.text), seed=seed)
+        context = replace(context, model=plan.checkpoint.root, progress=shown)
         rows = [_make_rows(plan, group, context) for group in plan.groups]
-        digests = [
-            digest_rows(_new_blocks(made.values, group.dtype))
-            for group, made in zip(plan.groups, rows, strict=True)
-        ]
+        pairs = list(zip(plan.groups, rows, strict=True))
+        digests = [digest_rows(_new_blocks(made.values, group.dtype)) for group, made in pairs]
     with open_staging(target, _make_key(plan, digests), force=force) as work:
-        with _measure(seconds, "write"):
+        with clock.measure("write"):
             _write_weights(plan, rows, work, shown)
             how = dict.fromkeys(plan.shards, "rewritten") | _write_others(plan, work)
-        with _measure(seconds, "receipt"):
+        with clock.measure("receipt"):
             _write_originals(plan, rows, work)
-        with _measure(seconds, "hash"):
+        with clock.measure("hash"):
             files = _hash_files(work, how)
             originals = _hash_originals(plan)
         facts = _describe(plan, rows, digests, files, originals)
-        (work / RECEIPT / "receipt.json").write_bytes(dump_facts(facts))
-        _write_manifest(plan, work, files, seconds)
-    notes = {
-        f"{group.role} ({group.first.tensor.name})": made.note or made.method
-        for group, made in zip(plan.groups, rows, strict=True)
-    }
-    return Extension(plan, target, notes, seconds)
+        (work / RECEIPT / "receipt.json").write_bytes(dump_json(facts, indent=1))
+        _write_manifest(plan, work, files, clock.seconds)
+    notes = {f"{one.role} ({one.first.tensor.name})": made.note or made.method for one, made in pairs}
+    return Extension(plan, target, notes, clock.seconds)
 
 
 def _as_path(path: str | Path | None) -> Path | None:
@@ -174,13 +162,6 @@ def _split_role(text: str) -> tuple[str, str]:
     if not separator:
         raise ConfigError(f"--tensor {text}: write NAME=ROLE", f"such as --tensor {text}=input")
     return name, role
-
-
-@contextmanager
-def _measure(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
 
 
 def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
@@ -224,13 +205,8 @@ def restrict_plan(plan: RowPlan, rows: int) -> RowPlan:
     """The plan for a tensor with fewer rows, as per-layer tables have: ids beyond them read row 0."""
     if rows == plan.old_size:
         return plan
-    return replace(
-        plan,
-        old_size=rows,
-        kept=np.where(plan.kept >= rows, 0, plan.kept),
-        padding=plan.padding[:rows],
-        old_used=plan.old_used[:rows],
-    )
+    kept = np.where(plan.kept >= rows, 0, plan.kept)
+    return replace(plan, old_size=rows, kept=kept, padding=plan.padding[:rows], old_used=plan.old_used[:rows])
 
 
 def read_lines(text: str | Path | None) -> tuple[str, ...]:
@@ -367,21 +343,15 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
             if shard in checkpoint.torch_files:
                 write_moved(checkpoint.torch_files[shard], part, mine)
                 continue
-            changes = {
-                name: Replacement(one.item.tensor.dtype, one.shape, one.list_parts)
-                for name, one in mine.items()
-            }
-            header = checkpoint.headers[shard]
-            rewrite_file(checkpoint.root / shard, part, changes, header, progress.advance)
+            changes = {n: Replacement(m.item.tensor.dtype, m.shape, m.list_parts) for n, m in mine.items()}
+            rewrite_file(checkpoint.root / shard, part, changes, checkpoint.headers[shard], progress.advance)
     progress.finish()
 
 
 def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
     """Copy or link what stays and write the small files; file name → which of these it was."""
-    how: dict[str, str] = {}
-    for name in plan.copied:
-        source = plan.checkpoint.root / name
-        how[name] = duplicate_file(source, work / name, link=plan.options.link)
+    root, link = plan.checkpoint.root, plan.options.link
+    how = {name: duplicate_file(root / name, work / name, link=link) for name in plan.copied}
     for name, data in plan.written.items():
         (work / name).write_bytes(data)
     return how | dict.fromkeys(plan.written, "written")
@@ -395,8 +365,7 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
 
     An earlier extension's receipt is kept too, and the manifest: this one's take their places.
     """
-    root, checkpoint = plan.checkpoint.root, plan.checkpoint
-    kept = work / ORIGINAL
+    root, checkpoint, kept = plan.checkpoint.root, plan.checkpoint, work / ORIGINAL
     kept.mkdir(parents=True, exist_ok=True)
     if not checkpoint.plain:
         for name in (*plan.written, *plan.removed, "manifest.json"):
@@ -407,11 +376,7 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
     for shard in plan.shards:
         if shard in checkpoint.headers:
             (kept / f"{shard}.header").write_bytes(checkpoint.headers[shard].raw)
-    arrays: dict[str, Any] = {
-        "kept": plan.rows.kept,
-        "padding": plan.rows.padding,
-        "old_used": plan.rows.old_used,
-    }
+    arrays: dict[str, Any] = {name: getattr(plan.rows, name) for name in ("kept", "padding", "old_used")}
     lost = invert_kept(plan.rows.kept, plan.rows.old_size) < 0
     for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
         if made.sources is not None:
@@ -426,17 +391,12 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
 
 def _hash_files(work: Path, how: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Size, digest and origin of every file but the receipt and the manifest; two at a time."""
-    names = sorted(
-        path.relative_to(work).as_posix()
-        for path in work.rglob("*")
-        if path.is_file() and not path.name.startswith(".extension-key")
-    )
-    with ThreadPoolExecutor(2) as pool:
-        digests = list(pool.map(fingerprint_file, (work / name for name in names)))
+    listed = [path for path in work.rglob("*") if path.is_file() and not path.name.startswith(".extension-key")]
+    digests = _fingerprint_all(work, sorted(path.relative_to(work).as_posix() for path in listed))
+    digests.pop(f"{RECEIPT}/receipt.json", None)
     return {
         name: {"how": how.get(name, "written"), "size": (work / name).stat().st_size, "blake2b": digest}
-        for name, digest in zip(names, digests, strict=True)
-        if name != f"{RECEIPT}/receipt.json"
+        for name, digest in digests.items()
     }
 
 
@@ -446,16 +406,16 @@ def _hash_originals(plan: ExtensionPlan) -> dict[str, str]:
     names = [*plan.shards]
     if not plan.checkpoint.plain:
         names += [name for name in (*plan.written, *plan.removed) if (root / name).is_file()]
+    return _fingerprint_all(root, names)
+
+
+def _fingerprint_all(root: Path, names: Sequence[str]) -> dict[str, str]:
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(names, pool.map(fingerprint_file, (root / n for n in names)), strict=True))
+        return dict(zip(names, pool.map(fingerprint_file, (root / name for name in names)), strict=True))
 
 
 def _describe(
-    plan: ExtensionPlan,
-    rows: list[Rows],
-    digests: list[str],
-    files: Mapping[str, Any],
-    originals: Mapping[str, str],
+    plan: ExtensionPlan, rows: list[Rows], digests: list[str], files: dict[str, Any], originals: dict[str, str]
 ) -> dict[str, Any]:
     """What `receipt.json` says. `digests` are those of each group's new rows."""
     size = plan.rows.new_size
@@ -487,10 +447,8 @@ def _describe(
                 ],
             }
         )
-    options = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(replace(plan.options, tensors={})).items()
-    }
+    told = asdict(replace(plan.options, tensors={}))
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
     return {
         "schema": SCHEMA,
         "mode": plan.mode,
@@ -511,18 +469,19 @@ def _describe(
         "changes": list(plan.changes),
         "warnings": list(plan.warnings),
         "left_out": list(plan.left_out),
-        "originals": dict(originals),
-        "files": dict(files),
+        "originals": originals,
+        "files": files,
         "versions": package_versions(),
     }
 
 
 def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
+    path = source.path
     return {
-        "file": source.path.name,
-        "path": str(source.path.resolve()),
+        "file": path.name,
+        "path": str(path.resolve()),
         "size": source.size,
-        "blake2b": fingerprint_file(source.path),
+        "blake2b": fingerprint_file(path),
     }
 
 
@@ -543,5 +502,4 @@ def _write_manifest(
         seed=plan.options.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1)
-    (work / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (work / "manifest.json").write_bytes(dump_json(asdict(manifest), indent=1))

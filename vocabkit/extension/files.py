@@ -34,6 +34,8 @@ from vocabkit.vocabulary.vocabulary import write_tokenizer
 
 # --- Tokenizer files -------------------------------------------------------------------------------
 
+_Json = dict[str, Any]
+_Ids = Mapping[int, int | None]  # old id → new id or None
 # What goes along from the new tokenizer's folder; the table says which language a piece is for.
 _BESIDE = ("tokenizer.model", CHAT_TEMPLATE, "vocabulary.parquet")
 # Of the old tokenizer_config.json, what holds for any vocabulary.
@@ -44,7 +46,7 @@ _LASTING = (
 
 
 def make_tokenizer_files(
-    old: TokenizerSource, new: TokenizerSource, ids: Mapping[int, int | None]
+    old: TokenizerSource, new: TokenizerSource, ids: _Ids
 ) -> tuple[dict[str, bytes], list[str]]:
     """The new tokenizer's files by name, and what was changed in them.
 
@@ -52,7 +54,7 @@ def make_tokenizer_files(
     """
     if new.has_content:
         plain = {"tokenizer.json": new.path.read_bytes()}
-        content: dict[str, Any] = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
+        content: _Json = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
         if new.folder is not None:
             beside = [new.folder / name for name in _BESIDE]
             plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
@@ -77,11 +79,7 @@ def make_tokenizer_files(
 
 
 def _complete(
-    content: dict[str, Any],
-    names: Mapping[str, int],
-    old: TokenizerSource,
-    ids: Mapping[int, int | None],
-    notes: list[str],
+    content: _Json, names: Mapping[str, int], old: TokenizerSource, ids: _Ids, notes: list[str]
 ) -> bool:
     """Give a tokenizer.json a post-processor and right ids in it; whether anything changed."""
     before = json.dumps(content, sort_keys=True)
@@ -94,10 +92,8 @@ def _complete(
     elif content.get("post_processor") is not None:
         renewed = _renew(content["post_processor"], {}, names)
         if renewed is None:
-            raise TokenizerError(
-                "tokenizer.json: its post-processor names a token it does not have",
-                "fit or save the tokenizer again",
-            )
+            what = "its post-processor names a token it does not have"
+            raise TokenizerError(f"tokenizer.json: {what}", "fit or save the tokenizer again")
         content["post_processor"] = renewed
     padding = content.get("padding")
     if isinstance(padding, dict) and padding.get("pad_token") in names:
@@ -105,17 +101,11 @@ def _complete(
     return json.dumps(content, sort_keys=True) != before
 
 
-def _rename_specials(
-    old: TokenizerSource, names: Mapping[str, int], ids: Mapping[int, int | None]
-) -> dict[str, str]:
+def _rename_specials(old: TokenizerSource, names: Mapping[str, int], ids: _Ids) -> dict[str, str]:
     """Old name → new name of the special tokens whose row is kept."""
-    written = {index: name for name, index in names.items()}
-    found = {}
-    for index, name in old.names.items():
-        moved = ids.get(index)
-        if moved is not None and moved in written:
-            found[name] = written[moved]
-    return found
+    written: dict[int | None, str] = {index: name for name, index in names.items()}
+    moved = {name: ids.get(index) for index, name in old.names.items()}
+    return {name: written[index] for name, index in moved.items() if index in written}
 
 
 def _renew(node: Any, renamed: Mapping[str, str], names: Mapping[str, int]) -> Any:
@@ -156,20 +146,12 @@ def _rename_step(step: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[st
 
 
 def _settle(
-    settings: dict[str, Any],
-    content: Mapping[str, Any],
-    old: TokenizerSource,
-    new: TokenizerSource,
-    ids: Mapping[int, int | None],
-    notes: list[str],
-) -> dict[str, Any]:
+    settings: _Json, content: _Json, old: TokenizerSource, new: TokenizerSource, ids: _Ids, notes: list[str]
+) -> _Json:
     """A tokenizer_config.json: the new tokenizer's, completed from the old one's."""
     names = dict(list_tokens(content))
-    made = dict(settings)
-    had = bool(made)
-    for key in _LASTING:
-        if key not in made and key in old.settings:
-            made[key] = old.settings[key]
+    made = {key: old.settings[key] for key in _LASTING if key in old.settings and key not in settings}
+    made = settings | made
     written = {index: name for name, index in names.items()}
     for role in ROLES:
         key = f"{role}_token"
@@ -188,7 +170,7 @@ def _settle(
                 made[key] = written[index]
             else:
                 notes.append(f"tokenizer_config.json: no token for {key}")
-    if not had or "tokenizer_class" not in made:
+    if "tokenizer_class" not in settings:
         # Classes of one model build their own pipeline and pass over that of tokenizer.json.
         made["tokenizer_class"] = "PreTrainedTokenizerFast"
     if "added_tokens_decoder" in made or "added_tokens_decoder" in old.settings:
@@ -273,9 +255,8 @@ def _change(content: Mapping[str, Any], moves: IdMap, place: str) -> dict[str, A
 
 def _is_nested(value: Any, length: int | None = None) -> bool:
     """Whether it is a list of lists, each of `length` where one is given; anything else is left alone."""
-    return isinstance(value, list) and all(
-        isinstance(item, list) and length in (None, len(item)) for item in value
-    )
+    is_list = isinstance(value, list)
+    return is_list and all(isinstance(item, list) and length in (None, len(item)) for item in value)
 
 
 def _move_ids(value: Any, moves: IdMap, place: str) -> Any:
@@ -289,13 +270,9 @@ def _move_ids(value: Any, moves: IdMap, place: str) -> Any:
     return value
 
 
-def _move_sequences(value: list[Any], moves: IdMap, place: str) -> list[list[int]] | None:
-    found = []
-    for sequence in value:
-        moved = [moves.move(item, place) for item in sequence]
-        if all(item is not None for item in moved):
-            found.append([item for item in moved if item is not None])
-    return found or None
+def _move_sequences(value: list[list[int]], moves: IdMap, place: str) -> list[list[int | None]] | None:
+    found = [[moves.move(item, place) for item in sequence] for sequence in value]
+    return [moved for moved in found if None not in moved] or None
 
 
 # --- The folder's other files ----------------------------------------------------------------------

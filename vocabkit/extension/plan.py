@@ -104,30 +104,20 @@ def make_row_plan(new: TokenizerSource, kept: Int64Array, padding: BoolArray, ol
     """Return the plan with what the new tokenizer's ids stand for."""
     special = np.zeros(len(kept), np.bool_)
     special[: new.size] = [kind in (Kind.CONTROL, Kind.UNKNOWN) for kind in new.tokenizer.kinds]
-    return RowPlan(
-        old_size=len(padding),
-        new_size=len(kept),
-        kept=kept,
-        tokens=(*new.surfaces, *[None] * (len(kept) - new.size)),
-        special=special,
-        padding=padding,
-        old_used=old_used,
-    )
+    tokens = (*new.surfaces, *[None] * (len(kept) - new.size))
+    return RowPlan(len(padding), len(kept), kept, tokens, special, padding, old_used)
 
 
 def _check_old(old: TokenizerSource, rows: int) -> None:
-    if old.size > rows:
-        raise CheckpointError(
-            f"{old.path}: has ids up to {old.size - 1:,}, and the model {rows:,} rows",
-            "name the model's own tokenizer: --old-tokenizer PATH",
-        )
     spare = rows - old.size
-    if spare > max(_PADDING_ROWS, rows * _PADDING_SHARE):
-        raise CheckpointError(
-            f"{old.path}: has {old.size:,} ids, and the model {rows:,} rows: {spare:,} rows more is "
-            "too much to be padding",
-            "name the model's own tokenizer: --old-tokenizer PATH",
+    if 0 <= spare <= max(_PADDING_ROWS, rows * _PADDING_SHARE):
+        return
+    found = f"has ids up to {old.size - 1:,}, and the model {rows:,} rows"
+    if spare > 0:
+        found = (
+            f"has {old.size:,} ids, and the model {rows:,} rows: {spare:,} rows more is too much to be padding"
         )
+    raise CheckpointError(f"{old.path}: {found}", "name the model's own tokenizer: --old-tokenizer PATH")
 
 
 def _keeps_all(old: TokenizerSource, new: TokenizerSource) -> bool:
@@ -185,11 +175,9 @@ def _match_specials(old: TokenizerSource, new: TokenizerSource, kept: Int64Array
 
 
 def _find_used(old: TokenizerSource, rows: int) -> BoolArray:
-    used = np.zeros(rows, np.bool_)
-    kinds = old.tokenizer.kinds
-    for index, text in enumerate(old.surfaces):
-        is_text = kinds[index] in (Kind.NORMAL, Kind.USER, Kind.BYTE)
-        used[index] = bool(text) and is_text and not _RESERVED.fullmatch(text or b"")
+    used, kinds = np.zeros(rows, np.bool_), (Kind.NORMAL, Kind.USER, Kind.BYTE)
+    for index, (text, kind) in enumerate(zip(old.surfaces, old.tokenizer.kinds, strict=True)):
+        used[index] = bool(text) and kind in kinds and not _RESERVED.fullmatch(text or b"")
     return used
 
 
@@ -198,13 +186,8 @@ def _count(plan: RowPlan, old_tokens: int) -> Coverage:
     same = plan.kept == np.arange(plan.new_size)
     written = np.array([text is not None for text in plan.tokens])
     back = invert_kept(plan.kept, plan.old_size)[:old_tokens]
-    return Coverage(
-        kept=int(same.sum()),
-        remapped=int((has & ~same).sum()),
-        approximated=int((~has & written).sum()),
-        unwritten=int((~has & ~written).sum()),
-        dropped=int((back < 0).sum()),
-    )
+    found = (same, has & ~same, ~has & written, ~has & ~written, back < 0)
+    return Coverage(*(int(chosen.sum()) for chosen in found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +241,9 @@ def _make_groups(
     outputs = options.init_output or (inputs if tied else names[1])
     said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
     if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
+        what = f"--init-output {outputs} would differ from --init-input {inputs}"
         raise CheckpointError(
-            f"{checkpoint.root}: input and output are one matrix: --init-output {outputs} would differ "
-            f"from --init-input {inputs}",
+            f"{checkpoint.root}: input and output are one matrix: {what}",
             "--untie gives the output a matrix of its own",
         )
     groups: list[Group] = []
@@ -283,10 +266,7 @@ def _make_groups(
 
 
 def _check_methods(groups: tuple[Group, ...], options: Options) -> None:
-    """Refuse, before anything is made, a method or a dtype that cannot be used.
-
-    Raises ConfigError and CheckpointError.
-    """
+    """Refuse a method or a dtype that cannot be used. Raises ConfigError and CheckpointError."""
     has_donor, has_text = options.donor is not None, options.text is not None
     bias, _ = check_bias_method(options.init_bias)
     for group in groups:
@@ -393,12 +373,8 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     _check_methods(groups, chosen)
     warnings = list(found.warnings)
     back = invert_kept(rows.kept, rows.old_size).tolist()
-    moves = IdMap(
-        {index: None if position < 0 else position for index, position in enumerate(back)},
-        rows.old_size,
-        rows.new_size,
-        new.roles,
-    )
+    ids = {index: None if position < 0 else position for index, position in enumerate(back)}
+    moves = IdMap(ids, rows.old_size, rows.new_size, new.roles)
     check_padding(checkpoint, moves)
     written = change_configurations(checkpoint, moves, untie=chosen.untie)
     if not checkpoint.plain or new.has_content:
@@ -474,9 +450,8 @@ def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:
         metadata["total_parameters"] = plan.new_parameters
     content["metadata"] = metadata
     if plan.head is not None:
-        content["weight_map"] = dict(
-            sorted((content["weight_map"] | {plan.head: plan.found.input.tensor.shard}).items())
-        )
+        weights = content["weight_map"] | {plan.head: plan.found.input.tensor.shard}
+        content["weight_map"] = dict(sorted(weights.items()))
     return {checkpoint.index: dump_json(content)}
 
 
@@ -500,7 +475,7 @@ def _file_size(path: Path) -> int:
 
 def list_plan(plan: ExtensionPlan) -> list[dict[str, object]]:
     """One row a fact: the part of the plan, a name, the value before and after, and a remark."""
-    return [*_list_tensors(plan), *_list_tokens(plan), *_list_sizes(plan), *_list_files(plan)]
+    return [*_list_tensors(plan), *_list_amounts(plan), *_list_files(plan)]
 
 
 def _row(
@@ -515,13 +490,8 @@ def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
         for item in group.tensors:
             shape = "×".join(map(str, item.tensor.shape))
             grown = "×".join(map(str, new_shape(item, plan.rows.new_size)))
-            yield _row(
-                "tensor",
-                head or item.tensor.name,
-                None if head else shape,
-                grown,
-                f"{group.role}, {item.tensor.dtype}, new rows by {group.method}",
-            )
+            note = f"{group.role}, {item.tensor.dtype}, new rows by {group.method}"
+            yield _row("tensor", head or item.tensor.name, None if head else shape, grown, note)
     ties = {
         "alias": "input and output are one matrix, or there is no output",
         "equal": "input and output are stored twice with equal bytes",
@@ -531,7 +501,7 @@ def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
                ties[plan.found.tied])  # fmt: skip
 
 
-def _list_tokens(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
+def _list_amounts(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     yield _row("tokens", "ids", plan.old.size, plan.new.size, plan.mode)
     yield _row("tokens", "rows", plan.rows.old_size, plan.rows.new_size, "with padding")
     spare = (int(plan.rows.padding.sum()), plan.rows.new_size - plan.new.size)
@@ -545,9 +515,6 @@ def _list_tokens(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     }
     for name, amount in asdict(plan.coverage).items():
         yield _row("tokens", name, None, amount, meaning[name])
-
-
-def _list_sizes(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     checkpoint = plan.checkpoint
     yield _row("size", "parameters", checkpoint.parameters, plan.new_parameters)
     yield _row("size", "bytes of tensors", checkpoint.total_size, plan.tensor_size)

@@ -94,10 +94,8 @@ class Context:
         """The option as a whole number. Raises ConfigError for a fraction, or below `least`."""
         value = self.option(name, default)
         if value != int(value) or value < least:
-            raise ConfigError(
-                f"{name}={value:g}: must be a whole number, {least} or more",
-                f"write {name}={max(default, least)}, or leave it out",
-            )
+            hint = f"write {name}={max(default, least)}, or leave it out"
+            raise ConfigError(f"{name}={value:g}: must be a whole number, {least} or more", hint)
         return int(value)
 
     def generator(self) -> np.random.Generator:
@@ -108,6 +106,12 @@ class Context:
 def list_new(plan: RowPlan) -> Int64Array:
     """The new ids that keep no old row, in ascending order."""
     return np.flatnonzero(plan.kept < 0).astype(np.int64)
+
+
+def number_new(plan: RowPlan) -> Int64Array:
+    """Return each id's place in `list_new`, int64[new_size]; -1 for one that keeps a row."""
+    is_new = plan.kept < 0
+    return np.where(is_new, np.cumsum(is_new) - 1, -1)
 
 
 def parse_method(text: str) -> tuple[str, dict[str, float]]:
@@ -173,17 +177,12 @@ def make_mixture(
     rows: Iterable[tuple[Sequence[int] | Int64Array, Sequence[float] | npt.NDArray[np.floating]]],
 ) -> Mixture:
     """Make a mixture of ids and weights row by row."""
-    ids: list[Int64Array] = []
-    weights: list[Float32Array] = []
+    ids, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for old, weight in rows:
         ids.append(np.asarray(old, np.int64))
         weights.append(np.asarray(weight, np.float32))
-    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-    return Mixture(
-        np.concatenate(ids) if ids else np.zeros(0, np.int64),
-        np.concatenate(weights) if weights else np.zeros(0, np.float32),
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-    )
+    offsets = np.cumsum([len(some) for some in ids], dtype=np.int64)
+    return Mixture(np.concatenate(ids), np.concatenate(weights), offsets)
 
 
 def add_up(mixture: Mixture, rows: npt.NDArray[np.floating]) -> Float32Array:
@@ -230,11 +229,9 @@ def list_used(old_used: BoolArray, rows: Float32Array) -> Int64Array:
     Raises ConfigError when none is left.
     """
     used = np.flatnonzero(old_used[: len(rows)]).astype(np.int64)
-    trained = [
-        block[np.any(rows[block] != 0, axis=tuple(range(1, rows.ndim)))] if rows.ndim > 1 else block
-        for block in _blocks(used)
-    ]
-    found = np.concatenate(trained) if trained else used
+    axes = tuple(range(1, rows.ndim))
+    trained = [block[np.any(rows[block] != 0, axis=axes)] if axes else block for block in _blocks(used)]
+    found = np.concatenate([used[:0], *trained])
     if not len(found):
         raise ConfigError(
             f"none of the {len(rows)} old rows is a trained one of an ordinary token",

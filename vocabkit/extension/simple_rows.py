@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +60,7 @@ def index_surfaces(
 
 def match_surfaces(first: Sequence[bytes | None], second: Mapping[bytes, int]) -> tuple[Int64Array, Int64Array]:
     """The ids of `first` whose surface the other vocabulary has, and the ids it has there."""
-    pairs = [
-        (index, second[surface])
-        for index, surface in enumerate(first)
-        if surface is not None and surface in second
-    ]
+    pairs = [(index, second[text]) for index, text in enumerate(first) if text is not None and text in second]
     both = np.array(pairs, np.int64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 
@@ -76,21 +72,13 @@ def mix_overlap(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     before it, or for both, and the longest old token that it starts with. Overlap is copied by most methods
     (FOCUS, Dobler and de Melo 2023; OFA, Liu et al. 2023); the later steps are for tokens without any.
     """
-    old = index_surfaces(
-        list_surfaces(context.old_tokenizer, plan.old_size), context.old_tokenizer.kinds, plan.old_used
-    )
-    loose = [_index_loosely(old, spaced) for spaced in (True, False)]
+    tokenizer = context.old_tokenizer
+    old = index_surfaces(list_surfaces(tokenizer, plan.old_size), tokenizer.kinds, plan.old_used)
+    # The first of those that are the same without case, and without the space before them.
+    loose = [{_loosen(text, spaced): i for text, i in reversed(old.items())} for spaced in (True, False)]
     longest = max(map(len, old), default=0)
     found = (_find_nearest(plan.tokens[index], old, loose, longest) for index in list_new(plan))
     return make_mixture(([], []) if one is None else ([one], [1.0]) for one in found)
-
-
-def _index_loosely(old: Mapping[bytes, int], spaced: bool) -> dict[bytes, int]:
-    """Old tokens by what is left of them without case, and without the space before them."""
-    found: dict[bytes, int] = {}
-    for surface, index in old.items():
-        found.setdefault(_loosen(surface, spaced), index)
-    return found
 
 
 def _loosen(surface: bytes, spaced: bool) -> bytes:
@@ -105,20 +93,15 @@ def _find_nearest(
     if not surface:
         return None
     bare = surface[1:] if surface.startswith(b" ") else b" " + surface
-    tries: Iterable[int | None] = (
-        old.get(surface),
-        loose[0].get(_loosen(surface, True)),
-        old.get(bare),
-        loose[1].get(_loosen(surface, False)),
+    tries = (
+        (old, surface),
+        (loose[0], _loosen(surface, True)),
+        (old, bare),
+        (loose[1], _loosen(surface, False)),
     )
-    for one in tries:
-        if one is not None:
-            return one
-    for stop in range(min(len(surface), longest), 0, -1):
-        one = old.get(surface[:stop])
-        if one is not None and surface[:stop].strip():
-            return one
-    return None
+    starts = ((old, surface[:stop]) for stop in range(min(len(surface), longest), 0, -1))
+    found = chain(tries, (start for start in starts if start[1].strip()))
+    return next((table[text] for table, text in found if text in table), None)
 
 
 # --- Random rows -----------------------------------------------------------------------------------
@@ -128,7 +111,7 @@ _BLOCK = 8_192
 
 def make_zero(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     """e = 0. In a head a zero row's logit is 0, which wins wherever all old logits are negative."""
-    return _finish("zero", np.zeros((len(list_new(plan)), rows.shape[1]), np.float32), None)
+    return Rows(np.zeros((len(list_new(plan)), rows.shape[1]), np.float32), "zero")
 
 
 def make_normal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
@@ -140,7 +123,7 @@ def make_normal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     std = _check_scale("std", context.option("std", 0.02))
     size = (len(list_new(plan)), rows.shape[1])
     values = context.generator().standard_normal(size, np.float32) * np.float32(std)
-    return _finish("normal", values, context.seed, f"standard deviation {std:g}")
+    return Rows(values, "normal", None, context.seed, f"standard deviation {std:g}")
 
 
 def make_mean(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
@@ -152,7 +135,7 @@ def make_mean(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     used = list_used(plan.old_used, rows)
     mean = measure_moments(rows, used)[0].astype(np.float32)
     values = np.repeat(mean[None], len(list_new(plan)), axis=0)
-    return _finish("mean", values, None, f"mean of {len(used):,} rows")
+    return Rows(values, "mean", note=f"mean of {len(used):,} rows")
 
 
 def make_diagonal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
@@ -163,7 +146,7 @@ def make_diagonal(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
     drawn = context.generator().standard_normal((len(list_new(plan)), rows.shape[1]), np.float32)
     drawn *= (std * scale).astype(np.float32)
     drawn += mean.astype(np.float32)
-    return _finish("diagonal", drawn, context.seed, f"moments of {len(used):,} rows")
+    return Rows(drawn, "diagonal", None, context.seed, f"moments of {len(used):,} rows")
 
 
 def make_multivariate(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
@@ -182,17 +165,13 @@ def make_multivariate(plan: RowPlan, rows: Float32Array, context: Context) -> Ro
         block = values[start : start + _BLOCK]
         block[:] = generator.standard_normal(block.shape, np.float32) @ root.T + offset
     note = f"scale {scale:g}, covariance of {len(used):,} rows"
-    return _finish("multivariate", values, context.seed, note)
+    return Rows(values, "multivariate", None, context.seed, note)
 
 
 def _check_scale(name: str, value: float) -> float:
     if not 0 <= value < np.inf:
         raise ConfigError(f"{name}={value:g}: must be a number, 0 or more", f"write {name}=1, or leave it out")
     return value
-
-
-def _finish(method: str, values: Float32Array, seed: int | None, note: str = "") -> Rows:
-    return Rows(values=values, method=method, sources=None, seed=seed, note=note)
 
 
 # --- Spellings -------------------------------------------------------------------------------------
@@ -233,13 +212,8 @@ def _spell_tokens(
     for anchor in _ANCHORS:
         left = {position: anchor + texts[position] for position in open_places & texts.keys()}
         head = _encode(tokenizer, {0: anchor})[0]
-        accept(
-            {
-                position: ids[len(head) :]
-                for position, ids in _encode(tokenizer, left).items()
-                if ids[: len(head)] == head
-            }
-        )
+        spelled = _encode(tokenizer, left).items()
+        accept({position: ids[len(head) :] for position, ids in spelled if ids[: len(head)] == head})
     kinds = tokenizer.kinds
     allowed = np.array([i < len(kinds) and kinds[i] in (Kind.NORMAL, Kind.USER) for i in range(len(surfaces))])
     accept(_match_all(tokens, open_places, index_surfaces(surfaces, kinds, allowed)))
@@ -289,16 +263,9 @@ def _spell_new(plan: RowPlan, context: Context) -> list[_Spelling]:
 
 
 def _mix(plan: RowPlan, context: Context, weigh: Callable[[int], np.typing.NDArray[np.floating]]) -> Mixture:
-    return make_mixture(_weigh_all(_spell_new(plan, context), weigh))
-
-
-def _weigh_all(
-    spellings: Iterable[_Spelling], weigh: Callable[[int], np.typing.NDArray[np.floating]]
-) -> Iterable[tuple[Sequence[int], np.typing.NDArray[np.floating]]]:
-    for ids in spellings:
-        weights = weigh(len(ids)) if ids else np.zeros(0)
-        kept = np.flatnonzero(weights)
-        yield [ids[position] for position in kept], weights[kept]
+    spelled = _spell_new(plan, context)
+    pairs = [(np.array(ids, np.int64), weigh(len(ids)) if ids else np.zeros(0)) for ids in spelled]
+    return make_mixture((ids[weights != 0], weights[weights != 0]) for ids, weights in pairs)
 
 
 def _decode(token: bytes | None) -> str:
@@ -316,9 +283,7 @@ def _ask(text: str, tokenizer: Tokenizer) -> str:
 
 def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, _Spelling]:
     ids, lengths = tokenizer.encode_flat(list(texts.values()))
-    stops = [0, *np.cumsum(lengths).tolist()]
-    flat = ids.tolist()
-    spans = pairwise(stops)
+    flat, spans = ids.tolist(), pairwise([0, *np.cumsum(lengths).tolist()])
     return {position: tuple(flat[a:b]) for position, (a, b) in zip(texts, spans, strict=True)}
 
 
@@ -375,18 +340,12 @@ def initialize_bias(
     if method == "zero":
         return np.zeros(len(new), np.float32)
     if method in ("mean", "minimum", "quantile"):
-        value = {
-            "mean": used.mean(),
-            "minimum": used.min(),
-            "quantile": np.quantile(used, min(max(context.option("quantile", 0.05), 0), 1)),
-        }[method]
+        share = min(max(context.option("quantile", 0.05), 0), 1)
+        value = {"mean": used.mean(), "minimum": used.min(), "quantile": np.quantile(used, share)}[method]
         return np.full(len(new), value, np.float32)
-    if method == "first":
-        first = [old[ids[0]] if ids else used.mean() for ids in _spell_new(plan, context)]
-        return np.array(first, np.float32).reshape(len(new))
-    if method == "first-shared":
+    if method in ("first", "first-shared"):
         heads = [ids[0] if ids else -1 for ids in _spell_new(plan, context)]
-        shared = Counter(heads)
+        shared = Counter(heads if method == "first-shared" else ())
         values = [used.mean() if head < 0 else old[head] - np.log(shared[head] + 1) for head in heads]
         return np.array(values, np.float32).reshape(len(new))
     return _follow_counts(plan, old, context)

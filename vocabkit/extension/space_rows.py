@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from vocabkit.checkpoints.safetensors_files import as_float32
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.extension.rows import Context, Donor, Mixture, Role, RowPlan, list_new, make_mixture
+from vocabkit.extension.rows import Context, Donor, Mixture, Role, RowPlan, list_new, make_mixture, number_new
 from vocabkit.extension.simple_rows import index_surfaces, list_surfaces, match_surfaces
 from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.roles import open_source
@@ -30,8 +30,7 @@ from vocabkit.vocabulary.roles import open_source
 # --- Lines cut twice -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Cuts:
+class Cuts(NamedTuple):
     """Line `line` as two tokenizers cut it: ids, and where each token ends, in bytes of `text`."""
 
     line: int
@@ -42,10 +41,9 @@ class Cuts:
     new_stops: Int64Array
 
 
-def cut_lines(
-    lines: Sequence[str], old: Tokenizer, new: Tokenizer, old_size: int, new_size: int
-) -> Iterator[Cuts]:
+def cut_lines(lines: Sequence[str], old: Tokenizer, new: Tokenizer, plan: RowPlan) -> Iterator[Cuts]:
     """Yield how both cut each line, for the lines on which their bytes agree."""
+    old_size, new_size = plan.old_size, plan.new_size
     surfaces = list_surfaces(old, old_size), list_surfaces(new, new_size)
     for start in range(0, len(lines), 1_000):
         part = list(lines[start : start + 1_000])
@@ -63,14 +61,8 @@ def cut_lines(
             stops = [np.cumsum([len(token or b"") for token in side], dtype=np.int64) for side in (left, right)]
             # Both end together: a space that one puts first is of the other's first token too.
             longest = max(map(len, texts))
-            yield Cuts(
-                line,
-                longer,
-                first.astype(np.int64),
-                stops[0] + longest - len(texts[0]),
-                second.astype(np.int64),
-                stops[1] + longest - len(texts[1]),
-            )
+            old_stops, new_stops = (stop + longest - len(text) for stop, text in zip(stops, texts, strict=True))
+            yield Cuts(line, longer, first.astype(np.int64), old_stops, second.astype(np.int64), new_stops)
 
 
 # --- Vectors from text -----------------------------------------------------------------------------
@@ -199,14 +191,11 @@ def mix_alignment(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[
     """
     if not context.lines or context.new_tokenizer is None:
         raise ConfigError("alignment needs text and the new tokenizer", "name text with --text")
-    position = np.full(plan.new_size, -1, np.int64)
-    position[list_new(plan)] = np.arange(len(list_new(plan)))
+    position = number_new(plan)
     keys: list[Int64Array] = []
     amounts: list[Int64Array] = []
     agreed = 0
-    for cuts in cut_lines(
-        context.lines, context.old_tokenizer, context.new_tokenizer, plan.old_size, plan.new_size
-    ):
+    for cuts in cut_lines(context.lines, context.old_tokenizer, context.new_tokenizer, plan):
         agreed += 1
         new, old, shared = _overlap(cuts)
         wanted = position[new] >= 0
@@ -237,8 +226,7 @@ def _overlap(cuts: Cuts) -> tuple[Int64Array, Int64Array, Int64Array]:
 # --- Anchors and targets ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Space:
+class _Space(NamedTuple):
     """`anchors` float32[m, k] are vectors of the old rows `anchor_ids`; `targets` float32[t, k] those of the
     new rows at the places `positions`, counted among the rows to be made.
     """
@@ -262,10 +250,8 @@ def _open_space(plan: RowPlan, context: Context) -> _Space:
     else:
         raise ConfigError("there is no donor and no text", "name a donor's folder with --donor")
     if len(space.anchors) < 10:
-        raise ConfigError(
-            f"{space.origin}: only {len(space.anchors)} old tokens have a vector there",
-            "name another donor, or more text",
-        )
+        what = f"only {len(space.anchors)} old tokens have a vector there"
+        raise ConfigError(f"{space.origin}: {what}", "name another donor, or more text")
     return space
 
 
@@ -276,22 +262,15 @@ def _normalize_rows(vectors: Float32Array) -> Float32Array:
 
 
 def _read_donor(plan: RowPlan, old_tokenizer: Tokenizer, donor: Donor) -> _Space:
-    size = len(donor.rows)
-    usable = np.concatenate(
-        [donor.rows[i : i + _DONOR_BLOCK].any(axis=1) for i in range(0, size, _DONOR_BLOCK)]
-    )
+    size, block = len(donor.rows), _DONOR_BLOCK
+    usable = np.concatenate([donor.rows[i : i + block].any(axis=1) for i in range(0, size, block)])
     table = index_surfaces(list_surfaces(donor.tokenizer, size), donor.tokenizer.kinds, usable)
     listed = zip(list_surfaces(old_tokenizer, plan.old_size), plan.old_used, strict=True)
     old = [surface if used else None for surface, used in listed]
     anchor_ids, donor_ids = match_surfaces(old, table)
     positions, sought = match_surfaces([plan.tokens[index] for index in list_new(plan)], table)
-    return _Space(
-        np.asarray(donor.rows[donor_ids], np.float32),
-        anchor_ids,
-        np.asarray(donor.rows[sought], np.float32),
-        positions,
-        donor.name,
-    )
+    anchors, targets = (np.asarray(donor.rows[ids], np.float32) for ids in (donor_ids, sought))
+    return _Space(anchors, anchor_ids, targets, positions, donor.name)
 
 
 def _learn_space(plan: RowPlan, context: Context, tokenizer: Tokenizer) -> _Space:
@@ -304,13 +283,8 @@ def _learn_space(plan: RowPlan, context: Context, tokenizer: Tokenizer) -> _Spac
     is_anchor = known & (plan.kept >= 0) & plan.old_used[kept]
     new = list_new(plan)
     positions = np.flatnonzero(known[new]).astype(np.int64)
-    return _Space(
-        vectors[is_anchor],
-        plan.kept[is_anchor].astype(np.int64),
-        vectors[new[positions]],
-        positions,
-        f"vectors from {len(context.lines):,} lines",
-    )
+    origin, old = f"vectors from {len(context.lines):,} lines", plan.kept[is_anchor].astype(np.int64)
+    return _Space(vectors[is_anchor], old, vectors[new[positions]], positions, origin)
 
 
 @lru_cache(maxsize=1)
@@ -463,12 +437,8 @@ def _list_cosines(space: _Space) -> Iterator[Float32Array]:
 
 def _place_rows(plan: RowPlan, space: _Space, found: list[tuple[Int64Array, Float32Array]]) -> Mixture:
     """The rows found at their places among all that are to be made; the others are made from none."""
-    listed: list[tuple[Int64Array, Float32Array]] = [
-        (np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in list_new(plan)
-    ]
-    for position, row in zip(space.positions.tolist(), found, strict=True):
-        listed[position] = row
-    return make_mixture(listed)
+    placed, none = dict(zip(space.positions.tolist(), found, strict=True)), (np.zeros(0, np.int64), np.zeros(0))
+    return make_mixture(placed.get(position, none) for position in range(len(list_new(plan))))
 
 
 def _find_largest(values: Float32Array, k: int) -> npt.NDArray[np.intp]:
@@ -530,8 +500,7 @@ _PART = 16
 _LEAST = 1e-4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pursuit:
+class Pursuit(NamedTuple):
     """Target i ≈ Σ_j `weights[i, j]` · anchor `chosen[i, j]`; `taken[i]` of the columns are in use.
 
     `residuals[i]` is what is left of the target's length, as a share: 0 is exact.
@@ -551,18 +520,13 @@ def mix_pursuit(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[Mi
     beside the mixture.
     """
     space = _open_space(plan, context)
+    k = context.whole("k", 32 if context.donor is not None else 8)
+    candidates, refresh = context.whole("candidates", 128), context.whole("refresh", 4)
     found = pursue(
-        space.anchors,
-        space.targets,
-        context.whole("k", 32 if context.donor is not None else 8),
-        candidates=context.whole("candidates", 128),
-        refresh=context.whole("refresh", 4),
-        progress=context.progress,
+        space.anchors, space.targets, k, candidates=candidates, refresh=refresh, progress=context.progress
     )
-    listed = [
-        (space.anchor_ids[chosen[:n]], weights[:n])
-        for chosen, weights, n in zip(found.chosen, found.weights, found.taken, strict=True)
-    ]
+    parts = zip(found.chosen, found.weights, found.taken, strict=True)
+    listed = [(space.anchor_ids[chosen[:n]], weights[:n]) for chosen, weights, n in parts]
     mean = float(found.residuals.mean()) if len(listed) else 0.0
     note = f"{space.origin}: {len(space.anchors):,} anchors, mean residual {mean:.3f}"
     return _place_rows(plan, space, listed), note
@@ -604,8 +568,7 @@ def pursue(
     report.finish()
     if not parts:
         parts = [_Block(units, targets, steps).solve(lengths)]
-    names = ("chosen", "weights", "taken", "residuals")
-    return Pursuit(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Pursuit(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class _Block:

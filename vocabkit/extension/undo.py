@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_checkpoint
 from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_file
@@ -48,7 +50,10 @@ def undo_extension(
     checkpoint = open_extended(receipt)
     shards = [name for name, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
     check_space(target, sum((root / name).stat().st_size for name in shards))
-    stored = _list_stored(receipt)
+    folder = root / ORIGINAL
+    kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    # Headers of this receipt lie at its top; those below are an earlier extension's.
+    stored = [name for name in kept if "/" in name or not name.endswith(".header")]
     with output_folder(target, force=force) as work:
         shown.start("undoing", len(shards), "shards")
         for shard in shards:
@@ -57,7 +62,7 @@ def undo_extension(
         shown.finish()
         for name in stored:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
-            (work / name).write_bytes((root / ORIGINAL / name).read_bytes())
+            (work / name).write_bytes((folder / name).read_bytes())
         for name, item in receipt.facts["files"].items():
             if item["how"] in ("linked", "copied", "reflinked", "kept"):
                 duplicate_file(root / name, work / name, link=link)
@@ -72,13 +77,6 @@ def open_extended(receipt: Receipt) -> Checkpoint:
         shards = [n for n, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
         return open_checkpoint(receipt.root / shards[0])
     return open_checkpoint(receipt.root)
-
-
-def _list_stored(receipt: Receipt) -> list[str]:
-    folder = receipt.root / ORIGINAL
-    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    # Headers of this receipt lie at its top; those below are an earlier extension's.
-    return sorted(name for name in names if "/" in name or not name.endswith(".header"))
 
 
 def find_old(
@@ -99,8 +97,7 @@ def find_old(
                 f"{group['tensors'][0]['name']}: the receipt lacks the rows that were dropped",
                 "undo needs the receipt as it was written",
             )
-        found: Bytes = dropped[start:stop]
-        return found
+        return np.asarray(dropped[start:stop], np.uint8)
 
     olds = {}
     for listed in group["tensors"] if names else group["tensors"][:1]:
@@ -122,17 +119,13 @@ def find_old(
 def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target: Path) -> None:
     olds: dict[str, MovedRows] = {}
     for position, group in enumerate(receipt.groups):
-        names = [
-            listed["name"]
-            for listed in group["tensors"]
-            if listed["shard"] == shard and listed["old_shape"] is not None
-        ]
+        mine = [one for one in group["tensors"] if one["shard"] == shard and one["old_shape"] is not None]
+        names = [one["name"] for one in mine]
         olds |= find_old(receipt, checkpoint, position, names) if names else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     if shard in checkpoint.torch_files:
         head = receipt.facts.get("head")
-        drop = () if head is None else (str(head),)
-        write_moved(checkpoint.torch_files[shard], target, olds, drop)
+        write_moved(checkpoint.torch_files[shard], target, olds, () if head is None else (str(head),))
         return
     kept = receipt.root / ORIGINAL / f"{shard}.header"
     if not kept.is_file():

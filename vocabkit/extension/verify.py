@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, find_vocabulary_tensors, read_vocabulary_size
 from vocabkit.checkpoints.receipt import ORIGINAL, RECEIPT, Receipt, digest_rows, invert_kept, read_receipt
-from vocabkit.checkpoints.safetensors_files import Bytes, as_bytes, as_float32
-from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
+from vocabkit.checkpoints.safetensors_files import as_bytes, as_float32, equal_bytes
+from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
+from vocabkit.extension.distill import quiet
 from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
 from vocabkit.extension.plan import make_row_plan
@@ -90,29 +91,29 @@ def verify_extension(
 def _list_checks(
     receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
 ) -> list[Check]:
-    found = [_guard("receipt", lambda: _check_receipt(receipt)), _guard("files", lambda: _check_files(receipt))]
+    found = [_guard("receipt", _check_receipt, receipt), _guard("files", _check_files, receipt)]
     try:
         checkpoint = open_extended(receipt)
     except VocabkitError as error:
         return [*found, Check("tensors", "failed", error.message)]
-    found.append(_guard("tensors", lambda: _check_tensors(receipt, checkpoint)))
+    found.append(_guard("tensors", _check_tensors, receipt, checkpoint))
     if found[-1].state == "failed":
         return found
-    found.append(_guard("index", lambda: _check_index(receipt, checkpoint)))
-    found.append(_guard("configuration", lambda: _check_configuration(receipt, checkpoint)))
-    found.append(_guard("tokenizer", lambda: _check_tokenizer(receipt)))
+    found.append(_guard("index", _check_index, receipt, checkpoint))
+    found.append(_guard("configuration", _check_configuration, receipt, checkpoint))
+    found.append(_guard("tokenizer", _check_tokenizer, receipt))
     for position, group in enumerate(receipt.groups):
         name = f"{group['role']} {group['tensors'][0]['name']}"
-        found.append(_guard(f"rows of {name}", partial(_check_rows, receipt, checkpoint, position)))
-        found.append(_guard(f"sources of {name}", partial(_check_sources, receipt, checkpoint, position)))
+        found.append(_guard(f"rows of {name}", _check_rows, receipt, checkpoint, position))
+        found.append(_guard(f"sources of {name}", _check_sources, receipt, checkpoint, position))
     found.append(_check_reload(receipt, reload, lines, original))
     return found
 
 
-def _guard(name: str, check: Callable[..., tuple[_State, str]]) -> Check:
+def _guard(name: str, check: Callable[..., tuple[_State, str]], *given: Any) -> Check:
     """A check's result. What a damaged file or an edited receipt makes it raise is a failure too."""
     try:
-        return Check(name, *check())
+        return Check(name, *check(*given))
     except VocabkitError as error:
         return Check(name, "failed", error.message)
     except OSError as error:
@@ -126,8 +127,7 @@ def _guard(name: str, check: Callable[..., tuple[_State, str]]) -> Check:
 _BLOCK = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
-class _RowStatistics:
+class _RowStatistics(NamedTuple):
     """Numbers of rows that are not finite, zero or equal to another, and the quantiles of their norms.
 
     `norms` are the 5 %, 50 % and 95 % quantiles of Euclidean norms; None where there is no row.
@@ -137,14 +137,13 @@ class _RowStatistics:
     not_finite: int
     zero: int
     repeated: int
-    norms: tuple[float, float, float] | None
+    norms: tuple[float, ...] | None
 
 
-def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowStatistics:
-    """Measure the chosen rows of float32 [rows, width], in blocks."""
-    positions = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+def _measure_rows(rows: Float32Array, positions: npt.NDArray[np.integer]) -> _RowStatistics:
+    """Measure the rows of float32 [rows, width] at some positions, in blocks."""
     norms = np.empty(len(positions), np.float64)
-    seen: dict[bytes, int] = {}
+    seen: Counter[bytes] = Counter()
     not_finite = 0
     for start in range(0, len(positions), _BLOCK):
         block = np.asarray(rows[positions[start : start + _BLOCK]], np.float32)
@@ -153,17 +152,11 @@ def _measure_rows(rows: Float32Array, chosen: Int64Array | BoolArray) -> _RowSta
         norms[start : start + len(block)] = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
         for row in block:
             key = row.tobytes()
-            key = key if len(key) <= 64 else hashlib.blake2b(key, digest_size=16).digest()
-            seen[key] = seen.get(key, 0) + 1
+            seen[key if len(key) <= 64 else hashlib.blake2b(key, digest_size=16).digest()] += 1
     known = norms[np.isfinite(norms)]
-    quantiles = np.quantile(known, (0.05, 0.5, 0.95)).tolist() if len(known) else None
-    return _RowStatistics(
-        rows=len(positions),
-        not_finite=not_finite,
-        zero=int((norms == 0).sum()),
-        repeated=sum(amount for amount in seen.values() if amount > 1),
-        norms=None if quantiles is None else (quantiles[0], quantiles[1], quantiles[2]),
-    )
+    quantiles = tuple(np.quantile(known, (0.05, 0.5, 0.95)).tolist()) if len(known) else None
+    repeated = sum(amount for amount in seen.values() if amount > 1)
+    return _RowStatistics(len(positions), not_finite, int((norms == 0).sum()), repeated, quantiles)
 
 
 # --- Structure -------------------------------------------------------------------------------------
@@ -208,11 +201,10 @@ def _check_tensors(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_State, st
         tensor = checkpoint.tensors.get(name)
         if tensor is None or list(tensor.shape) != item["new_shape"]:
             return "failed", f"{name}: {None if tensor is None else tensor.shape}"
-    roles = {item["name"]: item["role"] for item in listed.values()}
-    told = {**told, **roles}
+    told = {**told, **{name: item["role"] for name, item in listed.items()}}
     found = find_vocabulary_tensors(checkpoint, size, told)
     if found.rows != size or {item.tensor.name for item in found.found} != set(listed):
-        return ("failed", f"{found.rows} rows in {len(found.found)} tensors, not {size} in {len(listed)}")
+        return "failed", f"{found.rows} rows in {len(found.found)} tensors, not {size} in {len(listed)}"
     return "ok", f"{len(listed)} tensors of {size:,} rows, {found.tied}"
 
 
@@ -234,10 +226,8 @@ def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_Sta
     said = read_vocabulary_size(checkpoint.config)
     if said != size:
         return "failed", f"vocab_size {said}, and the tensors have {size:,} rows"
-    wrong = [text for text in _list_wrong_ids(receipt, size)]
-    if wrong:
-        return "failed", "; ".join(wrong)
-    return "ok", f"vocab_size {size:,}"
+    wrong = "; ".join(_list_wrong_ids(receipt, size))
+    return ("failed", wrong) if wrong else ("ok", f"vocab_size {size:,}")
 
 
 def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
@@ -296,7 +286,7 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tupl
     kept = receipt.kept
     tokens = receipt.facts["new_tokenizer"]["size"]
     fresh = (kept < 0) & (np.arange(len(kept)) < tokens)
-    made = _measure_rows(values, fresh)
+    made = _measure_rows(values, np.flatnonzero(fresh))
     if not made.rows:
         return "ok", "no new rows"
     if made.not_finite:
@@ -307,13 +297,10 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tupl
     positions = np.flatnonzero(kept >= 0)
     old = _measure_rows(values, positions[:: max(1, len(positions) // 20_000)])
     if made.norms and old.norms:
-        detail += f", norms {made.norms[0]:.3g}–{made.norms[1]:.3g}–{made.norms[2]:.3g}"
-        detail += f" (old {old.norms[0]:.3g}–{old.norms[1]:.3g}–{old.norms[2]:.3g})"
-    doubts = [
-        f"{amount:,} {what}"
-        for amount, what in ((made.zero, "zero"), (made.repeated, "equal to another"))
-        if amount
-    ]
+        shown, before = ("–".join(f"{norm:.3g}" for norm in found) for found in (made.norms, old.norms))
+        detail += f", norms {shown} (old {before})"
+    faults = ((made.zero, "zero"), (made.repeated, "equal to another"))
+    doubts = [f"{amount:,} {what}" for amount, what in faults if amount]
     if made.norms and old.norms and made.norms[1] > 3 * max(old.norms[2], 1e-12):
         doubts.append("norms far above the old")
     return ("warned" if doubts else "ok"), "; ".join([detail, *doubts])
@@ -340,7 +327,7 @@ def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> t
     if digest_rows(blocks) != group["new_rows_blake2b"]:
         return "failed", "the new rows are not those that were made"
     for other in group["tensors"][1:]:
-        if not _is_equal(checkpoint.read_rows(other["name"], other["axis"]), stored, step):
+        if not equal_bytes(checkpoint.read_rows(other["name"], other["axis"]), stored):
             return "failed", f"{other['name']} differs from {listed['name']}"
     again = _make_again(receipt, checkpoint, position) if len(fresh) else None
     if again is None:
@@ -358,32 +345,21 @@ def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> t
     return "ok", f"{len(fresh):,} rows made again, {differing:,} of them within rounding"
 
 
-def _is_equal(first: Bytes, second: Bytes, step: int) -> bool:
-    return len(first) == len(second) and all(
-        np.array_equal(first[start : start + step], second[start : start + step])
-        for start in range(0, len(first), step)
-    )
-
-
 def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Float32Array | None:
     """The rows as the receipt tells to make them; None where it takes more than the receipt."""
     group = receipt.groups[position]
-    sources = _read_sources(receipt, position)
+    sources = None
+    if receipt.find(f"group{position}.offsets") is not None:
+        sources = Mixture(*(receipt.array(f"group{position}.{part}") for part in ("ids", "weights", "offsets")))
     name, _ = parse_method(group["method"])
     is_bias = group["role"] == "bias"
     can = name != "log-prior" if is_bias else METHODS[name].needs == "nothing"
     if sources is None and not can:
         return None
     origin = group["tensors"][0]["from"]
-    base_position = next(
-        (
-            index
-            for index, other in enumerate(receipt.groups)
-            if any(item["name"] == origin for item in other["tensors"])
-        ),
-        position,
-    )
-    base = as_float32(_read_old(receipt, checkpoint, base_position), group["number"])
+    holds = [any(item["name"] == origin for item in other["tensors"]) for other in receipt.groups]
+    (old_rows,) = find_old(receipt, checkpoint, holds.index(True) if True in holds else position).values()
+    base = as_float32(old_rows.take(), group["number"])
     if sources is not None:
         return sum_rows(sources, base, receipt.old_used)
     kept_files = receipt.root / ORIGINAL
@@ -394,23 +370,8 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     plan = restrict_plan(plan, len(base))
     context = Context(old.tokenizer, new.tokenizer, seed=int(receipt.facts["options"]["seed"]))
     if is_bias:
-        made = initialize_bias(group["method"], plan, base.reshape(-1), context)
-        return made.reshape(-1, 1)
-    context = replace(context, role=group["role"])
-    return initialize(group["method"], plan, base, context).values
-
-
-def _read_sources(receipt: Receipt, position: int) -> Mixture | None:
-    """The old rows that a group's new ones are sums of; None where they are no sums."""
-    if receipt.find(f"group{position}.offsets") is None:
-        return None
-    return Mixture(*(receipt.array(f"group{position}.{name}") for name in ("ids", "weights", "offsets")))
-
-
-def _read_old(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Bytes:
-    """The original rows of a group, [old rows, bytes a row], in memory."""
-    (old,) = find_old(receipt, checkpoint, position).values()
-    return old.take()
+        return initialize_bias(group["method"], plan, base.reshape(-1), context).reshape(-1, 1)
+    return initialize(group["method"], plan, base, replace(context, role=group["role"])).values
 
 
 # --- Logits ----------------------------------------------------------------------------------------
@@ -498,7 +459,7 @@ def _run(folder: Path, texts: list[Int64Array]) -> tuple[list[Any], set[str]]:
     factory = getattr(transformers, name, None)
     if factory is None:
         raise CheckpointError(f"{folder}: transformers has no {name}", "verify with --no-reload")
-    with warnings.catch_warnings(), _quiet(transformers):
+    with warnings.catch_warnings(), quiet(transformers, reports=True):
         warnings.simplefilter("ignore")
         model, info = factory.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
@@ -515,18 +476,3 @@ def _run(folder: Path, texts: list[Int64Array]) -> tuple[list[Any], set[str]]:
             result = outputs["logits"] if "logits" in outputs else outputs["last_hidden_state"]
             given.append(result.float().numpy())
     return given, {*map(str, info["missing_keys"]), *map(str, info.get("mismatched_keys", []))}
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Without transformers' progress bars and reports on stderr."""
-    logs = transformers.utils.logging
-    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
-    logs.set_verbosity_error()
-    logs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logs.set_verbosity(level)
-        if bars:
-            logs.enable_progress_bar()
