@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import sentencepiece
@@ -49,6 +49,7 @@ BYTE_ALPHABET: Mapping[str, bytes] = MappingProxyType(
 
 # --- What every tokenizer can do -------------------------------------------------------------------
 
+_T = TypeVar("_T")
 Flat = tuple[Int32Array, Int64Array]
 Style = Literal["sentencepiece", "byte-level", "wordpiece"]
 # What an id that stands for no known text decodes to.
@@ -120,7 +121,7 @@ class Tokenizer(Protocol):
         """Return the bytes of one id, the space before a word included; None for special and unknown ones."""
 
 
-def encode_checked(texts: list[str], encode: Callable[[], Any]) -> Any:
+def encode_checked(texts: list[str], encode: Callable[[], _T]) -> _T:
     """Call `encode`; where it fails, say which text and character it was. Raises TokenizerError."""
     try:
         return encode()
@@ -251,9 +252,8 @@ class BackendTokenizer:
         backend.encode_special_tokens = True
         backend.no_padding()
         backend.no_truncation()
-        self._tokens: dict[int, str] = {
-            index: token for token, index in backend.get_vocab(with_added_tokens=True).items()
-        }
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        self._tokens: dict[int, str] = {index: token for token, index in vocabulary.items()}
         self.size = max(self._tokens, default=-1) + 1
 
     @classmethod
@@ -342,7 +342,7 @@ class BackendTokenizer:
         normalizer = self._backend.normalizer
         if normalizer is None:
             return None
-        found: str = encode_checked([text], lambda: normalizer.normalize_str(text))
+        found = str(encode_checked([text], lambda: normalizer.normalize_str(text)))
         if self.style == "sentencepiece":
             found = found.replace(SPACE, " ")
             prepends = any(step.get("type") == "Prepend" for step in self._steps("normalizer"))
@@ -350,11 +350,8 @@ class BackendTokenizer:
         return None if found == text else found
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
-        listed = list(texts)
-        found: list[tokenizers.Encoding] = encode_checked(
-            listed, lambda: self._backend.encode_batch_fast(listed, add_special_tokens=False)
-        )
-        return found
+        listed, encode = list(texts), self._backend.encode_batch_fast
+        return encode_checked(listed, lambda: encode(listed, add_special_tokens=False))
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
@@ -409,9 +406,9 @@ class BackendTokenizer:
         owners = np.repeat(np.arange(len(texts)), lengths)
         places = np.unique(owners[ids == self._unknown]).tolist()
         normalizer = self._backend.normalizer
-        normalized = [
-            texts[place] if normalizer is None else normalizer.normalize_str(texts[place]) for place in places
-        ]
+        normalized = [texts[place] for place in places]
+        if normalizer is not None:
+            normalized = [normalizer.normalize_str(text) for text in normalized]
         found = self._bare.encode_batch(normalized, add_special_tokens=False)
         for place, text, encoding in zip(places, normalized, found, strict=True):
             lost = np.zeros(len(text), bool)
@@ -521,20 +518,14 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
-        listed = list(texts)
+        listed, encode = list(texts), self._processor.encode
         # One thread: threads help large batches alone, and the caller has processes for those.
-        found: list[Int32Array] = encode_checked(
-            listed, lambda: self._processor.encode(listed, out_type="numpy", num_threads=1)
-        )
-        return found
+        return encode_checked(listed, lambda: encode(listed, out_type="numpy", num_threads=1))
 
     def _encode_lists(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text as a list, which for short texts takes a third of an array's time."""
-        listed = list(texts)
-        found: list[list[int]] = encode_checked(
-            listed, lambda: self._processor.encode(listed, out_type=int, num_threads=1)
-        )
-        return found
+        listed, encode = list(texts), self._processor.encode
+        return encode_checked(listed, lambda: encode(listed, out_type=int, num_threads=1))
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
         """Return the ids of all texts in a row, and how many each has."""

@@ -21,6 +21,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
+from vocabkit.core.folders import write_json
 from vocabkit.vocabulary.adapters import (
     BYTE_LETTERS,
     HINT,
@@ -82,15 +83,11 @@ class ByteLevelVocabulary:
     def build_backend(self) -> Tokenizer:
         """Return the vocabulary as a `tokenizers.Tokenizer`."""
         pieces = self.pieces
-        backend = build_byte_level(
-            "the vocabulary",
-            {piece: index for index, piece in enumerate(pieces)},
-            [(pieces[left], pieces[right]) for left, right in self.merges],
-            self.patterns,
-        )
-        backend.add_special_tokens(
-            [AddedToken(token, normalized=False, special=True) for token in self.special]
-        )
+        ids = {piece: index for index, piece in enumerate(pieces)}
+        merges = [(pieces[left], pieces[right]) for left, right in self.merges]
+        backend = build_byte_level("the vocabulary", ids, merges, self.patterns)
+        special = [AddedToken(token, normalized=False, special=True) for token in self.special]
+        backend.add_special_tokens(special)
         return backend
 
     def save(self, folder: str | Path, usage: Mapping[str, Int64Array] | None = None) -> None:
@@ -121,11 +118,8 @@ def _write_table(
 
 
 def _name_roles(special: Sequence[str]) -> dict[str, Any]:
-    roles: dict[str, Any] = {}
-    for role, names in _ROLES.items():
-        chosen = next((name for name in names if name in special), None)
-        if chosen is not None:
-            roles[role] = chosen
+    found = {role: [name for name in names if name in special] for role, names in _ROLES.items()}
+    roles: dict[str, Any] = {role: names[0] for role, names in found.items() if names}
     extra = [token for token in special if token not in roles.values()]
     return roles | ({"additional_special_tokens": extra} if extra else {})
 
@@ -215,10 +209,7 @@ class BpeBase:
         texts = [prefix + word for word in words]
         found = encode_checked(texts, lambda: self._backend.encode_batch(texts, add_special_tokens=False))
         ids = [np.array(encoding.ids, np.int32) for encoding in found]
-        parts = [
-            np.array([-1 if part is None else part for part in encoding.word_ids], np.int64)
-            for encoding in found
-        ]
+        parts = [np.array([-1 if at is None else at for at in one.word_ids], np.int64) for one in found]
         sizes = np.fromiter(map(len, ids), np.int64, len(ids))
         flat = np.concatenate([np.zeros(0, np.int32), *ids])
         part = np.concatenate([np.zeros(0, np.int64), *parts])
@@ -236,7 +227,7 @@ class BpeBase:
         """Return the characters without a token, as normalised, with their occurrences; none if byte-level."""
         if self.tokenizer.style == "byte-level":
             return {}
-        found: dict[str, int] = {}
+        found: Counter[str] = Counter()
         known: Mapping[str, int] = self.content["model"]["vocab"]
         for word, count in zip(words, counts.tolist(), strict=True):
             # Most words have all their characters; normalising is what costs.
@@ -245,8 +236,8 @@ class BpeBase:
             text = self.tokenizer.normalize(word)
             for char in word if text is None else text:
                 if char not in known and not char.isspace():
-                    found[char] = found.get(char, 0) + count
-        return found
+                    found[char] += count
+        return dict(found)
 
     def append(self, characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> BpeBase:
         """Return the base with tokens appended: characters as they are, then merges as pairs of token texts.
@@ -283,11 +274,8 @@ class BpeBase:
     def find_unreachable(self) -> list[int]:
         """Return the new ids that the model does not make of their own text, given as a pre-token."""
         model = self._backend.model
-        return [
-            index
-            for index in range(self.first_new, self.size)
-            if [token.id for token in model.tokenize(self.pieces[index])] != [index]
-        ]
+        made = ((index, model.tokenize(self.pieces[index])) for index in range(self.first_new, self.size))
+        return [index for index, tokens in made if [token.id for token in tokens] != [index]]
 
     def save(self, folder: Path, usage: Mapping[str, Int64Array]) -> None:
         """Write tokenizer.json, the base's files beside it, and vocabulary.parquet.
@@ -295,14 +283,13 @@ class BpeBase:
         New ids are block `new`. `usage` is a column int64[size] a language.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.content, ensure_ascii=False, indent=2)
-        (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+        write_json(folder / "tokenizer.json", self.content, indent=2)
         for name in _BESIDE:
             if self._folder is not None and (self._folder / name).is_file():
                 shutil.copyfile(self._folder / name, folder / name)
         if not (folder / "tokenizer_config.json").is_file():
-            path = folder / "tokenizer_config.json"
-            path.write_text('{\n  "tokenizer_class": "PreTrainedTokenizerFast"\n}\n', encoding="utf-8")
+            content = {"tokenizer_class": "PreTrainedTokenizerFast"}
+            write_json(folder / "tokenizer_config.json", content, indent=2)
         ids, first = range(self.size), self.first_new
         _write_table(
             folder,

@@ -134,11 +134,8 @@ class _Composition:
         self.single, self.fence, self.wall = single, fence, wall
         starts = {key[0] for key in several}
         # A rule that says what its characters' own rules say adds nothing (U+00A8 + U+0301 in NFKC).
-        needed = {
-            key: value
-            for key, value in several.items()
-            if self._mapped(key) != value or not starts.isdisjoint(key[1:])
-        }
+        kept = {key for key in several if self._mapped(key) != several[key] or not starts.isdisjoint(key[1:])}
+        needed = {key: value for key, value in several.items() if key in kept}
         self.first = {key[0] for key in needed}
         self.later = {char for key in needed for char in key[1:]}
         self.joined = {self._mapped(key): value for key, value in needed.items()}
@@ -394,13 +391,8 @@ def _tidy_steps(wall: str, remove_extra_spaces: bool) -> list[normalizers.Normal
     # SentencePiece strips U+0020 alone at the start, and at the end also a U+2581 that stood in the text.
     either = f"[ {wall}]" if wall else " "
     at_end = f"[ \u2581{wall}]"
-    parts = [
-        rf"(?<![\s\S]){either}+",
-        rf"(?<= ){either}+",
-        *([f"{wall}+"] if wall else []),
-        rf"{at_end}+(?![\s\S])",
-    ]
-    return [normalizers.Replace(Regex(f"(?={at_end})(?:{'|'.join(parts)})"), "")]
+    parts = [rf"(?<![\s\S]){either}+", rf"(?<= ){either}+", f"{wall}+" * bool(wall), rf"{at_end}+(?![\s\S])"]
+    return [normalizers.Replace(Regex(f"(?={at_end})(?:{'|'.join(filter(None, parts))})"), "")]
 
 
 def _precompiled(rules: Mapping[str, str]) -> normalizers.Normalizer:

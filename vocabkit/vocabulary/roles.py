@@ -372,6 +372,5 @@ def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> Sp
     no_text = (Kind.CONTROL, Kind.UNKNOWN, Kind.UNUSED)
     reserved = {index for index, kind in enumerate(opened.kinds) if kind in no_text}
     reserved |= {index for index in (begin, end, pad, mask, unknown) if index is not None}
-    return SpecialIds(
-        begin=begin, end=end, pad=pad, mask=mask, unknown=unknown, reserved=tuple(sorted(reserved))
-    )
+    held = tuple(sorted(reserved))
+    return SpecialIds(begin=begin, end=end, pad=pad, mask=mask, unknown=unknown, reserved=held)

@@ -52,6 +52,7 @@ from vocabkit.vocabulary.vocabulary import (
     Block,
     Difference,
     Kind,
+    Model,
     Roles,
     Spacing,
     Vocabulary,
@@ -160,19 +161,16 @@ def build_byte_level(
     missing = len(BYTE_ALPHABET.keys() - vocabulary.keys())
     # Some were trained without the bytes their text lacked: up to 28 letters are missing in those seen.
     if missing > 64:
-        raise TokenizerError(
-            f"{source}: {missing} of the 256 letters that stand for bytes have no token: not byte-level BPE",
-            HINT,
-        )
+        what = f"{missing} of the 256 letters that stand for bytes have no token"
+        raise TokenizerError(f"{source}: {what}: not byte-level BPE", HINT)
     try:
         model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
     except Exception as error:  # tokenizers raises Exception itself
         raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
     backend = tokenizers.Tokenizer(model)
-    steps = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    splits = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([*splits, letters])
     backend.decoder = decoders.ByteLevel()
     return backend
 
@@ -220,9 +218,8 @@ class _TiktokenTokenizer:
         """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
         missing = [value for value in range(256) if bytes([value]) not in ranks]
         if missing:
-            raise TokenizerError(
-                f"{name}: {len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first", HINT
-            )
+            what = f"{len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first"
+            raise TokenizerError(f"{name}: {what}", HINT)
         self.name = name
         self._specials = specials
         self._pattern = pattern
@@ -230,7 +227,7 @@ class _TiktokenTokenizer:
         self.size = max(self._tokens) + 1
         try:
             self._encoding = tiktoken.Encoding(
-                name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={}
+                name, pat_str=pattern, mergeable_ranks={**ranks}, special_tokens={}
             )
         except ValueError as error:
             raise TokenizerError(f"{name}: no pattern: {pattern[:60]!r}: {error}", HINT) from error
@@ -238,10 +235,9 @@ class _TiktokenTokenizer:
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
         """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
-        return tuple(
-            Kind.CONTROL if index < self._specials else (Kind.NORMAL if index in self._tokens else Kind.UNUSED)
-            for index in range(self.size)
-        )
+        specials, ranks = self._specials, range(self._specials, self.size)
+        kinds = (Kind.NORMAL if index in self._tokens else Kind.UNUSED for index in ranks)
+        return (*[Kind.CONTROL] * specials, *kinds)
 
     @cached_property
     def exact_on_words(self) -> str | None:
@@ -319,9 +315,8 @@ def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
             token = base64.b64decode(parts[0].lstrip(b"="), validate=True)
             rank = int(parts[1])
         except (binascii.Error, ValueError, IndexError) as error:
-            raise TokenizerError(
-                f"{path}:{number}: expected a token in base64 and its rank: {line[:40]!r}", HINT
-            ) from error
+            what = f"expected a token in base64 and its rank: {line[:40]!r}"
+            raise TokenizerError(f"{path}:{number}: {what}", HINT) from error
         if not token:
             continue
         if token in ranks or rank < 0:
@@ -354,11 +349,8 @@ def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
         config = content["config"]
         specials = int(config["default_num_special_tokens"])
         count = int(config["default_vocab_size"]) - specials
-        ranks = {
-            base64.b64decode(entry["token_bytes"]): int(entry["rank"])
-            for entry in content["vocab"]
-            if int(entry["rank"]) < count
-        }
+        used = [entry for entry in content["vocab"] if int(entry["rank"]) < count]
+        ranks = {base64.b64decode(entry["token_bytes"]): int(entry["rank"]) for entry in used}
         pattern = str(config["pattern"])
     except (KeyError, TypeError, ValueError) as error:
         raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
@@ -392,18 +384,8 @@ def _is_tekken(content: object) -> bool:
 _MAGIC = b"GGUF"
 _HINT = "download it again, or name the file it was converted from"
 _NUMBERS = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<?",
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
+}  # fmt: skip
 _STRING, _ARRAY = 8, 9
 
 
@@ -415,21 +397,18 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
     """
     # The fields come first; a model's tensors behind them, gigabytes of them, stay on disk.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return _read(_Reader(str(path), data))
-
-
-def _read(reader: _Reader) -> Mapping[str, Any]:
-    if reader.take(4) != _MAGIC:
-        raise TokenizerError(f"{reader.source}: not a GGUF file", _HINT)
-    version = reader.number("<I")
-    if version not in (2, 3):
-        raise TokenizerError(f"{reader.source}: GGUF version {version}: expected 2 or 3", _HINT)
-    reader.number("<Q")  # tensors
-    fields = {}
-    for _ in range(reader.number("<Q")):
-        key = reader.string().decode(errors="replace")
-        fields[key] = reader.value(reader.number("<I"))
-    return fields
+        reader = _Reader(str(path), data)
+        if reader.take(4) != _MAGIC:
+            raise TokenizerError(f"{path}: not a GGUF file", _HINT)
+        version = reader.number("<I")
+        if version not in (2, 3):
+            raise TokenizerError(f"{path}: GGUF version {version}: expected 2 or 3", _HINT)
+        reader.number("<Q")  # tensors
+        fields = {}
+        for _ in range(reader.number("<Q")):
+            key = reader.string().decode(errors="replace")
+            fields[key] = reader.value(reader.number("<I"))
+        return fields
 
 
 @dataclass(slots=True)
@@ -439,13 +418,11 @@ class _Reader:
     place: int = 0
 
     def take(self, count: int) -> bytes:
-        end = self.place + count
+        start, end = self.place, self.place + count
         if end > len(self.data):
-            size = len(self.data)
-            raise TokenizerError(f"{self.source}: cut off: byte {end} of a file of {size}", _HINT)
-        part = self.data[self.place : end]
+            raise TokenizerError(f"{self.source}: cut off: byte {end} of a file of {len(self.data)}", _HINT)
         self.place = end
-        return part
+        return self.data[start:end]
 
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
@@ -490,13 +467,12 @@ def _read_gguf(path: Path, pattern: str | None = None) -> SentencePieceTokenizer
     model = fields.text("model")
     if model in ("llama", "t5"):
         return _read_pieces(fields, "bpe" if model == "llama" else "unigram")
-    readers = {"gemma4": _read_spaced, "bert": _read_words}
     if model == "gpt2":
         return _read_byte_level(fields, pattern)
-    if model not in readers:
-        expected = "llama, t5, gpt2, gemma4 or bert"
-        raise TokenizerError(f"{path}: the vocabulary is {model!r}: expected {expected}", HINT)
-    return readers[model](fields)
+    if model in ("gemma4", "bert"):
+        return _read_spaced(fields) if model == "gemma4" else _read_words(fields)
+    expected = "llama, t5, gpt2, gemma4 or bert"
+    raise TokenizerError(f"{path}: the vocabulary is {model!r}: expected {expected}", HINT)
 
 
 class _Fields:
@@ -534,7 +510,7 @@ class _Fields:
         return int(index) if inside and self.kinds[index] is Kind.CONTROL else None
 
 
-def _read_pieces(fields: _Fields, model: str) -> SentencePieceTokenizer:
+def _read_pieces(fields: _Fields, model: Model) -> SentencePieceTokenizer:
     """Rebuild a .model. A piece after the first unknown one cannot be unknown too: it is unused."""
     kinds = list(fields.kinds)
     named = fields.get("unknown_token_id")
@@ -551,28 +527,20 @@ def _read_pieces(fields: _Fields, model: str) -> SentencePieceTokenizer:
         raise TokenizerError(f"{fields.path}: a score a piece is needed", HINT)
     charsmap = fields.get("precompiled_charsmap")
     prefix = fields.get("add_space_prefix")
+    begin, pad, end, mask = map(fields.role, ("bos", "padding", "eos", "mask"))
+    normalizer = Normalizer("identity", b"")
+    if charsmap is not None:
+        normalizer = Normalizer("precompiled", charsmap.astype(np.uint8).tobytes())
     vocabulary = Vocabulary(
         pieces=_rename_repeated(fields.tokens, kinds),
         scores=np.array(scores, dtype=np.float32),
         kinds=tuple(kinds),
         blocks=(Block(SHARED, 0, len(kinds)),),
-        model="bpe" if model == "bpe" else "unigram",
-        normalizer=Normalizer(
-            "identity" if charsmap is None else "precompiled",
-            b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),
-        ),
-        roles=Roles(
-            begin=fields.role("bos"),
-            pad=fields.role("padding"),
-            end=fields.role("eos"),
-            unknown=unknown,
-            mask=fields.role("mask"),
-        ),
+        model=model,
+        normalizer=normalizer,
+        roles=Roles(begin, pad, end, unknown, mask),
         # llama.cpp's defaults where the file says nothing.
-        spacing=Spacing(
-            dummy_prefix=True if prefix is None else bool(prefix),
-            remove_extra=bool(fields.get("remove_extra_whitespaces")),
-        ),
+        spacing=Spacing(prefix is None or bool(prefix), bool(fields.get("remove_extra_whitespaces"))),
     )
     return SentencePieceTokenizer(str(fields.path), vocabulary)
 
@@ -592,8 +560,7 @@ def _rename_repeated(tokens: list[str], kinds: list[Kind]) -> tuple[str, ...]:
 
 def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
     named = fields.text("pre")
-    what = f"{fields.path}: its pre-tokeniser is {named!r}"
-    steps = _choose_pattern(pattern or GGUF_NAMES.get(named), what)
+    steps = _choose_pattern(pattern or GGUF_NAMES.get(named), f"{fields.path}: its pre-tokeniser is {named!r}")
     vocabulary = {token: index for index, token in enumerate(fields.tokens)}
     backend = build_byte_level(str(fields.path), vocabulary, fields.merges(), steps, named in _WHOLE_FIRST)
     return _wrap(fields, backend)
@@ -690,12 +657,10 @@ def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
         names = block_languages(vocabulary)
         block = SHARED if code == SHARED else resolve_code(code, names)
     except VocabkitError as error:
-        hint = f"a language without a block is encoded as {SHARED!r}"
-        if isinstance(error, TokenizerError):
-            hint = error.hint or hint
+        said = error.hint if isinstance(error, TokenizerError) else None
+        hint = said or f"a language without a block is encoded as {SHARED!r}"
         raise TokenizerError(f"{path}: no route for {code!r}: {error.message}", hint) from error
-    routed = route_vocabulary(vocabulary, block)
-    return SentencePieceTokenizer(str(find_file(path)), routed)
+    return SentencePieceTokenizer(str(find_file(path)), route_vocabulary(vocabulary, block))
 
 
 def compare_tokenizers(first: str | Path, second: str | Path) -> Difference:

@@ -7,7 +7,6 @@ what a vocabulary *is* and how it is written; text is encoded by the classes of 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CountsError, TokenizerError
+from vocabkit.core.folders import write_json, write_text
 from vocabkit.core.languages import resolve_code
 from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
@@ -106,7 +106,8 @@ class Vocabulary:
             sizes = f"{len(self.pieces)} pieces, {len(self.scores)} scores, {len(self.kinds)} kinds"
             raise TokenizerError(f"a vocabulary needs one score and one kind a piece: got {sizes}")
         if len(self._ids) != len(self.pieces):
-            raise TokenizerError(f"the piece {_first_repeated(self.pieces)!r} occurs twice")
+            twice = next(piece for index, piece in enumerate(self.pieces) if self._ids[piece] != index)
+            raise TokenizerError(f"the piece {twice!r} occurs twice")
         if not np.isfinite(self.scores).all():
             place = int(np.flatnonzero(~np.isfinite(self.scores))[0])
             raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite")
@@ -232,30 +233,13 @@ def assemble_vocabulary(
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
     head = (*special, *unused, *byte_pieces)
-    kinds = (
-        *(Kind.UNKNOWN if piece == "<unk>" else Kind.CONTROL for piece in special),
-        *(Kind.UNUSED for _ in unused),
-        *(Kind.BYTE for _ in byte_pieces),
-        *(Kind.NORMAL for _ in listed),
-    )
+    kinds = [Kind.UNKNOWN if piece == "<unk>" else Kind.CONTROL for piece in special]
+    kinds += [Kind.UNUSED] * reserved + [Kind.BYTE] * len(byte_pieces) + [Kind.NORMAL] * len(listed)
     values = np.concatenate([np.zeros(len(head), np.float32), np.asarray(scores, dtype=np.float32).reshape(-1)])
     place = {piece: index for index, piece in enumerate(special)}
-    size = len(head) + len(listed)
-    return Vocabulary(
-        pieces=(*head, *listed),
-        scores=values,
-        kinds=kinds,
-        blocks=(Block(SHARED, 0, size),),
-        model=model,
-        normalizer=normalizer,
-        roles=Roles(
-            begin=place.get("<s>"),
-            pad=place.get("<pad>"),
-            end=place.get("</s>"),
-            unknown=place["<unk>"],
-            mask=place.get("<mask>"),
-        ),
-    )
+    blocks = (Block(SHARED, 0, len(kinds)),)
+    roles = Roles(*map(place.get, ("<s>", "<pad>", "</s>", "<unk>", "<mask>")))
+    return Vocabulary((*head, *listed), values, tuple(kinds), blocks, model, normalizer, roles)
 
 
 def piece_bytes(piece: str, kind: Kind) -> bytes | None:
@@ -265,15 +249,6 @@ def piece_bytes(piece: str, kind: Kind) -> bytes | None:
     if kind in TEXT:
         return piece.replace(SPACE, " ").encode()
     return None
-
-
-def _first_repeated(pieces: Iterable[str]) -> str:
-    seen: set[str] = set()
-    for piece in pieces:
-        if piece in seen:
-            return piece
-        seen.add(piece)
-    return ""
 
 
 # --- Routes ----------------------------------------------------------------------------------------
@@ -383,13 +358,8 @@ def _read_blocks(path: Path, vocabulary: Vocabulary) -> tuple[Block, ...]:
 
 
 PIECE_TYPES: Mapping[int, Kind] = {
-    1: Kind.NORMAL,
-    2: Kind.UNKNOWN,
-    3: Kind.CONTROL,
-    4: Kind.USER,
-    5: Kind.UNUSED,
-    6: Kind.BYTE,
-}
+    1: Kind.NORMAL, 2: Kind.UNKNOWN, 3: Kind.CONTROL, 4: Kind.USER, 5: Kind.UNUSED, 6: Kind.BYTE,
+}  # fmt: skip
 """What a .model calls the kinds; GGUF has the same numbers."""
 _MODELS = {"unigram": proto.TrainerSpec.UNIGRAM, "bpe": proto.TrainerSpec.BPE}
 _MASKS = ("<mask>", "[MASK]")
@@ -406,9 +376,7 @@ def write_model(vocabulary: Vocabulary) -> bytes:
     trainer.model_type = _MODELS[vocabulary.model]
     trainer.vocab_size = vocabulary.size
     trainer.byte_fallback = vocabulary.byte_fallback
-    trainer.split_by_unicode_script = True
-    trainer.split_by_whitespace = True
-    trainer.split_by_number = True
+    trainer.split_by_unicode_script = trainer.split_by_whitespace = trainer.split_by_number = True
     trainer.treat_whitespace_as_suffix = vocabulary.spacing.as_suffix
     for field, index in (("unk", roles.unknown), ("bos", roles.begin), ("eos", roles.end), ("pad", roles.pad)):
         setattr(trainer, f"{field}_id", -1 if index is None else index)
@@ -509,12 +477,8 @@ def save_backend(backend: Tokenizer, roles: Mapping[str, Any], folder: Path) -> 
         "model_input_names": ["input_ids", "attention_mask"],
         **roles,
     }
-    files = {
-        "tokenizer.json": backend.to_str(pretty=False),
-        "tokenizer_config.json": json.dumps(content, ensure_ascii=False, indent=2),
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_text(folder / "tokenizer.json", backend.to_str(pretty=False) + "\n")
+    write_json(folder / "tokenizer_config.json", content, indent=2)
 
 
 def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
@@ -540,9 +504,13 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     if spacing.dummy_prefix:
         decoding.append(decoders.Strip(" ", 1, 0))
     backend.decoder = decoders.Sequence(decoding)
-    template = _template(vocabulary)
-    if template is not None:
-        backend.post_processor = template
+    begin, end = vocabulary.roles.begin, vocabulary.roles.end
+    if begin is not None and end is not None:
+        first, last = vocabulary.pieces[begin], vocabulary.pieces[end]
+        pair = [first, "$A", last, last, "$B", last]
+        backend.post_processor = processors.TemplateProcessing(
+            single=pair[:3], pair=pair, special_tokens=[(first, begin), (last, end)]
+        )
     for index, (piece, kind) in enumerate(zip(vocabulary.pieces, vocabulary.kinds, strict=True)):
         if kind in (Kind.CONTROL, Kind.UNKNOWN):
             mask = index == vocabulary.roles.mask
@@ -554,12 +522,8 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
 
 def _unigram(vocabulary: Vocabulary) -> models.Model:
     low = _unmatchable_score(vocabulary)
-    entries = [
-        (_written_name(piece, kind), score if kind in TEXT else low)
-        for piece, score, kind in zip(
-            vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True
-        )
-    ]
+    rows = zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
+    entries = [(_written_name(piece, kind), score if kind in TEXT else low) for piece, score, kind in rows]
     return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
 
 
@@ -584,47 +548,22 @@ def _pre_tokenizer(vocabulary: Vocabulary) -> pre_tokenizers.PreTokenizer:
     names = _split_pattern(vocabulary) if vocabulary.model == "unigram" else None
     if names is None:
         return words
-    split = pre_tokenizers.Split(Regex(names), behavior="isolated")
-    return pre_tokenizers.Sequence([words, split])
-
-
-def _template(vocabulary: Vocabulary) -> processors.TemplateProcessing | None:
-    begin, end = vocabulary.roles.begin, vocabulary.roles.end
-    if begin is None or end is None:
-        return None
-    first, last = vocabulary.pieces[begin], vocabulary.pieces[end]
-    return processors.TemplateProcessing(
-        single=[first, "$A", last],
-        pair=[first, "$A", last, last, "$B", last],
-        special_tokens=[(first, begin), (last, end)],
-    )
+    return pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(names), behavior="isolated")])
 
 
 def _name_roles(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return what tokenizer_config.json says of special tokens."""
     roles = vocabulary.roles
     names = {
-        "bos_token": roles.begin,
-        "eos_token": roles.end,
-        "unk_token": roles.unknown,
-        "pad_token": roles.pad,
-        "cls_token": roles.begin,
-        "sep_token": roles.end,
-        "mask_token": roles.mask,
-    }
-    tokens: dict[str, Any] = {
-        name: vocabulary.pieces[index] for name, index in names.items() if index is not None
-    }
+        "bos_token": roles.begin, "eos_token": roles.end, "unk_token": roles.unknown, "pad_token": roles.pad,
+        "cls_token": roles.begin, "sep_token": roles.end, "mask_token": roles.mask,
+    }  # fmt: skip
+    tokens: dict[str, Any] = {key: vocabulary.pieces[one] for key, one in names.items() if one is not None}
     if roles.mask is not None:
         tokens["mask_token"] = {
-            "__type": "AddedToken",
-            "content": vocabulary.pieces[roles.mask],
-            "lstrip": True,
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": True,
-        }
+            "__type": "AddedToken", "content": vocabulary.pieces[roles.mask], "lstrip": True,
+            "normalized": False, "rstrip": False, "single_word": False, "special": True,
+        }  # fmt: skip
     own = set(names.values())
     extra = [vocabulary.pieces[k] for k in vocabulary.ids_of(Kind.CONTROL) if k not in own]
     if extra:
@@ -760,7 +699,7 @@ class Difference:
         With `pieces` a row a piece, written so that it can be printed. Equal vocabularies have no row.
         """
         if pieces:
-            return [dict(row) for row in self.changes]
+            return [*map(dict, self.changes)]
         amount = Counter((row["script"], row["change"]) for row in self.changes)
         scripts = Counter(row["script"] for row in self.changes)
         kinds = ("added", "removed", "moved")
@@ -778,26 +717,13 @@ def compare_vocabularies(a: Vocabulary, b: Vocabulary) -> Difference:
     kept = [(piece, i, k) for piece, i, k in both if i is not None]
     moved = tuple(piece for piece, i, k in kept if i != k)
     kinds = dict(zip(a.pieces, a.kinds, strict=True)) | dict(zip(b.pieces, b.kinds, strict=True))
-    listed = [("added", added), ("removed", removed), ("moved", moved)]
-    return Difference(
-        added,
-        removed,
-        moved,
-        tuple(
-            (piece, float(a.scores[i]), float(b.scores[k]))
-            for piece, i, k in kept
-            if a.scores[i] != b.scores[k]
-        ),
-        tuple(
-            {
-                "change": change,
-                "piece": show_token(piece.encode()),
-                # A special or byte token stands for no letters: its name's are not its script.
-                "script": piece_script(piece) if kinds[piece] in TEXT else None,
-                "before": a.id_of(piece),
-                "after": b.id_of(piece),
-            }
-            for change, pieces in listed
-            for piece in pieces
-        ),
-    )
+    scores = ((piece, float(a.scores[i]), float(b.scores[k])) for piece, i, k in kept)
+    rescored = tuple(row for row in scores if row[1] != row[2])
+    changes: list[Mapping[str, object]] = []
+    for change, pieces in (("added", added), ("removed", removed), ("moved", moved)):
+        for piece in pieces:
+            # A special or byte token stands for no letters: its name's are not its script.
+            script = piece_script(piece) if kinds[piece] in TEXT else None
+            row = {"change": change, "piece": show_token(piece.encode()), "script": script}
+            changes.append(row | {"before": a.id_of(piece), "after": b.id_of(piece)})
+    return Difference(added, removed, moved, rescored, tuple(changes))
