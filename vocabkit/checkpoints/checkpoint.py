@@ -164,10 +164,8 @@ def _open_shards(
             listed = [Tensor(name, file.dtype(name), shape, shard) for name, shape in shapes.items()]
         for tensor in listed:
             if tensor.name in tensors:
-                raise CheckpointError(
-                    f"{root}: {tensor.name} is in {tensors[tensor.name].shard} and in {shard}",
-                    "remove the file that does not belong to the model",
-                )
+                twice = f"{tensor.name} is in {tensors[tensor.name].shard} and in {shard}"
+                raise CheckpointError(f"{root}: {twice}", "remove the file that does not belong to the model")
             tensors[tensor.name] = tensor
     if not tensors:
         raise CheckpointError(f"{root}: no tensor in {', '.join(shards)}", _HINT)
@@ -202,7 +200,6 @@ _PATTERNS = tuple((role, re.compile(rf"(?:^|\.|\b){ending}$")) for role, ending 
 
 
 def _guess_role(name: str) -> Role | None:
-    """What a tensor of this name is for, by the table; None where it is not listed."""
     return next((role for role, pattern in _PATTERNS if pattern.search(name)), None)
 
 
@@ -333,10 +330,9 @@ def find_vocabulary_tensors(
     if unsure:
         listed = ", ".join(f"{item.name} {list(item.shape)}" for item in unsure[:8])
         more = f" and {len(unsure) - 8} more" if len(unsure) > 8 else ""
-        raise CheckpointError(
-            f"{checkpoint.root}: {rows:,} is the vocabulary's size and also that of {listed}{more}",
-            f"say what they are: --tensor '{unsure[0].name}=ignore' (or input, output, bias)",
-        )
+        what = f"{rows:,} is the vocabulary's size and also that of {listed}{more}"
+        hint = f"say what they are: --tensor '{unsure[0].name}=ignore' (or input, output, bias)"
+        raise CheckpointError(f"{checkpoint.root}: {what}", hint)
     if not any(item.role == "input" for item in found):
         among = ", ".join(item.tensor.name for item in found) or "its tensors"
         hint = "say which it is: --tensor NAME=input"
@@ -378,13 +374,11 @@ def _find_rows(checkpoint: Checkpoint, names: Mapping[str, str | None], tokens: 
     if len(sizes) == 1:
         return next(iter(sizes))
     listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
-    found = (
+    wrong = (
         f"input matrices of different sizes: {listed}" if inputs else "no tensor is named as an input matrix"
     )
-    raise CheckpointError(
-        f"{checkpoint.root}: {found}",
-        "say which is the vocabulary's: --tensor NAME=input, and --tensor OTHER=ignore",
-    )
+    hint = "say which is the vocabulary's: --tensor NAME=input, and --tensor OTHER=ignore"
+    raise CheckpointError(f"{checkpoint.root}: {wrong}", hint)
 
 
 def _guess_plain(
@@ -424,10 +418,9 @@ def _check_config(checkpoint: Checkpoint, rows: int) -> None:
         what = f"config.json says vocab_size {written!r}, which is no whole number"
         raise CheckpointError(f"{checkpoint.root}: {what}", f"write {rows}")
     if said is not None and said != rows:
-        raise CheckpointError(
-            f"{checkpoint.root}: config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows",
-            "correct config.json, or --tensor NAME=input for the right matrix",
-        )
+        what = f"config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows"
+        hint = "correct config.json, or --tensor NAME=input for the right matrix"
+        raise CheckpointError(f"{checkpoint.root}: {what}", hint)
 
 
 def _group(

@@ -55,8 +55,7 @@ class Receipt:
     @property
     def groups(self) -> Sequence[Mapping[str, Any]]:
         """The groups of tensors with equal rows."""
-        found: Sequence[Mapping[str, Any]] = self.facts["groups"]
-        return found
+        return list(self.facts["groups"])
 
     def find(self, name: str) -> _Array | None:
         """Return one of the arrays; None where there is none of that name. Raises CheckpointError."""
@@ -100,10 +99,8 @@ def read_receipt(folder: str | Path) -> Receipt:
 def _read_facts(path: Path) -> dict[str, Any]:
     facts = read_json(path)
     if facts.get("schema") != SCHEMA:
-        raise CheckpointError(
-            f"{path}: schema {facts.get('schema')}: this version reads {SCHEMA}",
-            "use the version of vocabkit that wrote it",
-        )
+        what = f"schema {facts.get('schema')}: this version reads {SCHEMA}"
+        raise CheckpointError(f"{path}: {what}", "use the version of vocabkit that wrote it")
     return facts
 
 

@@ -53,9 +53,7 @@ def as_float32(data: Bytes, dtype: str) -> Float32Array:
         wide = data.view(np.dtype("<u2")).astype(np.uint32)
         wide <<= 16
         return wide.view(np.float32)
-    found = data.view(_NUMPY[dtype])
-    plain: Float32Array = found if found.dtype == np.float32 else found.astype(np.float32)
-    return plain
+    return np.asarray(data.view(_NUMPY[dtype]), np.float32)
 
 
 def as_bytes(values: Float32Array, dtype: str) -> Bytes:
@@ -77,17 +75,15 @@ def as_bytes(values: Float32Array, dtype: str) -> Bytes:
         largest = float(np.abs(plain).max())
         what = f"a new row holds {largest:.4g}, and F16 ends at 65504"
         raise CheckpointError(what, "choose another initialiser, or a smaller scale")
-    raw: Bytes = found.view(np.uint8)
-    return raw
+    return np.asarray(found.view(np.uint8))
 
 
 def equal_bytes(first: Bytes, second: Bytes) -> bool:
     """Return whether two arrays are equal, compared some rows at a time."""
     step = max(1, _BLOCK // max(1, first[:1].size))
     starts = range(0, len(first), step)
-    return len(first) == len(second) and all(
-        np.array_equal(first[start : start + step], second[start : start + step]) for start in starts
-    )
+    pairs = ((first[start : start + step], second[start : start + step]) for start in starts)
+    return len(first) == len(second) and all(np.array_equal(a, b) for a, b in pairs)
 
 
 def check_dtype(dtype: str) -> None:
@@ -145,9 +141,8 @@ def read_header(path: Path) -> Header:
             raise CheckpointError(f"{path}: {total} bytes are too few for a safetensors file", _HINT)
         (length,) = struct.unpack("<Q", first)
         if length > min(_LONGEST, total - 8):
-            raise CheckpointError(
-                f"{path}: the header is said to take {length:,} bytes of a file of {total:,}", _HINT
-            )
+            what = f"the header is said to take {length:,} bytes of a file of {total:,}"
+            raise CheckpointError(f"{path}: {what}", _HINT)
         raw = file.read(length)
     try:
         content = json.loads(raw)

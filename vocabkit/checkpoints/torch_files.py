@@ -11,6 +11,8 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ _DTYPES = {
     "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "complex64": "C64",
 }  # fmt: skip
 
+Stored = tuple[Bytes, str, tuple[int, ...]]
+"""A tensor as it is stored: its bytes, dtype and shape."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TorchFile:
@@ -43,7 +48,7 @@ class TorchFile:
         """The tensors of the state dict by name."""
         import torch
 
-        found = _follow(self.content, self.nest)
+        found = reduce(getitem, self.nest, self.content)
         return {name: item for name, item in found.items() if isinstance(item, torch.Tensor)}
 
     @property
@@ -61,8 +66,7 @@ class TorchFile:
         import torch
 
         flat = self.tensors[name].detach().contiguous().reshape(-1)
-        found: Bytes = flat.view(torch.uint8).numpy()
-        return found
+        return np.asarray(flat.view(torch.uint8).numpy())
 
     def shared_with(self, name: str) -> list[str]:
         """The other names of the same storage."""
@@ -108,11 +112,9 @@ def _explain(error: Exception) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", said)
     if found:
         return f"it holds a {found[1]}, which could run code"
-    return (
-        "it holds something else"
-        if isinstance(error, pickle.UnpicklingError)
-        else (said.split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__)
-    )
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds something else"
+    return said.split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
 
 
 def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
@@ -127,12 +129,6 @@ def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _follow(content: Any, nest: tuple[str, ...]) -> Any:
-    for key in nest:
-        content = content[key]
-    return content
-
-
 def as_tensor(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     """Return a tensor of these bytes; they are copied where they are mapped, or not in a row."""
     import torch
@@ -144,10 +140,7 @@ def as_tensor(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def write_torch_file(
-    source: TorchFile,
-    target: Path,
-    changes: Mapping[str, tuple[Bytes, str, tuple[int, ...]]],
-    drop: tuple[str, ...] = (),
+    source: TorchFile, target: Path, changes: Mapping[str, Stored], drop: tuple[str, ...] = ()
 ) -> None:
     """Write all of `source` with some tensors given as bytes, dtype and shape.
 

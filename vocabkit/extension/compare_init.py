@@ -134,14 +134,10 @@ def compare_initializers(
     new = open_source(tokenizer)
     _, plan, _ = match_tokenizers(old, new, len(opened.input_rows))
     if (plan.kept >= 0).all():
-        raise ConfigError(
-            f"{tokenizer}: has no token that the model lacks: there is nothing to make",
-            "name the tokenizer that the model is to get",
-        )
-    given, text_lines = None if donor is None else open_donor(donor), tuple(learning)
-    context = Context(
-        old.tokenizer, new.tokenizer, "input", given, text_lines, Path(model), seed, progress=report
-    )
+        what = f"{tokenizer}: has no token that the model lacks: there is nothing to make"
+        raise ConfigError(what, "name the tokenizer that the model is to get")
+    context = Context(old.tokenizer, new.tokenizer, lines=tuple(learning), model=Path(model), seed=seed)
+    context = replace(context, progress=report, donor=None if donor is None else open_donor(donor))
     pairs, skipped = _list_pairs(method, context, opened, untie)
     scorer = _Scorer(opened, plan, (old, new), lines, seed)
     maker = _Maker(opened, plan, context, bias, None if donor is None else Path(donor))
@@ -174,10 +170,8 @@ def split_lines(
         scored, learning = list(text), [] if init_text is None else _read_lines(init_text)
         both = set(scored) & set(learning)
         if both:
-            raise ConfigError(
-                f"{len(both):,} lines are both to learn from and to be scored",
-                "name other text with --init-text",
-            )
+            what = f"{len(both):,} lines are both to learn from and to be scored"
+            raise ConfigError(what, "name other text with --init-text")
         return scored, learning
     scored = _read_lines(text)
     if init_text is not None:
@@ -386,10 +380,8 @@ class _Scorer:
         old, new = self.sources
         masks = old.roles.get("mask"), new.roles.get("mask")
         if masks[0] is None or masks[1] is None or self.plan.kept[masks[1]] < 0:
-            raise ConfigError(
-                "a masked model is scored with its mask token, and a tokenizer has none",
-                "name the token in tokenizer_config.json: mask_token",
-            )
+            what = "a masked model is scored with its mask token, and a tokenizer has none"
+            raise ConfigError(what, "name the token in tokenizer_config.json: mask_token")
         self.masks = masks[0], masks[1]
         ends, generator = self._find_ends(), np.random.default_rng(seed)
         pairs: list[tuple[_Targets, _Targets]] = []

@@ -19,6 +19,7 @@ from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra
 from vocabkit.extension.rows import Context, RowPlan, number_new
 from vocabkit.extension.space_rows import cut_lines
+from vocabkit.vocabulary.adapters import first_line
 
 # --- Language model --------------------------------------------------------------------------------
 
@@ -95,9 +96,8 @@ def load_model(folder: str | Path) -> LanguageModel:
         import torch
         import transformers
     except ImportError as error:
-        raise MissingExtra(
-            f"running a model needs transformers and torch: {error}", "pip install 'vocabkit[torch,hf]'"
-        ) from error
+        what = f"running a model needs transformers and torch: {error}"
+        raise MissingExtra(what, "pip install 'vocabkit[torch,hf]'") from error
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path}: has no config.json", "name a model's folder")
@@ -107,16 +107,12 @@ def load_model(folder: str | Path) -> LanguageModel:
             kind, factory = _choose_class(config, transformers)
             model = factory.from_pretrained(path, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        said = str(error).split("\n", 1)[0]
-        raise CheckpointError(
-            f"{path}: transformers cannot open it: {said}", "look at config.json and the weights"
-        ) from error
+        what = f"transformers cannot open it: {first_line(error)}"
+        raise CheckpointError(f"{path}: {what}", "look at config.json and the weights") from error
     model.eval().requires_grad_(False)
     if any("embed_tokens_per_layer" in name for name, _ in model.named_modules()):
-        raise ConfigError(
-            f"{path}: every layer has rows of its own, and they cannot be exchanged in memory",
-            "extend the model, and measure the result",
-        )
+        what = "every layer has rows of its own, and they cannot be exchanged in memory"
+        raise ConfigError(f"{path}: {what}", "extend the model, and measure the result")
     embedding = model.get_input_embeddings()
     head = None if kind == "encoder" else model.get_output_embeddings()
     tied = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
@@ -142,10 +138,8 @@ def quiet(transformers: Any, *, reports: bool = False) -> Iterator[None]:
 def _choose_class(config: Any, transformers: Any) -> tuple[_ModelKind, Any]:
     names = tuple(config.architectures or ())
     if getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(
-            f"{names[0] if names else config.model_type}: an encoder–decoder cannot be compared on text",
-            "it can be extended: `vocabkit extend`",
-        )
+        what = f"{names[0] if names else config.model_type}: an encoder–decoder cannot be compared on text"
+        raise ConfigError(what, "it can be extended: `vocabkit extend`")
     if any(name.endswith(_MASKED) for name in names):
         return "masked", transformers.AutoModelForMaskedLM
     if any(name.endswith(_CAUSAL) for name in names):
@@ -200,14 +194,12 @@ def distill_rows(
     moves by `rate` (0.1) of the old rows' standard deviation, falling to 0. Returns the rows and a note.
     """
     if context.model is None or context.new_tokenizer is None:
-        raise ConfigError(
-            "distill needs the model's folder and the new tokenizer", "or choose another initialiser"
-        )
+        what = "distill needs the model's folder and the new tokenizer"
+        raise ConfigError(what, "or choose another initialiser")
     opened = load_model(context.model)
     if context.role != "input" and opened.head is None:
-        raise ConfigError(
-            f"{context.model}: has no head to distill output rows for", "choose another --init-output"
-        )
+        what = f"{context.model}: has no head to distill output rows for"
+        raise ConfigError(what, "choose another --init-output")
     steps, batch = context.whole("steps", 32), context.whole("batch", 8)
     pairs = _collect(plan, context, opened, context.whole("length", 32, 4))
     if not pairs:

@@ -24,14 +24,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor
-from vocabkit.checkpoints.receipt import (
-    DROPPED,
-    ORIGINAL,
-    RECEIPT,
-    SCHEMA,
-    digest_rows,
-    invert_kept,
-)
+from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, RECEIPT, SCHEMA, digest_rows, invert_kept
 from vocabkit.checkpoints.safetensors_files import (
     SIZES,
     Bytes,
@@ -42,21 +35,10 @@ from vocabkit.checkpoints.safetensors_files import (
     as_float32,
     rewrite_file,
 )
-from vocabkit.checkpoints.torch_files import TorchFile, write_torch_file
+from vocabkit.checkpoints.torch_files import Stored, TorchFile, write_torch_file
+from vocabkit.core import folders
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.folders import (
-    Clock,
-    Manifest,
-    check_output,
-    check_places,
-    check_space,
-    duplicate_file,
-    fingerprint_file,
-    finished_file,
-    open_staging,
-    package_versions,
-)
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.extension.initializers import initialize
 from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, new_shape, plan_extension
@@ -124,20 +106,20 @@ def extend_checkpoint(
     )
     if output is None or dry_run:
         return Extension(plan_extension(model, tokenizer, told))
-    clock = Clock()
+    clock = folders.Clock()
     shown, target = progress or Silent(), Path(output)
-    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
-    check_output(target, force=force)
+    folders.check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
+    folders.check_output(target, force=force)
     with clock.measure("plan"):
         plan = plan_extension(model, tokenizer, told)
-        check_space(target, plan.disk_size)
+        folders.check_space(target, plan.disk_size)
     with clock.measure("rows"):
         context = Context(plan.old.tokenizer, plan.new.tokenizer, lines=read_lines(told.text), seed=seed)
         context = replace(context, model=plan.checkpoint.root, progress=shown)
         rows = [_make_rows(plan, group, context) for group in plan.groups]
         pairs = list(zip(plan.groups, rows, strict=True))
         digests = [digest_rows(_new_blocks(made.values, group.dtype)) for group, made in pairs]
-    with open_staging(target, _make_key(plan, digests), force=force) as work:
+    with folders.open_staging(target, _make_key(plan, digests), force=force) as work:
         with clock.measure("write"):
             _write_weights(plan, rows, work, shown)
             how = dict.fromkeys(plan.shards, "rewritten") | _write_others(plan, work)
@@ -180,8 +162,8 @@ def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
         "kept": hashlib.blake2b(plan.rows.kept.tobytes(), digest_size=20).hexdigest(),
         "rows": digests,
         "root": str(root.resolve()),
-        "tokenizers": [fingerprint_file(plan.old.path), fingerprint_file(plan.new.path)],
-        "versions": package_versions(("vocabkit", "numpy")),
+        "tokenizers": [folders.fingerprint_file(plan.old.path), folders.fingerprint_file(plan.new.path)],
+        "versions": folders.package_versions(("vocabkit", "numpy")),
     }  # fmt: skip
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=20).hexdigest()
 
@@ -311,7 +293,7 @@ def write_moved(
     source: TorchFile, target: Path, moved: Mapping[str, MovedRows], drop: tuple[str, ...] = ()
 ) -> None:
     """Write a file of PyTorch's with these tensors moved; those that shared storage share it again."""
-    made: dict[str, tuple[Bytes, str, tuple[int, ...]]] = {}
+    made: dict[str, Stored] = {}
     for name, rows in moved.items():
         shared = source.shared_with(name) if name in source.tensors else []
         same = next((o for o in shared if o in made and moved[o].made is rows.made), None)
@@ -337,7 +319,7 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
     progress.start("writing", plan.written_size, "B")
     for shard in plan.shards:
         mine = {name: one for name, one in moved.items() if one.item.tensor.shard == shard}
-        with finished_file(work / shard) as part:
+        with folders.finished_file(work / shard) as part:
             if part is None:
                 continue
             if shard in checkpoint.torch_files:
@@ -351,7 +333,7 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
 def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
     """Copy or link what stays and write the small files; file name → which of these it was."""
     root, link = plan.checkpoint.root, plan.options.link
-    how = {name: duplicate_file(root / name, work / name, link=link) for name in plan.copied}
+    how = {name: folders.duplicate_file(root / name, work / name, link=link) for name in plan.copied}
     for name, data in plan.written.items():
         (work / name).write_bytes(data)
     return how | dict.fromkeys(plan.written, "written")
@@ -411,7 +393,9 @@ def _hash_originals(plan: ExtensionPlan) -> dict[str, str]:
 
 def _fingerprint_all(root: Path, names: Sequence[str]) -> dict[str, str]:
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(names, pool.map(fingerprint_file, (root / name for name in names)), strict=True))
+        return dict(
+            zip(names, pool.map(folders.fingerprint_file, (root / name for name in names)), strict=True)
+        )
 
 
 def _describe(
@@ -471,7 +455,7 @@ def _describe(
         "left_out": list(plan.left_out),
         "originals": originals,
         "files": files,
-        "versions": package_versions(),
+        "versions": folders.package_versions(),
     }
 
 
@@ -481,7 +465,7 @@ def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
         "file": path.name,
         "path": str(path.resolve()),
         "size": source.size,
-        "blake2b": fingerprint_file(path),
+        "blake2b": folders.fingerprint_file(path),
     }
 
 
@@ -491,11 +475,11 @@ def _write_manifest(
     """`manifest.json` from digests already taken: hashing a large checkpoint twice takes minutes."""
     receipt = f"{RECEIPT}/receipt.json"
     outputs = {name: item["blake2b"] for name, item in files.items()}
-    outputs[receipt] = fingerprint_file(work / receipt)
-    manifest = Manifest(
+    outputs[receipt] = folders.fingerprint_file(work / receipt)
+    manifest = folders.Manifest(
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         config={name: str(value) for name, value in asdict(plan.options).items()},
-        inputs={"tokenizer": fingerprint_file(plan.new.path)},
+        inputs={"tokenizer": folders.fingerprint_file(plan.new.path)},
         outputs=dict(sorted(outputs.items())),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         details={"mode": plan.mode, "coverage": asdict(plan.coverage)},

@@ -316,9 +316,7 @@ def check_padding(checkpoint: Checkpoint, moves: IdMap) -> None:
 def change_configurations(checkpoint: Checkpoint, moves: IdMap, *, untie: bool) -> dict[str, bytes]:
     """The configuration files that change: name → new bytes."""
     written: dict[str, bytes] = {}
-    if checkpoint.plain:
-        return written
-    for name in ("config.json", "generation_config.json"):
+    for name in () if checkpoint.plain else ("config.json", "generation_config.json"):
         if (checkpoint.root / name).is_file():
             content = read_json(checkpoint.root / name)
             changed = _change_configuration(content, moves, name, untie=untie and name == "config.json")

@@ -114,9 +114,8 @@ def _check_old(old: TokenizerSource, rows: int) -> None:
         return
     found = f"has ids up to {old.size - 1:,}, and the model {rows:,} rows"
     if spare > 0:
-        found = (
-            f"has {old.size:,} ids, and the model {rows:,} rows: {spare:,} rows more is too much to be padding"
-        )
+        more = f"{spare:,} rows more is too much to be padding"
+        found = f"has {old.size:,} ids, and the model {rows:,} rows: {more}"
     raise CheckpointError(f"{old.path}: {found}", "name the model's own tokenizer: --old-tokenizer PATH")
 
 
@@ -242,10 +241,8 @@ def _make_groups(
     said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
     if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
         what = f"--init-output {outputs} would differ from --init-input {inputs}"
-        raise CheckpointError(
-            f"{checkpoint.root}: input and output are one matrix: {what}",
-            "--untie gives the output a matrix of its own",
-        )
+        hint = "--untie gives the output a matrix of its own"
+        raise CheckpointError(f"{checkpoint.root}: input and output are one matrix: {what}", hint)
     groups: list[Group] = []
     for items in found.groups().values():
         roles = {item.role for item in items}
@@ -527,14 +524,10 @@ def _list_files(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     for text in plan.changes:
         name, _, change = text.rpartition(": ")
         yield _row("change", name or text, None, None, change if name else "")
-    for name in plan.shards:
-        yield _row("file", name, None, None, "rewritten")
-    for name in plan.written:
-        yield _row("file", name, None, None, "written anew")
-    for name in plan.removed:
-        yield _row("file", name, None, None, "removed: the old tokenizer's")
-    for name in plan.left_out:
-        yield _row("file", name, None, None, "left out: of the old vocabulary")
+    notes = ("rewritten", "written anew", "removed: the old tokenizer's", "left out: of the old vocabulary")
+    groups = (plan.shards, tuple(plan.written), plan.removed, plan.left_out)
+    for note, names in zip(notes, groups, strict=True):
+        yield from (_row("file", name, None, None, note) for name in names)
     if plan.copied:
         how = "hard-linked" if plan.options.link else "copied or reflinked"
         amount = f"{len(plan.copied)} other file{'s' if len(plan.copied) > 1 else ''}"

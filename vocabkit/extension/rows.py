@@ -153,14 +153,9 @@ class Mixture:
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> Int64Array:
-        """How many old rows each row is made from."""
-        return np.diff(self.offsets)
-
-    @property
     def empty(self) -> BoolArray:
         """The rows that are made from none."""
-        return np.asarray(self.lengths == 0)
+        return np.asarray(np.diff(self.offsets) == 0)
 
     def to_list(self) -> list[tuple[Int64Array, Float32Array]]:
         """The ids and weights row by row."""

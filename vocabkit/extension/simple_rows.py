@@ -196,13 +196,15 @@ def _spell_tokens(
     found: list[_Spelling] = [()] * len(tokens)
     texts = {position: text for position, text in enumerate(map(_decode, tokens)) if text}
     surfaces = list_surfaces(tokenizer, size)
-    plain = _encode(tokenizer, {position: _ask(text, tokenizer) for position, text in texts.items()})
+    # Where a space is put first anyway, not a second one.
+    put_first = " " if tokenizer.word_prefix == "" else ""
+    plain = _encode(tokenizer, {position: text.removeprefix(put_first) for position, text in texts.items()})
     open_places = set(range(len(tokens))) - {i for i, token in enumerate(tokens) if not token}
 
     def accept(candidates: Mapping[int, _Spelling], exact: bool = True) -> None:
         for position in sorted(open_places & candidates.keys()):
             ids = candidates[position]
-            if ids and _is_text(ids, tokenizer, surfaces):
+            if ids and all(i < len(surfaces) and tokenizer.kinds[i] not in _NO_TEXT for i in ids):
                 if exact and b"".join(surfaces[one] or b"" for one in ids) != tokens[position]:
                     continue
                 found[position] = ids
@@ -276,19 +278,10 @@ def _decode(token: bytes | None) -> str:
         return ""
 
 
-def _ask(text: str, tokenizer: Tokenizer) -> str:
-    """What to encode: where a space is put first anyway, not a second one."""
-    return text.removeprefix(" ") if tokenizer.word_prefix == "" else text
-
-
 def _encode(tokenizer: Tokenizer, texts: Mapping[int, str]) -> dict[int, _Spelling]:
     ids, lengths = tokenizer.encode_flat(list(texts.values()))
     flat, spans = ids.tolist(), pairwise([0, *np.cumsum(lengths).tolist()])
     return {position: tuple(flat[a:b]) for position, (a, b) in zip(texts, spans, strict=True)}
-
-
-def _is_text(ids: _Spelling, tokenizer: Tokenizer, surfaces: Sequence[bytes | None]) -> bool:
-    return all(one < len(surfaces) and tokenizer.kinds[one] not in _NO_TEXT for one in ids)
 
 
 def _match_all(

@@ -297,7 +297,8 @@ class BackendTokenizer:
                 return Kind.CONTROL if self._added[index] else Kind.USER
             if self.style == "sentencepiece" and is_unused_name(token):
                 return Kind.UNUSED
-            return Kind.BYTE if fallback and _is_byte(token) else Kind.NORMAL
+            is_byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+            return Kind.BYTE if fallback and is_byte else Kind.NORMAL
 
         return tuple(kind(index) for index in range(self.size))
 
@@ -452,10 +453,6 @@ class BackendTokenizer:
         if self.style == "byte-level":
             return b"".join(BYTE_ALPHABET.get(char, char.encode()) for char in token)
         return token[2:].encode() if token.startswith("##") else b" " + token.encode()
-
-
-def _is_byte(token: str) -> bool:
-    return len(token) == 6 and token.startswith("<0x") and token.endswith(">")
 
 
 # --- SentencePiece ---------------------------------------------------------------------------------

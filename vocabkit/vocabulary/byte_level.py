@@ -130,7 +130,6 @@ def _name_roles(special: Sequence[str]) -> dict[str, Any]:
 # pre-tokeniser. New merges rank after all the base has, so that on any text the base's own merges are done
 # first, as before, and only then the new ones.
 
-
 # Files of a model's folder that say how its tokenizer is used; ids in them stay right.
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 

@@ -122,7 +122,6 @@ def _primary_composites() -> frozenset[tuple[str, str]]:
 # The rules of several characters of a charsmap as canonical composition, guarded where NFC does more. One
 # class, built from the rules and checked against them; `build_steps` puts what it yields in order.
 
-
 _MOST_LITERAL_STEPS = 64
 _JAMO_AFTER_JAMO = tuple(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))))
 
@@ -331,7 +330,6 @@ def _refuse(reason: str) -> NoReturn:
 
 
 # --- The pipeline ----------------------------------------------------------------------------------
-
 
 # Two characters that a text does not hold: noncharacters, four bytes long so that no mark can make a
 # short grapheme of them. Typed all the same, they are dropped. A charsmap that deletes U+0001 and

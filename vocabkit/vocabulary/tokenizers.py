@@ -66,7 +66,6 @@ from vocabkit.vocabulary.vocabulary import (
 # rank files do not carry their pattern and GGUF files only its name. A vocabulary not listed here needs
 # `--pattern`; nothing is guessed from a file's name or from its size alone.
 
-
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _ENDING = r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -144,7 +143,6 @@ def _find_pattern(ranks: Mapping[bytes, int]) -> str | None:
 
 # --- Byte level format -----------------------------------------------------------------------------
 # Byte-level BPE from its two lists, tokens with ids and merges, as GPT-2 was published and GGUF holds it.
-
 
 # The names the two files go by: first the tokens, then the merges.
 PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
@@ -369,17 +367,9 @@ def _is_ranks(head: bytes) -> bool:
     return True
 
 
-def _is_tekken(content: object) -> bool:
-    """Whether JSON is a tekken file."""
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        return False
-    return "pattern" in content["config"] and isinstance(content.get("vocab"), list)
-
-
 # --- Gguf fields -----------------------------------------------------------------------------------
 # The key-value section of a GGUF file: version 2 or 3, little-endian; tensors are never read. What a vocabulary
 # among the fields means is told below.
-
 
 _MAGIC = b"GGUF"
 _HINT = "download it again, or name the file it was converted from"
@@ -453,7 +443,6 @@ class _Reader:
 # ones as what a `tokenizer.json` would hold. The file keeps no normaliser for the latter two, so a model
 # whose tokenizer.json normalises (NFC, say) does so there and not here.
 
-
 # Patterns under which llama.cpp takes a piece of text that is a token whole, whatever the merges.
 _WHOLE_FIRST = ("llama3", "llama-v3", "llama-bpe")
 
@@ -488,6 +477,7 @@ class _Fields:
             self.tokens = [token.decode() for token in raw]
         except UnicodeDecodeError as error:
             raise TokenizerError(f"{path}: a token is not UTF-8: {error.object[:40]!r}", HINT) from error
+        self.ids = {token: index for index, token in enumerate(self.tokens)}
         types = self.get("token_type")
         numbers = [1] * len(raw) if types is None else types.tolist()
         if len(numbers) != len(raw) or not set(numbers) <= PIECE_TYPES.keys():
@@ -561,17 +551,15 @@ def _rename_repeated(tokens: list[str], kinds: list[Kind]) -> tuple[str, ...]:
 def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
     named = fields.text("pre")
     steps = _choose_pattern(pattern or GGUF_NAMES.get(named), f"{fields.path}: its pre-tokeniser is {named!r}")
-    vocabulary = {token: index for index, token in enumerate(fields.tokens)}
-    backend = build_byte_level(str(fields.path), vocabulary, fields.merges(), steps, named in _WHOLE_FIRST)
+    backend = build_byte_level(str(fields.path), fields.ids, fields.merges(), steps, named in _WHOLE_FIRST)
     return _wrap(fields, backend)
 
 
 def _read_spaced(fields: _Fields) -> BackendTokenizer:
     """BPE by merges over text with spaces as `▁`, and bytes for characters without a piece."""
-    vocabulary = {token: index for index, token in enumerate(fields.tokens)}
     named = fields.get("unknown_token_id")
     model = models.BPE(
-        vocabulary,
+        fields.ids,
         fields.merges(),
         unk_token=None if named is None else fields.tokens[int(named)],
         byte_fallback=Kind.BYTE in fields.kinds,
@@ -618,7 +606,6 @@ def _wrap(fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = Non
 
 
 # --- Tokenizers ------------------------------------------------------------------------------------
-
 
 # The names looked for in a folder, in this order, before a sole file of one of the suffixes.
 _NAMES = ("tokenizer.model", "tokenizer.json", "tekken.json", *(pair[0] for pair in PAIRS))
@@ -709,6 +696,7 @@ def _read_json(path: Path, pattern: str | None) -> Tokenizer:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (UnicodeDecodeError, json.JSONDecodeError):
             content = None  # reading it as a tokenizer.json tells what is wrong
-        if _is_tekken(content):
+        config = content.get("config") if isinstance(content, dict) else None
+        if isinstance(config, dict) and "pattern" in config and isinstance(content.get("vocab"), list):
             return _read_tekken(path, content)
     return BackendTokenizer.read(path)

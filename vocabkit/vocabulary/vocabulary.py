@@ -199,10 +199,8 @@ class Vocabulary:
         """Read what `save` wrote. Raises TokenizerError naming the file that is missing or damaged."""
         path = Path(folder) / "tokenizer.model"
         if not path.is_file():
-            raise TokenizerError(
-                f"{folder}: not a tokenizer folder: it has no tokenizer.model",
-                hint="name a folder written by `vocabkit fit`",
-            )
+            what = f"{folder}: not a tokenizer folder: it has no tokenizer.model"
+            raise TokenizerError(what, "name a folder written by `vocabkit fit`")
         vocabulary = read_model(path.read_bytes(), source=str(path))
         table = path.with_name("vocabulary.parquet")
         if not table.is_file():
@@ -339,23 +337,18 @@ def _read_blocks(path: Path, vocabulary: Vocabulary) -> tuple[Block, ...]:
     except CountsError as error:
         raise TokenizerError(error.message, hint="fit the vocabulary again") from error
     if tuple(found["piece"]) != vocabulary.pieces:
-        raise TokenizerError(
-            f"{path}: its pieces are not those of tokenizer.model beside it",
-            hint="fit the vocabulary again, or remove vocabulary.parquet to load it as one block",
-        )
+        hint = "fit the vocabulary again, or remove vocabulary.parquet to load it as one block"
+        raise TokenizerError(f"{path}: its pieces are not those of tokenizer.model beside it", hint)
     blocks: list[Block] = []
-    start = 0
     for name, rows in groupby(found["block"]):
-        stop = start + sum(1 for _ in rows)
-        blocks.append(Block(str(name), start, stop))
-        start = stop
+        start = blocks[-1].stop if blocks else 0
+        blocks.append(Block(str(name), start, start + len([*rows])))
     return tuple(blocks)
 
 
 # --- tokenizer.model -------------------------------------------------------------------------------
 # A vocabulary as SentencePiece's ModelProto, and any unigram or bpe one as a vocabulary. Blocks are not part of
 # the format. Of the trainer's settings only those that change encoding are kept.
-
 
 PIECE_TYPES: Mapping[int, Kind] = {
     1: Kind.NORMAL, 2: Kind.UNKNOWN, 3: Kind.CONTROL, 4: Kind.USER, 5: Kind.UNUSED, 6: Kind.BYTE,
@@ -486,9 +479,7 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     spacing = vocabulary.spacing
     if spacing.as_suffix or not spacing.escape:
         switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
-        raise TokenizerError(
-            f"tokenizer.json cannot hold a vocabulary with {switch}", hint="use tokenizer.model"
-        )
+        raise TokenizerError(f"tokenizer.json cannot hold a vocabulary with {switch}", "use tokenizer.model")
     backend = Tokenizer(_unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary))
     alphabet = _characters(_texts(vocabulary))
     steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet)
@@ -598,7 +589,6 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
 #   keep their name, by which users look for them);
 # - a score so low that any other path is better, where characters all have pieces of their own;
 # - a split inside the name, at a place that no piece spans, where they have not.
-
 
 # Below any path of single characters (48 of them at −20 each make −960), far from where float64 loses a bit.
 _NEVER = -1e5
