@@ -207,9 +207,7 @@ def _fits_role(role: str, tensor: Tensor, axis: int) -> bool:
     """Whether a tensor with the vocabulary along `axis` can have the role, by its shape."""
     if role == "bias":
         return prod(tensor.shape) == tensor.shape[axis]
-    if role == "input":
-        return len(tensor.shape) == 2 and axis == 0
-    return len(tensor.shape) == 2
+    return len(tensor.shape) == 2 and (role != "input" or axis == 0)
 
 
 # --- Untied heads ----------------------------------------------------------------------------------

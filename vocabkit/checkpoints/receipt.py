@@ -90,8 +90,7 @@ def read_receipt(folder: str | Path) -> Receipt:
             f"{root}: no {RECEIPT}/receipt.json", "name a folder written by `vocabkit extend`"
         )
     facts = _read_facts(path)
-    lacking = sorted(_FACTS - facts.keys())
-    if lacking:
+    if lacking := sorted(_FACTS - facts.keys()):
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}", "copy the receipt again")
     return Receipt(root, facts)
 
@@ -133,10 +132,8 @@ def grow_rows(old: _Array, kept: Int64Array, rows: int) -> _Array:
     """
     needed = int(kept.max(initial=-1)) + 1
     if len(old) < needed or rows < len(kept):
-        raise CheckpointError(
-            f"optimizer state of {len(old)} rows: the receipt keeps id {needed - 1}",
-            "it belongs to another checkpoint: remove optimizer.safetensors to start its state anew",
-        )
+        hint = "it belongs to another checkpoint: remove optimizer.safetensors to start its state anew"
+        raise CheckpointError(f"optimizer state of {len(old)} rows: the receipt keeps id {needed - 1}", hint)
     grown = np.zeros((rows, *old.shape[1:]), old.dtype)
     known = np.flatnonzero(kept >= 0)
     grown[known] = old[kept[known]]

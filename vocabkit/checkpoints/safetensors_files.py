@@ -89,10 +89,8 @@ def equal_bytes(first: Bytes, second: Bytes) -> bool:
 def check_dtype(dtype: str) -> None:
     """Raise CheckpointError for a format in which no rows can be made."""
     if dtype not in _FLOATS:
-        raise CheckpointError(
-            f"{dtype} is no number format that rows can be made in: {', '.join(sorted(_FLOATS))} are",
-            "extend the checkpoint before it is quantised",
-        )
+        what = f"{dtype} is no number format that rows can be made in: {', '.join(sorted(_FLOATS))} are"
+        raise CheckpointError(what, "extend the checkpoint before it is quantised")
 
 
 # --- Headers ---------------------------------------------------------------------------------------

@@ -83,9 +83,8 @@ def read_torch_file(path: Path) -> TorchFile:
     try:
         import torch
     except ImportError as error:
-        raise MissingExtra(
-            f"{path}: reading PyTorch's files needs torch", "pip install 'vocabkit[torch]'"
-        ) from error
+        what = f"{path}: reading PyTorch's files needs torch"
+        raise MissingExtra(what, "pip install 'vocabkit[torch]'") from error
     try:
         try:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -94,10 +93,9 @@ def read_torch_file(path: Path) -> TorchFile:
                 raise
             content = torch.load(path, map_location="cpu", weights_only=True)  # the old format
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: not a PyTorch file of weights alone: {_explain(error)}",
-            "copy the file again, or save its state dict with torch.save(model.state_dict(), ...)",
-        ) from error
+        what = f"{path}: not a PyTorch file of weights alone: {_explain(error)}"
+        hint = "copy the file again, or save its state dict with torch.save(model.state_dict(), ...)"
+        raise CheckpointError(what, hint) from error
     nest = _find_nest(content, torch.Tensor)
     if nest is None:
         raise CheckpointError(f"{path}: holds no state dict", "torch.save(model.state_dict(), ...)")

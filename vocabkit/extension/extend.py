@@ -460,13 +460,8 @@ def _describe(
 
 
 def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
-    path = source.path
-    return {
-        "file": path.name,
-        "path": str(path.resolve()),
-        "size": source.size,
-        "blake2b": folders.fingerprint_file(path),
-    }
+    path, digest = source.path, folders.fingerprint_file(source.path)
+    return {"file": path.name, "path": str(path.resolve()), "size": source.size, "blake2b": digest}
 
 
 def _write_manifest(

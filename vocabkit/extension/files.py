@@ -65,10 +65,8 @@ def make_tokenizer_files(
         plain["tokenizer.model"] = new.path.read_bytes()
         content = json.loads(plain["tokenizer.json"])
     else:
-        raise TokenizerError(
-            f"{new.path}: has no tokenizer.json, and a model's folder needs one",
-            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it",
-        )
+        hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
+        raise TokenizerError(f"{new.path}: has no tokenizer.json, and a model's folder needs one", hint)
     notes: list[str] = []
     names = dict(list_tokens(content))
     if _complete(content, names, old, ids, notes):
@@ -260,9 +258,7 @@ def _is_nested(value: Any, length: int | None = None) -> bool:
 
 
 def _move_ids(value: Any, moves: IdMap, place: str) -> Any:
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return moves.move(value, place)
     if isinstance(value, list) and all(isinstance(item, int) for item in value):
         moved = [moves.move(item, place) for item in value]
@@ -306,11 +302,9 @@ def check_padding(checkpoint: Checkpoint, moves: IdMap) -> None:
         return
     new = moves.ids.get(old)
     found = "has none for it" if new is None else f"has {new} for it"
-    raise CheckpointError(
-        f"{checkpoint.root}: {checkpoint.model_type} counts positions from its padding id, {old}, and "
-        f"the new tokenizer {found}: every position would be another",
-        f"give the new tokenizer the model's padding token at id {old}",
-    )
+    what = f"{checkpoint.model_type} counts positions from its padding id, {old}, and the new tokenizer {found}"
+    hint = f"give the new tokenizer the model's padding token at id {old}"
+    raise CheckpointError(f"{checkpoint.root}: {what}: every position would be another", hint)
 
 
 def change_configurations(checkpoint: Checkpoint, moves: IdMap, *, untie: bool) -> dict[str, bytes]:
@@ -332,24 +326,19 @@ def sort_files(
     if lone:
         return (), (), ()
     root = checkpoint.root
-    copied, left_out = [], []
+    copied: list[str] = []
+    left_out: list[str] = []
     tokenizer = {*list_tokenizer_files(root)}
+    elsewhere = {*written, *tokenizer, *shards, checkpoint.index}
     for folder, folders, names in os.walk(root, followlinks=False):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         for name in sorted(names):
             path = Path(folder) / name
             relative = path.relative_to(root).as_posix()
-            if name in _SKIPPED or relative in written or relative in tokenizer:
+            if name in _SKIPPED or relative in elsewhere:
                 continue
-            if relative in checkpoint.shards:
-                copied += [relative] if relative not in shards else []
-            elif relative == checkpoint.index:
-                continue
-            elif relative not in _GROWN_LATER and (
-                any(map(path.match, _STALE)) or (path.parent == root and any(map(path.match, _STALE_WEIGHTS)))
-            ):
-                left_out.append(relative)
-            else:
-                copied.append(relative)
+            stale = (*_STALE, *(_STALE_WEIGHTS if path.parent == root else ()))
+            stays = relative in checkpoint.shards or relative in _GROWN_LATER
+            (copied if stays or not any(map(path.match, stale)) else left_out).append(relative)
     removed = sorted(tokenizer - written.keys())
     return tuple(copied), tuple(removed), tuple(left_out)

@@ -44,11 +44,9 @@ def initialize(method: str, plan: RowPlan, rows: Float32Array, context: Context)
     _refuse_missing(name, explain_missing(name, context))
     made = known.make(plan, rows, context)
     if not np.isfinite(made.values).all():
-        position = int(np.flatnonzero(~np.isfinite(made.values).all(axis=1))[0])
-        raise ConfigError(
-            f"{name}: the row of new id {int(list_new(plan)[position])} is not finite",
-            "look for rows that are not finite in the model or the donor",
-        )
+        wrong = int(list_new(plan)[~np.isfinite(made.values).all(axis=1)][0])
+        hint = "look for rows that are not finite in the model or the donor"
+        raise ConfigError(f"{name}: the row of new id {wrong} is not finite", hint)
     return made
 
 
@@ -121,7 +119,7 @@ def _mixed(name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | 
         found = mix(plan, rows, context)
         mixture, note = found if isinstance(found, tuple) else (found, "")
         lacking = mixture.empty
-        if lacking.any() and mix not in _BY_SPELLING:
+        if lacking.any() and mix not in _SPELLED:
             mixture = mixture.fill(simple_rows.mix_subwords(plan, rows, context))
         values = sum_rows(mixture, rows, plan.old_used)
         seed = context.seed if METHODS[name].needs == "space" and context.donor is None else None
@@ -160,12 +158,7 @@ def _describe(name: str, lacking: BoolArray, empty: BoolArray, note: str) -> str
     return f"{said}; {note}" if note else said
 
 
-_BY_SPELLING = (
-    simple_rows.mix_subwords,
-    simple_rows.mix_positional,
-    simple_rows.mix_first,
-    simple_rows.mix_last,
-)
+_SPELLED = (simple_rows.mix_subwords, simple_rows.mix_positional, simple_rows.mix_first, simple_rows.mix_last)
 _SPACE = frozenset({"width", "min_count"})
 
 METHODS: dict[str, _Method] = {

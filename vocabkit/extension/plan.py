@@ -147,8 +147,7 @@ def _match(old: TokenizerSource, new: TokenizerSource) -> Int64Array:
             kept[index] = index
             continue
         # A byte-level `a` and the byte-fallback token <0x61> are the nearest there is to each other.
-        found = tables[is_byte].get(text)
-        kept[index] = tables[not is_byte].get(text, -1) if found is None else found
+        kept[index] = tables[is_byte].get(text, tables[not is_byte].get(text, -1))
     _match_specials(old, new, kept)
     return kept
 
@@ -163,14 +162,11 @@ def _match_specials(old: TokenizerSource, new: TokenizerSource, kept: Int64Array
             kept[index] = found
     taken = set(kept[kept >= 0].tolist())
     for role, index in new.roles.items():
-        if kept[index] >= 0:
-            continue
-        for same in same_roles(role):
-            found = old.roles.get(same)
-            if found is not None and found not in taken:
-                kept[index] = found
-                taken.add(found)
-                break
+        free = [old.roles[same] for same in same_roles(role) if same in old.roles]
+        free = [found for found in free if found not in taken]
+        if kept[index] < 0 and free:
+            kept[index] = free[0]
+            taken.add(free[0])
 
 
 def _find_used(old: TokenizerSource, rows: int) -> BoolArray:
@@ -419,21 +415,18 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
 def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
     if options.old_tokenizer is not None:
         return open_source(options.old_tokenizer)
+    hint = "name it: --old-tokenizer PATH"
     if checkpoint.config is None:
-        raise CheckpointError(
-            f"{checkpoint.root}: has no config.json, and so no tokenizer of its own"
-            if not checkpoint.plain
-            else f"{checkpoint.root / checkpoint.shards[0]}: a plain file says nothing of its tokenizer",
-            "name it: --old-tokenizer PATH",
-        )
+        what = f"{checkpoint.root}: has no config.json, and so no tokenizer of its own"
+        if checkpoint.plain:
+            what = f"{checkpoint.root / checkpoint.shards[0]}: a plain file says nothing of its tokenizer"
+        raise CheckpointError(what, hint)
     try:
         return open_source(checkpoint.root, checkpoint.model_type)
     except VocabkitError as error:
-        raise CheckpointError(
-            f"{checkpoint.root}: the model's own tokenizer cannot be read: {error.message}",
-            "name it: --old-tokenizer PATH; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) "
-            "writes a tokenizer.json",
-        ) from error
+        hint += "; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes a tokenizer.json"
+        what = f"the model's own tokenizer cannot be read: {error.message}"
+        raise CheckpointError(f"{checkpoint.root}: {what}", hint) from error
 
 
 def _change_index(plan: ExtensionPlan) -> dict[str, bytes]:

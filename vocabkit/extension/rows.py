@@ -228,10 +228,8 @@ def list_used(old_used: BoolArray, rows: Float32Array) -> Int64Array:
     trained = [block[np.any(rows[block] != 0, axis=axes)] if axes else block for block in _blocks(used)]
     found = np.concatenate([used[:0], *trained])
     if not len(found):
-        raise ConfigError(
-            f"none of the {len(rows)} old rows is a trained one of an ordinary token",
-            "check that the tokenizer in the model's folder is the model's own",
-        )
+        what = f"none of the {len(rows)} old rows is a trained one of an ordinary token"
+        raise ConfigError(what, "check that the tokenizer in the model's folder is the model's own")
     return found
 
 

@@ -30,10 +30,8 @@ def write_sample_checkpoint(
     source = open_source(tokenizer)
     missing = [role for role in ("bos", "eos", "pad") if role not in source.roles]
     if missing or source.folder is None:
-        raise CheckpointError(
-            f"{tokenizer}: no token for {', '.join(missing) or 'anything: not a folder'}",
-            "name a folder written by `vocabkit fit`",
-        )
+        what = f"no token for {', '.join(missing) or 'anything: not a folder'}"
+        raise CheckpointError(f"{tokenizer}: {what}", "name a folder written by `vocabkit fit`")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     config = {

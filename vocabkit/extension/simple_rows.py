@@ -93,12 +93,8 @@ def _find_nearest(
     if not surface:
         return None
     bare = surface[1:] if surface.startswith(b" ") else b" " + surface
-    tries = (
-        (old, surface),
-        (loose[0], _loosen(surface, True)),
-        (old, bare),
-        (loose[1], _loosen(surface, False)),
-    )
+    spaced, bared = loose
+    tries = ((old, surface), (spaced, _loosen(surface, True)), (old, bare), (bared, _loosen(surface, False)))
     starts = ((old, surface[:stop]) for stop in range(min(len(surface), longest), 0, -1))
     found = chain(tries, (start for start in starts if start[1].strip()))
     return next((table[text] for table, text in found if text in table), None)

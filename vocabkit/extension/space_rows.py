@@ -166,10 +166,8 @@ def open_donor(folder: str | Path, role: Role = "input") -> Donor:
     heads = [item for item in found.found if item.role == "output" and len(item.tensor.shape) == 2]
     chosen = heads[0] if role == "output" and heads else found.input
     if source.size > chosen.rows:
-        raise CheckpointError(
-            f"{path}: its tokenizer has {source.size:,} ids, its matrix {chosen.rows:,} rows",
-            "name a donor's folder with the donor's own tokenizer",
-        )
+        what = f"{path}: its tokenizer has {source.size:,} ids, its matrix {chosen.rows:,} rows"
+        raise CheckpointError(what, "name a donor's folder with the donor's own tokenizer")
     stored = checkpoint.read_rows(chosen.tensor.name, chosen.axis)
     rows = np.empty((chosen.rows, chosen.width), np.float32)
     for start in range(0, len(rows), _DONOR_BLOCK):

@@ -93,10 +93,8 @@ def find_old(
 
     def give_back(start: int, stop: int) -> Bytes:
         if dropped is None:
-            raise CheckpointError(
-                f"{group['tensors'][0]['name']}: the receipt lacks the rows that were dropped",
-                "undo needs the receipt as it was written",
-            )
+            what = f"{group['tensors'][0]['name']}: the receipt lacks the rows that were dropped"
+            raise CheckpointError(what, "undo needs the receipt as it was written")
         return np.asarray(dropped[start:stop], np.uint8)
 
     olds = {}
@@ -107,10 +105,8 @@ def find_old(
         tensor = checkpoint.tensors.get(name)
         if tensor is None or list(tensor.shape) != listed["new_shape"]:
             found = "is missing" if tensor is None else f"is {list(tensor.shape)}"
-            raise CheckpointError(
-                f"{receipt.root}: {name} {found}, and the receipt says {listed['new_shape']}",
-                "undo needs the output as `vocabkit extend` wrote it",
-            )
+            what = f"{receipt.root}: {name} {found}, and the receipt says {listed['new_shape']}"
+            raise CheckpointError(what, "undo needs the output as `vocabkit extend` wrote it")
         item = VocabularyTensor(tensor, "input", int(listed["axis"]), position)
         olds[name] = MovedRows(checkpoint, item, inverse[:rows], give_back)
     return olds

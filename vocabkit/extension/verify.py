@@ -84,21 +84,15 @@ def verify_extension(
     model's folder, else it is undone into a temporary one. `reload` loads both models: None means where
     transformers is installed. Raises CheckpointError where there is no receipt, and ConfigError for the text.
     """
-    lines = read_lines(text)
-    return Verification(_list_checks(read_receipt(folder), reload, lines, original))
-
-
-def _list_checks(
-    receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
-) -> list[Check]:
+    lines, receipt = read_lines(text), read_receipt(folder)
     found = [_guard("receipt", _check_receipt, receipt), _guard("files", _check_files, receipt)]
     try:
         checkpoint = open_extended(receipt)
     except VocabkitError as error:
-        return [*found, Check("tensors", "failed", error.message)]
+        return Verification([*found, Check("tensors", "failed", error.message)])
     found.append(_guard("tensors", _check_tensors, receipt, checkpoint))
     if found[-1].state == "failed":
-        return found
+        return Verification(found)
     found.append(_guard("index", _check_index, receipt, checkpoint))
     found.append(_guard("configuration", _check_configuration, receipt, checkpoint))
     found.append(_guard("tokenizer", _check_tokenizer, receipt))
@@ -107,7 +101,7 @@ def _list_checks(
         found.append(_guard(f"rows of {name}", _check_rows, receipt, checkpoint, position))
         found.append(_guard(f"sources of {name}", _check_sources, receipt, checkpoint, position))
     found.append(_check_reload(receipt, reload, lines, original))
-    return found
+    return Verification(found)
 
 
 def _guard(name: str, check: Callable[..., tuple[_State, str]], *given: Any) -> Check:
@@ -387,8 +381,7 @@ def _check_reload(
         import torch  # noqa: F401
         import transformers  # noqa: F401
     except ImportError:
-        state: _State = "failed" if reload else "skipped"
-        return Check(name, state, "transformers is not installed")
+        return Check(name, "failed" if reload else "skipped", "transformers is not installed")
 
     def compare() -> tuple[_State, str]:
         if original is not None:

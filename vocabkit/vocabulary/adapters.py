@@ -129,10 +129,8 @@ def encode_checked(texts: list[str], encode: Callable[[], _T]) -> _T:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         check_surrogates(texts, error)
-        raise TokenizerError(
-            f"the tokenizer fails on a text: {first_line(error)}",
-            hint="look for a text of many thousand characters without a space",
-        ) from error
+        hint = "look for a text of many thousand characters without a space"
+        raise TokenizerError(f"the tokenizer fails on a text: {first_line(error)}", hint) from error
 
 
 def check_surrogates(texts: Sequence[str], cause: BaseException | None = None) -> None:
@@ -141,11 +139,9 @@ def check_surrogates(texts: Sequence[str], cause: BaseException | None = None) -
         try:
             text.encode()
         except UnicodeEncodeError as wrong:
-            code = ord(text[wrong.start])
-            raise TokenizerError(
-                f"text {place}: character {wrong.start} is the lone surrogate U+{code:04X}",
-                hint="read the text as UTF-8, and repair it with errors='replace'",
-            ) from cause
+            found = f"character {wrong.start} is the lone surrogate U+{ord(text[wrong.start]):04X}"
+            hint = "read the text as UTF-8, and repair it with errors='replace'"
+            raise TokenizerError(f"text {place}: {found}", hint) from cause
 
 
 def flatten(parts: Sequence[Sequence[int]]) -> tuple[Int32Array, Int64Array]:

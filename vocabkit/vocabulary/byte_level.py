@@ -176,10 +176,8 @@ class BpeBase:
                 return cls(str(file), content, file.parent)
         found = open_tokenizer(target)
         if not isinstance(found, BackendTokenizer):
-            raise TokenizerError(
-                f"{found.name}: not BPE in tokenizer.json's form",
-                "convert it first: transformers writes tokenizer.json when it saves a tokenizer",
-            )
+            hint = "convert it first: transformers writes tokenizer.json when it saves a tokenizer"
+            raise TokenizerError(f"{found.name}: not BPE in tokenizer.json's form", hint)
         return cls(found.name, found._content)
 
     @cached_property

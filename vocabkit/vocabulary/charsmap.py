@@ -323,10 +323,8 @@ def _unsettled_marks() -> list[str]:
 
 def _refuse(reason: str) -> NoReturn:
     """Raise the TokenizerError of a charsmap that has no exact form."""
-    raise TokenizerError(
-        f"this charsmap cannot be written to tokenizer.json exactly: {reason}",
-        hint="use tokenizer.model, or fit with the normaliser nmt_nfkc, nfkc, nfc or identity",
-    )
+    hint = "use tokenizer.model, or fit with the normaliser nmt_nfkc, nfkc, nfc or identity"
+    raise TokenizerError(f"this charsmap cannot be written to tokenizer.json exactly: {reason}", hint)
 
 
 # --- The pipeline ----------------------------------------------------------------------------------

@@ -275,10 +275,8 @@ class _TiktokenTokenizer:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             place = len(listed) - length_hint(left) - 1
-            raise TokenizerError(
-                f"text {place} ({len(listed[place]):,} characters): {first_line(error)}",
-                hint="break the text into lines",
-            ) from error
+            what = f"text {place} ({len(listed[place]):,} characters): {first_line(error)}"
+            raise TokenizerError(what, "break the text into lines") from error
 
     def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
         """Return zeros: every byte has a token."""

@@ -278,9 +278,8 @@ def block_languages(vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the languages that have a block, in block order. Raises TokenizerError when there is none."""
     names = tuple(block.name for block in vocabulary.blocks if block.name != SHARED)
     if not names:
-        raise TokenizerError(
-            "this vocabulary has no language blocks", "fit one with `vocabkit fit two-stage-250k-12x50k`"
-        )
+        hint = "fit one with `vocabkit fit two-stage-250k-12x50k`"
+        raise TokenizerError("this vocabulary has no language blocks", hint)
     return names
 
 
