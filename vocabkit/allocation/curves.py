@@ -234,11 +234,7 @@ def _trace_curve(
         table = {language: measured}
         judge = build_lexicon(table, covered, workers, alphabet=lexicon.alphabet)
     found = find_substrings(
-        lexicon,
-        workers,
-        longest=options.longest,
-        floor=options.floors[-1],
-        documents=options.min_documents > 1,
+        lexicon, workers, longest=options.longest, floor=options.floors[-1], documents=options.min_documents > 1
     )
     cap = max(options.cap, len(lexicon.alphabet))
     base = UnigramOptions(
@@ -315,11 +311,7 @@ _ARRAYS = ("count", "size", "likelihood", "tokens")
 
 
 def _curve_key(
-    train: SpanTable,
-    measured: SpanTable | None,
-    covered: BoolArray,
-    options: CurveOptions,
-    kind: str,
+    train: SpanTable, measured: SpanTable | None, covered: BoolArray, options: CurveOptions, kind: str
 ) -> str:
     """Return a digest of all that a curve depends on."""
     digest = hashlib.blake2b(digest_size=10)
@@ -417,13 +409,7 @@ def trace_curves(
         with open_workers(1 if side > 1 else threads) as workers:
             try:
                 curve = _trace_curve(
-                    code,
-                    train[code],
-                    measured.get(code),
-                    covered[code],
-                    workers,
-                    options,
-                    kind=kind,
+                    code, train[code], measured.get(code), covered[code], workers, options, kind=kind
                 )
             except FitError as error:
                 raise FitError(f"{code}: {error.message}", error.hint) from error

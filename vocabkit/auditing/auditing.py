@@ -34,15 +34,7 @@ from vocabkit.auditing.encoding import (
     reuse_tokenizer,
     start_encoding,
 )
-from vocabkit.auditing.figures import (
-    Audited,
-    Figure,
-    Figures,
-    Finding,
-    Findings,
-    Resampling,
-    draw_resampling,
-)
+from vocabkit.auditing.figures import Audited, Figure, Figures, Finding, Findings, Resampling, draw_resampling
 from vocabkit.auditing.integrity import check_pieces, check_round_trips
 from vocabkit.auditing.metrics import (
     CHANGE,
@@ -65,20 +57,10 @@ from vocabkit.auditing.metrics import (
     sum_tokens,
     withhold_premiums,
 )
-from vocabkit.auditing.parallel_text import (
-    Aligned,
-    AuditText,
-    read_audit_text,
-    text_from_counts,
-)
+from vocabkit.auditing.parallel_text import Aligned, AuditText, read_audit_text, text_from_counts
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
 from vocabkit.auditing.text_quality import find_facts
-from vocabkit.auditing.text_statistics import (
-    TextStatistics,
-    load_statistics,
-    measure_text,
-    name_segmenter,
-)
+from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, measure_text, name_segmenter
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, package_versions
@@ -470,12 +452,7 @@ def _audit(
             if one.failure is not None:
                 failures[f"{name}: {code}"] = one.failure
     return Audit(
-        tuple(figures),
-        tuple(audited),
-        tuple(findings),
-        facts.warnings,
-        _tell_method(ground),
-        failures,
+        tuple(figures), tuple(audited), tuple(findings), facts.warnings, _tell_method(ground), failures
     )
 
 

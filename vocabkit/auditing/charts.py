@@ -174,13 +174,7 @@ def _draw_ticks(image: ElementTree.Element, scale: _Scale, top: float, bottom: f
 
 
 def _draw_point(
-    image: ElementTree.Element,
-    scale: _Scale,
-    figure: Figure,
-    value: float,
-    place: int,
-    y: float,
-    said: str,
+    image: ElementTree.Element, scale: _Scale, figure: Figure, value: float, place: int, y: float, said: str
 ) -> None:
     if figure.low is not None and figure.high is not None and figure.low > 0:
         said += f" ({figure.low:.3g} to {figure.high:.3g})"

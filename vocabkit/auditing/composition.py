@@ -51,11 +51,7 @@ SCRIPT_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
 """The study's groups of scripts; every other script is in `other`, kana and Hangul too."""
 
 # Scripts that one writing system uses together: Japanese, Korean, Chinese with bopomofo.
-_TOGETHER = (
-    frozenset({"Hani", "Hira", "Kana"}),
-    frozenset({"Hani", "Hang"}),
-    frozenset({"Hani", "Bopo"}),
-)
+_TOGETHER = (frozenset({"Hani", "Hira", "Kana"}), frozenset({"Hani", "Hang"}), frozenset({"Hani", "Bopo"}))
 _WITHOUT_SCRIPT = frozenset({COMMON, INHERITED, UNKNOWN})
 # Least code point that a lead byte of so many continuation bytes may stand for: shorter forms are invalid.
 _LEAST = {1: 0x80, 2: 0x800, 3: 0x10000}
@@ -256,10 +252,7 @@ def measure_composition(tokenizer: str, composition: Composition, *, width: int)
 
 
 def compare_shares(
-    tokenizer: str,
-    composition: Composition,
-    characters: Mapping[str, int],
-    words: Mapping[str, int],
+    tokenizer: str, composition: Composition, characters: Mapping[str, int], words: Mapping[str, int]
 ) -> Figures:
     """Return each script's and group's share of the vocabulary over its share of the corpus.
 
@@ -268,10 +261,7 @@ def compare_shares(
     figures = Figures(tokenizer, "vocabulary")
     for unit, corpus in (("characters", characters), ("words", words)):
         by_script = {name: n for name, n in corpus.items() if name not in _WITHOUT_SCRIPT}
-        for pieces, text in (
-            (composition.scripts, by_script),
-            (composition.groups, _pool_groups(by_script)),
-        ):
+        for pieces, text in ((composition.scripts, by_script), (composition.groups, _pool_groups(by_script))):
             total_pieces, total_text = sum(pieces.values()), sum(text.values())
             for name in sorted(pieces.keys() | text.keys()):
                 seen = text.get(name, 0)
@@ -286,9 +276,7 @@ def compare_shares(
 
 
 def measure_usage(
-    tokenizer: str,
-    composition: Composition,
-    counts: Iterable[tuple[Int32Array, Int64Array]],
+    tokenizer: str, composition: Composition, counts: Iterable[tuple[Int32Array, Int64Array]]
 ) -> Figures:
     """Return ids unused on the corpus and Rényi efficiency, from (ids, occurrences) of each language."""
     used = np.zeros(composition.size, dtype=np.int64)

@@ -102,12 +102,7 @@ class _Codec:
 
 
 def _check_integrity(
-    tokenizer: Tokenizer,
-    lines: Mapping[str, Sequence[str]],
-    *,
-    name: str = "",
-    seed: int = 0,
-    limit: int = 200,
+    tokenizer: Tokenizer, lines: Mapping[str, Sequence[str]], *, name: str = "", seed: int = 0, limit: int = 200
 ) -> tuple[Findings, Figures]:
     """Return the findings about the tokenizer, and the figures of each language of `lines`.
 
@@ -383,10 +378,7 @@ _JUNK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
         f"{PUNCTUATION_RUN} or more punctuation marks or symbols in a row",
         lambda text: len(text) >= PUNCTUATION_RUN and _RUN.search(text) is not None,
     ),
-    "replacement": (
-        "U+FFFD, which stands for text that was already lost",
-        lambda text: "\ufffd" in text,
-    ),
+    "replacement": ("U+FFFD, which stands for text that was already lost", lambda text: "\ufffd" in text),
     "control": (
         "control characters other than tab, line feed and carriage return",
         lambda text: not text.isprintable() and _CONTROL.search(text) is not None,
@@ -474,13 +466,7 @@ def _check_reachability(tokenizer: Tokenizer, *, name: str = "") -> Findings:
     findings = Findings(name)
 
     def add(
-        check: str,
-        severity: Severity,
-        found: Sequence[_Piece],
-        total: int,
-        note: str,
-        *,
-        shown: bool = True,
+        check: str, severity: Severity, found: Sequence[_Piece], total: int, note: str, *, shown: bool = True
     ) -> None:
         if severity == "warning" and len(found) < SERIOUS * total:
             severity = "note"
@@ -549,10 +535,7 @@ def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Rea
 
 
 def _probe(
-    tokenizer: Tokenizer,
-    pieces: Sequence[_Piece],
-    places: npt.NDArray[np.int_],
-    probe: Callable[[str], str],
+    tokenizer: Tokenizer, pieces: Sequence[_Piece], places: npt.NDArray[np.int_], probe: Callable[[str], str]
 ) -> BoolArray:
     """Return whether each piece's id is among those of its probe text."""
     hit = np.zeros(len(places), dtype=bool)

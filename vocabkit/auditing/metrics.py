@@ -295,9 +295,7 @@ def sum_tokens(
 
 
 def sum_bytes(
-    languages: Sequence[str],
-    statistics: Mapping[str, TextStatistics],
-    resampling: Resampling | None,
+    languages: Sequence[str], statistics: Mapping[str, TextStatistics], resampling: Resampling | None
 ) -> Costs:
     """Return the raw bytes of aligned languages."""
     return _sum_columns({code: statistics[code].bytes for code in languages}, resampling, {})

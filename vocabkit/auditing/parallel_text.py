@@ -187,11 +187,7 @@ class AuditText:
 
 
 def read_audit_text(
-    corpus: Corpus,
-    *,
-    limit: int | None = None,
-    aligned: Aligned = "auto",
-    progress: Progress | None = None,
+    corpus: Corpus, *, limit: int | None = None, aligned: Aligned = "auto", progress: Progress | None = None
 ) -> AuditText:
     """Read every language of a corpus, at most `limit` lines of each.
 

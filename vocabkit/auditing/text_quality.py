@@ -116,10 +116,7 @@ def _draw_rows(lines: int, seed: int, limit: int) -> list[int]:
 
 
 def _join_halves(
-    before: Sequence[str],
-    cuts: Sequence[int | None],
-    after: Sequence[str],
-    others: Sequence[int | None],
+    before: Sequence[str], cuts: Sequence[int | None], after: Sequence[str], others: Sequence[int | None]
 ) -> Switched:
     """Join lines up to their cuts with aligned lines from theirs on; both halves stand beside the whole."""
     halves = []
@@ -442,12 +439,7 @@ _CHECKS: tuple[Callable[[_Language], Iterator[Warned]], ...] = (
 
 
 def _warn(
-    language: _Language,
-    check: str,
-    count: int,
-    total: int,
-    examples: Sequence[tuple[str, int]],
-    note: str,
+    language: _Language, check: str, count: int, total: int, examples: Sequence[tuple[str, int]], note: str
 ) -> Warned:
     shown = (text[:_EXAMPLE_CHARACTERS].encode() for text, _ in examples[:_EXAMPLES])
     share = count / total if total else None

@@ -26,12 +26,7 @@ import numpy.typing as npt
 import regex
 import unicodedata2
 
-from vocabkit.auditing.parallel_text import (
-    SURROGATE,
-    AuditText,
-    find_surrogate,
-    fingerprint_lines,
-)
+from vocabkit.auditing.parallel_text import SURROGATE, AuditText, find_surrogate, fingerprint_lines
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from vocabkit.core.errors import CorpusError, MissingExtra
 from vocabkit.core.folders import find_user_cache

@@ -16,39 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from vocabkit.allocation.saturation import (
-    SIZES,
-    BlockGain,
-    Saturation,
-    ServedGain,
-    measure_saturation,
-)
-from vocabkit.allocation.union import (
-    Allocation,
-    AllocationTable,
-    allocate,
-    find_costs,
-    price_pieces,
-)
+from vocabkit.allocation.saturation import SIZES, BlockGain, Saturation, ServedGain, measure_saturation
+from vocabkit.allocation.union import Allocation, AllocationTable, allocate, find_costs, price_pieces
 from vocabkit.configurations.proportional import (
     TracedLanguages,
     price_languages,
     trace_languages,
     warn_of_curves,
 )
-from vocabkit.configurations.settings import (
-    LanguagesTable,
-    ProportionalConfig,
-    TrainerTable,
-    load_preset,
-)
-from vocabkit.configurations.shared import (
-    Clock,
-    open_counts,
-    read_rows,
-    select_languages,
-    write_config,
-)
+from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
+from vocabkit.configurations.shared import Clock, open_counts, read_rows, select_languages, write_config
 from vocabkit.configurations.two_stage import DEFAULT_PANEL, choose_options, read_base
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
@@ -253,11 +230,7 @@ def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
     for code, curve in made.curves.items():
         smooth = curve.worth.value.tolist(), (-curve.saving.value).tolist()
         columns = zip(
-            curve.size.tolist(),
-            curve.likelihood.tolist(),
-            curve.tokens.tolist(),
-            *smooth,
-            strict=True,
+            curve.size.tolist(), curve.likelihood.tolist(), curve.tokens.tolist(), *smooth, strict=True
         )
         for size, likelihood, tokens, concave, convex in columns:
             yield {
@@ -407,11 +380,7 @@ def _measure(
     words: WordCounts, config: SaturationConfig, report: Progress, workers: int
 ) -> tuple[Saturation, list[str]]:
     base = read_base(config.base)
-    codes, rule, fingerprint = (
-        select_languages(words, config.languages),
-        base.rule,
-        words.fingerprint,
-    )
+    codes, rule, fingerprint = (select_languages(words, config.languages), base.rule, words.fingerprint)
     tail = _find_tail(config, codes)
     read = sorted({*codes, *base.known_weights(fingerprint)})
     tables = derive_spans(
@@ -457,8 +426,7 @@ def _find_tail(config: SaturationConfig, codes: Sequence[str]) -> list[str]:
     tail = [code for code in panel.tail if code in codes]
     if not tail:
         raise ConfigError(
-            f"none of the counted languages is in the tail of {panel.name}",
-            "--set 'tail=[\"yor_Latn\"]'",
+            f"none of the counted languages is in the tail of {panel.name}", "--set 'tail=[\"yor_Latn\"]'"
         )
     return tail
 

@@ -66,11 +66,7 @@ NOT_COUNTED = "runs of white space and line ends are not in the counts: no token
 
 
 def fit_byte_bpe(
-    counts: WordCounts,
-    config: ByteBpeConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ByteBpeConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> Fit[ByteLevelVocabulary]:
     """Fit the configured number of merges. `workers` processes split words; they change no result.
 
@@ -371,9 +367,7 @@ def _collect_rows(
             data, bounds = flat.tobytes(), (4 * offsets).tolist()
             enter = table.setdefault
             rows = np.fromiter(
-                (enter(data[begin:end], len(table)) for begin, end in pairwise(bounds)),
-                np.int64,
-                len(word),
+                (enter(data[begin:end], len(table)) for begin, end in pairwise(bounds)), np.int64, len(word)
             )
             places.append((weight, rows, count[word]))
         report.advance(1)
@@ -395,11 +389,7 @@ def _collect_rows(
 
 
 def _compare(
-    counts: WordCounts,
-    base: BpeBase,
-    extended: BpeBase,
-    codes: Sequence[str],
-    report: Progress,
+    counts: WordCounts, base: BpeBase, extended: BpeBase, codes: Sequence[str], report: Progress
 ) -> tuple[dict[str, Int64Array], tuple[Mapping[str, object], ...]]:
     """Return usage of each id by each counted language's training text, and tokens before and after."""
     report.start("comparing with the base", len(counts.languages), "languages")

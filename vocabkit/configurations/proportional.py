@@ -11,13 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabkit.allocation.curves import (
-    Curve,
-    CurveOptions,
-    Development,
-    read_development,
-    trace_curves,
-)
+from vocabkit.allocation.curves import Curve, CurveOptions, Development, read_development, trace_curves
 from vocabkit.allocation.union import Allocation, allocate, find_shares, price_pieces
 from vocabkit.configurations.settings import ProportionalConfig
 from vocabkit.configurations.shared import Clock, Fit, Prepared, prepare
@@ -57,11 +51,7 @@ class TracedLanguages:
 
 
 def trace_languages(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ProportionalConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> TracedLanguages:
     """Return the curves of the selected languages, with the text and shares that go with them."""
     ready = prepare(counts, config, progress, workers=workers)
@@ -148,11 +138,7 @@ _ROUNDS = 3
 
 
 def fit_proportional(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ProportionalConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> Fit[Vocabulary]:
     """Fit configuration (c) for the languages of the counts that the configuration selects.
 

@@ -14,15 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
-from vocabkit.core.config import (
-    Config,
-    Model,
-    Settings,
-    find_preset,
-    lay_over,
-    load_config,
-    validate,
-)
+from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
 from vocabkit.fitting.pre_tokens import find_patterns
 from vocabkit.vocabulary.vocabulary import SPECIAL

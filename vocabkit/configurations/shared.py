@@ -20,13 +20,7 @@ from vocabkit.configurations.settings import LanguagesTable, VocabularyTables, r
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.config import Config, dump_toml
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TooFewPieces
-from vocabkit.core.folders import (
-    check_inputs,
-    check_output,
-    output_folder,
-    read_manifest,
-    write_manifest,
-)
+from vocabkit.core.folders import check_inputs, check_output, output_folder, read_manifest, write_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
@@ -46,12 +40,7 @@ from vocabkit.fitting.sentencepiece_engine import (
 from vocabkit.fitting.substrings import Substrings, find_substrings, load_or_build
 from vocabkit.fitting.unigram import UnigramOptions, fit_unigram, warm_kernels
 from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
-from vocabkit.vocabulary.vocabulary import (
-    Vocabulary,
-    assemble_vocabulary,
-    block_languages,
-    route_vocabulary,
-)
+from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary, block_languages, route_vocabulary
 
 if TYPE_CHECKING:
     import pandas
@@ -371,11 +360,7 @@ def _show_character(character: str) -> str:
 
 
 def prepare(
-    counts: WordCounts,
-    config: VocabularyTables,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: VocabularyTables, progress: Progress | None = None, *, workers: int = 1
 ) -> Prepared:
     """Select languages, weigh them, and derive spans and alphabet. Raises as `fit_shared`."""
     clock = Clock()
@@ -398,11 +383,7 @@ def prepare(
 
 
 def fit_shared(
-    counts: WordCounts,
-    config: VocabularyTables,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: VocabularyTables, progress: Progress | None = None, *, workers: int = 1
 ) -> Fit[Vocabulary]:
     """Fit one vocabulary for all languages of the counts that the configuration selects.
 
@@ -554,11 +535,7 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
 
 
 def _count_rows(lexicon: Lexicon) -> dict[str, object]:
-    return {
-        "rows": len(lexicon),
-        "characters": lexicon.characters,
-        "occurrences": int(lexicon.count.sum()),
-    }
+    return {"rows": len(lexicon), "characters": lexicon.characters, "occurrences": int(lexicon.count.sum())}
 
 
 def _cache_key(ready: Prepared) -> str:

@@ -214,10 +214,7 @@ def fit_two_stage(
         for code in tail:
             lexicon = build_lexicon({code: tables[code]}, covered, pool)
             found = find_substrings(
-                lexicon,
-                pool,
-                longest=config.vocabulary.max_piece_length,
-                floor=config.tail.min_count,
+                lexicon, pool, longest=config.vocabulary.max_piece_length, floor=config.tail.min_count
             )
             held = replace(frozen, total=totals[code])
             block = fit_block(
@@ -283,11 +280,7 @@ def _fit_base(counts: WordCounts, config: TwoStageConfig, progress: Progress | N
 
 
 def _settle(
-    growing: Mapping[str, _Growing],
-    workers: Workers,
-    frozen: Frozen,
-    config: TwoStageConfig,
-    report: Progress,
+    growing: Mapping[str, _Growing], workers: Workers, frozen: Frozen, config: TwoStageConfig, report: Progress
 ) -> None:
     """Give every contested piece to one language, and fill the others up with pieces that no one has."""
     wanted = {code: lost for code, lost in _find_losses(growing).items() if lost}
@@ -309,11 +302,7 @@ def _settle(
         if len(block.pieces) + len(lost) < config.tail.size:
             continue
         others = {p for other, o in growing.items() if other != code for p in o.block.pieces}
-        held = Frozen(
-            [*frozen.pieces, *block.pieces],
-            [*frozen.scores, *block.scores.tolist()],
-            item.total,
-        )
+        held = Frozen([*frozen.pieces, *block.pieces], [*frozen.scores, *block.scores.tolist()], item.total)
         last, _ = block.tiers[-1]
         floors = tuple(floor for floor in config.tail.floors if floor <= last)
         more = fit_block(
