@@ -6,15 +6,17 @@ Without weights the merges are those of tokenizers' own trainer on the same pre-
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 import numpy as np
 
 from vocabkit.configurations.settings import ByteBpeConfig, ContinuedBpeConfig, LanguagesTable
-from vocabkit.configurations.shared import Clock, Fit, select_languages, weigh_selected
+from vocabkit.configurations.shared import Fit, select_languages, weigh_selected
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError
+from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import SPLITS, WordCounts, WordTable
@@ -34,7 +36,6 @@ from vocabkit.fitting.pre_tokens import (
 from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 
 # --- Both ------------------------------------------------------------------------------------------
-
 
 _STEP = 1_000
 
@@ -60,7 +61,6 @@ def _take_merges(merges: Iterator[Merge], number: int, report: Progress) -> list
 
 
 # --- Byte bpe --------------------------------------------------------------------------------------
-
 
 NOT_COUNTED = "runs of white space and line ends are not in the counts: no token holds more than one space"
 
@@ -92,11 +92,8 @@ def fit_byte_bpe(
     spelled = [*(token.encode() for token in config.vocabulary.special), *BYTE_ORDER]
     runs, run_tokens = _merge_spaces(first, len(spelled), config.vocabulary.space_runs)
     spelled += run_tokens
-    merger = Merger(
-        pool_languages(pre_tokens, symbols, offsets, weights.weights),
-        spelled,
-        min_count=config.merging.min_count,
-    )
+    pooled, table = pool_languages(pre_tokens, symbols, offsets, weights.weights), config.merging
+    merger = Merger(pooled, spelled, min_count=table.min_count)
     report.finish()
     clock.lap("index")
     wanted = config.vocabulary.merges
@@ -108,13 +105,12 @@ def fit_byte_bpe(
     if config.merging.method == "frequency":
         merges = _take_merges(iter(merger.merge_best, None), wanted, report)
     else:
-        shared = min(config.merging.shared_merges, wanted)
+        shared = min(table.shared_merges, wanted)
         merges = _take_merges(iter(merger.merge_best, None), shared, report)
         spelled = [*spelled, *(merge.text for merge in merges)]
         segments, places = merger.list_tokens()
         parted = part_languages(pre_tokens, segments, places, watched)
-        merger = Merger(parted.rows, spelled, min_count=config.merging.min_count)
-        table = config.merging
+        merger = Merger(parted.rows, spelled, min_count=table.min_count)
         units = _measure_development(counts, codes, config)
         parity = ParityMerger(merger, units, window=table.window, share=table.share)
         merges += _take_merges(parity.merge(), wanted - len(merges), report)
@@ -172,11 +168,8 @@ def _read_development(
             "count development text of every language fitted, or narrow the fit with --languages",
         )
     found = count_pre_tokens(counts, patterns, codes, workers=workers)
-    watched = {
-        code: ((own.rows + rows).astype(np.int32), own.train + own.held_out)
-        for code, own in found.languages.items()
-    }
-    return watched, found
+    own = found.languages
+    return {c: ((o.rows + rows).astype(np.int32), o.train + o.held_out) for c, o in own.items()}, found
 
 
 def _measure_development(counts: WordCounts, codes: Sequence[str], config: ByteBpeConfig) -> list[int]:
@@ -288,12 +281,8 @@ def continue_bpe(
         warnings.append(f"{skipped:_} parts of cut words left out: the base puts a space before them")
     clock.lap("segments")
     warm_kernels(report)
-    merger = Merger(
-        rows,
-        [start.pieces.get(index, "").encode() for index in range(start.size)],
-        next_id=start.size,
-        min_count=table.min_count,
-    )
+    known = [start.pieces.get(index, "").encode() for index in range(start.size)]
+    merger = Merger(rows, known, next_id=start.size, min_count=table.min_count)
     clock.lap("index")
     wanted = table.new - len(characters)
     merges = _take_merges(iter(merger.merge_best, None), wanted, report)
@@ -341,11 +330,10 @@ def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64
 
 def _missing_characters(counts: WordCounts, codes: Sequence[str], base: BpeBase, floor: int) -> tuple[str, ...]:
     """Return characters with enough evidence that the base has no token for, the most frequent first."""
-    found: dict[str, int] = {}
+    found = Counter[str]()
     for code in codes:
         for words, count, _ in _batches(counts.languages[code].train, base):
-            for char, number in base.missing_characters(words, count).items():
-                found[char] = found.get(char, 0) + number
+            found.update(base.missing_characters(words, count))
     order = sorted(found, key=lambda char: (-found[char], char))
     return tuple(char for char in order if found[char] >= floor)
 

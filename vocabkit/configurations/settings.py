@@ -118,21 +118,14 @@ class TrainerTable(Config):
     @property
     def floors(self) -> tuple[int, ...]:
         """The evidence floors tried in turn."""
-        return tuple(
-            floor
-            for floor in sorted({self.min_count, 3, self.least_count}, reverse=True)
-            if min(self.least_count, self.min_count) <= floor <= self.min_count
-        )
+        least, most = min(self.least_count, self.min_count), self.min_count
+        floors = sorted({self.min_count, 3, self.least_count}, reverse=True)
+        return tuple(floor for floor in floors if least <= floor <= most)
 
     @property
     def steps(self) -> dict[str, Any]:
         """The options of the trainer that are the same for every fit of a configuration."""
-        return {
-            "shrink": self.shrink,
-            "iterations": self.iterations,
-            "power": self.power,
-            "memory": self.memory or None,
-        }
+        return {**self.model_dump(include={"shrink", "iterations", "power"}), "memory": self.memory or None}
 
 
 class VocabularyTables(Config):
@@ -376,7 +369,6 @@ class ContinuedBpeConfig(Config):
 
 
 # --- Reading ---------------------------------------------------------------------------------------
-
 
 CONFIGURATIONS: Mapping[str, type[Config]] = {
     "shared": FitConfig,
