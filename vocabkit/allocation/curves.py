@@ -370,12 +370,12 @@ def trace_curves(
     codes = sorted(train)
     found: dict[str, Curve] = {}
     paths: dict[str, Path] = {}
-    for code in codes if cache is not None else ():
-        key = _curve_key(train[code], measured.get(code), covered[code], options, kind)
-        paths[code] = cache / f"{code}-{key}.npz"
-        kept = _load_curve(paths[code], code)
-        if kept is not None:
-            found[code] = kept
+    if cache is not None:
+        for code in codes:
+            key = _curve_key(train[code], measured.get(code), covered[code], options, kind)
+            paths[code] = cache / f"{code}-{key}.npz"
+            if (kept := _load_curve(paths[code], code)) is not None:
+                found[code] = kept
     # The largest first: the last ones to finish are then short.
     missing = sorted(set(codes) - set(found), key=lambda code: (-len(train[code].text), code))
     if not missing:

@@ -104,10 +104,6 @@ class Allocation:
         """The number of pieces."""
         return len(self.pieces)
 
-    def size_of(self, language: str) -> int:
-        """Return a language's lexicon size."""
-        return int(self.lexicon[self.languages.index(language)])
-
 
 def allocate(
     curves: Mapping[str, Curve],

@@ -91,9 +91,9 @@ def draw_ranking(
                 said, height = f"{name}, {series[place]}: {figure.value:.3g}", y + 8 + 8 * place
                 if figure.low is not None and figure.high is not None and figure.low > 0:
                     said += f" ({figure.low:.3g} to {figure.high:.3g})"
-                    ends = {"x1": scale.place(figure.low), "x2": scale.place(figure.high)}
+                    x1, x2 = scale.place(figure.low), scale.place(figure.high)
                     colour = COLOURS[place % len(COLOURS)]
-                    _add(image, "line", **ends, y1=height, y2=height, stroke=colour, class_="interval")
+                    _add(image, "line", x1=x1, x2=x2, y1=height, y2=height, stroke=colour, class_="interval")
                 _add(_draw_marker(image, place, scale.place(figure.value), height), "title", said)
     return ElementTree.tostring(image, encoding="unicode")
 

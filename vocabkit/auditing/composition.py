@@ -38,7 +38,8 @@ _BRAHMIC = (
     "Tale Talu Taml Tavt Telu Tglg Thai Tibt Tirh Tutg Zanb"
 )
 _GROUPED = {
-    "Latin": "Latn", "Cyrillic": "Cyrl", "Arabic": "Arab", "Brahmic": _BRAHMIC, "Ethiopic": "Ethi", "Han": "Hani",
+    "Latin": "Latn", "Cyrillic": "Cyrl", "Arabic": "Arab", "Brahmic": _BRAHMIC, "Ethiopic": "Ethi",
+    "Han": "Hani",
 }  # fmt: skip
 SCRIPT_GROUPS = {name: frozenset(scripts.split()) for name, scripts in _GROUPED.items()}
 """The study's groups of scripts; every other script is in `other`, kana and Hangul too."""
@@ -221,8 +222,8 @@ def measure_composition(tokenizer: str, composition: Composition, *, width: int)
         for how, compute in (("mean", np.mean), ("median", np.median), ("max", np.max)):
             value = float(compute(values)) if len(values) else None
             figures.add("all", f"{metric}.{how}", value, unit, f"{how} of pieces", n=len(values))
-    note, count = f"width {width}; twice as many when the output is not tied", float(size * width)
-    figures.add("all", "embedding_parameters", count, "parameters", "ids × width", n=size, note=note)
+    note, rows = f"width {width}; twice as many when the output is not tied", float(size * width)
+    figures.add("all", "embedding_parameters", rows, "parameters", "ids × width", n=size, note=note)
     return figures
 
 
