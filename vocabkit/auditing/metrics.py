@@ -22,6 +22,7 @@ from vocabkit.auditing.figures import (
     NO_INTERVAL,
     Figure,
     Figures,
+    Interval,
     Resampling,
     Scope,
     bound,
@@ -151,14 +152,15 @@ def measure_language(
     _add_words(figures, statistics, encoded, lost)
     _add_coverage(figures, "character_coverage", encoded, statistics.characters_seen, "seen")
     _add_coverage(figures, "exemplar_coverage", encoded, exemplars, "of the exemplar set")
+    halves = np.zeros(0, np.int32) if lost else encoded.halves
     for metric, unit, above, below, reason in (
         ("grapheme_splits", "share of graphemes", encoded.cut_graphemes, encoded.seen_graphemes,
          "no sampled line is spelled by its tokens"),
-        ("code_switching", "tokens of switched lines ÷ tokens of their parts", encoded.switched, encoded.halves,
+        ("code_switching", "tokens of switched lines ÷ tokens of their parts", encoded.switched, halves,
          lost or "needs lines aligned with English"),
     ):  # fmt: skip
         value, interval, rows, note = None, NO_INTERVAL, 0, reason
-        if (total := int(below.sum())) and not (lost and metric == "code_switching"):
+        if total := int(below.sum()):
             value, rows, note = int(above.sum()) / total, len(above), "a sample of lines"
             if (drawn := draw_resampling(rows, resamples, seed)) is not None:
                 interval = bound(divide(drawn.sum_rows(above), drawn.sum_rows(below)))
@@ -605,9 +607,7 @@ def _correlate(x: Float64Array, y: Float64Array) -> Float64Array:
     return divide(np.asarray((a * b).sum(axis=-1)), np.asarray(scale))
 
 
-def _bound_correlation(
-    x: Float64Array, y: Float64Array, resamples: int, seed: int
-) -> tuple[float | None, float | None]:
+def _bound_correlation(x: Float64Array, y: Float64Array, resamples: int, seed: int) -> Interval:
     """Return the 95 % interval of ρ, the pairs resampled; resamples without a ρ (all equal) are left out.
 
     (None, None) where more than one resample in twenty has none.

@@ -110,10 +110,8 @@ def fit_byte_bpe(
             notes.append(f"had no pair left and were passed over: {spent}")
     if len(merges) < wanted and not config.vocabulary.allow_fewer:
         possible = config.vocabulary.size - wanted + len(merges)
-        raise FitError(
-            f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}",
-            f"--set vocabulary.size={possible:_}, or count more text",
-        )
+        what = f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}"
+        raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text")
     if len(merges) < wanted:
         notes.append(f"{wanted - len(merges):_} fewer tokens than asked for: no pair is left")
     clock.lap("merges")

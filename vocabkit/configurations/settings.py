@@ -394,10 +394,8 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
         data = {}  # load_config says what is wrong with the file
     kind = data.get("configuration", "shared")
     if kind not in CONFIGURATIONS:
-        raise ConfigError(
-            f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}",
-            "vocabkit presets list",
-        )
+        what = f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}"
+        raise ConfigError(what, "vocabkit presets list")
     return load_preset(CONFIGURATIONS[kind], path, settings)
 
 

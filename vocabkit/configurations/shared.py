@@ -116,10 +116,8 @@ class Fit(Generic[AnyVocabulary]):
         for text in routed:
             code = next((name for name in names if text in (name, name.split("_")[0])), None)
             if code is None:
-                raise ConfigError(
-                    f"--routed {text}: no such block; blocks are {', '.join(names)}",
-                    "a language without a block is encoded with the shared pieces",
-                )
+                what = f"--routed {text}: no such block; blocks are {', '.join(names)}"
+                raise ConfigError(what, "a language without a block is encoded with the shared pieces")
             route_vocabulary(self.vocabulary, code).save(work / "routed" / code)
 
     @classmethod
@@ -317,10 +315,8 @@ class Prepared:
         table = self.config.vocabulary
         both = sorted(set(pieces) & set(table.special))
         if both:
-            raise FitError(
-                f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text",
-                "write special tokens as <name>: a piece never mixes letters with brackets",
-            )
+            what = f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text"
+            raise FitError(what, "write special tokens as <name>: a piece never mixes letters with brackets")
         return assemble_vocabulary(
             pieces, scores, table.model, self.spans.normalizer,
             special=table.special, reserved=table.reserved, byte_fallback=table.byte_fallback,
@@ -462,10 +458,8 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
         except TooFewPieces as error:
             # Which pieces survive depends a little on the size asked for, so the suggestion stays 1 % below.
             possible = int(0.99 * error.reached) + vocabulary.other_ids
-            raise FitError(
-                f"vocabulary.size = {vocabulary.size:_} is more than this text supports: about {possible:_}",
-                f"--set vocabulary.size={possible:_}, or count more text",
-            ) from error
+            what = f"vocabulary.size = {vocabulary.size:_} is more than this text supports: about {possible:_}"
+            raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text") from error
     details = _count_rows(lexicon) | {
         "seeds_found": len(substrings),
         "seeds": fitted.seeds,
@@ -608,10 +602,8 @@ def fit_parity(
 
 def _read_development(config: ParityConfig, progress: Progress | None) -> Mapping[str, Sequence[str]]:
     if not config.parity.development:
-        raise ConfigError(
-            "parity needs a development corpus of aligned lines",
-            "--set parity.development=DIR; lines used here cannot test the result",
-        )
+        what = "parity needs a development corpus of aligned lines"
+        raise ConfigError(what, "--set parity.development=DIR; lines used here cannot test the result")
     corpus = open_corpus(config.parity.development)
     limit = config.parity.lines or None
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
@@ -621,17 +613,13 @@ def _read_development(config: ParityConfig, progress: Progress | None) -> Mappin
 def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
     sizes = {code: len(lines) for code, lines in texts.items()}
     if len(sizes) < 2:
-        raise CorpusError(
-            f"development text is needed in two of the fitted languages or more, found {len(sizes)}",
-            "--set parity.development=DIR, a folder of aligned files such as eng_Latn.txt",
-        )
+        what = f"development text is needed in two of the fitted languages or more, found {len(sizes)}"
+        raise CorpusError(what, "--set parity.development=DIR, a folder of aligned files such as eng_Latn.txt")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
         wrong = ", ".join(f"{c} {n:_}" for c, n in sorted(sizes.items()) if n != common)
-        raise CorpusError(
-            f"development lines are not aligned: most languages have {common:_}, but {wrong}",
-            "name a folder in which line i means the same in every file",
-        )
+        what = f"development lines are not aligned: most languages have {common:_}, but {wrong}"
+        raise CorpusError(what, "name a folder in which line i means the same in every file")
     if not next(iter(sizes.values())):
         raise ConfigError("the development text is empty", "--set parity.development=DIR")
 

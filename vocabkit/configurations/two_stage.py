@@ -243,10 +243,8 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
         codes = list(load_panel(config.languages.panel or DEFAULT_PANEL).tail)
     missing = [code for code in codes if code not in counted]
     if missing:
-        raise CountsError(
-            f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})",
-            'count text of it, or name others: --set tail.languages=["yor_Latn"]',
-        )
+        what = f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})"
+        raise CountsError(what, 'count text of it, or name others: --set tail.languages=["yor_Latn"]')
     return tuple(dict.fromkeys(codes))
 
 
@@ -312,10 +310,8 @@ def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:
     sizes = {code: len(item.block.pieces) for code, item in growing.items()}
     short = ", ".join(f"{c} {size:_}" for c, size in sizes.items() if size < config.tail.size)
     if short and not config.tail.allow_fewer:
-        raise FitError(
-            f"tail.size = {config.tail.size:_} is more than the text supports in: {short}",
-            "--set tail.allow_fewer=true, a smaller tail.size, or count more text",
-        )
+        what = f"tail.size = {config.tail.size:_} is more than the text supports in: {short}"
+        raise FitError(what, "--set tail.allow_fewer=true, a smaller tail.size, or count more text")
     return short
 
 
