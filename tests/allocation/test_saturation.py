@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fitting.test_sentencepiece_engine import inflected
-from vocabkit.allocation.saturation import BlockGain
-from vocabkit.configurations.allocating import SaturationReport, saturate_vocabulary
+from vocabkit.configurations.allocating import BlockGain, SaturationReport, saturate_vocabulary
 from vocabkit.configurations.settings import FitConfig
 from vocabkit.configurations.shared import fit_shared
 from vocabkit.core.config import validate

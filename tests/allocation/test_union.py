@@ -64,7 +64,8 @@ def test_sums_prefixes_and_owners(
     least, most = bounds(curves)
     budget = least + int(part * (most - least))
     found = share_out(curves, masses, budget, method)
-    prefixes = {code: set(curves[code].pieces[: found.size_of(code)]) for code in found.languages}
+    sizes = zip(found.languages, found.lexicon.tolist(), strict=True)
+    prefixes = {code: set(curves[code].pieces[:size]) for code, size in sizes}
     assert set(found.pieces) == set().union(*prefixes.values())
     assert len(found.pieces) == found.budget == budget == found.attributed.sum()
     assert found.lexicon.sum() >= budget

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tests.configurations.test_two_stage import language
-from vocabkit.configurations.parity import fit_parity
 from vocabkit.configurations.settings import ParityConfig
-from vocabkit.configurations.shared import Fit
+from vocabkit.configurations.shared import Fit, fit_parity
 from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CorpusError

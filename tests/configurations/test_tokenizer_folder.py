@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.fitting.test_sentencepiece_engine import inflected
-from vocabkit.allocation.saturation import ServedGain
 from vocabkit.configurations.allocating import (
     Allotment,
     SaturationReport,
+    ServedGain,
     allocate_budget,
     saturate_vocabulary,
 )

@@ -86,10 +86,8 @@ def _pool_falling(value: Float64Array, weight: Float64Array) -> Float64Array:
             total += other
             members += count
         pooled.append((mean, total, members))
-    return np.repeat(
-        np.array([mean for mean, _, _ in pooled], np.float64),
-        np.array([count for _, _, count in pooled], np.int64),
-    )
+    means, members_of = [mean for mean, _, _ in pooled], [count for _, _, count in pooled]
+    return np.repeat(np.array(means, np.float64), np.array(members_of, np.int64))
 
 
 # --- Development text ------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ def read_development(
 
     Raises `CorpusError` for a language without lines, or with another number of them than the rest.
     """
-    corpus = open_corpus(Path(folder), languages=list(codes), allow_missing=True)
+    corpus = open_corpus(folder, languages=list(codes), allow_missing=True)
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
     missing = [code for code in codes if code not in text.aligned_languages]
     if missing:
@@ -129,8 +127,7 @@ def read_development(
             "leave these languages out with --languages, or give another --dev",
         )
     lines = {code: text.languages[code] for code in codes}
-    counts = WordCounts.from_texts(lines)
-    spans = derive_spans(counts, rule, digits, languages=list(codes))
+    spans = derive_spans(WordCounts.from_texts(lines), rule, digits, languages=list(codes))
     sizes = {code: len(rows) for code, rows in lines.items()}
     return Development(spans.languages, sizes, text.fingerprint)
 
@@ -231,23 +228,12 @@ def _trace_curve(
     if measured is None or not known[measured.text].any():
         kind = "train"
     else:
-        table = {language: measured}
-        judge = build_lexicon(table, covered, workers, alphabet=lexicon.alphabet)
-    found = find_substrings(
-        lexicon,
-        workers,
-        longest=options.longest,
-        floor=options.floors[-1],
-        documents=options.min_documents > 1,
-    )
+        judge = build_lexicon({language: measured}, covered, workers, alphabet=lexicon.alphabet)
+    floor, documents = options.floors[-1], options.min_documents > 1
+    found = find_substrings(lexicon, workers, longest=options.longest, floor=floor, documents=documents)
     cap = max(options.cap, len(lexicon.alphabet))
-    base = UnigramOptions(
-        min_documents=options.min_documents,
-        shrink=options.shrink,
-        iterations=options.iterations,
-        power=options.power,
-        memory=options.memory,
-    )
+    steps = ("min_documents", "shrink", "iterations", "power", "memory")
+    base = UnigramOptions(**{name: getattr(options, name) for name in steps})
     pieces: list[str] = []
     scores: list[float] = []
     guess: list[Float64Array] = []
@@ -288,20 +274,11 @@ def _trace_curve(
     outside = 0.0
     if measured is not None and kind != "train":
         outside = float((measured.count * np.diff(measured.offsets)).sum()) - letters
+    likelihood, tokens = (np.array([points[int(n)][place] for n in size]) for place in (0, 1))
     return Curve(
-        language,
-        len(lexicon.alphabet),
-        tuple(pieces),
-        count,
-        size,
-        np.array([points[int(n)][0] for n in size]),
-        np.array([points[int(n)][1] for n in size]),
-        kind,
-        letters,
-        outside,
-        tuple(tiers),
-        len(pieces) < cap,
-    )
+        language, len(lexicon.alphabet), tuple(pieces), count, size, likelihood, tokens,
+        kind, letters, outside, tuple(tiers), len(pieces) < cap,
+    )  # fmt: skip
 
 
 # --- Curve cache -----------------------------------------------------------------------------------
@@ -315,11 +292,7 @@ _ARRAYS = ("count", "size", "likelihood", "tokens")
 
 
 def _curve_key(
-    train: SpanTable,
-    measured: SpanTable | None,
-    covered: BoolArray,
-    options: CurveOptions,
-    kind: str,
+    train: SpanTable, measured: SpanTable | None, covered: BoolArray, options: CurveOptions, kind: str
 ) -> str:
     """Return a digest of all that a curve depends on."""
     digest = hashlib.blake2b(digest_size=10)
@@ -401,30 +374,22 @@ def trace_curves(
         for code in codes:
             key = _curve_key(train[code], measured.get(code), covered[code], options, kind)
             paths[code] = cache / f"{code}-{key}.npz"
-            kept = _load_curve(paths[code], code)
-            if kept is not None:
+            if (kept := _load_curve(paths[code], code)) is not None:
                 found[code] = kept
     # The largest first: the last ones to finish are then short.
     missing = sorted(set(codes) - set(found), key=lambda code: (-len(train[code].text), code))
     if not missing:
         return {code: found[code] for code in codes}
-    with open_workers(threads) as pool:
-        warm_kernels(pool, report)
-        side = min(pool.threads, len(missing))
+    with open_workers(threads) as workers:
+        warm_kernels(workers, report)
+        side = min(workers.threads, len(missing))
     report.start("tracing curves", len(missing), "languages")
 
     def trace(code: str) -> Curve:
+        judge = measured.get(code)
         with open_workers(1 if side > 1 else threads) as workers:
             try:
-                curve = _trace_curve(
-                    code,
-                    train[code],
-                    measured.get(code),
-                    covered[code],
-                    workers,
-                    options,
-                    kind=kind,
-                )
+                curve = _trace_curve(code, train[code], judge, covered[code], workers, options, kind=kind)
             except FitError as error:
                 raise FitError(f"{code}: {error.message}", error.hint) from error
         if code in paths:
@@ -432,8 +397,7 @@ def trace_curves(
         report.advance(1)
         return curve
 
-    with ThreadPoolExecutor(side) as pool_of_languages:
-        for curve in pool_of_languages.map(trace, missing):
-            found[curve.language] = curve
+    with ThreadPoolExecutor(side) as pool:
+        found |= zip(missing, pool.map(trace, missing), strict=True)
     report.finish()
     return {code: found[code] for code in codes}

@@ -29,12 +29,7 @@ def plot_curves(curves: Mapping[str, Curve], sizes: Mapping[str, int], path: Pat
         ends.append((height, chosen, code, colour))
     for height, chosen, code, colour in ends:
         axes.annotate(
-            code,
-            (chosen, height),
-            textcoords="offset points",
-            xytext=(4, 3),
-            fontsize=6,
-            color=colour,
+            code, (chosen, height), textcoords="offset points", xytext=(4, 3), fontsize=6, color=colour
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -104,10 +104,6 @@ class Allocation:
         """The number of pieces."""
         return len(self.pieces)
 
-    def size_of(self, language: str) -> int:
-        """Return a language's lexicon size."""
-        return int(self.lexicon[self.languages.index(language)])
-
 
 def allocate(
     curves: Mapping[str, Curve],
@@ -136,11 +132,9 @@ def allocate(
         number.append(np.fromiter((numbers.setdefault(p, len(numbers)) for p in taken), np.int64, len(taken)))
         weight = 1.0 if weights is None else weights[code]
         count.append(weight * curve.count[: len(known)])
-        price.append(
-            np.array([np.nan if p in refused else v for p, v in zip(taken, known, strict=True)])
-            if refused
-            else known
-        )
+        if refused:
+            known = np.array([np.nan if p in refused else v for p, v in zip(taken, known, strict=True)])
+        price.append(known)
     lengths = [len(part) for part in price]
     every = np.concatenate(price)
     ids, counts = np.concatenate(number), np.concatenate(count)
@@ -166,16 +160,12 @@ def allocate(
     pooled, holders = np.zeros(len(names)), np.bincount(chosen, minlength=len(names))
     np.add.at(pooled, chosen, counts[order])
     union = chosen[is_new]
-    among = len(languages)
-    return Allocation(
-        languages,
-        np.bincount(owner[order], minlength=among).astype(np.int64),
-        np.bincount(holder[union], minlength=among).astype(np.int64),
-        np.bincount(owner[order][holders[chosen] == 1], minlength=among).astype(np.int64),
-        tuple(names[k] for k in union.tolist()),
-        holder[union],
-        pooled[union],
+    lexicon, attributed, alone = (
+        np.bincount(owners, minlength=len(languages)).astype(np.int64)
+        for owners in (owner[order], holder[union], owner[order][holders[chosen] == 1])
     )
+    pieces = tuple(names[k] for k in union.tolist())
+    return Allocation(languages, lexicon, attributed, alone, pieces, holder[union], pooled[union])
 
 
 def _check_budget(budget: int, possible: int, required: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -17,68 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vocabkit.auditing.composition import (
-    Composition,
-    compare_shares,
-    describe_vocabulary,
-    measure_composition,
-    measure_usage,
-)
-from vocabkit.auditing.encoding import (
-    INLINE,
-    Encoded,
-    Opening,
-    find_fixed,
-    finish_encoding,
-    name_tokenizers,
-    reuse_tokenizer,
-    start_encoding,
-)
-from vocabkit.auditing.figures import (
-    Audited,
-    Figure,
-    Figures,
-    Finding,
-    Findings,
-    Resampling,
-    draw_resampling,
-)
+from vocabkit.auditing import composition, encoding, metrics
+from vocabkit.auditing.figures import Audited, Figure, Figures, Finding, Findings, Resampling, draw_resampling
 from vocabkit.auditing.integrity import check_pieces, check_round_trips
-from vocabkit.auditing.metrics import (
-    CHANGE,
-    LOST,
-    Ratio,
-    Spread,
-    aggregate_spread,
-    count_lost,
-    explain_loss,
-    group_languages,
-    list_ratios,
-    measure_changes,
-    measure_language,
-    measure_premium,
-    measure_premium_median,
-    measure_resources,
-    resample_ratios,
-    share_lost,
-    sum_bytes,
-    sum_tokens,
-    withhold_premiums,
-)
-from vocabkit.auditing.parallel_text import (
-    Aligned,
-    AuditText,
-    read_audit_text,
-    text_from_counts,
-)
+from vocabkit.auditing.parallel_text import Aligned, AuditText, read_audit_text, text_from_counts
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
 from vocabkit.auditing.text_quality import find_facts
-from vocabkit.auditing.text_statistics import (
-    TextStatistics,
-    load_statistics,
-    measure_text,
-    name_segmenter,
-)
+from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, measure_text, name_segmenter
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, package_versions
@@ -196,8 +142,7 @@ def _read_corpus(
     if not isinstance(corpus, Corpus):
         corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
     text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
-    missing = dict.fromkeys(corpus.missing, "no data")
-    return replace(text, failures={**text.failures, **missing})
+    return replace(text, failures={**text.failures, **dict.fromkeys(corpus.missing, "no data")})
 
 
 # --- Comparison ------------------------------------------------------------------------------------
@@ -239,17 +184,15 @@ class Comparison:
         """Return a row a language. Changes are shares: 0.02 is two per cent more tokens."""
         return [
             {
-                "language": change.language,
-                "change": change.value,
-                "low": change.low,
-                "high": change.high,
-                "lines": change.n,
-                "verdict": ("worse" if change.certain else "worse, perhaps by chance")
-                if change.regressed
-                else None,
-                "note": change.note,
+                "language": one.language,
+                "change": one.value,
+                "low": one.low,
+                "high": one.high,
+                "lines": one.n,
+                "verdict": ("worse" + ", perhaps by chance" * (not one.certain)) if one.regressed else None,
+                "note": one.note,
             }
-            for change in self.changes
+            for one in self.changes
         ]
 
     def list_regressions(self) -> list[str]:
@@ -262,10 +205,8 @@ class Comparison:
             between = ""
             if change.low is not None and change.high is not None:
                 between = f" (95 %: {change.low:+.2%} to {change.high:+.2%})"
-            said.append(
-                f"{change.language}: {self.after} needs {change.value:+.2%} tokens{between}, "
-                f"more than {self.max_regression:+.2%}"
-            )
+            more = f"{self.after} needs {change.value:+.2%} tokens{between}"
+            said.append(f"{change.language}: {more}, more than {self.max_regression:+.2%}")
         return said
 
 
@@ -295,8 +236,7 @@ def run_comparison(
         pattern=pattern, integrity=False, resamples=resamples, seed=seed, workers=workers,
         progress=progress,
     )  # fmt: skip
-    before, after = (item.name for item in audit.tokenizers)
-    return compare_tokenizers(audit, before, after, max_regression=limit_share)
+    return compare_tokenizers(audit, *audit.names, max_regression=limit_share)
 
 
 def parse_share(said: str | float) -> float:
@@ -317,32 +257,25 @@ def compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression:
     One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
     counts as a regression. Raises ConfigError for a name the audit does not have.
     """
-    names = [item.name for item in audit.tokenizers]
+    names = audit.names
     for name in (before, after):
         if name not in names:
-            raise ConfigError(
-                f"no tokenizer {name!r} in this audit; it has {', '.join(names)}",
-                "vocabkit audit TOK-A TOK-B --corpus DIR -o report/",
-            )
+            what = f"no tokenizer {name!r} in this audit; it has {', '.join(names)}"
+            raise ConfigError(what, "vocabkit audit TOK-A TOK-B --corpus DIR -o report/")
     if before == after or names[0] not in (before, after):
-        raise ConfigError(
-            f"{before} and {after} cannot be compared: changes are against {names[0]}",
-            f"audit {before} first, then {after}",
-        )
+        what = f"{before} and {after} cannot be compared: changes are against {names[0]}"
+        raise ConfigError(what, f"audit {before} first, then {after}")
     forward = before == names[0]
     changes = []
-    for figure in audit.select(CHANGE, "language", tokenizer=after if forward else before):
+    for figure in audit.select(metrics.CHANGE, "language", tokenizer=after if forward else before):
         value, low, high = figure.value, figure.low, figure.high
         if not forward:
             # x → 1 ÷ (1 + x) − 1 is monotonic: the percentiles change places and stay percentiles.
             value, low, high = (None if x is None else 1 / (1 + x) - 1 for x in (value, high, low))
         lost = value is None and (figure.note or "").startswith(f"{after}: ")
         regressed, certain = (x is not None and x > max_regression for x in (value, low))
-        changes.append(
-            Change(
-                figure.name, value, low, high, figure.n, lost or regressed, lost or certain, figure.note
-            )
-        )  # fmt: skip
+        verdict = (lost or regressed, lost or certain)
+        changes.append(Change(figure.name, value, low, high, figure.n, *verdict, figure.note))
     changes.sort(key=lambda change: (change.value is not None, -(change.value or 0.0), change.language))
     return Comparison(before, after, max_regression, tuple(changes), audit)
 
@@ -379,7 +312,7 @@ class _Ground:
 
     text: AuditText
     statistics: Mapping[str, TextStatistics]
-    encoded: Mapping[str, Mapping[str, Encoded]]
+    encoded: Mapping[str, Mapping[str, encoding.Encoded]]
     fixed: str
     aligned: tuple[str, ...]
     resamplings: Mapping[str, Resampling | None]
@@ -398,38 +331,35 @@ def _audit(
     workers: int | None,
     report: Progress,
 ) -> Audit:
-    names, seed = name_tokenizers(paths), settings.seed
-    openings = {
-        name: Opening.of(path, settings.pattern, settings.route)
-        for name, path in zip(names, paths, strict=True)
-    }
-    held_to = names[find_fixed(settings.fixed, names, paths)]
+    names, seed = encoding.name_tokenizers(paths), settings.seed
+    opened = (encoding.Opening.of(path, settings.pattern, settings.route) for path in paths)
+    openings = dict(zip(names, opened, strict=True))
+    held_to = names[encoding.find_fixed(settings.fixed, names, paths)]
     characters = sum(sum(map(len, lines)) for lines in text.languages.values())
-    wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
+    wanted = 1 if workers is None and characters * len(paths) < encoding.INLINE else workers
     with ExitStack() as stack:
         pool = open_executor(wanted, len(text.languages) * len(paths), stack)
         # Processes start, and open tokenizers, while this one reads what is kept of the text.
         words = text.weights is not None
-        opened = [pool.submit(_open, one, name, words=words) for name, one in openings.items()]
+        jobs = [pool.submit(_open, one, name, words=words) for name, one in openings.items()]
         described = [pool.submit(_describe, one) for one in openings.values()]
         kept = load_statistics(text)
         # A broken tokenizer is known before any text is measured.
-        audited = [job.result() for job in opened]
+        audited = [job.result() for job in jobs]
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
         facts = find_facts(text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool)
-        letters = {code: found for code, found in facts.exemplars.items() if found}
+        letters, more = {code: found for code, found in facts.exemplars.items() if found}, facts.switched
         checks: list[tuple[str, Future[tuple[Findings, Figures]]]] = []
         started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
         for name, opening in openings.items():
             if settings.integrity:
-                lines = text.languages
                 checks.append((name, pool.submit(check_pieces, opening, name)))
-                checks.append((name, pool.submit(check_round_trips, opening, name, lines, seed)))
+                checks.append((name, pool.submit(check_round_trips, opening, name, text.languages, seed)))
             started.append(
-                start_encoding(opening, text, statistics, exemplars=letters, switched=facts.switched, pool=pool)
+                encoding.start_encoding(opening, text, statistics, exemplars=letters, switched=more, pool=pool)
             )
-        encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
+        encoded = dict(zip(names, encoding.finish_encoding(started, statistics, report), strict=True))
         findings: list[Finding] = []
         checked: dict[str, list[Figure]] = {name: [] for name in names}
         report.start("checking", len(checks), "checks")
@@ -440,21 +370,14 @@ def _audit(
             report.advance(1)
         report.finish()
         compositions = [job.result() for job in described]
+    aligned = tuple(code for code in text.aligned_languages if code in statistics)
+    drawn = _draw_resamplings(text, statistics, settings.resamples, seed)
     ground = _Ground(
-        text,
-        statistics,
-        encoded,
-        held_to,
-        tuple(code for code in text.aligned_languages if code in statistics),
-        _draw_resamplings(text, statistics, settings.resamples, seed),
-        facts.exemplars,
-        panel,
-        counts,
-        settings,
+        text, statistics, encoded, held_to, aligned, drawn, facts.exemplars, panel, counts, settings
     )
     figures: list[Figure] = []
-    for name, composition in zip(names, compositions, strict=True):
-        figures += _measure_tokenizer(name, composition, ground)
+    for name, vocabulary in zip(names, compositions, strict=True):
+        figures += _measure_tokenizer(name, vocabulary, ground)
         figures += checked[name]
     if settings.sharing and counts is not None:
         # Imported here: it loads the trainer, which no other part of an audit needs.
@@ -462,39 +385,31 @@ def _audit(
 
         both = [code for code in text.languages if code in counts.languages]
         for name, opening in openings.items():
-            tokenizer = reuse_tokenizer(opening).tokenizer
+            tokenizer = encoding.reuse_tokenizer(opening).tokenizer
             figures += cost_of_sharing(name, tokenizer, counts, both, threads=workers, progress=report)
     failures = dict(text.failures)
     for name, languages in encoded.items():
-        for code, one in languages.items():
-            if one.failure is not None:
-                failures[f"{name}: {code}"] = one.failure
-    return Audit(
-        tuple(figures),
-        tuple(audited),
-        tuple(findings),
-        facts.warnings,
-        _tell_method(ground),
-        failures,
-    )
+        failures |= {
+            f"{name}: {code}": one.failure for code, one in languages.items() if one.failure is not None
+        }
+    method = _tell_method(ground)
+    return Audit(tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures)
 
 
-def _open(opening: Opening, name: str, *, words: bool) -> Audited:
+def _open(opening: encoding.Opening, name: str, *, words: bool) -> Audited:
     """Open a tokenizer and say what it is. Raises TokenizerError where counted `words` do not do for it."""
-    tokenizer = reuse_tokenizer(opening).tokenizer
+    tokenizer = encoding.reuse_tokenizer(opening).tokenizer
     if words and tokenizer.exact_on_words is not None:
-        raise TokenizerError(
-            f"{opening.path}: counted words do not tell what it costs: {tokenizer.exact_on_words}",
-            "audit it on text: --corpus DIR",
-        )
+        what = f"{opening.path}: counted words do not tell what it costs: {tokenizer.exact_on_words}"
+        raise TokenizerError(what, "audit it on text: --corpus DIR")
     file = Path(tokenizer.name)
     if not file.is_file():
         file = min(path for path in Path(opening.path).iterdir() if path.is_file())
     return Audited(name, opening.path, tokenizer.size, tokenizer.style, fingerprint_file(file))
 
 
-def _describe(opening: Opening) -> Composition:
-    return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
+def _describe(opening: encoding.Opening) -> composition.Composition:
+    return composition.describe_vocabulary(encoding.reuse_tokenizer(opening).tokenizer)
 
 
 # --- All figures of one tokenizer ------------------------------------------------------------------
@@ -518,42 +433,38 @@ def _draw_resamplings(
     return drawn
 
 
-def _measure_tokenizer(name: str, composition: Composition, ground: _Ground) -> list[Figure]:
+def _measure_tokenizer(name: str, vocabulary: composition.Composition, ground: _Ground) -> list[Figure]:
     """Return every figure of a tokenizer."""
     statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
     figures, spreads = _measure_languages(name, ground)
     premiums, more = _measure_premiums(name, ground)
     spreads += more
-    groups = group_languages(tuple(ground.text.languages), ground.panel)
+    groups = metrics.group_languages(tuple(ground.text.languages), ground.panel)
     figures += premiums
     for spread in spreads:
-        figures += aggregate_spread(name, spread, groups)
-    lost = {
-        code
-        for code, found in encoded.items()
-        if found.failure is None and explain_loss(share_lost(statistics[code], found)) is not None
-    }
-    figures += count_lost(name, lost, groups)
-    figures += measure_resources(
-        name, spreads, statistics, composition, ground.panel, ground.counts,
+        figures += metrics.aggregate_spread(name, spread, groups)
+    shares = {c: metrics.share_lost(statistics[c], one) for c, one in encoded.items() if one.failure is None}
+    lost = {code for code, share in shares.items() if metrics.explain_loss(share) is not None}
+    figures += metrics.count_lost(name, lost, groups)
+    figures += metrics.measure_resources(
+        name, spreads, statistics, vocabulary, ground.panel, ground.counts,
         resamples=settings.resamples, seed=settings.seed,
     )  # fmt: skip
     first = next(iter(ground.encoded))
     if name != first:
         before = ground.encoded[first]
-        figures += measure_changes(name, first, statistics, encoded, before, ground.resamplings)
-    figures += measure_composition(name, composition, width=settings.width)
-    characters, words = dict[str, int](), dict[str, int]()
+        figures += metrics.measure_changes(name, first, statistics, encoded, before, ground.resamplings)
+    figures += composition.measure_composition(name, vocabulary, width=settings.width)
+    characters, words = Counter[str](), Counter[str]()
     for item in statistics.values():
-        for total, part in ((characters, item.scripts), (words, item.script_words)):
-            for script, count in part.items():
-                total[script] = total.get(script, 0) + count
-    figures += compare_shares(name, composition, characters, words)
+        characters.update(item.scripts)
+        words.update(item.script_words)
+    figures += composition.compare_shares(name, vocabulary, characters, words)
     used = [(found.ids, found.counts) for found in encoded.values()]
-    return figures + measure_usage(name, composition, used)
+    return figures + composition.measure_usage(name, vocabulary, used)
 
 
-def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[metrics.Spread]]:
     """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
@@ -563,7 +474,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
         if found.failure is not None:
             continue
         own = resampled.get(code)
-        measured = measure_language(
+        measured = metrics.measure_language(
             name, ground.statistics[code], found, own, exemplars=ground.exemplars.get(code),
             resamples=ground.settings.resamples, seed=ground.settings.seed,
         )  # fmt: skip
@@ -575,40 +486,41 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[S
                 if not len(samples):
                     samples = np.full((len(own["fertility"]), len(encoded)), np.nan)
                 samples[:, place] = own["fertility"]
-    return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
+    return figures, [metrics.Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
 
 
-def _resample_languages(encoded: Mapping[str, Encoded], ground: _Ground) -> dict[str, dict[str, Float64Array]]:
+def _resample_languages(
+    encoded: Mapping[str, encoding.Encoded], ground: _Ground
+) -> dict[str, dict[str, Float64Array]]:
     """Return the ratios of every language in every resample, the languages that share resamples together."""
-    shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
+    shared: dict[int, tuple[Resampling, dict[str, tuple[metrics.Ratio, ...]]]] = {}
     for code, found in encoded.items():
         resampling = ground.resamplings[code]
         if resampling is not None and found.failure is None:
             _, languages = shared.setdefault(id(resampling), (resampling, {}))
-            languages[code] = list_ratios(ground.statistics[code], found)
+            languages[code] = metrics.list_ratios(ground.statistics[code], found)
     resampled: dict[str, dict[str, Float64Array]] = {}
     for resampling, languages in shared.values():
-        resampled |= resample_ratios(languages, resampling)
+        resampled |= metrics.resample_ratios(languages, resampling)
     return resampled
 
 
-def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[metrics.Spread]]:
     languages, aligned = tuple(ground.text.languages), ground.aligned
     reference = ground.settings.reference
     if not aligned:
-        return withhold_premiums(name, languages, ground.text.alignment.note), []
+        return metrics.withhold_premiums(name, languages, ground.text.alignment.note), []
     shared, lines = ground.resamplings[aligned[0]], len(ground.statistics[aligned[0]])
     costs, held = (
-        sum_tokens(aligned, ground.statistics, ground.encoded[one], shared) for one in (name, ground.fixed)
+        metrics.sum_tokens(aligned, ground.statistics, ground.encoded[one], shared)
+        for one in (name, ground.fixed)
     )
-    weight = sum_bytes(aligned, ground.statistics, shared)
-    note = f"against {ground.fixed}'s {reference}"
-    own, spread = measure_premium(name, "premium", costs, costs, reference, languages, lines=lines)
-    median, beside = measure_premium_median(name, costs, languages, lines=lines)
-    other, against = measure_premium(
-        name, "premium_fixed", costs, held, reference, languages, lines=lines, note=note
-    )
-    of_bytes, _ = measure_premium(name, "byte_premium", weight, weight, reference, languages, lines=lines)
+    weight = metrics.sum_bytes(aligned, ground.statistics, shared)
+    note, given = f"against {ground.fixed}'s {reference}", (reference, languages)
+    own, spread = metrics.measure_premium(name, "premium", costs, costs, *given, lines=lines)
+    median, beside = metrics.measure_premium_median(name, costs, languages, lines=lines)
+    other, against = metrics.measure_premium(name, "premium_fixed", costs, held, *given, lines=lines, note=note)
+    of_bytes, _ = metrics.measure_premium(name, "byte_premium", weight, weight, *given, lines=lines)
     return [*own, *median, *other, *of_bytes], [spread, beside, against]
 
 
@@ -626,7 +538,8 @@ def _tell_method(ground: _Ground) -> dict[str, str]:
         "aggregation": "ratios of sums over lines; in means over languages every language weighs the same",
         "intervals": f"95 %, {settings.resamples} resamples of lines, seed {settings.seed}, the same lines "
         "for every aligned language and every tokenizer",
-        "lost text": f"costs are not given where more than {LOST:.0%} of a language's characters are lost",
+        "lost text": f"costs are not given where more than {metrics.LOST:.0%} of a language's characters "
+        "are lost",
         "embedding width": str(settings.width),
         "integrity": "checked" if settings.integrity else "not checked, as asked",
         "versions": ", ".join(f"{name} {found}" for name, found in versions.items() if found),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -43,8 +42,7 @@ class Spot(NamedTuple):
     y: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
+class _Scale(NamedTuple):
     """A logarithmic axis from `low` at `start` to `high` at `end`."""
 
     low: float
@@ -90,8 +88,13 @@ def draw_ranking(
         _add(image, "text", name, x=LEFT - 8, y=y + step / 2 + 4, class_="row-name")
         for place, figure in enumerate(row):
             if figure is not None and figure.value and figure.value > 0:
-                said = f"{name}, {series[place]}: {figure.value:.3g}"
-                _draw_point(image, scale, figure, figure.value, place, y + 8 + 8 * place, said)
+                said, height = f"{name}, {series[place]}: {figure.value:.3g}", y + 8 + 8 * place
+                if figure.low is not None and figure.high is not None and figure.low > 0:
+                    said += f" ({figure.low:.3g} to {figure.high:.3g})"
+                    x1, x2 = scale.place(figure.low), scale.place(figure.high)
+                    colour = COLOURS[place % len(COLOURS)]
+                    _add(image, "line", x1=x1, x2=x2, y1=height, y2=height, stroke=colour, class_="interval")
+                _add(_draw_marker(image, place, scale.place(figure.value), height), "title", said)
     return ElementTree.tostring(image, encoding="unicode")
 
 
@@ -171,23 +174,6 @@ def _draw_ticks(image: ElementTree.Element, scale: _Scale, top: float, bottom: f
         _add(image, "line", x1=x, x2=x, y1=top, y2=bottom, class_="grid")
         _add(image, "text", _abbreviate(value), x=x, y=bottom + 16, class_="tick")
     _add(image, "text", name, x=WIDTH - RIGHT, y=bottom + 34, class_="axis-name")
-
-
-def _draw_point(
-    image: ElementTree.Element,
-    scale: _Scale,
-    figure: Figure,
-    value: float,
-    place: int,
-    y: float,
-    said: str,
-) -> None:
-    if figure.low is not None and figure.high is not None and figure.low > 0:
-        said += f" ({figure.low:.3g} to {figure.high:.3g})"
-        x1, x2 = scale.place(figure.low), scale.place(figure.high)
-        colour = COLOURS[place % len(COLOURS)]
-        _add(image, "line", x1=x1, x2=x2, y1=y, y2=y, stroke=colour, class_="interval")
-    _add(_draw_marker(image, place, scale.place(value), y), "title", said)
 
 
 def _draw_marker(image: ElementTree.Element, place: int, x: float, y: float) -> ElementTree.Element:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -38,24 +37,15 @@ _BRAHMIC = (
     "Mtei Mult Mymr Nand Newa Orya Phag Rjng Saur Shrd Sidd Sind Sinh Soyo Sund Sylo Tagb Takr "
     "Tale Talu Taml Tavt Telu Tglg Thai Tibt Tirh Tutg Zanb"
 )
-SCRIPT_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "Latin": frozenset({"Latn"}),
-        "Cyrillic": frozenset({"Cyrl"}),
-        "Arabic": frozenset({"Arab"}),
-        "Brahmic": frozenset(_BRAHMIC.split()),
-        "Ethiopic": frozenset({"Ethi"}),
-        "Han": frozenset({"Hani"}),
-    }
-)
+_GROUPED = {
+    "Latin": "Latn", "Cyrillic": "Cyrl", "Arabic": "Arab", "Brahmic": _BRAHMIC, "Ethiopic": "Ethi",
+    "Han": "Hani",
+}  # fmt: skip
+SCRIPT_GROUPS = {name: frozenset(scripts.split()) for name, scripts in _GROUPED.items()}
 """The study's groups of scripts; every other script is in `other`, kana and Hangul too."""
 
 # Scripts that one writing system uses together: Japanese, Korean, Chinese with bopomofo.
-_TOGETHER = (
-    frozenset({"Hani", "Hira", "Kana"}),
-    frozenset({"Hani", "Hang"}),
-    frozenset({"Hani", "Bopo"}),
-)
+_TOGETHER = (frozenset({"Hani", "Hira", "Kana"}), frozenset({"Hani", "Hang"}), frozenset({"Hani", "Bopo"}))
 _WITHOUT_SCRIPT = frozenset({COMMON, INHERITED, UNKNOWN})
 # Least code point that a lead byte of so many continuation bytes may stand for: shorter forms are invalid.
 _LEAST = {1: 0x80, 2: 0x800, 3: 0x10000}
@@ -89,19 +79,14 @@ def attribute_token(data: bytes) -> Attribution:
 
 def _letter_scripts(text: str) -> Counter[str]:
     """Return the letters of each script: of those that tie, `max` takes the first in the text."""
-    found = Counter(script for script in map(_letter_script, text) if script is not None)
-    if not found:
-        extended = [_extended_script(character) for character in text]
-        found = Counter(script for script in extended if script is not None)
-    return found
+    found = Counter(filter(None, map(_letter_script, text)))
+    return found or Counter(filter(None, map(_extended_script, text)))
 
 
 @cache
 def _letter_script(character: str) -> str | None:
     """Return the script of a letter or mark; None for all else, and where the letter is of no one script."""
-    if unicodedata2.category(character)[0] not in "LM":
-        return None
-    script = script_of(character)
+    script = script_of(character) if unicodedata2.category(character)[0] in "LM" else COMMON
     return None if script in _WITHOUT_SCRIPT else script
 
 
@@ -117,11 +102,7 @@ def _extended_script(character: str) -> str | None:
 
 
 def _without_script(text: str) -> Attribution:
-    categories = {
-        unicodedata2.category(character)[0]
-        for character in text
-        if character != SPACE_MARK and not character.isspace()
-    }
+    categories = {unicodedata2.category(c)[0] for c in text if c != SPACE_MARK and not c.isspace()}
     order: Mapping[str, TokenKind] = {"N": "digits", "S": "symbols", "P": "punctuation"}
     for letter, kind in order.items():
         if letter in categories:
@@ -195,9 +176,7 @@ class Composition:
 
 def describe_vocabulary(tokenizer: Tokenizer) -> Composition:
     """Sort every id of a tokenizer by script and kind."""
-    scripts: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
-    unattributed: Counter[str] = Counter()
+    scripts, kinds, unattributed = Counter[str](), Counter[str](), Counter[str]()
     sizes, characters = [], []
     for index, kind in enumerate(tokenizer.kinds):
         if kind not in (Kind.NORMAL, Kind.USER):
@@ -213,16 +192,10 @@ def describe_vocabulary(tokenizer: Tokenizer) -> Composition:
             scripts[found.script] += 1
         elif found.reason is not None:
             unattributed[found.reason] += 1
-    return Composition(
-        tokenizer.size,
-        dict(sorted(scripts.items())),
-        _pool_groups(scripts),
-        dict(sorted(kinds.items())),
-        dict(sorted(unattributed.items())),
-        np.array([kind in _EMITTED for kind in tokenizer.kinds], dtype=np.bool_),
-        np.array(sizes, dtype=np.int64),
-        np.array(characters, dtype=np.int64),
-    )
+    emitted = np.array([kind in _EMITTED for kind in tokenizer.kinds], dtype=np.bool_)
+    by_script, by_kind, without = (dict(sorted(n.items())) for n in (scripts, kinds, unattributed))
+    lengths = (np.array(found, dtype=np.int64) for found in (sizes, characters))
+    return Composition(tokenizer.size, by_script, _pool_groups(scripts), by_kind, without, emitted, *lengths)
 
 
 def measure_composition(tokenizer: str, composition: Composition, *, width: int) -> Figures:
@@ -249,17 +222,13 @@ def measure_composition(tokenizer: str, composition: Composition, *, width: int)
         for how, compute in (("mean", np.mean), ("median", np.median), ("max", np.max)):
             value = float(compute(values)) if len(values) else None
             figures.add("all", f"{metric}.{how}", value, unit, f"{how} of pieces", n=len(values))
-    note = f"width {width}; twice as many when the output is not tied"
-    parameters = float(size * width)
-    figures.add("all", "embedding_parameters", parameters, "parameters", "ids × width", n=size, note=note)
+    note, rows = f"width {width}; twice as many when the output is not tied", float(size * width)
+    figures.add("all", "embedding_parameters", rows, "parameters", "ids × width", n=size, note=note)
     return figures
 
 
 def compare_shares(
-    tokenizer: str,
-    composition: Composition,
-    characters: Mapping[str, int],
-    words: Mapping[str, int],
+    tokenizer: str, composition: Composition, characters: Mapping[str, int], words: Mapping[str, int]
 ) -> Figures:
     """Return each script's and group's share of the vocabulary over its share of the corpus.
 
@@ -268,10 +237,7 @@ def compare_shares(
     figures = Figures(tokenizer, "vocabulary")
     for unit, corpus in (("characters", characters), ("words", words)):
         by_script = {name: n for name, n in corpus.items() if name not in _WITHOUT_SCRIPT}
-        for pieces, text in (
-            (composition.scripts, by_script),
-            (composition.groups, _pool_groups(by_script)),
-        ):
+        for pieces, text in ((composition.scripts, by_script), (composition.groups, _pool_groups(by_script))):
             total_pieces, total_text = sum(pieces.values()), sum(text.values())
             for name in sorted(pieces.keys() | text.keys()):
                 seen = text.get(name, 0)
@@ -286,16 +252,13 @@ def compare_shares(
 
 
 def measure_usage(
-    tokenizer: str,
-    composition: Composition,
-    counts: Iterable[tuple[Int32Array, Int64Array]],
+    tokenizer: str, composition: Composition, counts: Iterable[tuple[Int32Array, Int64Array]]
 ) -> Figures:
     """Return ids unused on the corpus and Rényi efficiency, from (ids, occurrences) of each language."""
     used = np.zeros(composition.size, dtype=np.int64)
     for ids, occurrences in counts:
         np.add.at(used, ids, occurrences)
-    total = int(used.sum())
-    emitted = int(composition.emitted.sum())
+    total, emitted = int(used.sum()), int(composition.emitted.sum())
     unused = int((composition.emitted & (used == 0)).sum())
     figures = Figures(tokenizer, "vocabulary")
     figures.add(

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import regex
@@ -116,9 +117,7 @@ def _cut_graphemes(tokenizer: Tokenizer, lines: Sequence[str]) -> tuple[Int32Arr
     cut, seen = [], []
     for line, ids in zip(sample, found, strict=True):
         parts = [pieces[index] for index in ids.tolist()]
-        if None in parts:
-            continue
-        aligned = _align_tokens(tokenizer, line, [part or b"" for part in parts])
+        aligned = None if None in parts else _align_tokens(tokenizer, line, [part or b"" for part in parts])
         if aligned is not None:
             text, boundaries = aligned
             ends = _grapheme_ends(text)
@@ -189,10 +188,8 @@ def find_fixed(fixed: str | None, names: Sequence[str], paths: Sequence[str | Pa
     for place, (name, path) in enumerate(zip(names, paths, strict=True)):
         if fixed == name or Path(fixed) == Path(path):
             return place
-    raise ConfigError(
-        f"fixed tokenizer {fixed!r} is none of those audited: {', '.join(names)}",
-        "audit it too: its cost of the reference language is needed",
-    )
+    what = f"fixed tokenizer {fixed!r} is none of those audited: {', '.join(names)}"
+    raise ConfigError(what, "audit it too: its cost of the reference language is needed")
 
 
 # --- Language encoding -----------------------------------------------------------------------------
@@ -236,8 +233,7 @@ class Encoded:
     failure: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class _Job(NamedTuple):
     """A language to encode and all that is asked about it; `weights` are the rows' where they are words.
 
     `word_types` are ICU's words, a line each: a million of them one by one take a second to send.
@@ -262,10 +258,10 @@ def _encode_language(job: _Job) -> Encoded:
     try:
         return _encode(pieces, job)
     except VocabkitError as error:
-        none = _EMPTY
+        none, no_counts = _EMPTY, np.zeros(0, dtype=np.int64)
         return Encoded(
-            job.language, none, none, none, none, none, none, np.zeros(0, dtype=np.int64), none,
-            frozenset(), none, none, none, none, error.message,
+            job.language, none, none, none, none, none, none, no_counts, none, frozenset(), none, none, none,
+            none, error.message,
         )  # fmt: skip
 
 
@@ -292,24 +288,11 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
         np.concatenate([_EMPTY, *(part[column] for part in parts)]) for column in range(5)
     )
     seen = np.flatnonzero(used).astype(np.int32)
-    cut, graphemes = _cut_graphemes(tokenizer, job.lines)
-    switched, halves = _count_switched(tokenizer, job.switched)
-    return Encoded(
-        job.language,
-        tokens,
-        unknown,
-        fallback,
-        partial,
-        lost,
-        seen,
-        used[seen],
-        _count_words(tokenizer, split_types(job.word_types), unspaced=job.unspaced),
-        _find_uncovered(pieces, job.characters),
-        cut,
-        graphemes,
-        switched,
-        halves,
-    )
+    words = _count_words(tokenizer, split_types(job.word_types), unspaced=job.unspaced)
+    uncovered, cut = _find_uncovered(pieces, job.characters), _cut_graphemes(tokenizer, job.lines)
+    of_lines = (tokens, unknown, fallback, partial, lost)
+    switched = _count_switched(tokenizer, job.switched)
+    return Encoded(job.language, *of_lines, seen, used[seen], words, uncovered, *cut, *switched)
 
 
 def _sum_lines(marks: BoolArray, lengths: Int64Array) -> Int32Array:
@@ -351,7 +334,6 @@ def _count_switched(tokenizer: Tokenizer, lines: Switched) -> tuple[Int32Array, 
 
 # --- Encoding --------------------------------------------------------------------------------------
 
-
 UNSPACED = 2.0
 """ICU words per white-space word from which a language's words are taken to stand without spaces."""
 INLINE = 2_000_000
@@ -378,16 +360,11 @@ def start_encoding(
     for code in sorted(codes, key=lambda code: (-_size(statistics[code]), code)):
         item = statistics[code]
         wanted = {*item.characters_seen, *(exemplars or {}).get(code, ())}
-        job = _Job(
-            opening,
-            code,
-            text.languages[code],
-            None if text.weights is None else text.weights[code],
-            join_types(item.word_types),
-            is_unspaced(item),
-            tuple(sorted(character for character in wanted if not character.isspace())),
-            (switched or {}).get(code, ()),
-        )
+        weights = None if text.weights is None else text.weights[code]
+        words, spaceless = join_types(item.word_types), is_unspaced(item)
+        letters = tuple(sorted(character for character in wanted if not character.isspace()))
+        lines, mixed = text.languages[code], (switched or {}).get(code, ())
+        job = _Job(opening, code, lines, weights, words, spaceless, letters, mixed)
         futures[code] = pool.submit(_encode_language, job)
     return {code: futures[code] for code in codes}
 
@@ -419,6 +396,5 @@ def _size(statistics: TextStatistics) -> int:
 
 def is_unspaced(statistics: TextStatistics) -> bool:
     """Return whether a language's words mostly stand without spaces between them, from its two word counts."""
-    if statistics.words is None:
-        return False
-    return int(statistics.words.sum()) > UNSPACED * int(statistics.white_space_words.sum())
+    words = statistics.words
+    return words is not None and int(words.sum()) > UNSPACED * int(statistics.white_space_words.sum())

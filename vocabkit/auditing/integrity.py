@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby, takewhile
 from typing import Literal
 
 import numpy as np
@@ -44,9 +45,7 @@ def check_pieces(opening: Opening, name: str) -> tuple[Findings, Figures]:
 # --- Round trips -----------------------------------------------------------------------------------
 # Encoding many texts and decoding them again: which do not come back as they went in, or as normalised.
 
-METRICS = (
-    "roundtrip_failures", "lines_normalized", "nfd_differs", "nfd_cost", "mark_order_differs",
-)  # fmt: skip
+METRICS = ("roundtrip_failures", "lines_normalized", "nfd_differs", "nfd_cost", "mark_order_differs")
 _ALTERED = "come back neither as they went in nor as normalised"
 # White space, and the invisible characters that Persian, Hindi and emoji are spelt with.
 _FIDELITY = (
@@ -102,12 +101,7 @@ class _Codec:
 
 
 def _check_integrity(
-    tokenizer: Tokenizer,
-    lines: Mapping[str, Sequence[str]],
-    *,
-    name: str = "",
-    seed: int = 0,
-    limit: int = 200,
+    tokenizer: Tokenizer, lines: Mapping[str, Sequence[str]], *, name: str = "", seed: int = 0, limit: int = 200
 ) -> tuple[Findings, Figures]:
     """Return the findings about the tokenizer, and the figures of each language of `lines`.
 
@@ -117,8 +111,7 @@ def _check_integrity(
     codec = _Codec(tokenizer)
     findings, figures = Findings(name), Figures(name)
     # The examples shown are the first: one of each language before a second of any.
-    first: _Pairs = []
-    rest: _Pairs = []
+    first, rest = _Pairs(), _Pairs()
     total = specials = users = 0
     for language, texts in lines.items():
         sample = list(texts)
@@ -196,16 +189,11 @@ def _add_share(
 
 def _cut_difference(data: bytes, other: bytes, width: int = 24) -> bytes:
     """Return the part of a text about the first character that differs from another."""
-    start = 0
-    for one, two in zip(data, other, strict=False):
-        if one != two:
-            break
-        start += 1
-    start = max(0, start - width // 3)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(data, other, strict=False))
+    start = max(0, sum(1 for _ in same) - width // 3)
     while start and data[start : start + 1] and 0x80 <= data[start] < 0xC0:
         start -= 1
-    text = data[start:].decode(errors="ignore")[:width]
-    return text.encode()
+    return data[start:].decode(errors="ignore")[:width].encode()
 
 
 # --- Canonical forms -------------------------------------------------------------------------------
@@ -254,17 +242,10 @@ def _permute_marks(text: str) -> str:
     """
     if text.isascii():
         return text
+    classes = map(unicodedata2.combining, text)
     result: list[str] = []
-    marks: list[tuple[int, str]] = []
-    for character in text:
-        number = unicodedata2.combining(character)
-        if number:
-            marks.append((number, character))
-            continue
-        result += [mark for _, mark in sorted(marks, key=lambda item: -item[0])]
-        marks.clear()
-        result.append(character)
-    result += [mark for _, mark in sorted(marks, key=lambda item: -item[0])]
+    for is_mark, run in groupby(zip(classes, text, strict=True), key=lambda item: item[0] > 0):
+        result += [one for _, one in (sorted(run, key=lambda item: -item[0]) if is_mark else run)]
     return "".join(result)
 
 
@@ -273,15 +254,9 @@ def _permute_marks(text: str) -> str:
 # Read off the tokens of a few numbers in the middle of a line; how well they are cut is not judged.
 
 Grouping = Literal[
-    "single",
-    "groups from the left",
-    "groups from the right",
-    "whole",
-    "learnt pieces",
-    "bytes",
-    "normalised",
+    "single", "groups from the left", "groups from the right", "whole", "learnt pieces", "bytes", "normalised",
     "unknown",
-]
+]  # fmt: skip
 # The zeros of the decimal digits in use today, full-width ones too; the other nine follow in order.
 ZEROS = "0٠۰߀०০੦૦୦௦౦೦൦๐໐༠၀០᠐᱐０"
 _SEVERITIES: Mapping[Grouping, Severity] = {"unknown": "warning", "bytes": "note"}
@@ -316,7 +291,7 @@ def _group_digits(tokenizer: Tokenizer, zero: str) -> tuple[Grouping, int | None
     numbers = ["".join(chr(ord(zero) + int(digit)) for digit in number) for number in _NUMBERS]
     total = sum(map(len, numbers))
     lines = [f"x {number}" for number in numbers]
-    sizes = []
+    sizes: list[list[float]] = []
     for line, number, ids in zip(lines, numbers, tokenizer.encode_batch(lines), strict=True):
         normalized = tokenizer.normalize(line)
         if normalized is not None and number not in normalized:
@@ -349,19 +324,13 @@ def _measure_groups(tokenizer: Tokenizer, ids: Int32Array, number: str) -> list[
 def _name_grouping(sizes: Sequence[Sequence[int]]) -> Grouping:
     if all(len(found) == 1 for found in sizes):
         return "whole"
-    largest = max(max(found) for found in sizes)
+    largest = max(map(max, sizes))
     if largest == 1:
         return "single"
-    if all(_has_equal_groups(found, largest) for found in sizes):
+    # All groups are of the largest size, but for the last or the first one, which may be shorter.
+    if all({*found[:-1]} <= {largest} for found in sizes):
         return "groups from the left"
-    if all(_has_equal_groups(found[::-1], largest) for found in sizes):
-        return "groups from the right"
-    return "learnt pieces"
-
-
-def _has_equal_groups(sizes: Sequence[int], size: int) -> bool:
-    """Whether all groups are of `size` digits, and the last one, which may be shorter, of at most that."""
-    return all(found == size for found in sizes[:-1]) and sizes[-1] <= size
+    return "groups from the right" if all({*found[1:]} <= {largest} for found in sizes) else "learnt pieces"
 
 
 # --- Pieces ----------------------------------------------------------------------------------------
@@ -383,10 +352,7 @@ _JUNK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
         f"{PUNCTUATION_RUN} or more punctuation marks or symbols in a row",
         lambda text: len(text) >= PUNCTUATION_RUN and _RUN.search(text) is not None,
     ),
-    "replacement": (
-        "U+FFFD, which stands for text that was already lost",
-        lambda text: "\ufffd" in text,
-    ),
+    "replacement": ("U+FFFD, which stands for text that was already lost", lambda text: "\ufffd" in text),
     "control": (
         "control characters other than tab, line feed and carriage return",
         lambda text: not text.isprintable() and _CONTROL.search(text) is not None,
@@ -399,38 +365,15 @@ _JUNK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
 }
 
 Reach = Literal[
-    "reachable",
-    "context-only",
-    "normalization-unreachable",
-    "pretokenizer-unreachable",
-    "dead",
-    "shadowed byte",
-    "unverifiable",
-]
+    "reachable", "context-only", "normalization-unreachable", "pretokenizer-unreachable", "dead",
+    "shadowed byte", "unverifiable",
+]  # fmt: skip
 
 # What a piece is met as on its own, and then between other text. The order decides between `reachable`
 # and `context-only`; only what an earlier probe missed is tried by a later one.
-_ALONE: tuple[Callable[[str], str], ...] = (
-    lambda text: text,
-    lambda text: text.removeprefix(" "),
-    lambda text: f"«{text}»",
-)
-_WITHIN: tuple[Callable[[str], str], ...] = (
-    lambda text: f"a{text}",
-    lambda text: f"q{text}",
-    lambda text: f"qx{text}",
-    lambda text: f"\N{CYRILLIC SMALL LETTER YA}{text}",
-)
-_BESIDE: tuple[Callable[[str], str], ...] = (
-    *_WITHIN,
-    lambda text: f" {text}",
-    lambda text: f"{text}\n",
-    lambda text: f"a {text} b",
-    lambda text: f"a{text} b",
-    lambda text: f"。{text}。",
-    lambda text: f"1{text}1",
-    lambda text: f"\n{text}a",
-)
+_ALONE = ("{}", "{stripped}", "«{}»")
+_WITHIN = ("a{}", "q{}", "qx{}", "\N{CYRILLIC SMALL LETTER YA}{}")
+_BESIDE = (*_WITHIN, " {}", "{}\n", "a {} b", "a{} b", "。{}。", "1{}1", "\n{}a")
 _NOTES: Mapping[Reach, tuple[Severity, str]] = {
     "reachable": ("fine", "given by the piece alone, or between «»"),
     "context-only": ("note", "given only between other text, such as letters or spaces"),
@@ -456,12 +399,10 @@ def _list_pieces(tokenizer: Tokenizer) -> list[_Piece]:
     """Return the pieces that stand for bytes, by id."""
     pieces = []
     for index, kind in enumerate(tokenizer.kinds):
-        data = tokenizer.token_bytes(index)
+        data, text = tokenizer.token_bytes(index), None
         if data:
-            try:
+            with suppress(UnicodeDecodeError):
                 text = data.decode()
-            except UnicodeDecodeError:
-                text = None
             pieces.append(_Piece(index, kind, data, text))
     return pieces
 
@@ -474,13 +415,7 @@ def _check_reachability(tokenizer: Tokenizer, *, name: str = "") -> Findings:
     findings = Findings(name)
 
     def add(
-        check: str,
-        severity: Severity,
-        found: Sequence[_Piece],
-        total: int,
-        note: str,
-        *,
-        shown: bool = True,
+        check: str, severity: Severity, found: Sequence[_Piece], total: int, note: str, *, shown: bool = True
     ) -> None:
         if severity == "warning" and len(found) < SERIOUS * total:
             severity = "note"
@@ -508,14 +443,9 @@ def _check_reachability(tokenizer: Tokenizer, *, name: str = "") -> Findings:
 
 def _find_duplicates(pieces: Sequence[_Piece], form: Callable[[str], str]) -> list[_Piece]:
     """Return the pieces whose text is in this form equal to an earlier one's."""
-    seen: set[str] = set()
-    found = []
-    for piece in pieces:
-        key = form(piece.text or "")
-        if key and key in seen:
-            found.append(piece)
-        seen.add(key)
-    return found
+    first: dict[str, _Piece] = {}
+    forms = ((form(piece.text or ""), piece) for piece in pieces)
+    return [piece for key, piece in forms if first.setdefault(key, piece) is not piece and key]
 
 
 def _normalize_inside(tokenizer: Tokenizer, text: str) -> str:
@@ -537,11 +467,12 @@ def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Rea
     left = np.array([place for place, piece in enumerate(pieces) if piece.text is not None], int)
     # A WordPiece that goes on within a word never stands alone.
     alone = (*_ALONE, *_WITHIN) if tokenizer.style == "wordpiece" else _ALONE
-    for reach, probes in (("reachable", alone), ("context-only", _BESIDE)):
+    steps: tuple[tuple[Reach, Sequence[str]], ...] = (("reachable", alone), ("context-only", _BESIDE))
+    for reach, probes in steps:
         for probe in probes:
             hit = _probe(tokenizer, pieces, left, probe)
             for place in left[hit].tolist():
-                found[place] = "reachable" if reach == "reachable" else "context-only"
+                found[place] = reach
             left = left[~hit]
     for place in left.tolist():
         found[place] = _explain(tokenizer, pieces[place])
@@ -549,19 +480,17 @@ def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Rea
 
 
 def _probe(
-    tokenizer: Tokenizer,
-    pieces: Sequence[_Piece],
-    places: npt.NDArray[np.int_],
-    probe: Callable[[str], str],
+    tokenizer: Tokenizer, pieces: Sequence[_Piece], places: npt.NDArray[np.int_], probe: str
 ) -> BoolArray:
-    """Return whether each piece's id is among those of its probe text."""
+    """Return whether each piece's id is among those of its text within the probe."""
     hit = np.zeros(len(places), dtype=bool)
     if not len(places):
         return hit
-    texts = [probe(pieces[place].text or "") for place in places.tolist()]
+    chosen = [pieces[place] for place in places.tolist()]
+    texts = [probe.format(piece.text, stripped=(piece.text or "").removeprefix(" ")) for piece in chosen]
     ids, lengths = _encode(tokenizer, texts)
     owners = np.repeat(np.arange(len(places)), lengths)
-    wanted = np.array([pieces[place].index for place in places.tolist()])
+    wanted = np.array([piece.index for piece in chosen])
     hit[owners[ids == wanted[owners]]] = True
     return hit
 
@@ -584,7 +513,6 @@ def _explain(tokenizer: Tokenizer, piece: _Piece) -> Reach:
         return "shadowed byte"
     if _normalize_inside(tokenizer, text) != text:
         return "normalization-unreachable"
-    if tokenizer.style == "wordpiece" and not text.startswith(" "):
-        return "pretokenizer-unreachable" if tokenizer.count_chunks(f"a{text}") > 1 else "dead"
-    chunks = tokenizer.count_chunks(text.removeprefix(" ") or text)
+    inside = tokenizer.style == "wordpiece" and not text.startswith(" ")
+    chunks = tokenizer.count_chunks(f"a{text}" if inside else text.removeprefix(" ") or text)
     return "pretokenizer-unreachable" if chunks > 1 else "dead"

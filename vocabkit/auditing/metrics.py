@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -147,18 +148,23 @@ def measure_language(
             note = "there is nothing to divide by"
         n = len(ratio.numerator)
         figures.add(code, ratio.metric, value, ratio.unit, "ratio of sums", interval, n=n, note=note)
-    tokens = float(_sum(encoded.tokens, weights))
-    figures.add(code, "tokens", tokens, "tokens", "sum", n=len(encoded.tokens))
+    figures.add(code, "tokens", float(_sum(encoded.tokens, weights)), "tokens", "sum", n=len(encoded.tokens))
     _add_words(figures, statistics, encoded, lost)
     _add_coverage(figures, "character_coverage", encoded, statistics.characters_seen, "seen")
     _add_coverage(figures, "exemplar_coverage", encoded, exemplars, "of the exemplar set")
-    cut = (encoded.cut_graphemes, encoded.seen_graphemes)
-    unit, reason = "share of graphemes", "no sampled line is spelled by its tokens"
-    _add_sample(figures, code, "grapheme_splits", unit, cut, resamples, seed, reason)
-    switched = None if lost else (encoded.switched, encoded.halves)
-    unit = "tokens of switched lines ÷ tokens of their parts"
-    reason = lost or "needs lines aligned with English"
-    _add_sample(figures, code, "code_switching", unit, switched, resamples, seed, reason)
+    halves = np.zeros(0, np.int32) if lost else encoded.halves
+    for metric, unit, above, below, reason in (
+        ("grapheme_splits", "share of graphemes", encoded.cut_graphemes, encoded.seen_graphemes,
+         "no sampled line is spelled by its tokens"),
+        ("code_switching", "tokens of switched lines ÷ tokens of their parts", encoded.switched, halves,
+         lost or "needs lines aligned with English"),
+    ):  # fmt: skip
+        value, interval, rows, note = None, NO_INTERVAL, 0, reason
+        if total := int(below.sum()):
+            value, rows, note = int(above.sum()) / total, len(above), "a sample of lines"
+            if (drawn := draw_resampling(rows, resamples, seed)) is not None:
+                interval = bound(divide(drawn.sum_rows(above), drawn.sum_rows(below)))
+        figures.add(code, metric, value, unit, "ratio of sums", interval, n=rows, note=note)
     return figures
 
 
@@ -181,14 +187,10 @@ def _add_words(figures: Figures, statistics: TextStatistics, encoded: Encoded, l
             note = f"{note}; {context}" if note else context
     elif not types and note is None:
         note = "no words"
-    figures.add(
-        encoded.language, "words_continued", continued, "share of running words",
-        "share of sums: words of two tokens or more", n=running, note=note,
-    )  # fmt: skip
-    figures.add(
-        encoded.language, "words_whole", whole, "share of word types",
-        "mean over word types: one token", n=types, note=note,
-    )  # fmt: skip
+    code, unit, how = encoded.language, "share of running words", "share of sums: words of two tokens or more"
+    figures.add(code, "words_continued", continued, unit, how, n=running, note=note)
+    unit, how = "share of word types", "mean over word types: one token"
+    figures.add(code, "words_whole", whole, unit, how, n=types, note=note)
 
 
 def _add_coverage(
@@ -202,33 +204,9 @@ def _add_coverage(
         if missing:
             shown = " ".join(f"U+{ord(part):04X}" for text in missing[:10] for part in text[:1])
             note = f"not whole: {shown}{' …' if len(missing) > 10 else ''}"
-    figures.add(
-        encoded.language, metric, value, f"share of characters {which}",
-        "mean over distinct characters: no unknown token, byte piece or part of UTF-8",
-        n=len(wanted), note=note,
-    )  # fmt: skip
-
-
-def _add_sample(
-    figures: Figures,
-    code: str,
-    metric: str,
-    unit: str,
-    ratio: tuple[IntArray, IntArray] | None,
-    resamples: int,
-    seed: int,
-    reason: str,
-) -> None:
-    """Add the ratio of two arrays over a sample of lines; `reason` says why it is None where it is."""
-    if ratio is None or not (total := int(ratio[1].sum())):
-        figures.add(code, metric, None, unit, "ratio of sums", n=0, note=reason)
-        return
-    value, rows, samples = int(ratio[0].sum()) / total, len(ratio[0]), None
-    resampling = draw_resampling(rows, resamples, seed)
-    if resampling is not None:
-        samples = divide(resampling.sum_rows(ratio[0]), resampling.sum_rows(ratio[1]))
-    note = "a sample of lines"
-    figures.add(code, metric, value, unit, "ratio of sums", bound(samples), n=rows, note=note)
+    unit = f"share of characters {which}"
+    how = "mean over distinct characters: no unknown token, byte piece or part of UTF-8"
+    figures.add(encoded.language, metric, value, unit, how, n=len(wanted), note=note)
 
 
 # --- Premiums --------------------------------------------------------------------------------------
@@ -287,17 +265,14 @@ def sum_tokens(
         if found is None or found.failure is not None:
             reasons[code] = "could not be encoded"
             continue
-        reason = explain_loss(share_lost(statistics[code], found))
-        if reason is not None:
+        if (reason := explain_loss(share_lost(statistics[code], found))) is not None:
             reasons[code] = reason
         columns[code] = found.tokens
     return _sum_columns(columns, resampling, reasons)
 
 
 def sum_bytes(
-    languages: Sequence[str],
-    statistics: Mapping[str, TextStatistics],
-    resampling: Resampling | None,
+    languages: Sequence[str], statistics: Mapping[str, TextStatistics], resampling: Resampling | None
 ) -> Costs:
     """Return the raw bytes of aligned languages."""
     return _sum_columns({code: statistics[code].bytes for code in languages}, resampling, {})
@@ -372,8 +347,7 @@ def _relate(
     """Divide costs by `below`; where that is None so are the figures, and `note` says why."""
     values = np.full(len(languages), np.nan)
     samples = np.full((len(below_samples), len(languages)), np.nan)
-    figures = Figures(tokenizer)
-    how = "ratio of sums over aligned lines"
+    figures, how = Figures(tokenizer), "ratio of sums over aligned lines"
     for row, code in enumerate(languages):
         place = costs.place(code)
         if place is None or not below:
@@ -419,8 +393,7 @@ def measure_changes(
             if resampling is not None:
                 sums = resampling.sum_rows(np.stack([found.tokens, base.tokens], axis=1))
                 interval = bound(divide(sums[:, 0], sums[:, 1]) - 1.0)
-        how = f"ratio of sums over the same lines, against {baseline}"
-        n = len(found.tokens)
+        how, n = f"ratio of sums over the same lines, against {baseline}", len(found.tokens)
         figures.add(code, CHANGE, value, "share more tokens", how, interval, n=n, note=reason)
     return figures
 
@@ -461,8 +434,7 @@ def _gini(values: Float64Array) -> Float64Array:
     return np.asarray((ordered * place).sum(axis=-1) / (n * ordered.sum(axis=-1)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Statistic:
+class _Statistic(NamedTuple):
     """A way to take languages together: its name in `metric.name`, a phrase, and the fewest languages."""
 
     name: str
@@ -519,8 +491,7 @@ def aggregate_spread(tokenizer: str, spread: Spread, groups: _Groups) -> list[Fi
             else:
                 needed = f"needs {statistic.fewest} languages, has {len(kept)}"
                 note = f"{needed}; {note}" if note else needed
-            metric, unit = f"{spread.metric}.{statistic.name}", statistic.unit or spread.unit
-            n = len(kept)
+            metric, unit, n = f"{spread.metric}.{statistic.name}", statistic.unit or spread.unit, len(kept)
             found.add(name, metric, value, unit, statistic.phrase, interval, n=n, note=note)
         figures += found
     return figures
@@ -592,22 +563,17 @@ def measure_resources(
                 if np.isfinite(cost) and (other := values.get(code)) is not None
             ]
             x, y = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
-            value = _correlate_ranks(x, y)
-            interval = _bound_correlation(x, y, resamples, seed)
+            value, interval = _correlate_ranks(x, y), _bound_correlation(x, y, resamples, seed)
             metric, how = f"{spread.metric}.{name}", "Spearman over languages; languages resampled"
             note = f"with {what}{'' if value is not None else ': needs five languages that differ'}"
-            n = len(pairs)
-            overall.add("all", metric, value, "ρ, −1 to 1", how, interval, n=n, note=note)
+            overall.add("all", metric, value, "ρ, −1 to 1", how, interval, n=len(pairs), note=note)
     return [*figures, *overall]
 
 
 def _share_of_script(statistics: TextStatistics, composition: Composition) -> float | None:
     """Return the share of pieces in the scripts a language is mainly written in; None without letters."""
-    letters = {
-        script: count
-        for script, count in statistics.scripts.items()
-        if script not in (COMMON, INHERITED, UNKNOWN)
-    }
+    neutral = (COMMON, INHERITED, UNKNOWN)
+    letters = {script: count for script, count in statistics.scripts.items() if script not in neutral}
     total, pieces = sum(letters.values()), sum(composition.scripts.values())
     if not total or not pieces:
         return None

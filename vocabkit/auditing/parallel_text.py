@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -105,14 +104,12 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
     }
     members = [code for code in read if code not in excluded]
     if len(members) < 2:
-        counts = Counter(part.total for part in read.values())
         shown = ", ".join(f"{code} {part.total:,}" for code, part in islice(read.items(), 4))
         if aligned == "yes":
-            raise CorpusError(
-                f"{name}: not aligned: no two languages have the same number of lines ({shown}, …)",
-                "leave --aligned out to audit the text as it is",
-            )
-        reason = "no two languages have as many lines" if len(counts) > 1 else "places are lost"
+            what = f"{name}: not aligned: no two languages have the same number of lines ({shown}, …)"
+            raise CorpusError(what, "leave --aligned out to audit the text as it is")
+        several = len({part.total for part in read.values()}) > 1
+        reason = "no two languages have as many lines" if several else "places are lost"
         return Alignment(False, None, f"{reason} ({shown}{', …' if len(read) > 4 else ''})")
     lines = min(count, max(len(read[code].lines) for code in members))
     if aligned == "yes":
@@ -187,11 +184,7 @@ class AuditText:
 
 
 def read_audit_text(
-    corpus: Corpus,
-    *,
-    limit: int | None = None,
-    aligned: Aligned = "auto",
-    progress: Progress | None = None,
+    corpus: Corpus, *, limit: int | None = None, aligned: Aligned = "auto", progress: Progress | None = None
 ) -> AuditText:
     """Read every language of a corpus, at most `limit` lines of each.
 
@@ -202,8 +195,7 @@ def read_audit_text(
         raise ConfigError(f"limit = {limit}: not a number of lines", "leave it out to read all")
     report = progress or Silent()
     report.start("reading", corpus.size, "bytes")
-    read: dict[str, _LineTally] = {}
-    failures: dict[str, str] = {}
+    read, failures = dict[str, _LineTally](), dict[str, str]()
     for code in corpus.languages:
         try:
             read[code] = _read_language(corpus, code, limit, report)
@@ -220,12 +212,10 @@ def text_from_lines(
 
     A language with half of a surrogate pair, which no encoding can write, becomes a failure.
     """
-    read: dict[str, _LineTally] = {}
-    failures: dict[str, str] = {}
+    read, failures = dict[str, _LineTally](), dict[str, str]()
     for code in sorted(lines):
         rows = list(lines[code])
-        found = find_surrogate(rows)
-        if found is None:
+        if (found := find_surrogate(rows)) is None:
             read[code] = _LineTally()
             read[code].add(rows, None)
         else:
@@ -239,11 +229,10 @@ def text_from_counts(counts: WordCounts, split: Literal["train", "held_out"] = "
     The later parts of a run cut at 1,000 characters are rows like others. Raises `CorpusError` when no
     language has a word.
     """
-    languages: dict[str, tuple[str, ...]] = {}
-    weights: dict[str, Int64Array] = {}
+    languages, weights = dict[str, tuple[str, ...]](), dict[str, Int64Array]()
     failures: dict[str, str] = {}
-    for code in counts.languages:
-        table = counts.languages[code].split(split)
+    for code, own in counts.languages.items():
+        table = own.split(split)
         if len(table):
             languages[code], weights[code] = tuple(table.words), np.asarray(table.count, np.int64)
         else:
@@ -324,14 +313,9 @@ def _assemble(
     alignment = _align_lines(name, kept, aligned)
     languages = {}
     for code, part in kept.items():
-        wanted = part.filled
-        if alignment.lines is not None and code not in alignment.excluded:
-            wanted = alignment.lines
-        languages[code] = tuple(part.lines[:wanted])
-    repairs = {
-        code: {key: count for key, count in sorted(part.repairs.items()) if count}
-        for code, part in kept.items()
-    }
+        cut = alignment.lines is not None and code not in alignment.excluded
+        languages[code] = tuple(part.lines[: alignment.lines if cut else part.filled])
+    repairs = {code: {k: n for k, n in sorted(part.repairs.items()) if n} for code, part in kept.items()}
     digest = fingerprint_lines(languages, None, alignment)
     return AuditText(name, languages, None, alignment, dict(sorted(failed.items())), repairs, digest)
 
@@ -339,9 +323,9 @@ def _assemble(
 def _check_any(name: str, found: Mapping[str, object], failures: Mapping[str, str]) -> None:
     if not found:
         shown = "; ".join(f"{code}: {reason}" for code, reason in islice(failures.items(), 3))
+        what = f"{name}: no language has text that can be read ({shown or 'it names none'})"
         raise CorpusError(
-            f"{name}: no language has text that can be read ({shown or 'it names none'})",
-            "give a corpus with one file per language, such as `vocabkit sample DIR` writes",
+            what, "give a corpus with one file per language, such as `vocabkit sample DIR` writes"
         )
 
 

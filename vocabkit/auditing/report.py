@@ -18,8 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -157,9 +156,9 @@ class Audit:
             connection.execute(f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
         rest = {
             "schema": "vocabkit.audit/1",
-            "tokenizers": [asdict(item) for item in self.tokenizers],
-            "findings": [asdict(item) for item in self.findings],
-            "warnings": [asdict(item) for item in self.warnings],
+            "tokenizers": list(map(asdict, self.tokenizers)),
+            "findings": list(map(asdict, self.findings)),
+            "warnings": list(map(asdict, self.warnings)),
             "method": dict(self.method),
             "failures": dict(self.failures),
         }
@@ -177,26 +176,21 @@ class Audit:
             names = ", ".join(item.name for item in fields(Figure))
             with duckdb.connect() as connection:
                 rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
+            findings, warnings = (
+                [{**item, "examples": tuple(item.get("examples", ()))} for item in rest[name]]
+                for name in ("findings", "warnings")
+            )
             return cls(
                 tuple(Figure(*row) for row in rows),
                 tuple(Audited(**item) for item in rest["tokenizers"]),
-                tuple(_thaw(Finding, item) for item in rest["findings"]),
-                tuple(_thaw(Warned, item) for item in rest["warnings"]),
+                tuple(Finding(**item) for item in findings),
+                tuple(Warned(**item) for item in warnings),
                 rest["method"],
                 rest["failures"],
             )
         except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-            raise CorpusError(
-                f"{source}: not an audit: {str(error).splitlines()[0]}",
-                "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`",
-            ) from error
-
-
-_T = TypeVar("_T", Finding, Warned)
-
-
-def _thaw(kind: type[_T], item: dict[str, Any]) -> _T:
-    return kind(**{**item, "examples": tuple(item.get("examples", ()))})
+            what = f"{source}: not an audit: {str(error).splitlines()[0]}"
+            raise CorpusError(what, "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`") from error
 
 
 def _shorten(names: Sequence[str], most: int = 6) -> str:
@@ -222,14 +216,13 @@ def _list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
 # --- Requirements ----------------------------------------------------------------------------------
 # Requirements on an audit, as `premium.bottom_decile<2.0` or `fertility[yor_Latn]<=2.5`, and their outcome.
 
-
 _FORM = re.compile(
     r"\s*(?P<metric>[A-Za-z_][\w.]*)\s*(?:\[(?P<name>[^\]]+)\])?\s*"
     r"(?P<sign><=|>=|<|>|≤|≥)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
 )
-_SIGNS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
-    {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-)
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 _COSTS = ("premium", "fertility")
 _HINT = "write METRIC<NUMBER, as in premium.bottom_decile<2.0 or fertility[yor_Latn]<=2.5"
 
@@ -296,9 +289,8 @@ def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) 
             lost = 0
             if figure.scope not in ("language", "vocabulary") and figure.metric.startswith(_COSTS):
                 # A figure over languages leaves out those whose text is lost.
-                beside = audit.select(
-                    "languages_lost", figure.scope, tokenizer=figure.tokenizer, name=figure.name
-                )
+                whose = {"tokenizer": figure.tokenizer, "name": figure.name}
+                beside = audit.select("languages_lost", figure.scope, **whose)
                 lost = sum(int(found.value or 0) for found in beside)
             holds = figure.value is not None and _SIGNS[requirement.sign](figure.value, requirement.limit)
             outcomes.append(Outcome(requirement, figure, holds and not lost, lost))
@@ -371,9 +363,7 @@ MORE_IS_BETTER = frozenset({
 # These say how much there is, not how good it is: they are not shaded.
 AMOUNTS = frozenset({"tokens", "script_share", "resource_size"})
 # Ratios of which 1 means that nothing is lost or gained, by how their names begin.
-FROM_ONE = (
-    "premium", "byte_premium", "allocation", "code_switching", "nfd_cost", "cost_of_sharing",
-)  # fmt: skip
+FROM_ONE = ("premium", "byte_premium", "allocation", "code_switching", "nfd_cost", "cost_of_sharing")
 # Levels start at these multiples of the best value, and at these shares lost.
 RATIO_LEVELS = (1.1, 1.25, 1.6, 2.0, 3.0, 5.0)
 SHARE_LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
@@ -381,8 +371,7 @@ COUNTED = frozenset({"pieces", "languages", "tokens", "parameters", "characters"
 MISSING = "–"
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
+class _Cell(NamedTuple):
     """One value as text; `interval` and `mark` (of a note) stand beside it, `level` shades it.
 
     A `wide` cell holds words, not a number.
@@ -551,12 +540,11 @@ def _tabulate_scope(
     ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != headline)
     rows = []
     for metric, present in _pivot(figures, ranked, audit.names, row="metric").items():
-        given = next(figure for figure in present if figure is not None)
+        given = next(filter(None, present))
         how = _Cell(f"{given.unit}; {given.aggregation}", wide=True)
         cells = [_make_cell(figure, marks) for figure in present]
         rows.append(_Row(_describe(metric), (*cells, _span_counts(present), how)))
-    columns = ("metric", *audit.names, "n", "unit; how")
-    wide = frozenset({"unit; how"})
+    columns, wide = ("metric", *audit.names, "n", "unit; how"), frozenset({"unit; how"})
     return _Table(caption, caption, columns, tuple(rows), marks.listed(), wide=wide)
 
 
@@ -573,9 +561,8 @@ def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table
         _Row(name, (_span_counts(present), *(_make_cell(figure, marks) for figure in present)))
         for name, present in pivoted.items()
     )
-    headings = [f"{_describe(metric)}, {tokenizer}" for metric, tokenizer in columns]
-    title = f"By {scope}"
-    return _Table(title, title, (scope, "n", *headings), rows, marks.listed())
+    headings = (scope, "n", *(f"{_describe(metric)}, {tokenizer}" for metric, tokenizer in columns))
+    return _Table(f"By {scope}", f"By {scope}", headings, rows, marks.listed())
 
 
 def _tabulate_checks(audit: Audit, family: str) -> _Table | None:
@@ -600,10 +587,8 @@ def _tabulate_languages(audit: Audit, headline: str | None) -> Iterator[_Table |
     """Yield one table a metric, the headline metric first and with its intervals."""
     metrics = dict.fromkeys(figure.metric for figure in audit.select(scope="language"))
     for metric in sorted(metrics, key=lambda name: name != headline):
-        yield _tabulate_metric(
-            audit, metric, "language", first="language", intervals=metric == headline,
-            shaded=metric not in AMOUNTS,
-        )  # fmt: skip
+        ends, dark = metric == headline, metric not in AMOUNTS
+        yield _tabulate_metric(audit, metric, "language", first="language", intervals=ends, shaded=dark)
 
 
 def _tabulate_vocabulary(audit: Audit) -> Iterator[_Table | None]:
@@ -655,23 +640,18 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
 
 def _chart_parameters(audit: Audit, headline: str | None) -> _Chart | None:
     """Return what languages pay against what the embedding costs; None below two sizes of vocabulary."""
-    parameters = audit.select("embedding_parameters", "vocabulary")
-    sizes = {f.tokenizer: f.value for f in parameters}
+    sizes = {f.tokenizer: f.value for f in audit.select("embedding_parameters", "vocabulary")}
     series: dict[str, list[Spot]] = {}
     for statistic in ("bottom_decile", "mean"):
         for figure in audit.select(f"{headline}.{statistic}", "overall"):
             size = sizes.get(figure.tokenizer)
             if size and figure.value:
-                spot = Spot(figure.tokenizer, size, figure.value)
-                series.setdefault(_describe(figure.metric), []).append(spot)
+                spots = series.setdefault(_describe(figure.metric), [])
+                spots.append(Spot(figure.tokenizer, size, figure.value))
     if headline is None or len({spot.x for spots in series.values() for spot in spots}) < 2:
         return None
-    image = draw_scatter(
-        series,
-        title=f"{_describe(headline)} against embedding parameters",
-        x_axis="embedding parameters, logarithmic",
-        y_axis=f"{_describe(headline)}, logarithmic",
-    )
+    title, x_axis = f"{_describe(headline)} against embedding parameters", "embedding parameters, logarithmic"
+    image = draw_scatter(series, title=title, x_axis=x_axis, y_axis=f"{_describe(headline)}, logarithmic")
     caption = "What languages pay against what the vocabulary costs: rows of the embedding times their width."
     return _Chart(image, caption)
 
@@ -690,11 +670,8 @@ def _chart_allocation(audit: Audit) -> _Chart | None:
         axis="share of vocabulary ÷ share of corpus, logarithmic",
         references={UNDER: f"{UNDER:g}", 1.0: "1"},
     )
-    return _Chart(
-        image,
-        "Share of the vocabulary divided by share of the corpus's characters, by script group. Left of 0.5 "
-        "a script has less than half of what its text would give it.",
-    )
+    caption = "Share of the vocabulary divided by share of the corpus's characters, by script group. "
+    return _Chart(image, caption + "Left of 0.5 a script has less than half of what its text would give it.")
 
 
 def _chart_resources(audit: Audit) -> _Chart | None:
@@ -705,17 +682,12 @@ def _chart_resources(audit: Audit) -> _Chart | None:
     for figure in audit.select("fertility", "language"):
         size = sizes.get(figure.name)
         if size and figure.value:
-            spot = Spot(figure.name, size, figure.value)
-            series.setdefault(figure.tokenizer, []).append(spot)
+            series.setdefault(figure.tokenizer, []).append(Spot(figure.name, size, figure.value))
     if not series:
         return None
-    unit = resources[0].unit
-    image = draw_scatter(
-        series,
-        title="Fertility against size of the language's text",
-        x_axis=f"{unit}, logarithmic",
-        y_axis="tokens per word, logarithmic",
-    )
+    unit, title = resources[0].unit, "Fertility against size of the language's text"
+    x_axis, y_axis = f"{unit}, logarithmic", "tokens per word, logarithmic"
+    image = draw_scatter(series, title=title, x_axis=x_axis, y_axis=y_axis)
     return _Chart(image, f"Tokens per word against {unit} of each language.")
 
 
@@ -736,8 +708,7 @@ def _write_report(audit: Audit, folder: Path) -> Path:
     """Write `report.html` into an existing folder and return its path. Equal audits give equal bytes."""
     target = folder / "report.html"
     # A path may hold bytes that are no text; they are shown escaped.
-    page = _render_report(audit).encode("utf-8", errors="backslashreplace")
-    target.write_bytes(page)
+    target.write_bytes(_render_report(audit).encode("utf-8", errors="backslashreplace"))
     return target
 
 

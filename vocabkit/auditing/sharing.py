@@ -44,12 +44,11 @@ def cost_of_sharing(
     None with a note where words do not tell what the tokenizer costs (`exact_on_words`), where it loses the
     language's text, or the text is too little for a vocabulary of its own.
     """
-    figures = Figures(name)
+    figures, report = Figures(name), progress or Silent()
     if tokenizer.exact_on_words is not None:
         for code in languages:
             _add(figures, code, None, None, 0, tokenizer.exact_on_words)
         return figures
-    report = progress or Silent()
     report.start("fitting alone", len(languages), "languages")
     with open_workers(threads) as workers:
         for code in languages:
@@ -82,8 +81,7 @@ def _compare(figures: Figures, tokenizer: Tokenizer, counts: WordCounts, code: s
 def _add(figures: Figures, code: str, own: float | None, value: float | None, words: int, note: str) -> None:
     how, unit = "ratio of sums over white-space words", "tokens a white-space word"
     figures.add(code, "fertility_alone", own, unit, how, n=words, note=note)
-    unit = "× its own vocabulary"
-    figures.add(code, "cost_of_sharing", value, unit, how, n=words, note=note)
+    figures.add(code, "cost_of_sharing", value, "× its own vocabulary", how, n=words, note=note)
 
 
 def _count_pieces(tokenizer: Tokenizer, table: WordTable) -> int:
@@ -120,8 +118,7 @@ def _fit_alone(
         size = int(0.99 * error.reached)
         fitted = fit_unigram(lexicon, substrings, size, workers)
     vocabulary = assemble_vocabulary(fitted.pieces, fitted.scores, "unigram", spans.normalizer)
-    data = write_model(vocabulary)
-    return SentencePieceTokenizer(f"{code} alone", vocabulary, data), size
+    return SentencePieceTokenizer(f"{code} alone", vocabulary, write_model(vocabulary)), size
 
 
 def _explain(tokenizer: Tokenizer, table: WordTable, words: int) -> str | None:

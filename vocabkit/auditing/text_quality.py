@@ -11,29 +11,22 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import regex
 import unicodedata2
 
+from vocabkit.auditing import text_statistics
 from vocabkit.auditing.encoding import Switched
 from vocabkit.auditing.figures import Warned
 from vocabkit.auditing.parallel_text import AuditText
-from vocabkit.auditing.text_statistics import (
-    TextStatistics,
-    find_cache,
-    find_support,
-    list_scripts,
-    load_values,
-    name_segmenter,
-    save_values,
-    segment_blocks,
-)
+from vocabkit.auditing.text_statistics import TextStatistics, list_scripts
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import package_versions
 from vocabkit.core.languages import Panel, resolve_code
@@ -84,10 +77,9 @@ def _parse(text: str) -> frozenset[str]:
 
 
 def _means(short: str, code: str) -> bool:
-    try:
+    with suppress(ConfigError):
         return resolve_code(short, (code,)) == code
-    except ConfigError:
-        return False
+    return False
 
 
 @cache
@@ -116,18 +108,14 @@ def _draw_rows(lines: int, seed: int, limit: int) -> list[int]:
 
 
 def _join_halves(
-    before: Sequence[str],
-    cuts: Sequence[int | None],
-    after: Sequence[str],
-    others: Sequence[int | None],
+    before: Sequence[str], cuts: Sequence[int | None], after: Sequence[str], others: Sequence[int | None]
 ) -> Switched:
     """Join lines up to their cuts with aligned lines from theirs on; both halves stand beside the whole."""
-    halves = []
-    for line, cut, other, place in zip(before, cuts, after, others, strict=True):
-        if cut is not None and place is not None:
-            first, second = line[:cut], other[place:]
-            halves.append((first + second, first, second))
-    return halves
+    return [
+        (line[:cut] + other[place:], line[:cut], other[place:])
+        for line, cut, other, place in zip(before, cuts, after, others, strict=True)
+        if cut is not None and place is not None
+    ]
 
 
 def _find_middles(lines: Sequence[str], language: str) -> list[int | None]:
@@ -141,8 +129,8 @@ def _find_middle(line: str, language: str) -> int | None:
     Before white space, never after it, and never at an end; None where no such place is.
     """
     cuts: list[int] = []
-    if find_support(language)[0]:
-        segments = [part for block, _ in segment_blocks([line], language) for part in block]
+    if text_statistics.find_support(language)[0]:
+        segments = [part for block, _ in text_statistics.segment_blocks([line], language) for part in block]
         cuts = _list_cuts(line, segments)
     cuts = cuts or _list_cuts(line, _GRAPHEME.findall(line))
     return min(cuts, key=lambda cut: (abs(2 * cut - len(line)), cut), default=None)
@@ -181,19 +169,13 @@ def _is_zawgyi(line: str) -> bool:
 
 def _find_mojibake(line: str) -> list[str]:
     """Return the words of a line that are UTF-8 read as Windows-1252: `Ã©` for `é`."""
-    if line.isascii() or not _mojibake_pattern().search(line):
-        return []
-    return [word for word in split_words(line) if _reads_shorter(word)]
-
-
-def _reads_shorter(word: str) -> bool:
-    if word.isascii():
-        return False
-    try:
-        data = b"".join(map(_encode_western, word))
-        return len(data.decode()) < len(word)
-    except UnicodeError:
-        return False
+    found = []
+    if not line.isascii() and _mojibake_pattern().search(line):
+        for word in split_words(line):
+            with suppress(UnicodeError):
+                if not word.isascii() and len(b"".join(map(_encode_western, word)).decode()) < len(word):
+                    found.append(word)
+    return found
 
 
 @cache
@@ -239,10 +221,8 @@ def _stray_finder(characters: Iterable[str], scripts: frozenset[str]) -> Callabl
 
 def _is_foreign(character: str, scripts: frozenset[str]) -> bool:
     """Return whether a character is a letter of a script that is none of `scripts`."""
-    script = script_of(character)
-    if script in scripts or script in (COMMON, INHERITED, UNKNOWN):
-        return False
-    return bool(unicodedata2.category(character)[0] == "L")
+    own = script_of(character) in {*scripts, COMMON, INHERITED, UNKNOWN}
+    return not own and bool(unicodedata2.category(character)[0] == "L")
 
 
 def _join(characters: Iterable[str]) -> str:
@@ -260,7 +240,6 @@ def _encode_western(character: str) -> bytes:
 
 # --- Text quality ----------------------------------------------------------------------------------
 
-
 ZAWGYI_LINES = 0.01
 STRAY_WORDS = 0.001
 UNEXPECTED_LETTERS = 0.05
@@ -272,8 +251,7 @@ _EXAMPLES = 5
 _EXAMPLE_CHARACTERS = 80
 
 
-@dataclass(frozen=True, slots=True)
-class _Language:
+class _Language(NamedTuple):
     """One language's rows with the occurrences of each, its statistics and the scripts it should be in."""
 
     code: str
@@ -298,10 +276,8 @@ def _warn_of_text(
         known = panel.find(code) if panel else None
         listed = frozenset(known.scripts) if known else frozenset()
         weights = [1] * len(rows) if text.weights is None else text.weights[code].tolist()
-        aligned = code in text.aligned_languages
-        language = _Language(
-            code, rows, weights, statistics[code], list_scripts(code) or listed, aligned, listed
-        )
+        scripts, aligned = list_scripts(code) or listed, code in text.aligned_languages
+        language = _Language(code, rows, weights, statistics[code], scripts, aligned, listed)
         found += [warned for check in _CHECKS for warned in check(language)]
     return found
 
@@ -356,15 +332,8 @@ def _check_scripts(language: _Language) -> Iterator[Warned]:
     main = ranked[0]
     also = f" ({main} is one of the panel's scripts for it)" * (main in language.panel_scripts)
     shares = ", ".join(f"{name} {other[name] / total:.1%}" for name in ranked[:3])
-    counts = language.statistics.word_type_counts.tolist()
-    examples = sorted(
-        (
-            (word, number)
-            for word, number in zip(language.statistics.word_types, counts, strict=True)
-            if any(script_of(character) == main for character in word)
-        ),
-        key=lambda item: (-item[1], item[0]),
-    )
+    counted = zip(language.statistics.word_types, language.statistics.word_type_counts.tolist(), strict=True)
+    examples = _rank((word, number) for word, number in counted if main in map(script_of, word))
     yield _warn(
         language, "unexpected_script", count, total, examples,
         f"letters are not in {' or '.join(sorted(language.scripts))}: {shares}{also}; "
@@ -399,13 +368,15 @@ def _check_characters(language: _Language) -> Iterator[Warned]:
     seen = language.statistics.characters_seen
     total = sum(seen.values())
     for check, (wanted, note) in _CHARACTERS.items():
-        hits = sorted(
-            ((character, count) for character, count in seen.items() if wanted(character)),
-            key=lambda item: (-item[1], item[0]),
-        )
+        hits = _rank((character, count) for character, count in seen.items() if wanted(character))
         if hits:
             count = sum(count for _, count in hits)
             yield _warn(language, check, count, total, hits, note + "; warned from 1")
+
+
+def _rank(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return texts with their counts, the most frequent first."""
+    return sorted(counted, key=lambda item: (-item[1], item[0]))
 
 
 def _is_control(character: str) -> bool:
@@ -432,22 +403,12 @@ _CHARACTERS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     ),
 }
 _CHECKS: tuple[Callable[[_Language], Iterator[Warned]], ...] = (
-    _check_zawgyi,
-    _check_words,
-    _check_scripts,
-    _check_duplicates,
-    _check_blank_lines,
-    _check_characters,
-)
+    _check_zawgyi, _check_words, _check_scripts, _check_duplicates, _check_blank_lines, _check_characters,
+)  # fmt: skip
 
 
 def _warn(
-    language: _Language,
-    check: str,
-    count: int,
-    total: int,
-    examples: Sequence[tuple[str, int]],
-    note: str,
+    language: _Language, check: str, count: int, total: int, examples: Sequence[tuple[str, int]], note: str
 ) -> Warned:
     shown = (text[:_EXAMPLE_CHARACTERS].encode() for text, _ in examples[:_EXAMPLES])
     share = count / total if total else None
@@ -492,8 +453,8 @@ def find_facts(
     """Return the facts of a text; those not in `cache` (default: the user's) are found in `pool`, and kept."""
     rows = _draw_rows(text.alignment.lines or 0, seed, SWITCHED)
     lines = {code: [text.languages[code][row] for row in rows] for code in text.aligned_languages}
-    path = find_cache(cache) / f"{_key(text, panel, seed)}.json"
-    facts = _read(text, rows, load_values(path))
+    path = text_statistics.find_cache(cache) / f"{_key(text, panel, seed)}.json"
+    facts = _read(text, rows, text_statistics.load_values(path))
     if facts is None:
         letters = pool.submit(_list_exemplars, tuple(text.languages))
         cuts = {code: pool.submit(_find_middles, part, code) for code, part in lines.items()}
@@ -502,7 +463,7 @@ def find_facts(
             "exemplars": letters.result(),
             "middles": {code: job.result() for code, job in cuts.items()},
         }
-        save_values(path, values)
+        text_statistics.save_values(path, values)
         facts = _read(text, rows, values)
     assert facts is not None
     exemplars, middles, warned = facts
@@ -523,14 +484,10 @@ def _read(text: AuditText, rows: Sequence[int], values: object) -> _Facts | None
     try:
         assert isinstance(values, dict)
         letters, middles = values["exemplars"], values["middles"]
-        exemplars = {
-            code: None if letters[code] is None else frozenset(letters[code]) for code in text.languages
-        }
+        exemplars = {c: None if letters[c] is None else frozenset(letters[c]) for c in text.languages}
         kept = {code: middles[code] for code in text.aligned_languages}
         warned = tuple(Warned(**{**item, "examples": tuple(item["examples"])}) for item in values["warnings"])
-        fits = all(len(cuts) == len(rows) for cuts in kept.values()) and all(
-            cut is None or type(cut) is int for cuts in kept.values() for cut in cuts
-        )
+        fits = all(len(cuts) == len(rows) and {*map(type, cuts)} <= {int, type(None)} for cuts in kept.values())
     except (AssertionError, KeyError, TypeError):
         return None
     return (exemplars, kept, warned) if fits else None
@@ -551,4 +508,4 @@ def _key(text: AuditText, panel: Panel | None, seed: int) -> str:
 
 
 def _name_tables() -> str:
-    return f"{name_segmenter()} {package_versions(_TABLES)}"
+    return f"{text_statistics.name_segmenter()} {package_versions(_TABLES)}"

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,13 +25,8 @@ import numpy.typing as npt
 import regex
 import unicodedata2
 
-from vocabkit.auditing.parallel_text import (
-    SURROGATE,
-    AuditText,
-    find_surrogate,
-    fingerprint_lines,
-)
-from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
+from vocabkit.auditing.parallel_text import SURROGATE, AuditText, find_surrogate, fingerprint_lines
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, load_arrays
 from vocabkit.core.errors import CorpusError, MissingExtra
 from vocabkit.core.folders import find_user_cache
 from vocabkit.core.progress import Progress, Silent
@@ -48,13 +42,9 @@ BLOCK_CHARACTERS = 1 << 20
 _CODE_POINTS = 0x110000
 # Scripts that stand for several, or for a way of writing one (ISO 15924), as Unicode's tables know them.
 _PARTS = {
-    "Jpan": ("Hani", "Hira", "Kana"),
-    "Hrkt": ("Hira", "Kana"),
-    "Kore": ("Hang", "Hani"),
-    "Hang": ("Hang", "Hani"),
-    "Hans": ("Hani",),
-    "Hant": ("Hani",),
-}
+    "Jpan": ("Hani", "Hira", "Kana"), "Hrkt": ("Hira", "Kana"), "Kore": ("Hang", "Hani"),
+    "Hang": ("Hang", "Hani"), "Hans": ("Hani",), "Hant": ("Hani",),
+}  # fmt: skip
 _JOINING = regex.compile(
     r"[\p{GCB=Extend}\p{GCB=SpacingMark}\p{GCB=Prepend}\p{GCB=ZWJ}\p{GCB=L}\p{GCB=V}\p{GCB=T}"
     r"\p{GCB=Regional_Indicator}\p{GCB=CR}\p{GCB=LF}]"
@@ -101,10 +91,7 @@ class _Block:
 
 
 def _cut_blocks(lines: Sequence[str]) -> Iterator[_Block]:
-    """Yield the lines in blocks of about `BLOCK_CHARACTERS`.
-
-    Raises `UnicodeEncodeError` at a lone surrogate.
-    """
+    """Yield blocks of about `BLOCK_CHARACTERS`. Raises `UnicodeEncodeError` at a lone surrogate."""
     for start, stop in cut_ranges(lines, BLOCK_CHARACTERS):
         part = lines[start:stop]
         points = np.frombuffer("".join(part).encode("utf-32-le"), np.uint32)
@@ -312,9 +299,8 @@ def _load():  # type: ignore[no-untyped-def]
     try:
         import icu4py
     except ImportError as error:
-        raise MissingExtra(
-            "word boundaries need icu4py, which is not installed", "pip install icu4py"
-        ) from error
+        what = "word boundaries need icu4py, which is not installed"
+        raise MissingExtra(what, "pip install icu4py") from error
     from icu4py.breakers import WordBreaker
 
     # ICU opens a dictionary when its script first comes up, and until then cuts the long vowel mark, which is
@@ -338,12 +324,10 @@ def find_cache(given: Path | None = None) -> Path:
 
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
     """Return the arrays of a file, or None where it is absent or damaged."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-        os.utime(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    arrays = load_arrays(path)
+    if arrays is not None:
+        with suppress(OSError):
+            os.utime(path)
     return arrays
 
 
@@ -382,12 +366,8 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 def _trim_folder(folder: Path, limit: int = LIMIT_BYTES) -> None:
     """Remove the files longest unused until no more than `limit` bytes are left."""
     try:
-        files = [
-            (path.stat(), path)
-            for pattern in ("*.npz", "*.json")
-            for path in folder.glob(pattern)
-            if not path.name.startswith(".")
-        ]
+        paths = (path for path in folder.iterdir() if path.suffix in (".npz", ".json"))
+        files = [(path.stat(), path) for path in paths if not path.name.startswith(".")]
     except OSError:
         return
     left = sum(status.st_size for status, _ in files)
@@ -400,7 +380,6 @@ def _trim_folder(folder: Path, limit: int = LIMIT_BYTES) -> None:
 
 
 # --- Text statistics -------------------------------------------------------------------------------
-
 
 _FORMAT = 4
 _TABLES = ("unicodedata2", "fonttools", "regex", "icu4py")
@@ -518,10 +497,9 @@ def _measure_language(language: str, lines: Sequence[str], weights: Int64Array |
             main, owners = _main_scripts(block, table)
             script_words += _tally(main, None if heavy is None else heavy[owners], 256)
     except UnicodeEncodeError as error:
-        raise CorpusError(
-            f"{language}: line {find_surrogate(lines)}: {SURROGATE}",
-            "read the text with `read_audit_text`, or decode it with errors='replace'",
-        ) from error
+        what = f"{language}: line {find_surrogate(lines)}: {SURROGATE}"
+        hint = "read the text with `read_audit_text`, or decode it with errors='replace'"
+        raise CorpusError(what, hint) from error
     points = np.flatnonzero(seen)
     characters = {chr(point): int(seen[point]) for point in points.tolist()}
     words, types, type_counts = _count_types(language, lines, weights)
@@ -530,18 +508,11 @@ def _measure_language(language: str, lines: Sequence[str], weights: Int64Array |
     def by_name(counts: Int64Array) -> dict[str, int]:
         return {names[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
 
+    scripts, note = by_name(_tally(table[points], seen[points], 256)), find_support(language)[1]
     return TextStatistics(
-        language,
-        words=words,
-        words_note=find_support(language)[1],
-        scripts=by_name(_tally(table[points], seen[points], 256)),
-        script_words=by_name(script_words),
-        characters_seen=characters,
-        word_types=types,
-        word_type_counts=type_counts,
-        weights=weights,
-        **per_line,
-    )
+        language, words=words, words_note=note, scripts=scripts, script_words=by_name(script_words),
+        characters_seen=characters, word_types=types, word_type_counts=type_counts, weights=weights, **per_line,
+    )  # fmt: skip
 
 
 def _tally(values: npt.NDArray[Any], heavy: Int64Array | None, size: int) -> Int64Array:
@@ -567,10 +538,8 @@ def _name_tables() -> str:
 
 
 def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
-    arrays: dict[str, npt.NDArray[Any]] = {name: getattr(found, name) for name in _PER_LINE}
-    if found.words is not None:
-        arrays["words"] = found.words
-    arrays["word_type_counts"] = found.word_type_counts
+    names = (*_PER_LINE, "word_type_counts", *(("words",) if found.words is not None else ()))
+    arrays: dict[str, npt.NDArray[Any]] = {name: getattr(found, name) for name in names}
     arrays["word_types"] = _bytes(join_types(found.word_types))
     arrays["tables"] = _bytes(json.dumps({name: getattr(found, name) for name in _TABULATED}))
     return arrays
@@ -579,17 +548,11 @@ def _pack(found: TextStatistics) -> dict[str, npt.NDArray[Any]]:
 def _unpack(
     language: str, arrays: Mapping[str, npt.NDArray[Any]], weights: Int64Array | None
 ) -> TextStatistics:
-    rest: dict[str, Any] = {name: arrays[name] for name in _PER_LINE}
+    rest: dict[str, Any] = {name: arrays[name] for name in (*_PER_LINE, "word_type_counts")}
     rest |= json.loads(arrays["tables"].tobytes())
-    return TextStatistics(
-        language,
-        words=arrays.get("words"),
-        words_note=find_support(language)[1],
-        word_types=tuple(split_types(arrays["word_types"].tobytes().decode())),
-        word_type_counts=arrays["word_type_counts"],
-        weights=weights,
-        **rest,
-    )
+    types, note = tuple(split_types(arrays["word_types"].tobytes().decode())), find_support(language)[1]
+    words = arrays.get("words")
+    return TextStatistics(language, words=words, words_note=note, word_types=types, weights=weights, **rest)
 
 
 def _bytes(text: str) -> UInt8Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,51 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from vocabkit.allocation.saturation import (
-    SIZES,
-    BlockGain,
-    Saturation,
-    ServedGain,
-    measure_saturation,
-)
-from vocabkit.allocation.union import (
-    Allocation,
-    AllocationTable,
-    allocate,
-    find_costs,
-    price_pieces,
-)
-from vocabkit.configurations.proportional import (
-    TracedLanguages,
-    price_languages,
-    trace_languages,
-    warn_of_curves,
-)
-from vocabkit.configurations.settings import (
-    LanguagesTable,
-    ProportionalConfig,
-    TrainerTable,
-    load_preset,
-)
-from vocabkit.configurations.shared import (
-    Clock,
-    open_counts,
-    read_rows,
-    select_languages,
-    write_config,
-)
-from vocabkit.configurations.two_stage import DEFAULT_PANEL, choose_options, read_base
+from vocabkit.allocation.plots import plot_curves, plot_saturation
+from vocabkit.allocation.union import Allocation, AllocationTable, allocate, find_costs, price_pieces
+from vocabkit.configurations.proportional import TracedLanguages, trace_languages, warn_of_curves
+from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
+from vocabkit.configurations.shared import open_counts, read_rows, select_languages, write_config
+from vocabkit.configurations.two_stage import DEFAULT_PANEL, BlockBase, choose_options, find_covered, read_base
+from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
-from vocabkit.core.folders import output_folder, read_manifest, write_manifest
+from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.spans import derive_spans
+from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.blocks import count_usage
-from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.unigram import warm_kernels
+from vocabkit.fitting.blocks import FittedBlock, count_span_tokens, count_usage, fit_block, usable_pieces
+from vocabkit.fitting.compilation import Workers, open_workers
+from vocabkit.fitting.lexicon import build_lexicon
+from vocabkit.fitting.substrings import find_substrings
+from vocabkit.fitting.unigram import Frozen, warm_kernels
 
 if TYPE_CHECKING:
     import pandas
@@ -112,22 +87,19 @@ class Allotment:
             pieces = ({"piece": p, "language": names[k], "count": n} for p, k, n in triples)
             _write_csv(work / "pieces.csv", pieces)
             write_config(self.config, work)
-            notes = _plot_curves(traced, found, work / "curves.svg")
+            sizes = dict(zip(names, found.lexicon.tolist(), strict=True))
+            notes = _try_plot(plot_curves, traced.curves, sizes, work / "curves.svg")
             inputs = {"counts": self.counts}
             if traced.development:
                 inputs["development"] = traced.development.fingerprint
-            write_manifest(
-                work,
-                config=self.config.model_dump(mode="json"),
-                inputs=inputs,
-                seconds=self.seconds,
-                details={
-                    "budget": found.budget,
-                    "lexicons": int(found.lexicon.sum()),
-                    "baseline": self.baseline,
-                    "warnings": [*self.warnings, *notes],
-                },
-            )
+            details = {
+                "budget": found.budget,
+                "lexicons": int(found.lexicon.sum()),
+                "baseline": self.baseline,
+                "warnings": [*self.warnings, *notes],
+            }
+            config = self.config.model_dump(mode="json")
+            write_manifest(work, config=config, inputs=inputs, seconds=self.seconds, details=details)
         return notes
 
     @classmethod
@@ -188,14 +160,11 @@ def _allot(
     clock.lap("curves")
     budget = config.vocabulary.pieces
     weights, masses = made.prepared.weights.weights, made.prepared.masses
-    found = allocate(made.curves, price_languages(made, config), budget, weights=weights)
+    prices = price_pieces(made.curves, made.shares, config.allocation, made.lines)
+    found = allocate(made.curves, prices, budget, weights=weights)
     name, table = _choose_baseline(config.allocation)
-    shares = weigh_languages(
-        {code: float(mass.characters) for code, mass in masses.items()},
-        "exponent",
-        exponent=table.power,
-        limit=1e12,
-    )
+    sizes = {code: float(mass.characters) for code, mass in masses.items()}
+    shares = weigh_languages(sizes, "exponent", exponent=table.power, limit=1e12)
     even = {row.language: row.target_share for row in shares.rows}
     prices = price_pieces(made.curves, even, table)
     before = allocate(made.curves, prices, budget, weights=weights)
@@ -221,7 +190,10 @@ def _describe(
         sizes = np.array([before.lexicon[k], found.lexicon[k]], np.float64)
         alone = -curve.saving.value_at(sizes)
         costs = alone if made.lines is None else find_costs(curve, sizes, made.lines[code])
-        size = int(found.lexicon[k])
+        size, most = int(found.lexicon[k]), config.allocation.ceiling
+        limit = "ceiling" if most and size >= most else None
+        if size >= len(curve):
+            limit = "text" if curve.data_limited else "cap"
         yield {
             "language": code,
             "characters": mass.characters,
@@ -238,45 +210,28 @@ def _describe(
             "change": float(costs[1] / costs[0] - 1.0),
             "log_likelihood": curve.likelihood_at(size),
             "measured": curve.measured,
-            "limited_by": _find_limit(size, curve.data_limited, len(curve), config),
+            "limited_by": limit,
             "note": curve.note,
         }
 
 
-def _find_limit(size: int, dry: bool, most: int, config: ProportionalConfig) -> str | None:
-    if size >= most:
-        return "text" if dry else "cap"
-    return "ceiling" if config.allocation.ceiling and size >= config.allocation.ceiling else None
-
-
 def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
     for code, curve in made.curves.items():
-        smooth = curve.worth.value.tolist(), (-curve.saving.value).tolist()
-        columns = zip(
-            curve.size.tolist(),
-            curve.likelihood.tolist(),
-            curve.tokens.tolist(),
-            *smooth,
-            strict=True,
-        )
-        for size, likelihood, tokens, concave, convex in columns:
-            yield {
-                "language": code,
-                "measured": curve.measured,
-                "size": size,
-                "log_likelihood": likelihood,
-                "tokens": tokens,
-                "log_likelihood_concave": concave,
-                "tokens_convex": convex,
-            }
+        columns = {
+            "size": curve.size,
+            "log_likelihood": curve.likelihood,
+            "tokens": curve.tokens,
+            "log_likelihood_concave": curve.worth.value,
+            "tokens_convex": -curve.saving.value,
+        }
+        for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+            yield {"language": code, "measured": curve.measured, **dict(zip(columns, values, strict=True))}
 
 
-def _plot_curves(made: TracedLanguages, found: Allocation, path: Path) -> list[str]:
+def _try_plot(draw: Callable[..., None], *what: object) -> list[str]:
+    """Draw; return what was left out, and why, where matplotlib is not installed."""
     try:
-        from vocabkit.allocation.plots import plot_curves
-
-        sizes = dict(zip(found.languages, found.lexicon.tolist(), strict=True))
-        plot_curves(made.curves, sizes, path)
+        draw(*what)
     except MissingExtra as error:
         return [f"no plot: {error.message} ({error.hint})"]
     return []
@@ -289,13 +244,65 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, object]], digits: str = "
         for k, row in enumerate(rows):
             if not k:
                 writer.writerow(row)
-            writer.writerow(
-                format(value, digits) if isinstance(value, float) else value for value in row.values()
-            )
+            writer.writerow(format(v, digits) if isinstance(v, float) else v for v in row.values())
 
 
 # --- Saturation ------------------------------------------------------------------------------------
-# `vocabkit allocate --saturation`: what blocks save by language and size.
+# `vocabkit allocate --saturation`: what blocks of new pieces save, by language and size, on text held out.
+#
+# A block adds pieces of one language to a vocabulary that stays as it is (`fitting.blocks`). Blocks of other
+# languages change next to nothing for it, so serving k languages saves what their k blocks save. Intervals
+# are by bootstrap over occurrences of held-out spans: counts keep no documents, so they are too narrow where
+# few documents hold many words.
+
+SIZES = (5_000, 10_000, 25_000, 50_000)
+"""Pieces a language, the sizes of the study."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockGain:
+    """What a block saves one language: tokens of its held-out text before and after.
+
+    `pieces` is how many the block got; `data_limited` that the text supports no more. `low` and `high` are
+    the 95 % interval of `saving`, a share of `before`; the three are None where nothing is held out.
+    """
+
+    language: str
+    size: int
+    pieces: int
+    data_limited: bool
+    before: int
+    after: int
+    saving: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedGain:
+    """What blocks for `served` of the tail languages save, the greatest savings first.
+
+    `saving` is the mean over all tail languages of the share of tokens saved, 0 for those without a block;
+    `tokens` what is saved in all held-out text; `pieces` what the blocks hold together.
+    """
+
+    size: int
+    served: int
+    language: str
+    pieces: int
+    data_limited: bool
+    tokens: int
+    saving: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """The gains of single blocks, by language and size, and of k of them, by size and k."""
+
+    blocks: tuple[BlockGain, ...]
+    served: tuple[ServedGain, ...]
 
 
 class SaturationConfig(Config):
@@ -349,15 +356,15 @@ class SaturationReport:
             _write_csv(work / "blocks.csv", map(asdict, self.found.blocks), "")
             _write_csv(work / "saturation.csv", map(asdict, self.found.served), "")
             write_config(self.config, work)
-            notes = _plot_saturation(self.found, work / "saturation.svg")
-            config = self.config.model_dump(mode="json")
+            series: dict[int, list[tuple[int, float, float | None, float | None, bool]]] = {}
+            for row in self.found.served:
+                point = (row.served, row.saving, row.low, row.high, row.data_limited)
+                series.setdefault(row.size, []).append(point)
+            notes = _try_plot(plot_saturation, series, work / "saturation.svg")
+            config, inputs = self.config.model_dump(mode="json"), {"counts": self.counts}
+            details = {"warnings": [*self.warnings, *notes]}
             write_manifest(
-                work,
-                config=config,
-                inputs={"counts": self.counts},
-                seconds=self.seconds,
-                seed=config["seed"],
-                details={"warnings": [*self.warnings, *notes]},
+                work, config=config, inputs=inputs, seconds=self.seconds, seed=config["seed"], details=details
             )
         return notes
 
@@ -406,39 +413,19 @@ def saturate_vocabulary(
 def _measure(
     words: WordCounts, config: SaturationConfig, report: Progress, workers: int
 ) -> tuple[Saturation, list[str]]:
-    base = read_base(config.base)
-    codes, rule, fingerprint = (
-        select_languages(words, config.languages),
-        base.rule,
-        words.fingerprint,
-    )
+    base, fingerprint = read_base(config.base), words.fingerprint
+    codes = select_languages(words, config.languages)
     tail = _find_tail(config, codes)
     read = sorted({*codes, *base.known_weights(fingerprint)})
-    tables = derive_spans(
-        words, rule, config.digits, languages=read, workers=workers, progress=report
-    ).languages
-    held_out = derive_spans(
-        words, rule, config.digits, languages=tail, split="held_out", progress=report
-    ).languages
-    vocabulary, trainer = base.vocabulary, config.trainer
-    totals = base.find_totals(count_usage(vocabulary, tables, progress=report), tail, fingerprint)
-    with open_workers(trainer.threads or None) as pool:
+    digits, rule = config.digits, base.rule
+    tables = derive_spans(words, rule, digits, languages=read, workers=workers, progress=report).languages
+    held_out = derive_spans(words, rule, digits, languages=tail, split="held_out", progress=report).languages
+    usage = count_usage(base.vocabulary, tables, progress=report)
+    totals = base.find_totals(usage, tail, fingerprint)
+    with open_workers(config.trainer.threads or None) as pool:
         warm_kernels(pool, report)
-        found = measure_saturation(
-            vocabulary,
-            base.freeze_pieces(),
-            {code: tables[code] for code in tail},
-            held_out,
-            totals,
-            pool,
-            sizes=config.sizes,
-            floors=trainer.floors,
-            longest=config.max_piece_length,
-            options=choose_options(trainer),
-            resamples=config.resamples,
-            seed=config.seed,
-            progress=report,
-        )
+        train = {code: tables[code] for code in tail}
+        found = _fit_blocks(base, train, held_out, totals, config, pool, report)
     notes = list(base.warnings)
     dry = {gain.language: gain.pieces for gain in found.blocks if gain.data_limited}
     if dry:
@@ -457,21 +444,116 @@ def _find_tail(config: SaturationConfig, codes: Sequence[str]) -> list[str]:
     tail = [code for code in panel.tail if code in codes]
     if not tail:
         raise ConfigError(
-            f"none of the counted languages is in the tail of {panel.name}",
-            "--set 'tail=[\"yor_Latn\"]'",
+            f"none of the counted languages is in the tail of {panel.name}", "--set 'tail=[\"yor_Latn\"]'"
         )
     return tail
 
 
-def _plot_saturation(found: Saturation, path: Path) -> list[str]:
-    series: dict[int, list[tuple[int, float, float | None, float | None, bool]]] = {}
-    for row in found.served:
-        point = (row.served, row.saving, row.low, row.high, row.data_limited)
-        series.setdefault(row.size, []).append(point)
-    try:
-        from vocabkit.allocation.plots import plot_saturation
+def _fit_blocks(
+    base: BlockBase,
+    train: Mapping[str, SpanTable],
+    held_out: Mapping[str, SpanTable],
+    totals: Mapping[str, float],
+    config: SaturationConfig,
+    workers: Workers,
+    report: Progress,
+) -> Saturation:
+    """Fit a block of each size for each language of `train` and count held-out tokens with it.
 
-        plot_saturation(series, path)
-    except MissingExtra as error:
-        return [f"no plot: {error.message} ({error.hint})"]
-    return []
+    `totals` are what each language's raw counts are to be divided by to be on the scale of the base's scores.
+    """
+    sizes = sorted(config.sizes)
+    report.start("fitting blocks", len(train) * len(sizes), "blocks")
+    frozen = usable_pieces(base.freeze_pieces())
+    covered = find_covered(frozen)
+    gains: list[BlockGain] = []
+    draws: dict[tuple[str, int], Float64Array] = {}
+    for code in train:
+        scaled = Frozen(frozen.pieces, frozen.scores, totals[code])
+        blocks = _grow(code, train[code], covered, config, workers, scaled)
+        spent = held_out.get(code)
+        tokens = []
+        if spent is not None and len(spent):
+            tokens.append(count_span_tokens(base.vocabulary, spent))
+            for _, block in blocks:
+                grown = base.vocabulary.append_block(code, block.pieces, block.scores)
+                tokens.append(count_span_tokens(grown, spent))
+        found = _resample(spent, tokens, config, code)
+        for k, (size, block) in enumerate(blocks):
+            gain, draws[code, size] = _compare(code, size, block, found, k)
+            gains.append(gain)
+        report.advance(len(blocks))
+    report.finish()
+    served = [row for size in sizes for row in _accumulate(gains, draws, size)]
+    return Saturation(tuple(gains), tuple(served))
+
+
+def _grow(
+    code: str, table: SpanTable, covered: BoolArray, config: SaturationConfig, workers: Workers, frozen: Frozen
+) -> list[tuple[int, FittedBlock]]:
+    """Return a block per size; once the text runs dry, larger sizes have the same one."""
+    floors, options = config.trainer.floors, choose_options(config.trainer)
+    lexicon = build_lexicon({code: table}, covered, workers)
+    found = find_substrings(lexicon, workers, longest=config.max_piece_length, floor=floors[-1])
+    blocks: list[tuple[int, FittedBlock]] = []
+    for size in sorted(config.sizes):
+        if blocks and len(blocks[-1][1].pieces) < blocks[-1][0]:
+            blocks.append((size, blocks[-1][1]))
+            continue
+        block = fit_block(lexicon, found, size, workers, frozen, floors=floors, options=options)
+        blocks.append((size, block))
+    return blocks
+
+
+def _resample(
+    spent: SpanTable | None, tokens: Sequence[Int64Array], config: SaturationConfig, code: str
+) -> tuple[Int64Array, Int64Array] | None:
+    """Return tokens of a held-out text with the base, then with each block: of the text, and of every resample.
+
+    Occurrences are drawn anew: a Poisson number of each span.
+    """
+    if spent is None or not tokens:
+        return None
+    table = np.stack(tokens)
+    draw = np.random.default_rng([config.seed, *code.encode()])
+    drawn = np.empty((config.resamples, len(tokens)), np.int64)
+    for k in range(config.resamples):
+        drawn[k] = table @ draw.poisson(spent.count)
+    return table @ spent.count, drawn
+
+
+def _compare(
+    code: str, size: int, block: FittedBlock, sums: tuple[Int64Array, Int64Array] | None, index: int
+) -> tuple[BlockGain, Float64Array]:
+    """Return the gain of one block, and its saving in every resample."""
+    pieces, dry = len(block.pieces), len(block.pieces) < size
+    if sums is None:
+        return BlockGain(code, size, pieces, dry, 0, 0, None, None, None), np.zeros(0)
+    text, drawn = sums
+    before, after = int(text[0]), int(text[1 + index])
+    saved = 1.0 - drawn[:, 1 + index] / np.maximum(drawn[:, 0], 1)
+    low, high = np.percentile(saved, [2.5, 97.5]).tolist() if len(saved) else (None, None)
+    saving = 1.0 - after / before
+    return BlockGain(code, size, pieces, dry, before, after, saving, low, high), saved
+
+
+def _accumulate(
+    gains: Sequence[BlockGain], draws: Mapping[tuple[str, int], Float64Array], size: int
+) -> list[ServedGain]:
+    """Serve the languages of one block size one after the other, the greatest saving first."""
+    rows = [gain for gain in gains if gain.size == size]
+    rows.sort(key=lambda gain: (-(gain.saving or 0.0), gain.language))
+    found = []
+    tokens = pieces = 0
+    saving = 0.0
+    drawn: Float64Array | None = None
+    for k, gain in enumerate(rows, start=1):
+        tokens += gain.before - gain.after
+        pieces += gain.pieces
+        saving += (gain.saving or 0.0) / len(rows)
+        own = draws[gain.language, size]
+        if len(own):
+            drawn = own / len(rows) if drawn is None else drawn + own / len(rows)
+        low, high = (None, None) if drawn is None else np.percentile(drawn, [2.5, 97.5]).tolist()
+        found.append(ServedGain(size, k, gain.language, pieces, gain.data_limited, tokens, saving, low, high))
+    return found

@@ -6,35 +6,26 @@ Without weights the merges are those of tokenizers' own trainer on the same pre-
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 import numpy as np
 
 from vocabkit.configurations.settings import ByteBpeConfig, ContinuedBpeConfig, LanguagesTable
-from vocabkit.configurations.shared import Clock, Fit, select_languages, weigh_selected
+from vocabkit.configurations.shared import Fit, select_languages, weigh_selected
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError
+from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import SPLITS, WordCounts, WordTable
+from vocabkit.fitting import pre_tokens
 from vocabkit.fitting.bpe import Merge, Merger, ParityMerger, SymbolRows, warm_kernels
-from vocabkit.fitting.pre_tokens import (
-    BYTE_ORDER,
-    Parted,
-    PreTokens,
-    byte_symbols,
-    check_sum,
-    count_pre_tokens,
-    find_patterns,
-    part_languages,
-    pool_languages,
-    scale_counts,
-)
+from vocabkit.fitting.pre_tokens import BYTE_ORDER, Parted, PreTokens
 from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 
 # --- Both ------------------------------------------------------------------------------------------
-
 
 _STEP = 1_000
 
@@ -61,16 +52,11 @@ def _take_merges(merges: Iterator[Merge], number: int, report: Progress) -> list
 
 # --- Byte bpe --------------------------------------------------------------------------------------
 
-
 NOT_COUNTED = "runs of white space and line ends are not in the counts: no token holds more than one space"
 
 
 def fit_byte_bpe(
-    counts: WordCounts,
-    config: ByteBpeConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ByteBpeConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> Fit[ByteLevelVocabulary]:
     """Fit the configured number of merges. `workers` processes split words; they change no result.
 
@@ -80,27 +66,24 @@ def fit_byte_bpe(
     report = progress or Silent()
     clock = Clock()
     codes, weights = _choose_languages(counts, config.languages)
-    patterns = find_patterns(config.pre_tokens.pattern)
-    pre_tokens = count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
+    patterns = pre_tokens.find_patterns(config.pre_tokens.pattern)
+    counted = pre_tokens.count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
     clock.lap("pre-tokens")
     warm_kernels(report)
     report.start("indexing pairs")
     first = len(config.vocabulary.special)
-    symbols, offsets = byte_symbols(pre_tokens, first), pre_tokens.offsets
+    symbols, offsets = pre_tokens.byte_symbols(counted, first), counted.offsets
     watched: dict[str, tuple[Int32Array, Int64Array]] | None = None
     if config.merging.development:
         elsewhere = WordCounts.load(config.merging.development)
-        watched, more = _read_development(elsewhere, patterns, codes, len(pre_tokens), workers)
-        symbols = np.concatenate([symbols, byte_symbols(more, first)])
+        watched, more = _read_development(elsewhere, patterns, codes, len(counted), workers)
+        symbols = np.concatenate([symbols, pre_tokens.byte_symbols(more, first)])
         offsets = np.concatenate([offsets, offsets[-1] + more.offsets[1:]])
     spelled = [*(token.encode() for token in config.vocabulary.special), *BYTE_ORDER]
     runs, run_tokens = _merge_spaces(first, len(spelled), config.vocabulary.space_runs)
     spelled += run_tokens
-    merger = Merger(
-        pool_languages(pre_tokens, symbols, offsets, weights.weights),
-        spelled,
-        min_count=config.merging.min_count,
-    )
+    pooled, table = pre_tokens.pool_languages(counted, symbols, offsets, weights.weights), config.merging
+    merger = Merger(pooled, spelled, min_count=table.min_count)
     report.finish()
     clock.lap("index")
     wanted = config.vocabulary.merges
@@ -112,13 +95,12 @@ def fit_byte_bpe(
     if config.merging.method == "frequency":
         merges = _take_merges(iter(merger.merge_best, None), wanted, report)
     else:
-        shared = min(config.merging.shared_merges, wanted)
+        shared = min(table.shared_merges, wanted)
         merges = _take_merges(iter(merger.merge_best, None), shared, report)
         spelled = [*spelled, *(merge.text for merge in merges)]
         segments, places = merger.list_tokens()
-        parted = part_languages(pre_tokens, segments, places, watched)
-        merger = Merger(parted.rows, spelled, min_count=config.merging.min_count)
-        table = config.merging
+        parted = pre_tokens.part_languages(counted, segments, places, watched)
+        merger = Merger(parted.rows, spelled, min_count=table.min_count)
         units = _measure_development(counts, codes, config)
         parity = ParityMerger(merger, units, window=table.window, share=table.share)
         merges += _take_merges(parity.merge(), wanted - len(merges), report)
@@ -128,10 +110,8 @@ def fit_byte_bpe(
             notes.append(f"had no pair left and were passed over: {spent}")
     if len(merges) < wanted and not config.vocabulary.allow_fewer:
         possible = config.vocabulary.size - wanted + len(merges)
-        raise FitError(
-            f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}",
-            f"--set vocabulary.size={possible:_}, or count more text",
-        )
+        what = f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}"
+        raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text")
     if len(merges) < wanted:
         notes.append(f"{wanted - len(merges):_} fewer tokens than asked for: no pair is left")
     clock.lap("merges")
@@ -141,7 +121,7 @@ def fit_byte_bpe(
         (*runs, *((merge.left, merge.right) for merge in merges)),
         patterns,
     )
-    usage, tokens = _count_usage(pre_tokens, merger, parted, vocabulary.size)
+    usage, tokens = _count_usage(counted, merger, parted, vocabulary.size)
     rows = tuple(_list_rows(counts, weights, usage, tokens, chosen))
     clock.lap("usage")
     return Fit(vocabulary, config, rows, usage, tuple(notes), clock.seconds, counts.fingerprint)
@@ -175,12 +155,9 @@ def _read_development(
             f"{', '.join(missing)}: not in the development counts ({counts.folder or 'in memory'})",
             "count development text of every language fitted, or narrow the fit with --languages",
         )
-    found = count_pre_tokens(counts, patterns, codes, workers=workers)
-    watched = {
-        code: ((own.rows + rows).astype(np.int32), own.train + own.held_out)
-        for code, own in found.languages.items()
-    }
-    return watched, found
+    found = pre_tokens.count_pre_tokens(counts, patterns, codes, workers=workers)
+    own = found.languages
+    return {c: ((o.rows + rows).astype(np.int32), o.train + o.held_out) for c, o in own.items()}, found
 
 
 def _measure_development(counts: WordCounts, codes: Sequence[str], config: ByteBpeConfig) -> list[int]:
@@ -202,12 +179,12 @@ def _measure_development(counts: WordCounts, codes: Sequence[str], config: ByteB
 
 
 def _count_usage(
-    pre_tokens: PreTokens, merger: Merger, parted: Parted | None, size: int
+    counted: PreTokens, merger: Merger, parted: Parted | None, size: int
 ) -> tuple[dict[str, Int64Array], dict[str, tuple[int, int]]]:
     """Return, by language, how often its training text uses each id, and the tokens of both splits."""
     lengths = merger.count_tokens().astype(np.int64)
     usage, tokens = {}, {}
-    for group, (code, own) in enumerate(pre_tokens.languages.items()):
+    for group, (code, own) in enumerate(counted.languages.items()):
         rows, train, held_out = own.rows, own.train, own.held_out
         if parted is not None:
             used = parted.used[group]
@@ -292,12 +269,8 @@ def continue_bpe(
         warnings.append(f"{skipped:_} parts of cut words left out: the base puts a space before them")
     clock.lap("segments")
     warm_kernels(report)
-    merger = Merger(
-        rows,
-        [start.pieces.get(index, "").encode() for index in range(start.size)],
-        next_id=start.size,
-        min_count=table.min_count,
-    )
+    known = [start.pieces.get(index, "").encode() for index in range(start.size)]
+    merger = Merger(rows, known, next_id=start.size, min_count=table.min_count)
     clock.lap("index")
     wanted = table.new - len(characters)
     merges = _take_merges(iter(merger.merge_best, None), wanted, report)
@@ -345,11 +318,10 @@ def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64
 
 def _missing_characters(counts: WordCounts, codes: Sequence[str], base: BpeBase, floor: int) -> tuple[str, ...]:
     """Return characters with enough evidence that the base has no token for, the most frequent first."""
-    found: dict[str, int] = {}
+    found = Counter[str]()
     for code in codes:
         for words, count, _ in _batches(counts.languages[code].train, base):
-            for char, number in base.missing_characters(words, count).items():
-                found[char] = found.get(char, 0) + number
+            found.update(base.missing_characters(words, count))
     order = sorted(found, key=lambda char: (-found[char], char))
     return tuple(char for char in order if found[char] >= floor)
 
@@ -371,9 +343,7 @@ def _collect_rows(
             data, bounds = flat.tobytes(), (4 * offsets).tolist()
             enter = table.setdefault
             rows = np.fromiter(
-                (enter(data[begin:end], len(table)) for begin, end in pairwise(bounds)),
-                np.int64,
-                len(word),
+                (enter(data[begin:end], len(table)) for begin, end in pairwise(bounds)), np.int64, len(word)
             )
             places.append((weight, rows, count[word]))
         report.advance(1)
@@ -386,20 +356,16 @@ def _collect_rows(
     offsets = np.zeros(len(table) + 1, np.int64)
     lengths = np.fromiter(map(len, table), np.int64, len(table)) // 4
     np.cumsum(lengths, out=offsets[1:])
-    check_sum(raw, lengths)
+    pre_tokens.check_sum(raw, lengths)
     natural = all(weight == 1.0 for weight in weights.values())
-    weighted = raw if natural else scale_counts(exact, lengths)
+    weighted = raw if natural else pre_tokens.scale_counts(exact, lengths)
     symbols = np.frombuffer(b"".join(table), np.int32)
     group = np.zeros(len(table), np.int32)
     return SymbolRows(symbols, offsets, raw, weighted, group, np.zeros_like(raw)), skipped
 
 
 def _compare(
-    counts: WordCounts,
-    base: BpeBase,
-    extended: BpeBase,
-    codes: Sequence[str],
-    report: Progress,
+    counts: WordCounts, base: BpeBase, extended: BpeBase, codes: Sequence[str], report: Progress
 ) -> tuple[dict[str, Int64Array], tuple[Mapping[str, object], ...]]:
     """Return usage of each id by each counted language's training text, and tokens before and after."""
     report.start("comparing with the base", len(counts.languages), "languages")

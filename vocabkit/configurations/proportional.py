@@ -11,29 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabkit.allocation.curves import (
-    Curve,
-    CurveOptions,
-    Development,
-    read_development,
-    trace_curves,
-)
+from vocabkit.allocation.curves import Curve, CurveOptions, Development, read_development, trace_curves
 from vocabkit.allocation.union import Allocation, allocate, find_shares, price_pieces
 from vocabkit.configurations.settings import ProportionalConfig
-from vocabkit.configurations.shared import Clock, Fit, Prepared, prepare
-from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
+from vocabkit.configurations.shared import Fit, Prepared, prepare
+from vocabkit.core.arrays import Int64Array
+from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.spans import Spans, derive_spans
+from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import count_usage, estimate_scores
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.lexicon import Coverage, build_lexicon, count_characters, select_characters
+from vocabkit.fitting.lexicon import build_lexicon, count_characters, select_characters
 from vocabkit.fitting.unigram import warm_kernels
 from vocabkit.vocabulary.vocabulary import Vocabulary
 
 # --- Curves of the languages -----------------------------------------------------------------------
 # From counts to the curves, shares and prices of every selected language: what any allocation starts from.
-
 
 _THIN = 1_000
 """Characters of held-out text below which a curve is doubtful: some two hundred words."""
@@ -57,27 +51,26 @@ class TracedLanguages:
 
 
 def trace_languages(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ProportionalConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> TracedLanguages:
     """Return the curves of the selected languages, with the text and shares that go with them."""
     ready = prepare(counts, config, progress, workers=workers)
     codes, spans = tuple(sorted(ready.masses)), ready.spans
     rule, digits = config.normalization.rule, config.vocabulary.digits
     settings, trainer = config.allocation, config.trainer
-    development = None
+    development, kind = None, "held_out"
     if settings.dev and settings.method in ("parity", "maxmin"):
-        development = read_development(
-            settings.dev, codes, rule, digits, limit=settings.dev_lines or None, progress=progress
-        )
+        limit, kind = settings.dev_lines or None, "development"
+        development = read_development(settings.dev, codes, rule, digits, limit=limit, progress=progress)
         measured = development.tables
     else:
-        measured = derive_spans(
-            counts, rule, digits, languages=codes, split="held_out", progress=progress
-        ).languages
+        held_out = derive_spans(counts, rule, digits, languages=codes, split="held_out", progress=progress)
+        measured = held_out.languages
+    # Each language's own covered characters: what its floor must hold.
+    covered = dict.fromkeys(codes, ready.coverage.covered)
+    if ready.coverage.scope != "global":
+        for code, table in spans.languages.items():
+            covered[code] = select_characters(count_characters(table), ready.coverage.character)
     options = CurveOptions(
         cap=settings.choose_cap(config.vocabulary.pieces, len(codes)),
         longest=config.vocabulary.max_piece_length,
@@ -85,32 +78,12 @@ def trace_languages(
         min_documents=trainer.min_documents,
         **trainer.steps,
     )
+    cache = counts.folder / "curves" if counts.folder is not None else None
     curves = trace_curves(
-        spans.languages,
-        measured,
-        _cover_languages(spans, ready.coverage),
-        options,
-        kind="held_out" if development is None else "development",
-        cache=counts.folder / "curves" if counts.folder is not None else None,
-        threads=trainer.threads or None,
+        spans.languages, measured, covered, options, kind=kind, cache=cache, threads=trainer.threads or None,
         progress=progress,
-    )
+    )  # fmt: skip
     return TracedLanguages(ready, find_shares(ready.masses, settings), curves, development)
-
-
-def _cover_languages(spans: Spans, coverage: Coverage) -> dict[str, BoolArray]:
-    """Return each language's own covered characters: what its floor must hold."""
-    if coverage.scope == "global":
-        return dict.fromkeys(spans.languages, coverage.covered)
-    return {
-        code: select_characters(count_characters(spans.languages[code]), coverage.character)
-        for code in spans.languages
-    }
-
-
-def price_languages(made: TracedLanguages, config: ProportionalConfig) -> dict[str, Float64Array]:
-    """Return the prices of the configured method."""
-    return price_pieces(made.curves, made.shares, config.allocation, made.lines)
 
 
 def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
@@ -127,32 +100,26 @@ def warn_of_curves(made: TracedLanguages, allocation: Allocation) -> list[str]:
     blind = [code for code, curve in made.curves.items() if curve.measured == "train"]
     if blind:
         found.append(f"no held-out text, measured on their training text: {', '.join(blind)}")
-    thin = {
-        code: curve.characters
+    thin = sorted(
+        (curve.characters, code)
         for code, curve in made.curves.items()
         if curve.measured != "train" and curve.characters < _THIN
-    }
+    )
     if thin:
-        worst = sorted(thin, key=lambda code: (thin[code], code))
-        names = ", ".join(f"{code} {thin[code]:_.0f}" for code in worst[:_NAMED])
-        names += f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        names = ", ".join(f"{code} {characters:_.0f}" for characters, code in thin[:_NAMED])
+        names += f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
         found.append(f"curves measured on fewer than {_THIN:_} characters: {names}")
     return found + made.prepared.warn_of_cut()
 
 
 # --- The fit ---------------------------------------------------------------------------------------
 
-
 _ROUNDS = 3
 """How often pieces that cannot be reached are replaced; what is left then is reported."""
 
 
 def fit_proportional(
-    counts: WordCounts,
-    config: ProportionalConfig,
-    progress: Progress | None = None,
-    *,
-    workers: int = 1,
+    counts: WordCounts, config: ProportionalConfig, progress: Progress | None = None, *, workers: int = 1
 ) -> Fit[Vocabulary]:
     """Fit configuration (c) for the languages of the counts that the configuration selects.
 
@@ -165,7 +132,8 @@ def fit_proportional(
     clock.lap("curves")
     ready = made.prepared
     weights = ready.weights.weights
-    prices = price_languages(made, config)
+    prices = price_pieces(made.curves, made.shares, config.allocation, made.lines)
+    memory, iterations = config.trainer.memory or None, config.iterations
     with open_workers(config.trainer.threads or None) as pool:
         warm_kernels(pool, report)
         report.start("uniting and estimating scores", None, "passes")
@@ -174,15 +142,10 @@ def fit_proportional(
         for attempt in range(_ROUNDS + 1):
             allocation = allocate(made.curves, prices, config.vocabulary.pieces, weights=weights, deny=denied)
             rescored = estimate_scores(
-                lexicon,
-                allocation.pieces,
-                pool,
-                weights=weights,
-                start=allocation.count,
-                iterations=config.iterations,
-                memory=config.trainer.memory or None,
-            )
-            report.advance(config.iterations)
+                lexicon, allocation.pieces, pool, weights=weights, start=allocation.count,
+                iterations=iterations, memory=memory,
+            )  # fmt: skip
+            report.advance(iterations)
             beaten = {allocation.pieces[k] for k in rescored.unreachable.tolist()}
             if not beaten or attempt == _ROUNDS:
                 break
@@ -196,16 +159,9 @@ def fit_proportional(
     warnings = [*ready.weights.warnings(), *warn_of_curves(made, allocation)]
     if beaten:
         warnings.append(f"{len(beaten):_} pieces are never the best way to write themselves")
-    return Fit(
-        vocabulary,
-        config,
-        tuple(_list_rows(made, allocation, usage)),
-        usage,
-        tuple(warnings),
-        clock.seconds,
-        counts.fingerprint,
-        {"cut_characters": ready.list_cut()},
-    )
+    rows, tables = tuple(_list_rows(made, allocation, usage)), {"cut_characters": ready.list_cut()}
+    fingerprint = counts.fingerprint
+    return Fit(vocabulary, config, rows, usage, tuple(warnings), clock.seconds, fingerprint, tables)
 
 
 def _list_rows(

@@ -14,15 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
-from vocabkit.core.config import (
-    Config,
-    Model,
-    Settings,
-    find_preset,
-    lay_over,
-    load_config,
-    validate,
-)
+from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
 from vocabkit.fitting.pre_tokens import find_patterns
 from vocabkit.vocabulary.vocabulary import SPECIAL
@@ -126,21 +118,14 @@ class TrainerTable(Config):
     @property
     def floors(self) -> tuple[int, ...]:
         """The evidence floors tried in turn."""
-        return tuple(
-            floor
-            for floor in sorted({self.min_count, 3, self.least_count}, reverse=True)
-            if min(self.least_count, self.min_count) <= floor <= self.min_count
-        )
+        least, most = min(self.least_count, self.min_count), self.min_count
+        floors = sorted({self.min_count, 3, self.least_count}, reverse=True)
+        return tuple(floor for floor in floors if least <= floor <= most)
 
     @property
     def steps(self) -> dict[str, Any]:
         """The options of the trainer that are the same for every fit of a configuration."""
-        return {
-            "shrink": self.shrink,
-            "iterations": self.iterations,
-            "power": self.power,
-            "memory": self.memory or None,
-        }
+        return {**self.model_dump(include={"shrink", "iterations", "power"}), "memory": self.memory or None}
 
 
 class VocabularyTables(Config):
@@ -385,7 +370,6 @@ class ContinuedBpeConfig(Config):
 
 # --- Reading ---------------------------------------------------------------------------------------
 
-
 CONFIGURATIONS: Mapping[str, type[Config]] = {
     "shared": FitConfig,
     "parity": ParityConfig,
@@ -410,10 +394,8 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
         data = {}  # load_config says what is wrong with the file
     kind = data.get("configuration", "shared")
     if kind not in CONFIGURATIONS:
-        raise ConfigError(
-            f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}",
-            "vocabkit presets list",
-        )
+        what = f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}"
+        raise ConfigError(what, "vocabkit presets list")
     return load_preset(CONFIGURATIONS[kind], path, settings)
 
 

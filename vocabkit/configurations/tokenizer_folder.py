@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vocabkit.configurations.byte_bpe import continue_bpe, fit_byte_bpe
-from vocabkit.configurations.parity import fit_parity
 from vocabkit.configurations.proportional import fit_proportional
 from vocabkit.configurations.settings import CONFIGURATIONS, read_configuration
-from vocabkit.configurations.shared import Fit, fit_shared, open_counts
+from vocabkit.configurations.shared import Fit, fit_parity, fit_shared, open_counts
 from vocabkit.configurations.two_stage import fit_two_stage
 from vocabkit.core.config import Config, Settings
 from vocabkit.core.errors import ConfigError

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from vocabkit.configurations.settings import TrainerTable, TwoStageConfig
-from vocabkit.configurations.shared import Clock, Fit, fit_shared, read_rows, select_languages
-from vocabkit.core.arrays import Int64Array
+from vocabkit.configurations.shared import Fit, fit_shared, read_rows, select_languages
+from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.folders import Clock, read_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.normalization import RULES
@@ -39,7 +39,6 @@ from vocabkit.vocabulary.vocabulary import SHARED, Block, Kind, Vocabulary
 # base's, log(count ÷ total). A base fitted on these counts tells total and language weights; of any other the
 # total is estimated for each language from its own pieces. On a language's own scale its new pieces would cost
 # 4 to 27 % more tokens.
-
 
 _ENOUGH = 5
 
@@ -94,10 +93,8 @@ def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
     normal = np.array(vocabulary.ids_of(Kind.NORMAL), np.int64)
     ids = normal[used[normal] >= _ENOUGH]
     if not len(ids):
-        raise TokenizerError(
-            "the base uses none of its pieces five times on this language's text",
-            "count more text of the language",
-        )
+        what = "the base uses none of its pieces five times on this language's text"
+        raise TokenizerError(what, "count more text of the language")
     ratio = used[ids] / np.exp(vocabulary.scores[ids].astype(np.float64))
     order = np.argsort(ratio, kind="stable")
     reached = np.cumsum(used[ids][order])
@@ -135,10 +132,8 @@ def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, fl
 
 
 def _refuse(what: str) -> TokenizerError:
-    return TokenizerError(
-        f"{what} cannot be the base of unigram blocks",
-        "extend BPE with `vocabkit fit continued-bpe --base tokenizer.json`",
-    )
+    hint = "extend BPE with `vocabkit fit continued-bpe --base tokenizer.json`"
+    return TokenizerError(f"{what} cannot be the base of unigram blocks", hint)
 
 
 def _read_weights(path: Path) -> dict[str, float]:
@@ -146,6 +141,13 @@ def _read_weights(path: Path) -> dict[str, float]:
         return {str(row["language"]): float(str(row["weight"])) for row in read_rows(path)}
     except (KeyError, TypeError, ValueError) as error:
         raise TokenizerError(f"{path}: not the table of a fit: {error}", "fit the base again") from error
+
+
+def find_covered(frozen: Frozen) -> BoolArray:
+    """Return, by code point, the characters that are pieces of a base."""
+    covered = np.zeros(0x110000, np.bool_)
+    covered[[ord(piece) for piece in frozen.pieces if len(piece) == 1]] = True
+    return covered
 
 
 def choose_options(trainer: TrainerTable) -> UnigramOptions:
@@ -158,7 +160,6 @@ def choose_options(trainer: TrainerTable) -> UnigramOptions:
 
 
 # --- The fit ---------------------------------------------------------------------------------------
-
 
 DEFAULT_PANEL = "panels/panel-40"
 
@@ -193,43 +194,24 @@ def fit_two_stage(
         base = _fit_base(counts, config, progress, workers)
     clock, fingerprint = Clock(), counts.fingerprint
     codes = sorted({*select_languages(counts, config.languages), *tail})
-    tables = derive_spans(
-        counts,
-        base.rule,
-        config.vocabulary.digits,
-        languages=sorted({*codes, *base.known_weights(fingerprint)}),
-        workers=workers,
-        progress=progress,
-    ).languages
+    read, digits = sorted({*codes, *base.known_weights(fingerprint)}), config.vocabulary.digits
+    spans = derive_spans(counts, base.rule, digits, languages=read, workers=workers, progress=progress)
+    tables, options = spans.languages, choose_options(config.trainer)
     before = count_usage(base.vocabulary, tables, progress=progress)
     totals = base.find_totals(before, tail, fingerprint)
     clock.lap("base")
     frozen = usable_pieces(base.freeze_pieces())
-    covered = np.zeros(0x110000, np.bool_)
-    covered[[ord(piece) for piece in frozen.pieces if len(piece) == 1]] = True
+    covered = find_covered(frozen)
+    longest, table = config.vocabulary.max_piece_length, config.tail
     growing: dict[str, _Growing] = {}
     with open_workers(config.trainer.threads or None) as pool:
         warm_kernels(pool, report)
         report.start("fitting blocks", len(tail), "languages")
         for code in tail:
             lexicon = build_lexicon({code: tables[code]}, covered, pool)
-            found = find_substrings(
-                lexicon,
-                pool,
-                longest=config.vocabulary.max_piece_length,
-                floor=config.tail.min_count,
-            )
+            found = find_substrings(lexicon, pool, longest=longest, floor=table.min_count)
             held = replace(frozen, total=totals[code])
-            block = fit_block(
-                lexicon,
-                found,
-                config.tail.size,
-                pool,
-                held,
-                floors=config.tail.floors,
-                options=choose_options(config.trainer),
-                deny=(),
-            )
+            block = fit_block(lexicon, found, table.size, pool, held, floors=table.floors, options=options)
             growing[code] = _Growing(lexicon, found, totals[code], block)
             report.advance(1)
         report.finish()
@@ -243,16 +225,10 @@ def fit_two_stage(
     warnings = list(base.warnings)
     if short:
         warnings.append(f"blocks smaller than asked, for want of text: {short}")
-    return Fit(
-        vocabulary,
-        config,
-        rows,
-        usage,
-        (*warnings, *_warn_of_interference(rows, tail)),
-        clock.seconds,
-        fingerprint,
-        {"blocks": _list_blocks(vocabulary, growing, config)},
-    )
+    warnings += _warn_of_interference(rows, tail)
+    blocks = _list_blocks(vocabulary, growing, config)
+    seconds, told = clock.seconds, tuple(warnings)
+    return Fit(vocabulary, config, rows, usage, told, seconds, fingerprint, {"blocks": blocks})
 
 
 def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
@@ -267,10 +243,8 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
         codes = list(load_panel(config.languages.panel or DEFAULT_PANEL).tail)
     missing = [code for code in codes if code not in counted]
     if missing:
-        raise CountsError(
-            f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})",
-            'count text of it, or name others: --set tail.languages=["yor_Latn"]',
-        )
+        what = f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})"
+        raise CountsError(what, 'count text of it, or name others: --set tail.languages=["yor_Latn"]')
     return tuple(dict.fromkeys(codes))
 
 
@@ -283,11 +257,7 @@ def _fit_base(counts: WordCounts, config: TwoStageConfig, progress: Progress | N
 
 
 def _settle(
-    growing: Mapping[str, _Growing],
-    workers: Workers,
-    frozen: Frozen,
-    config: TwoStageConfig,
-    report: Progress,
+    growing: Mapping[str, _Growing], workers: Workers, frozen: Frozen, config: TwoStageConfig, report: Progress
 ) -> None:
     """Give every contested piece to one language, and fill the others up with pieces that no one has."""
     wanted = {code: lost for code, lost in _find_losses(growing).items() if lost}
@@ -296,12 +266,8 @@ def _settle(
         item, block = growing[code], growing[code].block
         kept = [k for k, piece in enumerate(block.pieces) if piece not in lost]
         item.lost = len(lost)
-        item.block = replace(
-            block,
-            pieces=tuple(block.pieces[k] for k in kept),
-            scores=block.scores[kept],
-            count=block.count[kept],
-        )
+        pieces = tuple(block.pieces[k] for k in kept)
+        item.block = replace(block, pieces=pieces, scores=block.scores[kept], count=block.count[kept])
     for code, lost in wanted.items():
         item, block = growing[code], growing[code].block
         report.advance(1)
@@ -309,29 +275,15 @@ def _settle(
         if len(block.pieces) + len(lost) < config.tail.size:
             continue
         others = {p for other, o in growing.items() if other != code for p in o.block.pieces}
-        held = Frozen(
-            [*frozen.pieces, *block.pieces],
-            [*frozen.scores, *block.scores.tolist()],
-            item.total,
-        )
+        held = Frozen([*frozen.pieces, *block.pieces], [*frozen.scores, *block.scores.tolist()], item.total)
         last, _ = block.tiers[-1]
-        floors = tuple(floor for floor in config.tail.floors if floor <= last)
+        floors, options = tuple(n for n in config.tail.floors if n <= last), choose_options(config.trainer)
         more = fit_block(
-            item.lexicon,
-            item.substrings,
-            len(lost),
-            workers,
-            held,
-            floors=floors,
-            options=choose_options(config.trainer),
-            deny=others | lost,
-        )
-        item.block = FittedBlock(
-            (*block.pieces, *more.pieces),
-            np.concatenate((block.scores, more.scores)),
-            np.concatenate((block.count, more.count)),
-            block.tiers,
-        )
+            item.lexicon, item.substrings, len(lost), workers, held,
+            floors=floors, options=options, deny=others | lost,
+        )  # fmt: skip
+        both = (np.concatenate((block.scores, more.scores)), np.concatenate((block.count, more.count)))
+        item.block = FittedBlock((*block.pieces, *more.pieces), *both, block.tiers)
     report.finish()
 
 
@@ -358,10 +310,8 @@ def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:
     sizes = {code: len(item.block.pieces) for code, item in growing.items()}
     short = ", ".join(f"{c} {size:_}" for c, size in sizes.items() if size < config.tail.size)
     if short and not config.tail.allow_fewer:
-        raise FitError(
-            f"tail.size = {config.tail.size:_} is more than the text supports in: {short}",
-            "--set tail.allow_fewer=true, a smaller tail.size, or count more text",
-        )
+        what = f"tail.size = {config.tail.size:_} is more than the text supports in: {short}"
+        raise FitError(what, "--set tail.allow_fewer=true, a smaller tail.size, or count more text")
     return short
 
 
@@ -388,7 +338,6 @@ def _assemble(base: Vocabulary, growing: Mapping[str, _Growing]) -> Vocabulary:
 # Who got how many pieces, and what union and routed encoding cost each language. Measured on words, which is
 # exact: no piece crosses white space. Held-out words where the counts have them.
 
-
 REFERENCE = "eng_Latn"
 
 
@@ -407,7 +356,7 @@ def _list_rows(
     on text of half the tokens from each language, words alternating (code-switched). `split` is the text
     measured.
     """
-    plain, union = _open(base.vocabulary), _open(vocabulary)
+    plain, union = (SentencePieceTokenizer("blocks", known) for known in (base.vocabulary, vocabulary))
     english = _count(counts, REFERENCE, plain)[1] if REFERENCE in counts.languages else 0
     for code in codes:
         split, before = _count(counts, code, plain)
@@ -415,7 +364,7 @@ def _list_rows(
         item = growing.get(code)
         own = abroad = mixed = None
         if item is not None:
-            routed = _open(_cut_to(vocabulary, base.vocabulary.size, code))
+            routed = SentencePieceTokenizer("blocks", _cut_to(vocabulary, base.vocabulary.size, code))
             own = _count(counts, code, routed)[1]
             if english and before:
                 abroad = _count(counts, REFERENCE, routed)[1] / english
@@ -440,13 +389,8 @@ def _list_rows(
 
 def _cut_to(vocabulary: Vocabulary, shared: int, code: str) -> Vocabulary:
     """Return the shared pieces and one block: as many tokens as the routed vocabulary, a third of its size."""
-    found = replace(
-        vocabulary,
-        pieces=vocabulary.pieces[:shared],
-        scores=vocabulary.scores[:shared],
-        kinds=vocabulary.kinds[:shared],
-        blocks=(Block(SHARED, 0, shared),),
-    )
+    part = {name: getattr(vocabulary, name)[:shared] for name in ("pieces", "scores", "kinds")}
+    found = replace(vocabulary, **part, blocks=(Block(SHARED, 0, shared),))
     for block in vocabulary.blocks:
         if block.name == code:
             own = slice(block.start, block.stop)
@@ -454,11 +398,8 @@ def _cut_to(vocabulary: Vocabulary, shared: int, code: str) -> Vocabulary:
     return found
 
 
-def _open(vocabulary: Vocabulary) -> SentencePieceTokenizer:
-    return SentencePieceTokenizer("blocks", vocabulary)
-
-
 def _count(counts: WordCounts, code: str, tokenizer: SentencePieceTokenizer) -> tuple[str, int]:
+    """Return the split measured, and its tokens."""
     language = counts.languages[code]
     split = "held_out" if len(language.held_out) else "train"
     table = language.split(split)
