@@ -16,12 +16,7 @@ from vocabkit.core.errors import PretrainingError
 from vocabkit.core.text import piece_script
 from vocabkit.corpus.normalization import load_normalizer
 from vocabkit.pretraining.evaluation import DeadVocabulary, find_dead
-from vocabkit.vocabulary.vocabulary import (
-    Block,
-    Kind,
-    Vocabulary,
-    assemble_vocabulary,
-)
+from vocabkit.vocabulary.vocabulary import Block, Kind, Vocabulary, assemble_vocabulary
 
 LETTERS = [*"abcdef", "ẹ", "ọ", "а", "б", "た"]
 SHARED = [*LETTERS, "▁", "12", "▁the"]

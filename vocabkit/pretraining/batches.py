@@ -246,11 +246,7 @@ class Ledger:
         self._drawn = np.zeros((3, len(corpus.languages)), np.int64)
 
     def load(
-        self,
-        samples: int,
-        rows: Mapping[str, int],
-        tokens: Mapping[str, int],
-        size: Mapping[str, int],
+        self, samples: int, rows: Mapping[str, int], tokens: Mapping[str, int], size: Mapping[str, int]
     ) -> None:
         """Go on from what a checkpoint says."""
         self._samples = samples
@@ -513,10 +509,7 @@ def assemble(
 
 
 def read_samples(
-    corpus: PreparedCorpus,
-    split: SplitName,
-    languages: Int32Array,
-    indices: Int64Array,
+    corpus: PreparedCorpus, split: SplitName, languages: Int32Array, indices: Int64Array
 ) -> tuple[Int32Array, Int32Array, Int32Array]:
     """Return rows int32[n, length], used int32[n] and bytes int32[n] of rows of mixed languages.
 
@@ -649,12 +642,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self,
-        maker: BatchMaker,
-        start: int,
-        stop: int,
-        device: torch.device | str = "cpu",
-        depth: int = 2,
+        self, maker: BatchMaker, start: int, stop: int, device: torch.device | str = "cpu", depth: int = 2
     ) -> None:
         self.waited = 0.0
         self._maker, self._start, self._stop = maker, start, stop

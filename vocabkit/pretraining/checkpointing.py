@@ -235,8 +235,7 @@ def _check_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         if name not in held or shape != tuple(tensor.shape):
             found = f"has shape {list(shape)}" if name in held else "is absent"
             raise PretrainingError(
-                f"{folder}: {name} {found}, expected {list(tensor.shape)}",
-                "the checkpoint is of another model",
+                f"{folder}: {name} {found}, expected {list(tensor.shape)}", "the checkpoint is of another model"
             )
 
 

@@ -18,13 +18,7 @@ import torch
 from torch import Tensor
 
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
-from vocabkit.core.folders import (
-    check_inputs,
-    check_output,
-    fingerprint_file,
-    output_folder,
-    write_manifest,
-)
+from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, output_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
@@ -70,16 +64,7 @@ class Export:
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row for a table."""
-        names = (
-            "step",
-            "parameters",
-            "vocabulary",
-            "dtype",
-            "route",
-            "bytes",
-            "difference",
-            "scale",
-        )
+        names = ("step", "parameters", "vocabulary", "dtype", "route", "bytes", "difference", "scale")
         return [{"class": self.class_name, **{name: getattr(self, name) for name in names}}]
 
 
@@ -169,10 +154,7 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
     if run.encoding != "routed":
         if route is None:
             return None
-        raise ConfigError(
-            f"--route {route}: the model was trained on the whole vocabulary's encoding",
-            command,
-        )
+        raise ConfigError(f"--route {route}: the model was trained on the whole vocabulary's encoding", command)
     if union:
         return None
     blocks = block_languages(Vocabulary.load(run.tokenizer))

@@ -64,11 +64,7 @@ _PATIENCE = 10
 
 
 def train_run(
-    plan: RunPlan,
-    *,
-    force: bool = False,
-    device: str | None = None,
-    progress: Progress | None = None,
+    plan: RunPlan, *, force: bool = False, device: str | None = None, progress: Progress | None = None
 ) -> Run:
     """Train by a plan that `run_start.make_plan` made of the same options, and return the run.
 

@@ -424,13 +424,7 @@ def _attend(
 
 
 def _attend_by_boundaries(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    boundaries: Tensor,
-    length: int,
-    causal: bool,
-    window: int | None,
+    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, length: int, causal: bool, window: int | None
 ) -> Tensor:
     if _Varlen.function is None and not _knows_boundaries(window is not None):
         raise RuntimeError(f"torch {torch.__version__}: no such attention by boundaries")
@@ -569,12 +563,7 @@ def _has_kernel() -> bool:
 
 
 def _turn_into_gradient(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    nats: Tensor,
-    vocabulary: int,
-    needed: bool,
+    logits: Tensor, targets: Tensor, weights: Tensor, nats: Tensor, vocabulary: int, needed: bool
 ) -> Tensor:
     """Write rows' nats, and return weight · (softmax − one-hot) in fp32 where it is `needed`."""
     logits[:, vocabulary:] = float("-inf")
@@ -643,13 +632,7 @@ _WARPS = 16
 
 
 def turn_into_gradient(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    nats: Tensor,
-    vocabulary: int,
-    *,
-    gradient: bool = True,
+    logits: Tensor, targets: Tensor, weights: Tensor, nats: Tensor, vocabulary: int, *, gradient: bool = True
 ) -> None:
     """Write each row's nats, and, with `gradient`, the gradient over the logits.
 
@@ -699,11 +682,7 @@ if AVAILABLE:
                 share = tl.exp(values.to(tl.float32) - log_sum)
                 share = tl.where(columns_here == target, share - 1.0, share)
                 slope = tl.where(inside, share * weight, 0.0)
-                tl.store(
-                    place + columns_here,
-                    slope.to(logits.dtype.element_ty),
-                    mask=columns_here < columns,
-                )
+                tl.store(place + columns_here, slope.to(logits.dtype.element_ty), mask=columns_here < columns)
 
 
 def find_lack(kind: str) -> str | None:

@@ -352,10 +352,7 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
 
 
 def _share_text(
-    masses: Mapping[str, float],
-    per_row: Mapping[str, float],
-    settings: LanguageSettings,
-    samples: int,
+    masses: Mapping[str, float], per_row: Mapping[str, float], settings: LanguageSettings, samples: int
 ) -> dict[str, float]:
     """Return shares of the text drawn, which sum to one.
 

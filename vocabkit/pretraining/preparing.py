@@ -23,14 +23,7 @@ import numpy as np
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
-from vocabkit.core.folders import (
-    Clock,
-    check_inputs,
-    check_output,
-    write_json,
-    write_manifest,
-    write_text,
-)
+from vocabkit.core.folders import Clock, check_inputs, check_output, write_json, write_manifest, write_text
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
@@ -446,9 +439,7 @@ class _Task:
         self._cut += int((documents.lengths > packer.max_tokens).sum())
         plan = self._plan
         parts = cut_documents(
-            documents,
-            packer.max_tokens,
-            lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint),
+            documents, packer.max_tokens, lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint)
         )
         for packed in packer.add(parts):
             self._writers[name].write(packed)

@@ -77,11 +77,7 @@ _TENSORS = {
         layers.#.feed_forward_norm.weight  @post_attention_layernorm.weight
     """,
 }
-_LAYER = {
-    "xlmr": "roberta.encoder.layer.#.",
-    "modern": "model.layers.#.",
-    "llama": "model.layers.#.",
-}
+_LAYER = {"xlmr": "roberta.encoder.layer.#.", "modern": "model.layers.#.", "llama": "model.layers.#."}
 """What `@` stands for."""
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
