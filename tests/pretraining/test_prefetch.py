@@ -24,7 +24,7 @@ def maker(tmp_path: Path) -> BatchMaker:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "batches"]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 9])

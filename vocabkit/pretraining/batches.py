@@ -11,12 +11,12 @@ CPU.
 from __future__ import annotations
 
 import math
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -142,8 +142,7 @@ def _choose_block(shares: ArrayLike) -> int:
     return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, block))
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(NamedTuple):
     number: int
     languages: Int64Array
     draws: Int64Array
@@ -256,20 +255,16 @@ class Ledger:
     def count_until(self, samples: int) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         """Rows, tokens and bytes of the samples before number `samples`; no fewer than asked before."""
         for start in range(self._samples, samples, _COUNTED_AT_ONCE):
-            self._add(np.arange(start, min(start + _COUNTED_AT_ONCE, samples), dtype=np.int64))
+            drawn = np.arange(start, min(start + _COUNTED_AT_ONCE, samples), dtype=np.int64)
+            languages, indices, _ = self._order.locate(drawn)
+            for number in np.unique(languages).tolist():
+                wanted = np.sort(indices[languages == number])
+                language = self._corpus.languages[number], "train", wanted
+                used, size = self._corpus.row_used(*language), self._corpus.row_bytes(*language)
+                self._drawn[:, number] += len(wanted), used.sum(dtype=np.int64), size.sum(dtype=np.int64)
         self._samples = samples
-        codes = self._corpus.languages
-        rows, tokens, size = (dict(zip(codes, line, strict=True)) for line in self._drawn.tolist())
-        return rows, tokens, size
-
-    def _add(self, samples: Int64Array) -> None:
-        languages, indices, _ = self._order.locate(samples)
-        for number in np.unique(languages).tolist():
-            wanted = np.sort(indices[languages == number])
-            code = self._corpus.languages[number]
-            self._drawn[0, number] += len(wanted)
-            self._drawn[1, number] += self._corpus.row_used(code, "train", wanted).sum(dtype=np.int64)
-            self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(dtype=np.int64)
+        rows, tokens, text = (dict(zip(self._corpus.languages, n, strict=True)) for n in self._drawn.tolist())
+        return rows, tokens, text
 
 
 # --- Batch -----------------------------------------------------------------------------------------
@@ -332,8 +327,7 @@ class Batch:
 # Causal models hide nothing: every position predicts the one after it in the same document.
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """What r rows show and what they ask, K places a row.
 
     ids      int32[r, length]  what the model reads
@@ -425,12 +419,9 @@ class _CausalChoice:
         """Ask the places of rows int32[r, length], of which `used` int32[r] are not padding."""
         counts = self._find_counting(rows, used)
         following = np.roll(rows, -1, axis=1)
-        return _Choice(
-            rows,
-            np.where(counts, np.arange(rows.shape[1])[None, :], 0),
-            np.where(counts, following, 0).astype(np.int64),
-            counts.astype(np.float32),
-        )
+        places = np.where(counts, np.arange(rows.shape[1])[None, :], 0)
+        targets = np.where(counts, following, 0).astype(np.int64)
+        return _Choice(rows, places, targets, counts.astype(np.float32))
 
     def _find_counting(self, rows: Int32Array, used: Int32Array) -> BoolArray:
         """Mark the places followed by another of the same document: the next is used and begins none."""
@@ -463,16 +454,9 @@ def make_objective(corpus: PreparedCorpus, settings: DataSettings, seed: int, *,
 
 
 def assemble(
-    rows: Int32Array,
-    used: Int32Array,
-    row_bytes: Int32Array,
-    languages: Int32Array,
-    samples: Int64Array,
-    *,
-    objective: Objective,
-    special: SpecialIds,
-    documents: int | None = None,
-) -> Batch:
+    rows: Int32Array, used: Int32Array, row_bytes: Int32Array, languages: Int32Array, samples: Int64Array, *,
+    objective: Objective, special: SpecialIds, documents: int | None = None,
+) -> Batch:  # fmt: skip
     """Return a batch of r rows int32[r, length]; the other arrays have one value a row.
 
     `used` is how many places are not padding, `samples` number the rows for masking. `boundaries` has room
@@ -537,24 +521,15 @@ class BatchMaker:
     """
 
     def __init__(
-        self,
-        corpus: PreparedCorpus,
-        shares: Float64Array,
-        data: DataSettings,
-        training: TrainingSettings,
-        *,
-        causal: bool,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
+        self, corpus: PreparedCorpus, shares: Float64Array, data: DataSettings, training: TrainingSettings, *,
+        causal: bool, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
         self.corpus, self.rank, self.world = corpus, rank, world
         self.batch_rows = training.batch_rows
         rank_rows = -(-self.batch_rows // world)
         self.micro_rows = min(training.micro_rows, rank_rows)
         self.micro_batches = -(-rank_rows // self.micro_rows)
-        order_seed, mask_seed = (
-            int(hash_counters(training.seed, purpose)[0]) for purpose in (_ORDER_SEED, _MASK_SEED)
-        )
+        order_seed, mask_seed = (int(hash_counters(training.seed, use)[0]) for use in (_ORDER_SEED, _MASK_SEED))
         splits = [corpus.split(language, "train") for language in corpus.languages]
         self.order = Order(order_seed, shares, [split.rows for split in splits])
         self.objective = make_objective(corpus, data, mask_seed, causal=causal)
@@ -574,15 +549,9 @@ class BatchMaker:
         languages, indices = self._locate(samples)
         rows, used, sizes = read_samples(self.corpus, "train", languages, indices)
         return assemble(
-            rows,
-            used,
-            sizes,
-            np.maximum(languages, 0),
-            np.maximum(samples, 0),
-            objective=self.objective,
-            special=self.corpus.special,
-            documents=self._documents,
-        )
+            rows, used, sizes, np.maximum(languages, 0), np.maximum(samples, 0),
+            objective=self.objective, special=self.corpus.special, documents=self._documents,
+        )  # fmt: skip
 
     def global_weight(self, step: int, made: Sequence[Batch] | None = None) -> int:
         """Return Σ weights of a step over all ranks, by which each rank divides its loss.
@@ -620,11 +589,7 @@ def _find_starts(rows: Int32Array, used: Int32Array, begin: int) -> BoolArray:
 # again when it resumes.
 
 
-_POLL_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A rank's part of one step: its micro-batches, and Σ weights of the step over all ranks."""
 
     number: int
@@ -645,16 +610,27 @@ class Prefetcher:
         self, maker: BatchMaker, start: int, stop: int, device: torch.device | str = "cpu", depth: int = 2
     ) -> None:
         self.waited = 0.0
-        self._maker, self._start, self._stop = maker, start, stop
-        self._device = torch.device(device)
-        self._made: queue.Queue[Step | BaseException] = queue.Queue(max(1, depth))
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
-        self._thread.start()
+        self._maker, self._device = maker, torch.device(device)
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._left = iter(range(start, stop))
+        self._made: deque[Future[Step]] = deque()
+        for _ in range(max(1, depth) + 1):
+            self._make_next()
 
     def __iter__(self) -> Iterator[Step]:
-        for _ in range(self._start, self._stop):
-            yield self._take()
+        while self._made:
+            if self._closed:
+                raise RuntimeError("the prefetcher is closed")
+            began = time.perf_counter()
+            self._make_next()
+            step = self._made.popleft().result()
+            # The loop runs ahead of a GPU, which starves only when nothing is queued for it any more.
+            if self._device.type != "cuda" or torch.cuda.current_stream(self._device).query():
+                self.waited += time.perf_counter() - began
+            # From page-locked memory the copy is queued behind the GPU's work, and nothing waits for it.
+            step = step._replace(batches=tuple(batch.to(self._device) for batch in step.batches))
+            yield step
 
     def __enter__(self) -> Prefetcher:
         return self
@@ -664,54 +640,20 @@ class Prefetcher:
 
     def close(self) -> None:
         """Stop the thread and wait for it; more than once does no harm."""
-        self._closing.set()
-        self._thread.join()
+        self._closed = True
+        self._thread.shutdown(cancel_futures=True)
 
-    def _take(self) -> Step:
-        began = time.perf_counter()
-        found = self._wait()
-        # The loop runs ahead of a GPU, which starves only when nothing is queued for it any more.
-        if self._device.type != "cuda" or torch.cuda.current_stream(self._device).query():
-            self.waited += time.perf_counter() - began
-        if isinstance(found, BaseException):
-            self.close()
-            raise found
-        # From page-locked memory the copy is queued behind the GPU's work, and nothing waits for it.
-        moved = tuple(batch.to(self._device, non_blocking=True) for batch in found.batches)
-        return Step(found.number, moved, found.weight)
-
-    def _wait(self) -> Step | BaseException:
-        while not self._closing.is_set():
-            try:
-                return self._made.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-        raise RuntimeError("the prefetcher is closed")
-
-    def _work(self) -> None:
-        try:
-            if self._device.type == "cuda" and self._device.index is not None:
-                # A thread's device is the first, where page-locked memory would open a context a rank.
-                torch.cuda.set_device(self._device)
-            for number in range(self._start, self._stop):
-                if self._closing.is_set() or not self._put(self._make(number)):
-                    return
-        # Whatever went wrong here, the loop must hear of it: it would wait for ever.
-        except BaseException as error:
-            self._put(error)
+    def _make_next(self) -> None:
+        number = next(self._left, None)
+        if number is not None:
+            self._made.append(self._thread.submit(self._make, number))
 
     def _make(self, number: int) -> Step:
+        if self._device.type == "cuda" and self._device.index is not None:
+            # A thread's device is the first, where page-locked memory would open a context a rank.
+            torch.cuda.set_device(self._device)
         maker = self._maker
         made = tuple(maker.make(number, micro) for micro in range(maker.micro_batches))
         if self._device.type == "cuda":
             made = tuple(batch.pin() for batch in made)
         return Step(number, made, maker.global_weight(number, made))
-
-    def _put(self, item: Step | BaseException) -> bool:
-        while not self._closing.is_set():
-            try:
-                self._made.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
