@@ -34,7 +34,6 @@ from vocabkit.vocabulary.roles import SpecialIds
 # streams of its generators for ever but not its shuffles, and a resumed run must draw what the first would
 # have drawn; hence our own. It is no cryptography.
 
-
 _IN_BLOCK, _ROW = 1, 2
 _HIDDEN, _KIND, _RANDOM = 11, 12, 13
 _ORDER_SEED, _MASK_SEED = 21, 22
@@ -81,7 +80,6 @@ def scale_hashes(words: NDArray[np.uint64], size: int) -> Int64Array:
 # 2√n + 1 larger than n; a value that falls outside is mapped again until it falls inside (cycle walking),
 # which keeps it a bijection. A power of two instead of the square would walk up to four times as often.
 
-
 ROUNDS = 8
 """Four serve large sets (Luby and Rackoff); with six the orders of four rows are not yet equally frequent."""
 
@@ -123,7 +121,6 @@ def _run_rounds(
 # earliest deadline first finds it (largest remainders do not: they may give a rare language a draw that the
 # next boundary would have to take back). Within a block, samples are in the order of a hash of the seed. A
 # language's draws pass through its rows in a permutation of its own, a new one each epoch.
-
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 1_024, 65_536
 _KEPT = 3
@@ -259,9 +256,10 @@ class Ledger:
             languages, indices, _ = self._order.locate(drawn)
             for number in np.unique(languages).tolist():
                 wanted = np.sort(indices[languages == number])
-                language = self._corpus.languages[number], "train", wanted
-                used, size = self._corpus.row_used(*language), self._corpus.row_bytes(*language)
-                self._drawn[:, number] += len(wanted), used.sum(dtype=np.int64), size.sum(dtype=np.int64)
+                code = self._corpus.languages[number]
+                used = self._corpus.row_used(code, "train", wanted).sum(dtype=np.int64)
+                self._drawn[:2, number] += len(wanted), used
+                self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(dtype=np.int64)
         self._samples = samples
         rows, tokens, text = (dict(zip(self._corpus.languages, n, strict=True)) for n in self._drawn.tolist())
         return rows, tokens, text

@@ -451,7 +451,6 @@ def _attend_by_boundaries(
 # the gradients themselves. The loss is summed in fp32 and the matrix's gradient accumulates in fp32 over
 # chunks, whatever the type of the states: sums in bf16 lose what a vocabulary this long adds up.
 
-
 _TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
@@ -615,7 +614,6 @@ def _scale(gradient: Tensor, scale: Tensor) -> Tensor:
 # chunk of logits five times in fp32; at width 768 that is half the cost of the head. This reads twice and
 # writes once, in the type the logits have. The formula is the same: nats = log Σ exp(z) − z[target], gradient
 # = weight · (softmax(z) − one-hot).
-
 
 triton: Any
 tl: Any

@@ -237,7 +237,6 @@ def _share_out(total: int, weights: Int64Array) -> Int64Array:
 # Many times a tokenizer's speed where words repeat: each is encoded once and then looked up. Only where the
 # tokenizer is shown to give a line what it gives the line's words; every other one encodes whole documents.
 
-
 T = TypeVar("T", bound=np.generic)
 Cut = Literal["at-spaces", "before-spaces"]
 # A longer word is as good as never met again: in Thai or Chinese a "word" is a sentence.

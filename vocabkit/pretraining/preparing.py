@@ -479,7 +479,6 @@ def _measure_tokens(path: Path, route: str | None, fingerprint: str) -> Int64Arr
 # --- Row files -------------------------------------------------------------------------------------
 # `.npy` files written bit by bit, whose number of rows is known only at the end.
 
-
 _HEADER_BYTES = 128  # what NumPy takes for either of our shapes, of whatever number of rows
 
 

@@ -19,7 +19,6 @@ from vocabkit.vocabulary.roles import SpecialIds
 # --- What a step computes --------------------------------------------------------------------------
 # Rules that training and its estimate share.
 
-
 _BUDGET = 6 * 10**9
 """Bytes of logits in one chunk on a GPU. Every chunk streams the matrix four times: fewer is faster."""
 _CPU_BUDGET = 128 * 10**6
@@ -53,7 +52,6 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
 
 # --- The shape of a model --------------------------------------------------------------------------
 # Three layouts, each with a class of transformers that computes the same.
-
 
 Layout = Literal["xlmr", "modern", "llama"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -292,7 +290,6 @@ class RunConfig(Config):
 
 # --- Reading a preset ------------------------------------------------------------------------------
 # A preset proposes; settings, the data and the checkpoint decide.
-
 
 _LENGTHS = ("steps", "tokens", "bytes")
 

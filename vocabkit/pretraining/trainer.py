@@ -30,7 +30,6 @@ from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
 
 # --- Trainer ---------------------------------------------------------------------------------------
 
-
 _COLLECT_EVERY = 1_000
 """Steps between garbage collections."""
 
@@ -42,14 +41,9 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        model: Model,
-        config: RunConfig,
-        stages: Sequence[PlannedStage],
-        languages: int,
-        new_rows: Tensor | None,
-        world: World,
-    ) -> None:
+        self, model: Model, config: RunConfig, stages: Sequence[PlannedStage], languages: int,
+        new_rows: Tensor | None, world: World,
+    ) -> None:  # fmt: skip
         self.config, self.world, self.stages = config, world, stages
         self.rows = model.config.rows
         self.model = model.to(world.device)
@@ -69,10 +63,9 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that a checkpoint holds, by name; loading one writes into these."""
-        model = {f"model.{name}": value for name, value in self.optimizer.parameters.items()}
+        model = {f"model.{name}": value.detach() for name, value in self.optimizer.parameters.items()}
         state = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        meter = {f"meter.{name}": value for name, value in self.meter.tensors().items()}
-        return {**{name: value.detach() for name, value in model.items()}, **state, **meter}
+        return {**model, **state, "meter.run": self.meter.kept}
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -220,14 +213,9 @@ def learning_rate_factor(
     the last one would have.
     """
     stage = find_stage(stages, step)
-    ramp = _ramp_steps(settings, stage)
+    ramp, first_ramp = (round(settings.warmup * (each.stop - each.first)) for each in (stage, stages[0]))
     rise = min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0
-    first_ramp = _ramp_steps(settings, stages[0])
     return rise * stage.rate * _shape(settings, step, steps, first_ramp)
-
-
-def _ramp_steps(settings: OptimizerSettings, stage: PlannedStage) -> int:
-    return round(settings.warmup * (stage.stop - stage.first))
 
 
 def _shape(settings: OptimizerSettings, step: int, steps: int, ramp: int) -> float:
@@ -263,21 +251,19 @@ class Optimizer:
         self.settings = settings
         self.parameters = dict(model.named_parameters())
         self.by_row = VOCABULARY_PARAMETERS & self.parameters.keys()
-        self.means = {name: _zeros(value) for name, value in self.parameters.items()}
-        self.squares = {name: _zeros(value) for name, value in self.parameters.items()}
+        values, wide = self.parameters.items(), torch.float32
+        self.means, self.squares = (
+            {name: torch.zeros_like(value, dtype=wide, requires_grad=False) for name, value in values}
+            for _ in "12"
+        )
         self.steps = {
-            name: torch.zeros((), dtype=torch.float32, device=local_part(value).device)
-            for name, value in self.parameters.items()
+            name: torch.zeros((), dtype=wide, device=local_part(value).device) for name, value in values
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the whole state by name: what a checkpoint holds, and is read back into in place."""
-        found: dict[str, Tensor] = {}
-        for name in self.parameters:
-            found[f"exp_avg.{name}"] = self.means[name]
-            found[f"exp_avg_sq.{name}"] = self.squares[name]
-            found[f"step.{name}"] = self.steps[name]
-        return found
+        parts = {"exp_avg": self.means, "exp_avg_sq": self.squares, "step": self.steps}
+        return {f"{kind}.{name}": part[name] for name in self.parameters for kind, part in parts.items()}
 
     def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
         """Return this rank's gradients of what trains: of `rows` alone (numbers in its shard) where given.
@@ -296,13 +282,9 @@ class Optimizer:
 
     @torch.no_grad()
     def step(
-        self,
-        gradients: Mapping[str, Tensor],
-        learning_rate: float,
-        *,
-        rows: Tensor | None = None,
-        skip: Tensor | None = None,
-    ) -> None:
+        self, gradients: Mapping[str, Tensor], learning_rate: float, *,
+        rows: Tensor | None = None, skip: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Move what has a gradient, unless `skip` (float32 scalar on the device) is 1.
 
         With `rows`, gradients are of those rows, and only they move.
@@ -317,23 +299,13 @@ class Optimizer:
         for decay, names in groups.items():
             held = [self._hold(name) for name in names]
             moved = held if rows is None else [[part[rows] for part in parts] for parts in held]
+            values, means, squares = map(list, zip(*moved, strict=True))
             adamw(
-                [parts[0] for parts in moved],
-                [gradients[name].to(torch.float32) for name in names],
-                [parts[1] for parts in moved],
-                [parts[2] for parts in moved],
-                [],
-                [self.steps[name] for name in names],
-                fused=True,
-                found_inf=skip,
-                amsgrad=False,
-                beta1=self.settings.betas[0],
-                beta2=self.settings.betas[1],
-                lr=learning_rate,
-                weight_decay=decay,
-                eps=self.settings.epsilon,
-                maximize=False,
-            )
+                values, [gradients[name].to(torch.float32) for name in names], means, squares, [],
+                [self.steps[name] for name in names], fused=True, found_inf=skip, amsgrad=False,
+                beta1=self.settings.betas[0], beta2=self.settings.betas[1], lr=learning_rate,
+                weight_decay=decay, eps=self.settings.epsilon, maximize=False,
+            )  # fmt: skip
             if rows is not None:
                 for whole, part in zip(chain(*held), chain(*moved), strict=True):
                     whole.index_copy_(0, rows, part)
@@ -381,14 +353,9 @@ def _squared_norm(parts: list[Tensor], device: torch.device) -> Tensor:
     return torch.stack([norm.float() for norm in norms]).square().sum()
 
 
-def _zeros(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)
-
-
 # --- Meter -----------------------------------------------------------------------------------------
 # Sums on the device: losses, steps that were skipped, ids that were seen. Nothing waits for it but
 # `_Meter.read`, once a log line, and `_Seen.arrays`, once a checkpoint.
-
 
 _SMOOTHING = 0.98
 """Share that a step leaves to those before it in the moving average: about the last 50 steps count."""
@@ -422,16 +389,12 @@ class _Meter:
     def __init__(self, languages: int, world: World) -> None:
         self._world = world
         # Of the run, in every checkpoint: skipped, in a row, and the moving average with its weight.
-        self._kept = torch.zeros(4, dtype=torch.float64, device=world.device)
+        self.kept = torch.zeros(4, dtype=torch.float64, device=world.device)
         # Since the last reading: loss, steps that counted, the last good norm, longest series of skips.
         self._since = torch.zeros(4, dtype=torch.float64, device=world.device)
         self._languages = torch.zeros(2, languages, dtype=torch.float64, device=world.device)
         self._counts = torch.zeros(2, dtype=torch.int64, device=world.device)
         self._steps = 0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
-        return {"run": self._kept}
 
     def add_batch(self, batch: Batch, nats: Tensor) -> None:
         """Count one rank's micro-batch; `nats` float32[K] are of its predictions."""
@@ -449,7 +412,7 @@ class _Meter:
         """Count one step: mean loss and gradient norm over all ranks, and 1.0 where it changed nothing."""
         good = 1.0 - skip.double()
         value = torch.where(good > 0, loss.double(), 0.0)
-        skipped, in_a_row, average, weight = self._kept.unbind()
+        skipped, in_a_row, average, weight = self.kept.unbind()
         skipped += skip
         in_a_row.add_(1.0).mul_(skip)
         share = (1.0 - _SMOOTHING) * good
@@ -466,24 +429,15 @@ class _Meter:
         """Return what there is since the last reading. Waits for the device; every rank calls."""
         self._world.sum(self._languages)
         self._world.sum(self._counts)
-        skipped, in_a_row, average, weight = self._kept.tolist()
+        skipped, in_a_row, average, weight = self.kept.tolist()
         total, counted, last, longest = self._since.tolist()
         nats, weights = self._languages.tolist()
         tokens, size = self._counts.tolist()
+        losses = (cost / count if count else None for cost, count in zip(nats, weights, strict=True))
         reading = Reading(
-            steps=self._steps,
-            loss=total / counted if counted else None,
-            smoothed=average / weight if weight else None,
-            gradient_norm=last if counted else None,
-            skipped=int(skipped),
-            in_a_row=int(in_a_row),
-            longest=int(longest),
-            tokens=tokens,
-            bytes=size,
-            language_losses=tuple(
-                cost / count if count else None for cost, count in zip(nats, weights, strict=True)
-            ),
-        )
+            self._steps, total / counted if counted else None, average / weight if weight else None,
+            last if counted else None, int(skipped), int(in_a_row), int(longest), tokens, size, tuple(losses),
+        )  # fmt: skip
         for tensor in (self._since, self._languages, self._counts):
             tensor.zero_()
         self._steps = 0
@@ -497,12 +451,9 @@ class _Seen:
     """
 
     def __init__(self, rows: int, world: World, *, causal: bool) -> None:
-        self._world = world
-        self._causal = causal
-        self._rows = rows
+        self._world, self._causal, self._rows = world, causal, rows
         # One place more than there are ids: for predictions that do not count.
-        self._input = torch.zeros(rows + 1, dtype=torch.int32, device=world.device)
-        self._target = torch.zeros(rows + 1, dtype=torch.int32, device=world.device)
+        self._input, self._target = torch.zeros(2, rows + 1, dtype=torch.int32, device=world.device)
 
     def add_batch(self, batch: Batch) -> None:
         """Count a micro-batch."""
