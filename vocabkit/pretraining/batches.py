@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -307,12 +307,9 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors: dict[str, Any] = {
-            field.name: change(getattr(self, field.name))
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in held.items() if isinstance(value, Tensor)}
+        return Batch(**held | changed)
 
 
 # --- What is asked of a row ------------------------------------------------------------------------
@@ -352,10 +349,11 @@ class _MaskedChoice:
                 "--set model.layout=llama, or fit a vocabulary with <mask>",
             )
         self.per_row = predicted_per_row(settings.masking, length)
-        self._settings = settings
-        self._mask = special.mask
-        self._seed = seed
-        self._is_text = _find_text_ids(special, vocabulary)
+        self._settings, self._mask, self._seed = settings, special.mask, seed
+        # The ids that text yields; the unknown token is none: to predict it teaches nothing.
+        self._is_text = np.ones(vocabulary, dtype=np.bool_)
+        named = (special.begin, special.end, special.pad, special.mask, special.unknown, *special.reserved)
+        self._is_text[[id for id in named if id is not None and id < vocabulary]] = False
         self._text_ids = np.flatnonzero(self._is_text).astype(np.int32)
         if not len(self._text_ids):
             raise PretrainingError("the vocabulary has no id that text can yield")
@@ -430,15 +428,6 @@ class _CausalChoice:
 
 
 Objective = _MaskedChoice | _CausalChoice
-
-
-def _find_text_ids(special: SpecialIds, vocabulary: int) -> BoolArray:
-    """Mark the ids that text yields; the unknown token is none: to predict it teaches nothing."""
-    is_text = np.ones(vocabulary, dtype=np.bool_)
-    named = (special.begin, special.end, special.pad, special.mask, special.unknown)
-    known = [id for id in (*named, *special.reserved) if id is not None and id < vocabulary]
-    is_text[known] = False
-    return is_text
 
 
 # --- Batches of a run ------------------------------------------------------------------------------

@@ -232,11 +232,6 @@ class DeadVocabulary:
     groups: tuple[DeadGroup, ...]
     pieces: pd.DataFrame
 
-    @property
-    def total(self) -> DeadGroup:
-        """The group of all pieces."""
-        return self.groups[0]
-
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a group for a table."""
         return [asdict(group) for group in self.groups]

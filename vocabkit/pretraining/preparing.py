@@ -154,15 +154,9 @@ class _RowShard(Shard):
 
 
 def prepare_corpus(
-    corpus: Corpus,
-    tokenizer: str | Path,
-    output: str | Path,
-    options: PrepareOptions | None = None,
-    *,
-    force: bool = False,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-) -> PrepareReport:
+    corpus: Corpus, tokenizer: str | Path, output: str | Path, options: PrepareOptions | None = None, *,
+    force: bool = False, executor: Executor | None = None, progress: Progress | None = None,
+) -> PrepareReport:  # fmt: skip
     """Encode and pack every source of a corpus into a folder of prepared rows.
 
     Raises `CorpusError` for text that cannot be read, `TokenizerError` for a tokenizer that cannot be used,
@@ -417,13 +411,11 @@ class _Task:
         for name, writer in self._writers.items():
             for packed in self._packers[name].finish():
                 writer.write(packed)
+        totals, writers = self._totals, self._writers
         return {
-            "splits": {
-                name: asdict(replace(total, rows=self._writers[name].rows))
-                for name, total in self._totals.items()
-            },
-            "used": {name: writer.used for name, writer in self._writers.items()},
-            "digests": {name: writer.digest for name, writer in self._writers.items()},
+            "splits": {name: asdict(replace(totals[name], rows=writers[name].rows)) for name in SPLITS},
+            "used": {name: writer.used for name, writer in writers.items()},
+            "digests": {name: writer.digest.hexdigest() for name, writer in writers.items()},
             "unknown": self._unknown,
             "cut": self._cut,
         }
@@ -490,17 +482,16 @@ def _row_paths(folder: Path, stem: str) -> dict[str, Path]:
 class RowWriter:
     """Writes the three files of a split's rows: `STEM.npy`, `STEM.bytes.npy` and `STEM.used.npy`.
 
-    Use as a context manager. Where there is no row, there is no file.
+    Use as a context manager. Where there is no row, there is no file. `digest` is of all three.
     """
 
     def __init__(self, folder: Path, stem: str, length: int) -> None:
         """Write under `folder/stem`, rows of `length` positions."""
-        self.rows = 0
-        self.used = 0
+        self.rows = self.used = 0
         self._length = length
         self._paths = _row_paths(folder, stem)
         self._files: dict[str, BinaryIO] = {}
-        self._digest = hashlib.blake2b(digest_size=20)
+        self.digest = hashlib.blake2b(digest_size=20)
 
     def __enter__(self) -> RowWriter:
         return self
@@ -511,14 +502,8 @@ class RowWriter:
                 if kind is None:
                     file.seek(0)
                     shape = (self.rows, self._length) if name == ROWS else (self.rows,)
-                    np.lib.format.write_array_header_1_0(
-                        file, {"descr": "<i4", "fortran_order": False, "shape": shape}
-                    )
-
-    @property
-    def digest(self) -> str:
-        """A digest of all rows, their bytes and used positions, in hex."""
-        return self._digest.hexdigest()
+                    header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
 
     def write(self, packed: PackedRows) -> None:
         """Append rows."""
@@ -530,7 +515,7 @@ class RowWriter:
                 self._files[name].write(bytes(_HEADER_BYTES))
         for name, array in ((ROWS, packed.ids), (BYTES, packed.bytes), (USED, packed.used)):
             data = array.astype("<i4", copy=False).tobytes()
-            self._digest.update(data)
+            self.digest.update(data)
             self._files[name].write(data)
         self.rows += len(packed.ids)
         self.used += int(packed.used.sum())

@@ -94,9 +94,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
-            raise ConfigError(
-                f"model.layout = {self.layout!r}: no such layout", f"one of: {', '.join(LAYOUTS)}"
-            )
+            known = f"one of: {', '.join(LAYOUTS)}"
+            raise ConfigError(f"model.layout = {self.layout!r}: no such layout", known)
         for name in ("vocabulary", "width", "layers", "heads", "feed_forward", "max_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} = {getattr(self, name)}: must be at least 1")
@@ -156,14 +155,9 @@ class ModelSettings(Config):
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
         """Return the model these settings describe, for a vocabulary and a row length."""
         return ModelConfig(
-            **self.model_dump(exclude={"vocabulary"}),
-            vocabulary=vocabulary,
-            max_length=length,
-            begin_id=ids.begin,
-            end_id=ids.end,
-            pad_id=ids.pad,
-            mask_id=ids.mask,
-        )
+            **self.model_dump(exclude={"vocabulary"}), vocabulary=vocabulary, max_length=length,
+            begin_id=ids.begin, end_id=ids.end, pad_id=ids.pad, mask_id=ids.mask,
+        )  # fmt: skip
 
 
 class DataSettings(Config):

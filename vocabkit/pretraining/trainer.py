@@ -118,9 +118,8 @@ class Trainer:
                 cast(Any, self.model).reshard()
 
     def _enter(self, stage: PlannedStage) -> None:
-        self._stage = stage
-        everything = frozenset(self.optimizer.parameters)
-        self._trained = everything if stage.train == "all" else self.optimizer.by_row
+        self._stage, names = stage, self.optimizer.parameters
+        self._trained = frozenset(names) if stage.train == "all" else self.optimizer.by_row
         if self.world.size > 1:
             # FSDP2 reads requires_grad once, when it first gathers: gradients are made, and dropped.
             return
@@ -173,10 +172,9 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
     if not stages:
         return (PlannedStage("all", 0, steps),)
     planned: list[PlannedStage] = []
-    share = 0.0
+    first, share = 0, 0.0
     for place, stage in enumerate(stages):
         share += stage.share
-        first = planned[-1].stop if planned else 0
         stop = steps if place == len(stages) - 1 else round(share * steps)
         if stop <= first:
             raise ConfigError(
@@ -184,6 +182,7 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
                 "give the stage a larger share, or the run more steps",
             )
         planned.append(PlannedStage(stage.train, first, stop, stage.rate))
+        first = stop
     return tuple(planned)
 
 
@@ -214,20 +213,14 @@ def learning_rate_factor(
     """
     stage = find_stage(stages, step)
     ramp, first_ramp = (round(settings.warmup * (each.stop - each.first)) for each in (stage, stages[0]))
-    rise = min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0
-    return rise * stage.rate * _shape(settings, step, steps, first_ramp)
-
-
-def _shape(settings: OptimizerSettings, step: int, steps: int, ramp: int) -> float:
-    if settings.schedule == "constant":
-        return 1.0
-    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - ramp
-    if falling <= 0:
-        return 1.0
+    risen = stage.rate * (min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0)
+    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - first_ramp
+    if settings.schedule == "constant" or falling <= 0:
+        return risen
     left = min(1.0, (steps - step) / falling)
     if settings.schedule == "cosine":
         left = 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
-    return settings.final + (1.0 - settings.final) * left
+    return risen * (settings.final + (1.0 - settings.final) * left)
 
 
 # --- AdamW -----------------------------------------------------------------------------------------
@@ -254,7 +247,7 @@ class Optimizer:
         values, wide = self.parameters.items(), torch.float32
         self.means, self.squares = (
             {name: torch.zeros_like(value, dtype=wide, requires_grad=False) for name, value in values}
-            for _ in "12"
+            for _ in range(2)
         )
         self.steps = {
             name: torch.zeros((), dtype=wide, device=local_part(value).device) for name, value in values
@@ -272,13 +265,9 @@ class Optimizer:
         sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
         none, and does not move.
         """
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            gradient = parameter.grad if name in names else None
-            if gradient is not None:
-                part = local_part(gradient)
-                found[name] = part if rows is None else part[rows]
-        return found
+        made = {name: value.grad for name, value in self.parameters.items() if name in names}
+        parts = {name: local_part(gradient) for name, gradient in made.items() if gradient is not None}
+        return parts if rows is None else {name: part[rows] for name, part in parts.items()}
 
     @torch.no_grad()
     def step(
@@ -297,7 +286,11 @@ class Optimizer:
                 # No row of it is in this rank's shard; the count is every rank's.
                 self.steps[name] += 1.0 if skip is None else 1.0 - skip
         for decay, names in groups.items():
-            held = [self._hold(name) for name in names]
+            # This rank's shards of each parameter and of its moments.
+            held = [
+                [local_part(part[name]).detach() for part in (self.parameters, self.means, self.squares)]
+                for name in names
+            ]
             moved = held if rows is None else [[part[rows] for part in parts] for parts in held]
             values, means, squares = map(list, zip(*moved, strict=True))
             adamw(
@@ -314,11 +307,6 @@ class Optimizer:
         """Let go of the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
-
-    def _hold(self, name: str) -> list[Tensor]:
-        """This rank's shards of a parameter and of its moments."""
-        held = (self.parameters[name].detach(), self.means[name], self.squares[name])
-        return [local_part(tensor) for tensor in held]
 
     def _decay(self, name: str) -> float:
         if self.parameters[name].ndim < 2:
@@ -337,20 +325,15 @@ def clip_gradients(
     float32 scalars on the device, equal on every rank; nothing waits for the device.
     """
     parts = [gradient for gradient in gradients if gradient.numel()]
-    sums = torch.stack([loss.detach().float(), _squared_norm(parts, loss.device)])
-    world.sum(sums)
+    squares = torch.zeros((), device=loss.device)
+    if parts:
+        squares = torch.stack([norm.float() for norm in torch._foreach_norm(parts)]).square().sum()
+    sums = world.sum(torch.stack([loss.detach().float(), squares]))
     total, norm = sums[0], sums[1].sqrt()
     skip = (~(torch.isfinite(total) & torch.isfinite(norm))).to(torch.float32)
     if limit > 0 and parts:
         torch._foreach_mul_(parts, (limit / (norm + 1e-6)).clamp(max=1.0))
     return total, norm, skip
-
-
-def _squared_norm(parts: list[Tensor], device: torch.device) -> Tensor:
-    if not parts:
-        return torch.zeros((), device=device)
-    norms = torch._foreach_norm(parts)
-    return torch.stack([norm.float() for norm in norms]).square().sum()
 
 
 # --- Meter -----------------------------------------------------------------------------------------
