@@ -341,15 +341,15 @@ class _MaskedChoice:
     """Hides `per_row` places of every row."""
 
     def __init__(
-        self, settings: DataSettings, special: SpecialIds, vocabulary: int, length: int, seed: int
+        self, data: DataSettings, special: SpecialIds, vocabulary: int, length: int, seed: int
     ) -> None:
         if special.mask is None:
             raise PretrainingError(
                 "the vocabulary has no mask token, which a masked model needs",
                 "--set model.layout=llama, or fit a vocabulary with <mask>",
             )
-        self.per_row = predicted_per_row(settings.masking, length)
-        self._settings, self._mask, self._seed = settings, special.mask, seed
+        self.per_row = predicted_per_row(data.masking, length)
+        self._settings, self._mask, self._seed = data, special.mask, seed
         # The ids that text yields; the unknown token is none: to predict it teaches nothing.
         self._is_text = np.ones(vocabulary, dtype=np.bool_)
         named = (special.begin, special.end, special.pad, special.mask, special.unknown, *special.reserved)

@@ -152,9 +152,8 @@ class _Loop:
             try:
                 self._check_signals()
                 # A signal may have come before the process before this one could evaluate.
-                if self._is_evaluated() and not self.world.on_main(
-                    lambda: has_line(self.run, "evaluation", first)
-                ):
+                owed = self._is_evaluated()
+                if owed and not self.world.on_main(lambda: has_line(self.run, "evaluation", first)):
                     self._evaluate()
                 for step in steps:
                     self.trainer.train_step(step)

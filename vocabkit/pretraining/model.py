@@ -478,18 +478,16 @@ class _ChunkedLoss(torch.autograd.Function):
         for start in range(0, x.shape[0], rows):
             part = slice(start, start + rows)
             states = x[part]
-            logits = space[: states.shape[0]]
+            logits, given = space[: states.shape[0]], (targets[part], weights[part], nats[part])
             if offsets is None:
                 torch.mm(states, matrix.t(), out=logits)
             else:
                 torch.addmm(offsets, states, matrix.t(), out=logits)
             if kernel:
-                turn_into_gradient(
-                    logits, targets[part], weights[part], nats[part], vocabulary, gradient=needed
-                )
+                turn_into_gradient(logits, *given, vocabulary, gradient=needed)
                 narrow = wide = logits
             else:
-                wide = _turn_into_gradient(logits, targets[part], weights[part], nats[part], vocabulary, needed)
+                wide = _turn_into_gradient(logits, *given, vocabulary, needed)
                 narrow = wide if wide.dtype == x.dtype else logits.copy_(wide)
                 if x.is_cuda:
                     # There the fp32 chunk is gigabytes, and narrow numbers are summed in fp32 anyway.

@@ -43,6 +43,8 @@ _PEAKS = {
 
 
 class _Figures:
+    """Figures that add up."""
+
     @property
     def total(self) -> Any:
         """The sum of all."""
@@ -289,9 +291,8 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
         if split.rows and getattr(split, settings.unit)
     }
     if not masses:
-        raise PretrainingError(
-            f"{corpus.folder}: no rows to train on", "vocabkit prepare CORPUS --held-out 0.02"
-        )
+        hint = "vocabkit prepare CORPUS --held-out 0.02"
+        raise PretrainingError(f"{corpus.folder}: no rows to train on", hint)
     _check_settings(settings, tuple(splits), masses)
     per_row = {code: mass / splits[code].rows for code, mass in masses.items()}
     text = _share_text(masses, per_row, settings, samples)
@@ -343,12 +344,10 @@ def _share_text(
     return text
 
 
-def _check_settings(
-    settings: LanguageSettings, languages: tuple[str, ...], masses: Mapping[str, float]
-) -> None:
-    known = f"the data has: {', '.join(languages)}"
+def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: Mapping[str, float]) -> None:
+    known = f"the data has: {', '.join(codes)}"
     for code, factor in settings.oversampling.items():
-        if code not in languages:
+        if code not in codes:
             raise ConfigError(f"languages.oversampling names {code}, which is not in the data", known)
         if not (math.isfinite(factor) and factor > 0.0):
             raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")

@@ -215,7 +215,11 @@ def prepare_corpus(
             "languages": languages,
         }
         write_json(ready / INDEX, index)
-        no_export = _copy_tokenizer(files, ready / "tokenizer")
+        (ready / "tokenizer").mkdir()
+        for path in files.copied:
+            shutil.copyfile(path, ready / "tokenizer" / path.name)
+        with TemporaryDirectory(prefix="vocabkit-") as trial:
+            no_export = complete_tokenizer(ready / "tokenizer", Path(trial))
         again = (
             f"Prepare again: vocabkit prepare THIS_FILE --tokenizer {tokenizer} -o DIR "
             f"--length {settings.length} --encoding {settings.encoding} --held-out {settings.held_out}"
@@ -272,9 +276,7 @@ def _group_sources(sources: Sequence[Source]) -> list[tuple[Source, ...]]:
     return [tuple(group) for group in groups]
 
 
-def _report(
-    code: str, shards: Sequence[_RowShard], special: SpecialIds, settings: PrepareOptions
-) -> PrepareRow:
+def _report(code: str, shards: list[_RowShard], special: SpecialIds, settings: PrepareOptions) -> PrepareRow:
     """Return a language's line. Raises for one without a document, a known token or a row to train on."""
     train, held = _sum_splits(shards, "train"), _sum_splits(shards, "held-out")
     if not train.documents + held.documents:
@@ -326,15 +328,6 @@ def _publish_rows(code: str, shards: Sequence[_RowShard], target: Path, length: 
     return {split: asdict(_sum_splits(shards, split)) for split in SPLITS} | {
         "efficiency": _measure_efficiency(shards, length), "files": files
     }  # fmt: skip
-
-
-def _copy_tokenizer(files: TokenizerFiles, folder: Path) -> str | None:
-    """Keep the tokenizer's files, and return why AutoTokenizer will not open an export of them, if so."""
-    folder.mkdir()
-    for path in files.copied:
-        shutil.copyfile(path, folder / path.name)
-    with TemporaryDirectory(prefix="vocabkit-") as trial:
-        return complete_tokenizer(folder, Path(trial))
 
 
 # --- A shard ---------------------------------------------------------------------------------------

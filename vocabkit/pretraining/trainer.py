@@ -244,13 +244,13 @@ class Optimizer:
         self.settings = settings
         self.parameters = dict(model.named_parameters())
         self.by_row = VOCABULARY_PARAMETERS & self.parameters.keys()
-        values, wide = self.parameters.items(), torch.float32
+        items, wide = self.parameters.items(), torch.float32
         self.means, self.squares = (
-            {name: torch.zeros_like(value, dtype=wide, requires_grad=False) for name, value in values}
+            {name: torch.zeros_like(value, dtype=wide, requires_grad=False) for name, value in items}
             for _ in range(2)
         )
         self.steps = {
-            name: torch.zeros((), dtype=wide, device=local_part(value).device) for name, value in values
+            name: torch.zeros((), dtype=wide, device=local_part(value).device) for name, value in items
         }
 
     def tensors(self) -> dict[str, Tensor]:

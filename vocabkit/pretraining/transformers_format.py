@@ -141,10 +141,6 @@ class _HfSettings:
         self._data = data
         self._place = place
 
-    def take(self, key: str, default: Any) -> Any:
-        """A value, or what the class takes where it is absent."""
-        return self._data.get(key, default)
-
     def take_id(self, key: str, default: int | None) -> int | None:
         """A token's id; the first where there are several."""
         value = self._data.get(key, default)
@@ -279,24 +275,24 @@ def _parse_config(data: Mapping[str, Any], place: str) -> ModelConfig:
         settings.require(key, value, default=value)
     shape: dict[str, Any] = settings.take_shape()
     begin, end, pad = (settings.take_id(*item) for item in _KEYS[layout][:3])
-    length, tied, epsilon = (settings.take(*item) for item in _KEYS[layout][3:])
+    length, tied, epsilon = (data.get(*item) for item in _KEYS[layout][3:])
     if layout == "xlmr":
         if pad is None:
             raise settings.refuse("pad_token_id", "positions count from it")
         length = int(length) - pad - 1
     elif layout == "modern":
         shape["rope_theta"], shape["local_theta"] = settings.take_thetas()
-        shape["local_window"] = int(settings.take("local_attention", 128))
+        shape["local_window"] = int(data.get("local_attention", 128))
         shape["global_every"] = settings.take_global_every(shape["layers"])
     else:
         settings.require("head_dim", shape["width"] // shape["heads"], default=None)
-        shape["kv_heads"] = int(settings.take("num_key_value_heads", None) or shape["heads"])
+        shape["kv_heads"] = int(data.get("num_key_value_heads", None) or shape["heads"])
         shape["rope_theta"] = settings.take_theta()
         begin = begin if begin is not None else end
         end, pad = None if end == begin else end, begin if pad is None else pad
     return ModelConfig(
         layout, **shape, max_length=int(length), tied=bool(tied), norm_epsilon=float(epsilon),
-        initial_deviation=float(settings.take("initializer_range", 0.02)),
+        initial_deviation=float(data.get("initializer_range", 0.02)),
         begin_id=begin or 0, end_id=end, pad_id=pad or 0, mask_id=None,
     )  # fmt: skip
 
@@ -335,7 +331,32 @@ def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
             "type_vocab_size": 1,
         }
     if config.layout == "modern":
-        return {**shared, **_describe_modern(config, end)}
+        return {
+            **shared,
+            "hidden_activation": "gelu",
+            "max_position_embeddings": config.max_length,
+            "norm_eps": config.norm_epsilon,
+            "norm_bias": False,
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "mlp_bias": False,
+            "mlp_dropout": 0.0,
+            "decoder_bias": True,
+            "classifier_bias": False,
+            "classifier_activation": "gelu",
+            "cls_token_id": config.begin_id,
+            "sep_token_id": end,
+            "local_attention": config.local_window,
+            "layer_types": _list_kinds(config.layers, config.global_every),
+            "global_attn_every_n_layers": config.global_every,
+            "global_rope_theta": config.rope_theta,
+            "local_rope_theta": config.local_theta,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": config.rope_theta},
+                "sliding_attention": {"rope_type": "default", "rope_theta": config.local_theta},
+            },
+        }
     return {
         **shared,
         "hidden_act": "silu",
@@ -348,34 +369,6 @@ def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,
-    }
-
-
-def _describe_modern(config: ModelConfig, end: int) -> dict[str, Any]:
-    return {
-        "hidden_activation": "gelu",
-        "max_position_embeddings": config.max_length,
-        "norm_eps": config.norm_epsilon,
-        "norm_bias": False,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "embedding_dropout": 0.0,
-        "mlp_bias": False,
-        "mlp_dropout": 0.0,
-        "decoder_bias": True,
-        "classifier_bias": False,
-        "classifier_activation": "gelu",
-        "cls_token_id": config.begin_id,
-        "sep_token_id": end,
-        "local_attention": config.local_window,
-        "layer_types": _list_kinds(config.layers, config.global_every),
-        "global_attn_every_n_layers": config.global_every,
-        "global_rope_theta": config.rope_theta,
-        "local_rope_theta": config.local_theta,
-        "rope_parameters": {
-            "full_attention": {"rope_type": "default", "rope_theta": config.rope_theta},
-            "sliding_attention": {"rope_type": "default", "rope_theta": config.local_theta},
-        },
     }
 
 
@@ -537,13 +530,11 @@ def _check_names(config: ModelConfig, names: _TensorNames, stored: Checkpoint) -
         )
 
 
-def _fill(
-    parameter: Tensor, ours: str, parts: tuple[str, ...], stored: Checkpoint, config: ModelConfig
-) -> None:
+def _fill(weights: Tensor, ours: str, parts: tuple[str, ...], stored: Checkpoint, config: ModelConfig) -> None:
     """Copy tensors into a parameter's rows, one under the other; rows of padding become zero."""
     if ours in VOCABULARY_PARAMETERS:
-        parameter[config.vocabulary :].zero_()
-    for name, rows in split_parameter(ours, parameter.detach(), parts, config):
+        weights[config.vocabulary :].zero_()
+    for name, rows in split_parameter(ours, weights.detach(), parts, config):
         tensor = _read_tensor(stored, name)
         if ours == "token_type":
             if tensor[1:].any():
