@@ -81,10 +81,7 @@ def test_documents_positions_and_boundaries(tmp_path: Path, kind: tuple[SpecialI
     flat = rows.ravel()
     shift = 1 if causal else 0
     counting = batch.weights > 0
-    assert torch.equal(
-        batch.targets[counting],
-        torch.from_numpy(flat)[batch.chosen[counting] + shift].long(),
-    )
+    assert torch.equal(batch.targets[counting], torch.from_numpy(flat)[batch.chosen[counting] + shift].long())
     assert torch.equal(batch.languages[counting], batch.row_languages[batch.chosen[counting] // length])
     assert not batch.chosen[~counting].any()
 

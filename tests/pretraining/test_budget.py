@@ -33,9 +33,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(
-    ("config", "body", "embedding", "layers", "head", "at_15", "at_30"),
-    TABLE,
-    ids=["s", "m", "l", "l+"],
+    ("config", "body", "embedding", "layers", "head", "at_15", "at_30"), TABLE, ids=["s", "m", "l", "l+"]
 )
 def test_the_table_of_the_presets(
     config: ModelConfig, body: float, embedding: float, layers: float, head: float, at_15: float,

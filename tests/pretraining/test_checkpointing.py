@@ -15,14 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.api import CheckpointException
 
-from tests.pretraining.tiny_runs import (
-    Interrupt,
-    make_checkpoint,
-    make_config,
-    make_data,
-    tensors,
-    train,
-)
+from tests.pretraining.tiny_runs import Interrupt, make_checkpoint, make_config, make_data, tensors, train
 from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.checkpointing import (
     RunState,

@@ -16,12 +16,7 @@ from vocabkit.core.errors import PretrainingError
 from vocabkit.core.text import piece_script
 from vocabkit.corpus.normalization import load_normalizer
 from vocabkit.pretraining.evaluation import DeadVocabulary, find_dead
-from vocabkit.vocabulary.vocabulary import (
-    Block,
-    Kind,
-    Vocabulary,
-    assemble_vocabulary,
-)
+from vocabkit.vocabulary.vocabulary import Block, Kind, Vocabulary, assemble_vocabulary
 
 LETTERS = [*"abcdef", "ẹ", "ọ", "а", "б", "た"]
 SHARED = [*LETTERS, "▁", "12", "▁the"]
@@ -69,7 +64,7 @@ def test_counts_by_hand(folder: Path) -> None:
     dead = look(folder, seen, {"▁the"})
     pieces = 256 + len(SHARED) + len(YORUBA) + len(RUSSIAN)
     groups = {(group.scope, group.name): group for group in dead.groups}
-    total = dead.total
+    total = dead.groups[0]
     assert (total.pieces, total.never_input, total.never_target) == (pieces, 256 + 4, pieces - 1)
     assert total.never_input_share == pytest.approx(260 / pieces)
     yoruba = groups["block", "yor_Latn"]
@@ -138,8 +133,8 @@ def test_a_share_of_nothing_is_none(tmp_path: Path) -> None:
     made.save(tmp_path)
     nothing = np.zeros(made.size, np.bool_)
     dead = find_dead(nothing, nothing, tmp_path, reserved=(made.size - 1,))
-    assert dead.total.pieces == 0
-    assert dead.total.never_input_share is None
+    assert dead.groups[0].pieces == 0
+    assert dead.groups[0].never_input_share is None
 
 
 def test_another_tokenizers_arrays_are_refused(folder: Path) -> None:

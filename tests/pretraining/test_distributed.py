@@ -26,10 +26,7 @@ from vocabkit.pretraining.distributed import World, open_world
 from vocabkit.pretraining.run_config import RunConfig
 
 LOSS = {"every": 1, "evaluate_every": 4, "evaluate_rows": 2}
-STAGES = [
-    {"train": "embeddings", "share": 0.5, "rate": 2.0},
-    {"train": "all", "share": 0.5},
-]
+STAGES = [{"train": "embeddings", "share": 0.5, "rate": 2.0}, {"train": "all", "share": 0.5}]
 
 
 def train_until(data: Path, run: Path, tables: dict[str, Any], step: int) -> None:

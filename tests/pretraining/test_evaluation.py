@@ -134,11 +134,7 @@ def test_the_batch_size_changes_nothing(tmp_path: Path, causal: bool) -> None:
     for micro_rows in (4, 12, 50):
         again = score(model, corpus, micro_rows=micro_rows)
         for one, other in zip(first.languages, again.languages, strict=True):
-            assert (one.rows, one.bytes, one.predicted) == (
-                other.rows,
-                other.bytes,
-                other.predicted,
-            )
+            assert (one.rows, one.bytes, one.predicted) == (other.rows, other.bytes, other.predicted)
             assert (one.loss is None) == (other.loss is None)
             assert (one.loss or 0.0) == pytest.approx(other.loss or 0.0, rel=1e-6)
 

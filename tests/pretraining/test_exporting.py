@@ -142,8 +142,7 @@ def test_output_that_exists_is_kept(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "hunde"),
-    [({"union": True}, True), ({"route": "deu"}, True), ({"route": "eng_Latn"}, False)],
+    ("view", "hunde"), [({"union": True}, True), ({"route": "deu"}, True), ({"route": "eng_Latn"}, False)]
 )
 def test_a_routed_run_takes_the_view_that_is_said(
     view: dict[str, Any], hunde: bool, routed: Path, tmp_path: Path

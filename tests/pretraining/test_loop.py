@@ -25,21 +25,10 @@ from tests.pretraining.tiny_runs import (
     train,
 )
 from vocabkit.core.config import load_config
-from vocabkit.core.errors import (
-    ConfigError,
-    MissingExtra,
-    OutputError,
-    PretrainingError,
-    VocabkitError,
-)
+from vocabkit.core.errors import ConfigError, MissingExtra, OutputError, PretrainingError, VocabkitError
 from vocabkit.core.folders import hold_folder
 from vocabkit.pretraining.batches import BatchMaker
-from vocabkit.pretraining.checkpointing import (
-    find_checkpoint,
-    list_checkpoints,
-    load_run_model,
-    read_state,
-)
+from vocabkit.pretraining.checkpointing import find_checkpoint, list_checkpoints, load_run_model, read_state
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.run_config import RunConfig
 from vocabkit.pretraining.run_folder import Run
@@ -227,10 +216,7 @@ def spoil(checkpoint: Path, token: int) -> Path:
 
 def test_steps_that_are_not_finite_change_nothing_and_are_counted(tmp_path: Path) -> None:
     corpus = make_data(tmp_path / "data")
-    token, config = (
-        77,
-        make_config(save={"every": 1, "keep": 20}).model_copy(update={"model": None}),
-    )
+    token, config = (77, make_config(save={"every": 1, "keep": 20}).model_copy(update={"model": None}))
     checkpoint = spoil(make_checkpoint(tmp_path / "hf", LLAMA), token)
     result = train(config, corpus.folder, tmp_path / "run", checkpoint=checkpoint)
     shape = config.model_copy(update={"model": make_config(model=LLAMA).model}).model

@@ -259,11 +259,7 @@ logits[0, 3], logits[1, 3] = float("nan"), float("inf")
 turn_into_gradient(logits, torch.tensor([1, 1]), torch.ones(2), nats, 60)
 assert nats.isnan().all()
 """
-    environment = {
-        **os.environ,
-        "TRITON_INTERPRET": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
 
 

@@ -28,11 +28,7 @@ def make_rows(count: int, length: int, special: SpecialIds = OURS, seed: int = 0
     end = [] if special.end is None else [special.end]
     for row in range(count):
         while random.random() < 0.9:
-            ids = [
-                special.begin,
-                *random.integers(3, 100, int(random.integers(1, 8))).tolist(),
-                *end,
-            ]
+            ids = [special.begin, *random.integers(3, 100, int(random.integers(1, 8))).tolist(), *end]
             if used[row] + len(ids) > length:
                 break
             rows[row, used[row] : used[row] + len(ids)] = ids

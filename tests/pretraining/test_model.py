@@ -6,14 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.pretraining.tiny_layouts import (
-    LAYOUTS,
-    TINY,
-    VOCABULARY,
-    draw_documents,
-    draw_model,
-    pack,
-)
+from tests.pretraining.tiny_layouts import LAYOUTS, TINY, VOCABULARY, draw_documents, draw_model, pack
 from vocabkit.core.errors import PretrainingError
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.model import Model, compile_layers
@@ -92,11 +85,7 @@ def test_rows_of_padding_stay_zero(layout: str) -> None:
 
 
 def test_seed_decides_every_parameter() -> None:
-    first, second, other = (
-        Model(TINY["modern"]),
-        Model(TINY["modern"]),
-        Model(TINY["modern"], seed=1),
-    )
+    first, second, other = (Model(TINY["modern"]), Model(TINY["modern"]), Model(TINY["modern"], seed=1))
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
     assert not torch.equal(first.table, other.table)

@@ -59,9 +59,7 @@ def test_every_place_is_taken_once(size: int, key: int) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 2**40), st.integers(0, WORD), st.integers(0, 2**40)),
-        min_size=1,
-        max_size=20,
+        st.tuples(st.integers(1, 2**40), st.integers(0, WORD), st.integers(0, 2**40)), min_size=1, max_size=20
     )
 )
 def test_many_permutations_at_once_are_those_one_by_one(asked: list[tuple[int, int, int]]) -> None:

@@ -13,12 +13,7 @@ from tests.pretraining.prepared_rows import ENDLESS, write_rows
 from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.plan import plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import (
-    LanguageSettings,
-    ModelConfig,
-    RunConfig,
-    TrainingSettings,
-)
+from vocabkit.pretraining.run_config import LanguageSettings, ModelConfig, RunConfig, TrainingSettings
 
 MODEL = ModelConfig("xlmr", 50, 64, 2, 2, 128)
 

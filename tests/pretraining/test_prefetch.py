@@ -24,7 +24,7 @@ def maker(tmp_path: Path) -> BatchMaker:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "batches"]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 9])
@@ -70,9 +70,7 @@ def test_an_error_reaches_the_loop_at_its_step(maker: BatchMaker) -> None:
 
 
 def maker_of(
-    maker: BatchMaker,
-    shares: np.ndarray[tuple[int], np.dtype[np.float64]],
-    training: TrainingSettings,
+    maker: BatchMaker, shares: np.ndarray[tuple[int], np.dtype[np.float64]], training: TrainingSettings
 ) -> BatchMaker:
     corpus = PreparedCorpus.load(maker.corpus.folder)
     return BatchMaker(corpus, shares, DataSettings(), training, causal=False)

@@ -14,13 +14,7 @@ import numpy as np
 import pytest
 
 from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
-from vocabkit.core.errors import (
-    ConfigError,
-    CorpusError,
-    OutputError,
-    PretrainingError,
-    TokenizerError,
-)
+from vocabkit.core.errors import ConfigError, CorpusError, OutputError, PretrainingError, TokenizerError
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
@@ -199,10 +193,7 @@ def test_routed_text_gets_its_own_block_alone(corpus: Path, tmp_path: Path) -> N
     folder = write_ours(tmp_path / "t", blocks=True)
     (corpus / "yor_Latn.txt").write_text("Hunde Katzen\nthe cat\n", encoding="utf-8")
     own = set(range(open_tokenizer(folder).size)[-4:])
-    for encoding, holders in (
-        ("routed", {"deu_Latn"}),
-        ("union", {"deu_Latn", "eng_Latn", "yor_Latn"}),
-    ):
+    for encoding, holders in (("routed", {"deu_Latn"}), ("union", {"deu_Latn", "eng_Latn", "yor_Latn"})):
         options = PrepareOptions(64, encoding, held_out=0.0, workers=1)  # type: ignore[arg-type]
         prepare_corpus(open_corpus(corpus), folder, tmp_path / encoding, options)
         prepared = PreparedCorpus.load(tmp_path / encoding)
@@ -250,13 +241,7 @@ def test_mistakes_are_named(corpus: Path, tmp_path: Path) -> None:
     refuse("yor_Latn: no document in .*yor_Latn.txt", CorpusError, corpus, ours)
     bad.write_text("ቃላት\n", encoding="utf-8")
     narrow = write_ours(tmp_path / "narrow", bytes_too=False)
-    refuse(
-        "yor_Latn: all of its 1 documents are held out",
-        PretrainingError,
-        corpus,
-        ours,
-        held_out=0.99,
-    )
+    refuse("yor_Latn: all of its 1 documents are held out", PretrainingError, corpus, ours, held_out=0.99)
     refuse("yor_Latn: the tokenizer does not know", TokenizerError, corpus, narrow, held_out=0.0)
 
 

@@ -143,7 +143,7 @@ def test_a_language_without_rows_is_left_out_and_named(tmp_path: Path) -> None:
     assert plan.shares.tolist() == [1.0, 0.0]
     assert plan.rows[1].note == "no text to train on"
     assert plan.warnings() == ["no text to train on, never drawn: yor_Latn"]
-    assert plan.tokens_per_row == corpus.split("eng_Latn", "train").tokens / 9
+    assert plan.average("tokens") == corpus.split("eng_Latn", "train").tokens / 9
     empty = write_rows(tmp_path / "e", {"eng_Latn": (0, 1)})
     with pytest.raises(PretrainingError, match="no rows to train on"):
         _plan_languages(empty, LanguageSettings(), 9)

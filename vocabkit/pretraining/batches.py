@@ -11,12 +11,12 @@ CPU.
 from __future__ import annotations
 
 import math
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,6 @@ from vocabkit.vocabulary.roles import SpecialIds
 # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), applied once a counter. NumPy promises the raw
 # streams of its generators for ever but not its shuffles, and a resumed run must draw what the first would
 # have drawn; hence our own. It is no cryptography.
-
 
 _IN_BLOCK, _ROW = 1, 2
 _HIDDEN, _KIND, _RANDOM = 11, 12, 13
@@ -81,7 +80,6 @@ def scale_hashes(words: NDArray[np.uint64], size: int) -> Int64Array:
 # 2√n + 1 larger than n; a value that falls outside is mapped again until it falls inside (cycle walking),
 # which keeps it a bijection. A power of two instead of the square would walk up to four times as often.
 
-
 ROUNDS = 8
 """Four serve large sets (Luby and Rackoff); with six the orders of four rows are not yet equally frequent."""
 
@@ -124,7 +122,6 @@ def _run_rounds(
 # next boundary would have to take back). Within a block, samples are in the order of a hash of the seed. A
 # language's draws pass through its rows in a permutation of its own, a new one each epoch.
 
-
 SMALLEST_BLOCK, LARGEST_BLOCK = 1_024, 65_536
 _KEPT = 3
 """Boundaries remembered besides the first and the last: batches are made ahead of what is counted."""
@@ -142,8 +139,7 @@ def _choose_block(shares: ArrayLike) -> int:
     return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, block))
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(NamedTuple):
     number: int
     languages: Int64Array
     draws: Int64Array
@@ -246,11 +242,7 @@ class Ledger:
         self._drawn = np.zeros((3, len(corpus.languages)), np.int64)
 
     def load(
-        self,
-        samples: int,
-        rows: Mapping[str, int],
-        tokens: Mapping[str, int],
-        size: Mapping[str, int],
+        self, samples: int, rows: Mapping[str, int], tokens: Mapping[str, int], size: Mapping[str, int]
     ) -> None:
         """Go on from what a checkpoint says."""
         self._samples = samples
@@ -260,20 +252,17 @@ class Ledger:
     def count_until(self, samples: int) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         """Rows, tokens and bytes of the samples before number `samples`; no fewer than asked before."""
         for start in range(self._samples, samples, _COUNTED_AT_ONCE):
-            self._add(np.arange(start, min(start + _COUNTED_AT_ONCE, samples), dtype=np.int64))
+            drawn = np.arange(start, min(start + _COUNTED_AT_ONCE, samples), dtype=np.int64)
+            languages, indices, _ = self._order.locate(drawn)
+            for number in np.unique(languages).tolist():
+                wanted = np.sort(indices[languages == number])
+                code = self._corpus.languages[number]
+                used = self._corpus.row_used(code, "train", wanted).sum(dtype=np.int64)
+                self._drawn[:2, number] += len(wanted), used
+                self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(dtype=np.int64)
         self._samples = samples
-        codes = self._corpus.languages
-        rows, tokens, size = (dict(zip(codes, line, strict=True)) for line in self._drawn.tolist())
-        return rows, tokens, size
-
-    def _add(self, samples: Int64Array) -> None:
-        languages, indices, _ = self._order.locate(samples)
-        for number in np.unique(languages).tolist():
-            wanted = np.sort(indices[languages == number])
-            code = self._corpus.languages[number]
-            self._drawn[0, number] += len(wanted)
-            self._drawn[1, number] += self._corpus.row_used(code, "train", wanted).sum(dtype=np.int64)
-            self._drawn[2, number] += self._corpus.row_bytes(code, "train", wanted).sum(dtype=np.int64)
+        rows, tokens, text = (dict(zip(self._corpus.languages, n, strict=True)) for n in self._drawn.tolist())
+        return rows, tokens, text
 
 
 # --- Batch -----------------------------------------------------------------------------------------
@@ -318,12 +307,9 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors: dict[str, Any] = {
-            field.name: change(getattr(self, field.name))
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in held.items() if isinstance(value, Tensor)}
+        return Batch(**held | changed)
 
 
 # --- What is asked of a row ------------------------------------------------------------------------
@@ -336,8 +322,7 @@ class Batch:
 # Causal models hide nothing: every position predicts the one after it in the same document.
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """What r rows show and what they ask, K places a row.
 
     ids      int32[r, length]  what the model reads
@@ -356,18 +341,19 @@ class _MaskedChoice:
     """Hides `per_row` places of every row."""
 
     def __init__(
-        self, settings: DataSettings, special: SpecialIds, vocabulary: int, length: int, seed: int
+        self, data: DataSettings, special: SpecialIds, vocabulary: int, length: int, seed: int
     ) -> None:
         if special.mask is None:
             raise PretrainingError(
                 "the vocabulary has no mask token, which a masked model needs",
                 "--set model.layout=llama, or fit a vocabulary with <mask>",
             )
-        self.per_row = predicted_per_row(settings.masking, length)
-        self._settings = settings
-        self._mask = special.mask
-        self._seed = seed
-        self._is_text = _find_text_ids(special, vocabulary)
+        self.per_row = predicted_per_row(data.masking, length)
+        self._settings, self._mask, self._seed = data, special.mask, seed
+        # The ids that text yields; the unknown token is none: to predict it teaches nothing.
+        self._is_text = np.ones(vocabulary, dtype=np.bool_)
+        named = (special.begin, special.end, special.pad, special.mask, special.unknown, *special.reserved)
+        self._is_text[[id for id in named if id is not None and id < vocabulary]] = False
         self._text_ids = np.flatnonzero(self._is_text).astype(np.int32)
         if not len(self._text_ids):
             raise PretrainingError("the vocabulary has no id that text can yield")
@@ -429,12 +415,9 @@ class _CausalChoice:
         """Ask the places of rows int32[r, length], of which `used` int32[r] are not padding."""
         counts = self._find_counting(rows, used)
         following = np.roll(rows, -1, axis=1)
-        return _Choice(
-            rows,
-            np.where(counts, np.arange(rows.shape[1])[None, :], 0),
-            np.where(counts, following, 0).astype(np.int64),
-            counts.astype(np.float32),
-        )
+        places = np.where(counts, np.arange(rows.shape[1])[None, :], 0)
+        targets = np.where(counts, following, 0).astype(np.int64)
+        return _Choice(rows, places, targets, counts.astype(np.float32))
 
     def _find_counting(self, rows: Int32Array, used: Int32Array) -> BoolArray:
         """Mark the places followed by another of the same document: the next is used and begins none."""
@@ -445,15 +428,6 @@ class _CausalChoice:
 
 
 Objective = _MaskedChoice | _CausalChoice
-
-
-def _find_text_ids(special: SpecialIds, vocabulary: int) -> BoolArray:
-    """Mark the ids that text yields; the unknown token is none: to predict it teaches nothing."""
-    is_text = np.ones(vocabulary, dtype=np.bool_)
-    named = (special.begin, special.end, special.pad, special.mask, special.unknown)
-    known = [id for id in (*named, *special.reserved) if id is not None and id < vocabulary]
-    is_text[known] = False
-    return is_text
 
 
 # --- Batches of a run ------------------------------------------------------------------------------
@@ -467,16 +441,9 @@ def make_objective(corpus: PreparedCorpus, settings: DataSettings, seed: int, *,
 
 
 def assemble(
-    rows: Int32Array,
-    used: Int32Array,
-    row_bytes: Int32Array,
-    languages: Int32Array,
-    samples: Int64Array,
-    *,
-    objective: Objective,
-    special: SpecialIds,
-    documents: int | None = None,
-) -> Batch:
+    rows: Int32Array, used: Int32Array, row_bytes: Int32Array, languages: Int32Array, samples: Int64Array, *,
+    objective: Objective, special: SpecialIds, documents: int | None = None,
+) -> Batch:  # fmt: skip
     """Return a batch of r rows int32[r, length]; the other arrays have one value a row.
 
     `used` is how many places are not padding, `samples` number the rows for masking. `boundaries` has room
@@ -513,10 +480,7 @@ def assemble(
 
 
 def read_samples(
-    corpus: PreparedCorpus,
-    split: SplitName,
-    languages: Int32Array,
-    indices: Int64Array,
+    corpus: PreparedCorpus, split: SplitName, languages: Int32Array, indices: Int64Array
 ) -> tuple[Int32Array, Int32Array, Int32Array]:
     """Return rows int32[n, length], used int32[n] and bytes int32[n] of rows of mixed languages.
 
@@ -544,24 +508,15 @@ class BatchMaker:
     """
 
     def __init__(
-        self,
-        corpus: PreparedCorpus,
-        shares: Float64Array,
-        data: DataSettings,
-        training: TrainingSettings,
-        *,
-        causal: bool,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
+        self, corpus: PreparedCorpus, shares: Float64Array, data: DataSettings, training: TrainingSettings, *,
+        causal: bool, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
         self.corpus, self.rank, self.world = corpus, rank, world
         self.batch_rows = training.batch_rows
         rank_rows = -(-self.batch_rows // world)
         self.micro_rows = min(training.micro_rows, rank_rows)
         self.micro_batches = -(-rank_rows // self.micro_rows)
-        order_seed, mask_seed = (
-            int(hash_counters(training.seed, purpose)[0]) for purpose in (_ORDER_SEED, _MASK_SEED)
-        )
+        order_seed, mask_seed = (int(hash_counters(training.seed, use)[0]) for use in (_ORDER_SEED, _MASK_SEED))
         splits = [corpus.split(language, "train") for language in corpus.languages]
         self.order = Order(order_seed, shares, [split.rows for split in splits])
         self.objective = make_objective(corpus, data, mask_seed, causal=causal)
@@ -581,15 +536,9 @@ class BatchMaker:
         languages, indices = self._locate(samples)
         rows, used, sizes = read_samples(self.corpus, "train", languages, indices)
         return assemble(
-            rows,
-            used,
-            sizes,
-            np.maximum(languages, 0),
-            np.maximum(samples, 0),
-            objective=self.objective,
-            special=self.corpus.special,
-            documents=self._documents,
-        )
+            rows, used, sizes, np.maximum(languages, 0), np.maximum(samples, 0),
+            objective=self.objective, special=self.corpus.special, documents=self._documents,
+        )  # fmt: skip
 
     def global_weight(self, step: int, made: Sequence[Batch] | None = None) -> int:
         """Return Σ weights of a step over all ranks, by which each rank divides its loss.
@@ -627,11 +576,7 @@ def _find_starts(rows: Int32Array, used: Int32Array, begin: int) -> BoolArray:
 # again when it resumes.
 
 
-_POLL_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A rank's part of one step: its micro-batches, and Σ weights of the step over all ranks."""
 
     number: int
@@ -649,24 +594,30 @@ class Prefetcher:
     """
 
     def __init__(
-        self,
-        maker: BatchMaker,
-        start: int,
-        stop: int,
-        device: torch.device | str = "cpu",
-        depth: int = 2,
+        self, maker: BatchMaker, start: int, stop: int, device: torch.device | str = "cpu", depth: int = 2
     ) -> None:
         self.waited = 0.0
-        self._maker, self._start, self._stop = maker, start, stop
-        self._device = torch.device(device)
-        self._made: queue.Queue[Step | BaseException] = queue.Queue(max(1, depth))
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
-        self._thread.start()
+        self._maker, self._device = maker, torch.device(device)
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._left = iter(range(start, stop))
+        self._made: deque[Future[Step]] = deque()
+        for _ in range(max(1, depth) + 1):
+            self._make_next()
 
     def __iter__(self) -> Iterator[Step]:
-        for _ in range(self._start, self._stop):
-            yield self._take()
+        while self._made:
+            if self._closed:
+                raise RuntimeError("the prefetcher is closed")
+            began = time.perf_counter()
+            self._make_next()
+            step = self._made.popleft().result()
+            # The loop runs ahead of a GPU, which starves only when nothing is queued for it any more.
+            if self._device.type != "cuda" or torch.cuda.current_stream(self._device).query():
+                self.waited += time.perf_counter() - began
+            # From page-locked memory the copy is queued behind the GPU's work, and nothing waits for it.
+            step = step._replace(batches=tuple(batch.to(self._device) for batch in step.batches))
+            yield step
 
     def __enter__(self) -> Prefetcher:
         return self
@@ -676,54 +627,20 @@ class Prefetcher:
 
     def close(self) -> None:
         """Stop the thread and wait for it; more than once does no harm."""
-        self._closing.set()
-        self._thread.join()
+        self._closed = True
+        self._thread.shutdown(cancel_futures=True)
 
-    def _take(self) -> Step:
-        began = time.perf_counter()
-        found = self._wait()
-        # The loop runs ahead of a GPU, which starves only when nothing is queued for it any more.
-        if self._device.type != "cuda" or torch.cuda.current_stream(self._device).query():
-            self.waited += time.perf_counter() - began
-        if isinstance(found, BaseException):
-            self.close()
-            raise found
-        # From page-locked memory the copy is queued behind the GPU's work, and nothing waits for it.
-        moved = tuple(batch.to(self._device, non_blocking=True) for batch in found.batches)
-        return Step(found.number, moved, found.weight)
-
-    def _wait(self) -> Step | BaseException:
-        while not self._closing.is_set():
-            try:
-                return self._made.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-        raise RuntimeError("the prefetcher is closed")
-
-    def _work(self) -> None:
-        try:
-            if self._device.type == "cuda" and self._device.index is not None:
-                # A thread's device is the first, where page-locked memory would open a context a rank.
-                torch.cuda.set_device(self._device)
-            for number in range(self._start, self._stop):
-                if self._closing.is_set() or not self._put(self._make(number)):
-                    return
-        # Whatever went wrong here, the loop must hear of it: it would wait for ever.
-        except BaseException as error:
-            self._put(error)
+    def _make_next(self) -> None:
+        number = next(self._left, None)
+        if number is not None:
+            self._made.append(self._thread.submit(self._make, number))
 
     def _make(self, number: int) -> Step:
+        if self._device.type == "cuda" and self._device.index is not None:
+            # A thread's device is the first, where page-locked memory would open a context a rank.
+            torch.cuda.set_device(self._device)
         maker = self._maker
         made = tuple(maker.make(number, micro) for micro in range(maker.micro_batches))
         if self._device.type == "cuda":
             made = tuple(batch.pin() for batch in made)
         return Step(number, made, maker.global_weight(number, made))
-
-    def _put(self, item: Step | BaseException) -> bool:
-        while not self._closing.is_set():
-            try:
-                self._made.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False

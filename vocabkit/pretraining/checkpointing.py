@@ -10,7 +10,6 @@ disk, so a process killed while saving leaves the checkpoint before. What a run 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -35,16 +34,15 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from vocabkit.checkpoints.receipt import grow_rows, read_kept
 from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import PretrainingError
-from vocabkit.core.folders import name_full_disk
+from vocabkit.core.folders import name_full_disk, write_json
 from vocabkit.pretraining.distributed import World, fill_part
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_folder import SCHEMA, Run, read_record
 from vocabkit.pretraining.trainer import Optimizer
-from vocabkit.pretraining.transformers_format import name_tensors, split_rows
+from vocabkit.pretraining.transformers_format import name_tensors, split_parameter
 
 _CHECKPOINTS = "checkpoints"
-SCHEMA = 1
 _STEP = re.compile(r"step-(\d+)")
 _STATE, _SEEN = "state.json", "seen.safetensors"
 
@@ -116,8 +114,7 @@ def save_checkpoint(
 
     def commit() -> None:
         save_file(dict(seen), temporary / _SEEN)
-        text = json.dumps(asdict(state), ensure_ascii=False, indent=1) + "\n"
-        (temporary / _STATE).write_text(text, encoding="utf-8")
+        write_json(temporary / _STATE, asdict(state))
         for path in (temporary / _SEEN, temporary / _STATE, temporary):
             _flush(path)
         shutil.rmtree(target, ignore_errors=True)
@@ -129,13 +126,9 @@ def save_checkpoint(
     with name_full_disk(run):
         world.on_main(begin)
         try:
-            with _single(world):
-                save(
-                    dict(tensors),
-                    storage_writer=FileSystemWriter(temporary, thread_count=1, sync_files=True),
-                    process_group=world.control,
-                    no_dist=world.size == 1,
-                )
+            with _settle(world) as options:
+                writer = FileSystemWriter(temporary, thread_count=1, sync_files=True)
+                save(dict(tensors), storage_writer=writer, **options)
         except CheckpointException as error:
             raise _name_failure(error, temporary) from error
         world.on_main(commit)
@@ -147,15 +140,18 @@ def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -
 
     Raises PretrainingError naming the checkpoint where one is absent, or has another shape.
     """
-    _check_tensors(folder, tensors)
-    try:
-        with _single(world):
-            load(
-                {name: tensor.detach() for name, tensor in tensors.items()},
-                storage_reader=FileSystemReader(folder),
-                process_group=world.control,
-                no_dist=world.size == 1,
+    held = FileSystemReader(folder).read_metadata().state_dict_metadata
+    for name, tensor in tensors.items():
+        shape = tuple(getattr(held.get(name), "size", ()))
+        if name not in held or shape != tuple(tensor.shape):
+            found = f"has shape {list(shape)}" if name in held else "is absent"
+            raise PretrainingError(
+                f"{folder}: {name} {found}, expected {list(tensor.shape)}", "the checkpoint is of another model"
             )
+    try:
+        with _settle(world) as options:
+            detached = {name: tensor.detach() for name, tensor in tensors.items()}
+            load(detached, storage_reader=FileSystemReader(folder), **options)
     except (CheckpointException, OSError, RuntimeError, EOFError) as error:
         raise PretrainingError(
             f"{folder}: cannot be read: {error}",
@@ -165,10 +161,7 @@ def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -
 
 def read_state(folder: Path) -> RunState:
     """Return where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
-    data: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    if data.get("schema") != SCHEMA:
-        raise PretrainingError(f"{folder / _STATE}: schema {data.get('schema')}: this version reads {SCHEMA}")
-    return RunState(**data)
+    return RunState(**read_record(folder / _STATE))
 
 
 def load_seen(folder: Path) -> dict[str, BoolArray]:
@@ -228,18 +221,6 @@ def _is_complete(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (_STATE, _SEEN, ".metadata"))
 
 
-def _check_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    held = FileSystemReader(folder).read_metadata().state_dict_metadata
-    for name, tensor in tensors.items():
-        shape = tuple(getattr(held.get(name), "size", ()))
-        if name not in held or shape != tuple(tensor.shape):
-            found = f"has shape {list(shape)}" if name in held else "is absent"
-            raise PretrainingError(
-                f"{folder}: {name} {found}, expected {list(tensor.shape)}",
-                "the checkpoint is of another model",
-            )
-
-
 def _flush(path: Path) -> None:
     """Force a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -250,12 +231,12 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _single(world: World) -> Iterator[None]:
-    """In a world of one, without the warning that there is no other process: that is known."""
+def _settle(world: World) -> Iterator[dict[str, Any]]:
+    """Yield torch's options; in a world of one no warning says that there is no other process."""
     with warnings.catch_warnings():
         if world.size == 1:
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
+        yield {"process_group": world.control, "no_dist": world.size == 1}
 
 
 # --- Optimizer state -------------------------------------------------------------------------------
@@ -263,7 +244,6 @@ def _single(world: World) -> Iterator[None]:
 # the moments it had. `extend` carries such a file along as it is; the rows of a grown vocabulary then follow
 # its receipt: kept ids take theirs with them, new ones begin at zero. A model without the file begins with
 # zeros everywhere, as from scratch.
-
 
 _OPTIMIZER_STATE = "optimizer.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -286,11 +266,8 @@ def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> No
     load_checkpoint(folder, held, World(0, 1, torch.device("cpu")))
     written: dict[str, Tensor] = {}
     for name, parts in name_tensors(config).items():
-        rows = config.vocabulary if name in VOCABULARY_PARAMETERS else shapes[name][0]
         for kind in _MOMENTS:
-            whole = held[f"optimizer.{kind}.{name}"][:rows]
-            pieces = torch.split(whole, split_rows(len(parts), rows, config))
-            for part, piece in zip(parts, pieces, strict=True):
+            for part, piece in split_parameter(name, held[f"optimizer.{kind}.{name}"], parts, config):
                 written[f"{kind}.{part}"] = piece.contiguous()
         for part in parts:
             written[f"step.{part}"] = held[f"optimizer.step.{name}"].clone()
@@ -315,9 +292,9 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
                         rows = np.arange(len(whole)) if kept is None else kept
                         whole = torch.from_numpy(grow_rows(whole.numpy(), rows, config.rows))
                     if whole.shape != moments[name].shape:
+                        wanted = f"expected {list(moments[name].shape)}"
                         raise PretrainingError(
-                            f"{path}: {name} has shape {list(whole.shape)}, "
-                            f"expected {list(moments[name].shape)}",
+                            f"{path}: {name} has shape {list(whole.shape)}, {wanted}",
                             "it belongs to another model: remove it to begin with a state of zeros",
                         )
                     fill_part(moments[name], whole)

@@ -51,9 +51,9 @@ class World:
         """Return the largest of each number over ranks."""
         if self.size == 1:
             return list(numbers)
-        tensor = torch.tensor(numbers, dtype=torch.int64)
+        tensor = torch.tensor(numbers)
         dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
-        return [int(value) for value in tensor]
+        return cast(list[int], tensor.tolist())
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -79,6 +79,11 @@ class World:
         return cast(T, answer[0])
 
 
+def world_is_open() -> bool:
+    """Return whether torch knows of several processes."""
+    return dist.is_available() and dist.is_initialized()
+
+
 @contextmanager
 def open_world(device: str | None = None) -> Iterator[World]:
     """Yield the world that `torchrun` described, or one process. A group opened here is closed at the end.
@@ -90,7 +95,7 @@ def open_world(device: str | None = None) -> Iterator[World]:
     if kind == "cuda" and not torch.cuda.is_available():
         raise PretrainingError("device cuda: torch sees no GPU", "leave the device out, or say cpu")
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 and not (dist.is_available() and dist.is_initialized()):
+    if size == 1 and not world_is_open():
         yield World(0, 1, torch.device(kind))
         return
     place = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else None
@@ -122,13 +127,9 @@ def shard_model(model: nn.Module, layers: nn.ModuleList, world: World, precision
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(world.device.type, (world.size,))
-    narrow = precision == "bf16"
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if narrow else None,
-        reduce_dtype=torch.float32 if narrow else None,
-        # It would reach into the batch, and round its weights.
-        cast_forward_inputs=False,
-    )
+    narrow, wide = (torch.bfloat16, torch.float32) if precision == "bf16" else (None, None)
+    # Casting inputs would reach into the batch, and round its weights.
+    policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=wide, cast_forward_inputs=False)
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
@@ -136,7 +137,7 @@ def shard_model(model: nn.Module, layers: nn.ModuleList, world: World, precision
 
 def local_part(tensor: Tensor) -> Tensor:
     """Return this rank's shard of a tensor; the tensor itself where it is whole."""
-    if _world_is_open() and hasattr(tensor, "to_local"):
+    if world_is_open() and hasattr(tensor, "to_local"):
         return cast(Tensor, tensor.to_local())
     return tensor
 
@@ -165,14 +166,9 @@ def _find_stretch(total: int, rank: int, size: int) -> tuple[int, int]:
     return min(rank * stretch, total), min((rank + 1) * stretch, total)
 
 
-def _world_is_open() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
 # --- Signals ---------------------------------------------------------------------------------------
 # What a scheduler sends before it takes a machine away (SIGTERM, SIGUSR1) and Ctrl-C (SIGINT) only set a flag:
 # the loop obeys at the next step boundary, where a run can be saved. A second Ctrl-C means now.
-
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 

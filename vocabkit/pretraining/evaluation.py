@@ -28,6 +28,7 @@ from vocabkit.core.languages import load_panel
 from vocabkit.core.text import COMMON, piece_script, show_token
 from vocabkit.corpus.word_counts import connect, read_columns
 from vocabkit.pretraining.batches import Batch, assemble, make_objective, read_samples
+from vocabkit.pretraining.distributed import world_is_open
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import DataSettings
 from vocabkit.vocabulary.roles import SpecialIds
@@ -46,7 +47,6 @@ _COMPARABLE = {
 _AGGREGATION = "languages: over the tokens and bytes of their rows; all else: mean over languages"
 # Rows of the table of sums, one column a language; float64 holds every count exactly.
 _ROWS, _BYTES, _PREDICTED, _NATS, _TEXT_NATS = range(5)
-_BLANK = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +105,10 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    corpus: PreparedCorpus,
-    *,
-    causal: bool,
-    rows: int,
-    micro_rows: int,
-    device: torch.device | str,
-    data: DataSettings,
-    seed: int = _SEED,
-    head_rows: int | None = None,
-    fused: bool = True,
-    before_batch: Callable[[], None] | None = None,
-) -> Evaluation:
+    model: nn.Module, corpus: PreparedCorpus, *, causal: bool, rows: int, micro_rows: int,
+    device: torch.device | str, data: DataSettings, seed: int = _SEED, head_rows: int | None = None,
+    fused: bool = True, before_batch: Callable[[], None] | None = None,
+) -> Evaluation:  # fmt: skip
     """Score up to `rows` held-out rows of every language, evenly spread over those it has.
 
     `model` is called as in training, on batches of `micro_rows` rows, in the precision that the caller has set.
@@ -126,16 +117,18 @@ def evaluate(
     """
     objective = make_objective(corpus, data, seed, causal=causal)
     places = _list_rows(corpus, rows)
-    documents = micro_rows * _count_documents(corpus)
-    open_world = dist.is_available() and dist.is_initialized()
-    rank, world = (dist.get_rank(), dist.get_world_size()) if open_world else (0, 1)
+    # Places for documents in a row: twice what the language with the shortest ones has, and its padding.
+    splits = [corpus.split(code, "held-out") for code in corpus.languages]
+    fullest = max((2 * split.documents // split.rows for split in splits if split.rows), default=0)
+    documents = micro_rows * (fullest + 2)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if world_is_open() else (0, 1)
     sums = np.zeros((5, len(corpus.languages)))
     for number in range(rank, -(-len(places) // (micro_rows * world)) * world, world):
         if before_batch is not None:
             before_batch()
         part = places[number * micro_rows : (number + 1) * micro_rows]
         # The last batches are filled up with blank rows, so that no shape changes.
-        blank = np.tile([[_BLANK, 0]], (micro_rows - len(part), 1))
+        blank = np.tile([[-1, 0]], (micro_rows - len(part), 1))
         languages, indices = np.concatenate([part, blank]).T
         read, used, sizes = read_samples(corpus, "held-out", languages.astype(np.int32), indices)
         batch = assemble(
@@ -144,7 +137,12 @@ def evaluate(
         )  # fmt: skip
         _, nats = model(batch.to(device), head_rows, fused)
         _add_batch(sums, batch, nats, len(part), corpus.special)
-    return _score(_sum_ranks(sums, device), corpus.languages, CAUSAL if causal else MASKED)
+    if world_is_open():
+        # NCCL adds what is on its GPU, gloo what is in memory.
+        shared = torch.from_numpy(sums).to(device if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(shared)
+        sums = shared.cpu().numpy()
+    return _score(sums, corpus.languages, CAUSAL if causal else MASKED)
 
 
 def _list_rows(corpus: PreparedCorpus, limit: int) -> Int64Array:
@@ -157,14 +155,8 @@ def _list_rows(corpus: PreparedCorpus, limit: int) -> Int64Array:
         have = corpus.split(code, "held-out").rows
         count = min(limit, have)
         picked = np.arange(count, dtype=np.int64) * have // max(count, 1)
-        found.append(np.stack([np.full(count, language, np.int64), picked], axis=1))
+        found.append(np.stack([np.full(count, language), picked], axis=1))
     return np.concatenate(found)
-
-
-def _count_documents(corpus: PreparedCorpus) -> int:
-    """Places for documents in a row: twice what the language with the shortest ones has, and its padding."""
-    splits = [corpus.split(code, "held-out") for code in corpus.languages]
-    return max((2 * split.documents // split.rows for split in splits if split.rows), default=0) + 2
 
 
 def _add_batch(sums: Float64Array, batch: Batch, nats: Tensor, rows: int, special: SpecialIds) -> None:
@@ -185,17 +177,6 @@ def _add_batch(sums: Float64Array, batch: Batch, nats: Tensor, rows: int, specia
         sums[line] += np.bincount(chosen, values, sums.shape[1])
 
 
-def _sum_ranks(sums: Float64Array, device: torch.device | str) -> Float64Array:
-    """The sums of all ranks, on every rank."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return sums
-    # NCCL adds what is on its GPU, gloo what is in memory.
-    where = device if dist.get_backend() == "nccl" else "cpu"
-    shared = torch.from_numpy(sums).to(where)
-    dist.all_reduce(shared)
-    return shared.cpu().numpy()
-
-
 def _score(sums: Float64Array, languages: tuple[str, ...], objective: str) -> Evaluation:
     tail = set(load_panel("panels/panel-40").tail)
     scores = []
@@ -203,9 +184,8 @@ def _score(sums: Float64Array, languages: tuple[str, ...], objective: str) -> Ev
         rows, size, predicted, nats, text = sums[:, place].tolist()
         per_byte = text / (math.log(2) * size) if objective == CAUSAL and size else None
         per_token = nats / predicted if predicted else None
-        scores.append(
-            LanguageScore(code, code in tail, int(rows), int(size), int(predicted), per_token, per_byte)
-        )
+        counts = (int(rows), int(size), int(predicted))
+        scores.append(LanguageScore(code, code in tail, *counts, per_token, per_byte))
     return Evaluation(objective, tuple(scores))
 
 
@@ -222,8 +202,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 EXAMPLES = 8
 _SCHEMA = "vocabkit.dead-vocabulary/1"
-_WITHOUT_TEXT = "bytes"
-_NO_BLOCKS = "shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,36 +232,25 @@ class DeadVocabulary:
     groups: tuple[DeadGroup, ...]
     pieces: pd.DataFrame
 
-    @property
-    def total(self) -> DeadGroup:
-        """The group of all pieces."""
-        return self.groups[0]
-
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a group for a table."""
         return [asdict(group) for group in self.groups]
 
     def save(self, folder: Path) -> None:
         """Write `dead-vocabulary.json` (the groups) and `dead-vocabulary.tsv` (every piece never seen)."""
-        groups = {"schema": _SCHEMA, "groups": self.to_rows()}
-        write_json(folder / "dead-vocabulary.json", groups)
+        write_json(folder / "dead-vocabulary.json", {"schema": _SCHEMA, "groups": self.to_rows()})
         lines = ["id\tpiece\tblock\tscript\tseen_input\tseen_target\n"]
         never = self.pieces[~(self.pieces["seen_input"] & self.pieces["seen_target"])]
         for index, token, block, script, *seen in never.itertuples(index=False):
-            shown = show_token(token, isolate=False)
-            cells = (index, shown, block, script, *map(int, seen))
+            cells = (index, show_token(token, isolate=False), block, script, *map(int, seen))
             lines.append("\t".join(map(str, cells)) + "\n")
         write_text(folder / "dead-vocabulary.tsv", "".join(lines))
 
 
 def find_dead(
-    seen_input: BoolArray,
-    seen_target: BoolArray,
-    tokenizer: str | Path,
-    *,
-    reserved: Sequence[int] = (),
-    examples: int = EXAMPLES,
-) -> DeadVocabulary:
+    seen_input: BoolArray, seen_target: BoolArray, tokenizer: str | Path, *,
+    reserved: Sequence[int] = (), examples: int = EXAMPLES,
+) -> DeadVocabulary:  # fmt: skip
     """Group the pieces of a tokenizer by whether a run saw them.
 
     `seen_input` and `seen_target` are bool[rows], rows at least the tokenizer's size (padding follows it);
@@ -327,27 +294,20 @@ def find_dead(
 
 
 def _count(scope: str, name: str, pieces: pd.DataFrame, examples: int) -> DeadGroup:
-    never_input, never_target = (~pieces["seen_input"]).sum(), (~pieces["seen_target"]).sum()
+    size = len(pieces)
+    never = [size - int(pieces[name].sum()) for name in ("seen_input", "seen_target")]
+    shares = [count / size if size else None for count in never]
     dead = pieces["token"][~pieces["seen_input"]].to_numpy()
     if len(dead) > examples:
         # Evenly apart: the first ids alone would all be frequent pieces or bytes.
         dead = dead[np.arange(examples) * len(dead) // examples]
-    size = len(pieces)
-    return DeadGroup(
-        scope=scope,
-        name=name,
-        pieces=size,
-        never_input=int(never_input),
-        never_input_share=int(never_input) / size if size else None,
-        never_target=int(never_target),
-        never_target_share=int(never_target) / size if size else None,
-        examples=tuple(map(show_token, dead)),
-    )
+    shown = tuple(map(show_token, dead))
+    return DeadGroup(scope, name, size, never[0], shares[0], never[1], shares[1], shown)
 
 
 def _read_blocks(folder: Path, size: int) -> npt.NDArray[np.object_]:
     """The block of every id from vocabulary.parquet; `shared` where there is no such file of this size."""
-    blocks = np.full(size, _NO_BLOCKS, dtype=object)
+    blocks = np.full(size, "shared", dtype=object)
     path = folder / "vocabulary.parquet"
     if path.is_file():
         with connect() as database:
@@ -364,4 +324,4 @@ def _find_script(token: bytes) -> str:
     try:
         return piece_script(token.decode())
     except UnicodeDecodeError:
-        return _WITHOUT_TEXT
+        return "bytes"

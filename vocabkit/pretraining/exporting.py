@@ -18,13 +18,7 @@ import torch
 from torch import Tensor
 
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
-from vocabkit.core.folders import (
-    check_inputs,
-    check_output,
-    fingerprint_file,
-    output_folder,
-    write_manifest,
-)
+from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, output_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
@@ -70,16 +64,7 @@ class Export:
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row for a table."""
-        names = (
-            "step",
-            "parameters",
-            "vocabulary",
-            "dtype",
-            "route",
-            "bytes",
-            "difference",
-            "scale",
-        )
+        names = ("step", "parameters", "vocabulary", "dtype", "route", "bytes", "difference", "scale")
         return [{"class": self.class_name, **{name: getattr(self, name) for name in names}}]
 
 
@@ -111,6 +96,7 @@ def export_run(
     check_output(target, force=force)
     check_inputs(target, [source])
     run = run if isinstance(run, Run) else Run.load(source)
+    config = run.model
     view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
     steps = progress or Silent()
     steps.start("read the checkpoint")
@@ -119,7 +105,9 @@ def export_run(
     difference, scale = None, None
     with output_folder(target, force=force) as work:
         if dtype == "bf16":
-            _round_parameters(model)
+            # What was written is what is compared below.
+            for parameter in model.parameters():
+                parameter.data = parameter.data.bfloat16().float()
         steps.start("write the model")
         with _open_view(run.tokenizer, view) as tokenizer:
             write_hf(model, work, tokenizer, dtype=dtype)
@@ -134,32 +122,23 @@ def export_run(
             difference, scale = _compare_logits(model, work)
             steps.finish()
         size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+        details = {"layout": config.layout, "encoding": run.encoding, "difference": difference, "scale": scale}
         write_manifest(
             work,
             config={"route": view, "step": found, "dtype": dtype},
             inputs={"run": fingerprint_file(source / "run.json")},
             seconds={"all": time.perf_counter() - began},
-            details={
-                "layout": run.model.layout,
-                "encoding": run.encoding,
-                "difference": difference,
-                "scale": scale,
-            },
+            details=details,
         )
-    return Export(
-        folder=target,
-        class_name=CLASSES[run.model.layout],
-        step=found,
-        parameters=_count_parameters(model),
-        vocabulary=run.model.vocabulary,
-        dtype=dtype,
-        route=view,
-        bytes=size,
-        seconds=time.perf_counter() - began,
-        difference=difference,
-        scale=scale,
-        no_tokenizer=no_tokenizer,
+    spare = config.rows - config.vocabulary
+    parameters = sum(
+        value.numel() - (spare * value[0].numel() if name in VOCABULARY_PARAMETERS else 0)
+        for name, value in model.named_parameters()
     )
+    return Export(
+        target, CLASSES[config.layout], found, parameters, config.vocabulary, dtype, view, size,
+        time.perf_counter() - began, difference, scale, no_tokenizer,
+    )  # fmt: skip
 
 
 def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str | None:
@@ -169,10 +148,7 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
     if run.encoding != "routed":
         if route is None:
             return None
-        raise ConfigError(
-            f"--route {route}: the model was trained on the whole vocabulary's encoding",
-            command,
-        )
+        raise ConfigError(f"--route {route}: the model was trained on the whole vocabulary's encoding", command)
     if union:
         return None
     blocks = block_languages(Vocabulary.load(run.tokenizer))
@@ -181,11 +157,10 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
             "the model was trained on routed shards: say whose encoding the tokenizer takes",
             f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
         )
-    found = next((name for name in blocks if route in (name, name.split("_")[0])), None)
-    if found is not None:
-        return found
-    plain = {code for name in run.epochs for code in (name, name.split("_")[0])}
-    if route in plain or route == SHARED:
+    for name in blocks:
+        if route in (name, name.split("_")[0]):
+            return name
+    if route == SHARED or any(route in (name, name.split("_")[0]) for name in run.epochs):
         return SHARED
     raise ConfigError(
         f"--route {route}: no block of that name, and no language of this run",
@@ -196,33 +171,14 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
 @contextmanager
 def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
     """The tokenizer's folder, or a passing one with a language's view of it."""
-    if view is None:
-        yield tokenizer
-        return
     with TemporaryDirectory(prefix="vocabkit-view-") as folder:
-        route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
-        yield Path(folder)
-
-
-@torch.no_grad()
-def _round_parameters(model: Model) -> None:
-    """Make parameters what their bf16 copies are, so that the comparison is of what was written."""
-    for parameter in model.parameters():
-        parameter.copy_(parameter.bfloat16())
-
-
-def _count_parameters(model: Model) -> int:
-    config = model.config
-    spare = config.rows - config.vocabulary
-    return sum(
-        value.numel() - (spare * value[0].numel() if name in VOCABULARY_PARAMETERS else 0)
-        for name, value in model.named_parameters()
-    )
+        if view is not None:
+            route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
+        yield tokenizer if view is None else Path(folder)
 
 
 # --- Comparison with transformers ------------------------------------------------------------------
 # Logits are compared, nothing else: neither speed, nor gradients, nor whether the tokenizer cuts text well.
-
 
 _TEXT = "Ẹ káàárọ̀. Habari za asubuhi? Good morning! 2,026"
 _ROWS, _LENGTH = 4, 64
@@ -236,8 +192,9 @@ def _compare_logits(model: Model, folder: Path) -> tuple[float, float]:
     `PretrainingError` where a class there cannot open the folder, finds tensors missing or too many, or the
     tokenizer has ids that the model has not.
     """
-    peer, tokenizer = _open_peer(folder, causal=model.config.causal)
-    size, config = len(tokenizer), model.config
+    config = model.config
+    peer, tokenizer = _open_peer(folder, causal=config.causal)
+    size = len(tokenizer)
     if size > config.vocabulary:
         raise PretrainingError(
             f"{folder}: a tokenizer of {size:,} ids and a model of {config.vocabulary:,}",
@@ -271,24 +228,18 @@ def _lay_out_rows(ids: Tensor) -> Batch:
         documents=torch.arange(rows, dtype=torch.int32).repeat_interleave(length),
         positions=torch.arange(length, dtype=torch.int32).repeat(rows),
         boundaries=torch.arange(rows + 1, dtype=torch.int32) * length,
-        chosen=none,
-        targets=none,
-        weights=none.float(),
-        languages=none.int(),
-        row_languages=torch.zeros(rows, dtype=torch.int32),
-        row_bytes=torch.zeros(rows, dtype=torch.int32),
-        length=length,
-        tokens=rows * length,
-    )
+        chosen=none, targets=none, weights=none.float(), languages=none.int(),
+        row_languages=torch.zeros(rows, dtype=torch.int32), row_bytes=torch.zeros(rows, dtype=torch.int32),
+        length=length, tokens=rows * length,
+    )  # fmt: skip
 
 
 def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
     try:
         import transformers
     except ImportError as error:
-        raise MissingExtra(
-            f"comparing logits needs transformers: {error}", "pip install 'vocabkit[torch,hf]'"
-        ) from error
+        said = f"comparing logits needs transformers: {error}"
+        raise MissingExtra(said, "pip install 'vocabkit[torch,hf]'") from error
     bars: Any = transformers.utils.logging
     was_on = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()

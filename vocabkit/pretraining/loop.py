@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vocabkit.checkpoints.receipt import read_kept
+from vocabkit.core.arrays import Int64Array
 from vocabkit.core.errors import PretrainingError, VocabkitError
 from vocabkit.core.folders import hold_folder
 from vocabkit.core.progress import Progress, Silent
@@ -42,6 +43,7 @@ from vocabkit.pretraining.evaluation import evaluate, find_dead
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.plan import RunPlan, estimate_mfu
 from vocabkit.pretraining.run_folder import (
+    RESULT,
     Run,
     RunLog,
     check_identity,
@@ -50,7 +52,6 @@ from vocabkit.pretraining.run_folder import (
     fingerprint_identity,
     has_line,
     identify_run,
-    read_finished,
     read_new_rows,
     read_origin,
     write_config,
@@ -64,17 +65,15 @@ _PATIENCE = 10
 
 
 def train_run(
-    plan: RunPlan,
-    *,
-    force: bool = False,
-    device: str | None = None,
-    progress: Progress | None = None,
+    plan: RunPlan, *, force: bool = False, device: str | None = None, progress: Progress | None = None
 ) -> Run:
     """Train by a plan that `run_start.make_plan` made of the same options, and return the run.
 
     Every rank calls. What it does, and what it raises, is said at `run_start.pretrain`.
     """
-    config, folder = plan.config, _output(plan)
+    config, folder = plan.config, plan.output
+    if folder is None:
+        raise ValueError("a plan without an output cannot be trained")
     with ExitStack() as stack:
         stack.enter_context(settled_process(deterministic=config.training.deterministic))
         world = stack.enter_context(open_world(device))
@@ -84,7 +83,7 @@ def train_run(
         world.barrier()
         identity, new_rows, resumed = _open_run(plan, world, force)
         world.on_main(lambda: stack.enter_context(hold_folder(folder, folder, "training")))
-        finished = world.on_main(lambda: read_finished(folder))
+        finished = world.on_main(lambda: Run.load(folder) if (folder / RESULT).is_file() else None)
         if finished is not None:
             return finished
         # Only now: what another process is writing looks half written too.
@@ -95,44 +94,28 @@ def train_run(
 
 
 class _Stop(Exception):
-    """Why a run ends before its last step: a signal, or too many steps that are not finite."""
-
-    def __init__(
-        self, why: Literal["signal", "nan"], signal: int | None = None, message: str | None = None
-    ) -> None:
-        super().__init__(why)
-        self.why, self.signal, self.message = why, signal, message
+    """A run ends before its last step, by a signal or too many steps not finite: what its `Run` says of it."""
 
 
 class _Loop:
     """One process's part of a run. `done` steps are done; `reading` is what the meter said last."""
 
     def __init__(
-        self,
-        plan: RunPlan,
-        identity: Mapping[str, Any],
-        new_rows: Tensor | None,
-        resumed: Path | None,
-        world: World,
-        signals: StopSignals,
-        report: Progress,
-    ) -> None:
+        self, plan: RunPlan, identity: Mapping[str, Any], new_rows: Tensor | None, resumed: Path | None,
+        world: World, signals: StopSignals, report: Progress,
+    ) -> None:  # fmt: skip
+        assert plan.output is not None
         assert plan.corpus is not None
         assert plan.languages is not None
         self.plan, self.world, self.signals, self.report = plan, world, signals, report
-        self.config, self.corpus, self.steps = plan.config, plan.corpus, plan.steps
-        self.run = _output(plan)
+        self.config, self.corpus, self.steps, self.run = plan.config, plan.corpus, plan.steps, plan.output
+        self.epochs = {row.language: row.epochs for row in plan.languages.rows}
         self.fingerprints = fingerprint_identity(identity)
         begins_with = None if resumed is not None else plan.checkpoint
         seed = self.config.training.seed if resumed is None else None
-        self.trainer = Trainer(
-            Model(plan.model, seed=seed) if begins_with is None else load_model(begins_with),
-            self.config,
-            plan_stages(self.config.stages, self.steps),
-            len(self.corpus.languages),
-            new_rows,
-            world,
-        )
+        model = Model(plan.model, seed=seed) if begins_with is None else load_model(begins_with)
+        stages = plan_stages(self.config.stages, self.steps)
+        self.trainer = Trainer(model, self.config, stages, len(self.corpus.languages), new_rows, world)
         self.maker = BatchMaker(
             self.corpus, plan.languages.shares, self.config.data, self.config.training,
             causal=plan.model.causal, rank=world.rank, world=world.size,
@@ -147,7 +130,7 @@ class _Loop:
             self.done, seconds = state.step, state.seconds
         elif begins_with is not None:
             load_optimizer_state(begins_with, self.trainer.optimizer, plan.model)
-        self.clock = _Clock(seconds)
+        self.clock, self.saved = _Clock(seconds), time.perf_counter()
         self.reading = self.trainer.meter.read()
         self.evaluation: dict[str, Any] | None = None
         self.log: RunLog | None = None
@@ -155,11 +138,10 @@ class _Loop:
     def train(self) -> Run:
         """Make the steps that are left, and what comes after the last."""
         first, log, save = self.done, self.config.log, self.config.save
-        stop: _Stop | None = None
+        ended: dict[str, Any] = {"stopped": "done"}
         with ExitStack() as stack:
             if self.world.main:
-                config = self.config.model_dump(mode="json")
-                self.log = RunLog(self.run, log, config, first)
+                self.log = RunLog(self.run, log, self.config.model_dump(mode="json"), first)
                 stack.callback(self.log.close)
             begun = {"world": self.world.size, "note": self.trainer.note}
             self._note("resumed" if first else "started", begun)
@@ -169,7 +151,9 @@ class _Loop:
             steps = stack.enter_context(Prefetcher(self.maker, first, self.steps, self.world.device))
             try:
                 self._check_signals()
-                if self._owes_evaluation():
+                # A signal may have come before the process before this one could evaluate.
+                owed = self._is_evaluated()
+                if owed and not self.world.on_main(lambda: has_line(self.run, "evaluation", first)):
                     self._evaluate()
                 for step in steps:
                     self.trainer.train_step(step)
@@ -181,18 +165,24 @@ class _Loop:
                     if saving or signal or self.done % log.every == 0:
                         self._log_step(steps)
                     if signal:
-                        raise _Stop("signal", signal)
+                        raise _Stop({"stopped": "signal", "signal": signal})
                     if self._is_evaluated():
                         self._evaluate()
                     # In a series of bad steps the checkpoint before it stays the newest, but for the last.
                     if saving and (last or not self.reading.in_a_row):
                         self._save()
                 self._evaluate()
-            except _Stop as reason:
-                stop = reason
-                if stop.signal is not None:
+            except _Stop as stop:
+                ended = stop.args[0]
+                if ended["stopped"] == "signal":
                     self._save()
-            run = self._describe_end(stop)
+            dead = self._report_dead() if ended["stopped"] == "done" else None
+            run = Run(
+                self.run, self.config, self.plan.model, self.corpus.encoding, self.epochs,
+                steps=self.done, samples=self.done * self.config.training.batch_rows,
+                loss=self.reading.smoothed, skipped=self.reading.skipped, dead=dead,
+                seconds=self.clock.seconds, evaluation=self.evaluation, **ended,
+            )  # fmt: skip
             self._note("stopped", {"why": run.stopped, "message": run.message})
         if self.world.main and run.stopped == "done":
             write_result(run)
@@ -205,25 +195,20 @@ class _Loop:
         All ranks ask after the same step and hear the same; the main rank's clock is everyone's. They meet on
         the CPU: no GPU is waited for.
         """
-        overdue = self.world.main and self.clock.since_saved >= 60.0 * self.config.save.minutes
+        since = time.perf_counter() - self.saved
+        overdue = self.world.main and since >= 60.0 * self.config.save.minutes
         signal, save = self.world.largest(self.signals.received or 0, int(overdue))
         return signal, bool(save)
 
     def _check_signals(self) -> None:
         signal, _ = self._agree()
         if signal:
-            raise _Stop("signal", signal)
+            raise _Stop({"stopped": "signal", "signal": signal})
 
     def _is_evaluated(self) -> bool:
         """Whether an evaluation follows the last step done; the one at the end is another matter."""
         every = self.config.log.evaluate_every
         return bool(every and self.done and self.done % every == 0 and self.done < self.steps)
-
-    def _owes_evaluation(self) -> bool:
-        """Whether a signal came before the process before this one could evaluate."""
-        return self._is_evaluated() and not self.world.on_main(
-            lambda: has_line(self.run, "evaluation", self.done)
-        )
 
     def _log_step(self, steps: Prefetcher) -> None:
         """Write a line; stop the run when too many steps in a row were not finite.
@@ -261,24 +246,18 @@ class _Loop:
                 f"lower optimizer.rate, or look at the data of samples before "
                 f"{self.done * self.config.training.batch_rows:,}"
             )
-            raise _Stop("nan", message=message)
+            raise _Stop({"stopped": "nan", "message": message})
 
     def _evaluate(self) -> None:
         """Score held-out text; a signal between two batches stops the run."""
         training = self.config.training
         with self.clock.paused(), self.trainer.forward_only():
             found = evaluate(
-                self.trainer.model,
-                self.corpus,
-                causal=self.plan.model.causal,
-                rows=self.config.log.evaluate_rows,
-                micro_rows=training.micro_rows,
-                device=self.world.device,
-                data=self.config.data,
-                head_rows=training.head_rows,
-                fused=training.fused_softmax,
-                before_batch=self._check_signals,
-            )
+                self.trainer.model, self.corpus, causal=self.plan.model.causal,
+                rows=self.config.log.evaluate_rows, micro_rows=training.micro_rows,
+                device=self.world.device, data=self.config.data, head_rows=training.head_rows,
+                fused=training.fused_softmax, before_batch=self._check_signals,
+            )  # fmt: skip
         self.evaluation = found.to_json()
         self._note("evaluation", self.evaluation)
 
@@ -295,28 +274,8 @@ class _Loop:
                 self.run, self.trainer.tensors(), state, self.trainer.seen.arrays(), self.world,
                 keep=self.config.save.keep,
             )  # fmt: skip
-            self.clock.note_saved()
+            self.saved = time.perf_counter()
         self._note("saved", {"folder": folder.name, "rows": rows, "tokens": tokens, "bytes": size})
-
-    def _describe_end(self, stop: _Stop | None) -> Run:
-        assert self.plan.languages is not None
-        return Run(
-            folder=self.run,
-            config=self.config,
-            model=self.plan.model,
-            encoding=self.corpus.encoding,
-            epochs={row.language: row.epochs for row in self.plan.languages.rows},
-            stopped="done" if stop is None else stop.why,
-            steps=self.done,
-            samples=self.done * self.config.training.batch_rows,
-            loss=self.reading.smoothed,
-            skipped=self.reading.skipped,
-            dead=self._report_dead() if stop is None else None,
-            seconds=self.clock.seconds,
-            evaluation=self.evaluation,
-            signal=None if stop is None else stop.signal,
-            message=None if stop is None else stop.message,
-        )
 
     def _report_dead(self) -> dict[str, Any] | None:
         """Write which pieces were never seen; the main rank's group of all pieces."""
@@ -324,10 +283,8 @@ class _Loop:
         if not self.world.main:
             return None
         try:
-            report = find_dead(
-                seen["input"], seen["target"], self.run / "tokenizer",
-                reserved=self.corpus.special.reserved,
-            )  # fmt: skip
+            reserved = self.corpus.special.reserved
+            report = find_dead(seen["input"], seen["target"], self.run / "tokenizer", reserved=reserved)
         except VocabkitError as error:
             # A run of weeks must not end in an error because its tokenizer cannot be looked into.
             self._note("dead-vocabulary", {"error": error.message})
@@ -341,28 +298,16 @@ class _Loop:
 
 
 class _Clock:
-    """Seconds of training, without evaluating and saving; since the last log line; since the last save.
-
-    `before` are those of earlier processes of the run.
-    """
+    """Seconds of training, without evaluating and saving; `before` are those of the run's earlier processes."""
 
     def __init__(self, before: float) -> None:
-        self._lap = self._saved = time.perf_counter()
+        self._lap = time.perf_counter()
         self._start = self._lap - before
 
     @property
     def seconds(self) -> float:
         """Seconds spent training, over all the processes one after another."""
         return time.perf_counter() - self._start
-
-    @property
-    def since_saved(self) -> float:
-        """Seconds since the last checkpoint, or since the process began."""
-        return time.perf_counter() - self._saved
-
-    def note_saved(self) -> None:
-        """Count the seconds to the next checkpoint from now."""
-        self._saved = time.perf_counter()
 
     def lap(self) -> float:
         """Return the seconds of training since it was last asked."""
@@ -401,26 +346,26 @@ def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any],
 
     Every rank calls. Raises what the user can put right; a run that is another is refused.
     """
-    run, corpus = _output(plan), plan.corpus
+    run, corpus = plan.output, plan.corpus
+    assert run is not None
     assert corpus is not None
     identity = identify_run(plan.config, corpus, plan.checkpoint)
-    new_rows: Tensor | None = None
+    rows: Int64Array | None = None
     if plan.goes_on:
         check_identity(run, identity, checkpoint_given=plan.checkpoint is not None)
-        found = read_new_rows(run)
-        new_rows = None if found is None else torch.from_numpy(found)
+        rows = read_new_rows(run)
     elif plan.checkpoint is not None and (kept := read_kept(plan.checkpoint)) is not None:
-        new_rows = torch.from_numpy(np.flatnonzero(kept < 0))
-        if len(new_rows) and int(new_rows.min()) >= corpus.vocabulary:
+        rows = np.flatnonzero(kept < 0)
+        if len(rows) and rows[0] >= corpus.vocabulary:
             raise PretrainingError(
                 f"{corpus.folder}: data of {corpus.vocabulary:,} ids, and the first id that the extension "
-                f"added is {int(new_rows.min()):,}: it was prepared with the tokenizer of before",
+                f"added is {rows[0]:,}: it was prepared with the tokenizer of before",
                 "prepare the corpus with the extended checkpoint's tokenizer",
             )
+    new_rows = None if rows is None else torch.from_numpy(rows)
     require_new_rows(plan_stages(plan.config.stages, plan.steps), new_rows)
     if plan.goes_on:
         return identity, new_rows, world.on_main(lambda: _find_resumed(run, plan.checkpoint))
-    rows = None if new_rows is None else new_rows.numpy()
     world.on_main(lambda: create_run(plan, identity, new_rows=rows, force=force))
     return identity, new_rows, None
 
@@ -435,9 +380,3 @@ def _find_resumed(run: Path, checkpoint: Path | None) -> Path | None:
             "pass the same --checkpoint again",
         )
     return None
-
-
-def _output(plan: RunPlan) -> Path:
-    if plan.output is None:
-        raise ValueError("a plan without an output cannot be trained")
-    return plan.output

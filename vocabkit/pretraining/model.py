@@ -14,7 +14,7 @@ import os
 import shutil
 import sysconfig
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -52,13 +52,10 @@ class Model(nn.Module):
         self.table = nn.Parameter(torch.empty(config.rows, width))
         self.output_table = None if config.tied else nn.Parameter(torch.empty(config.rows, width))
         self.output_bias = nn.Parameter(torch.empty(config.rows)) if masked else None
-        self.positions: nn.Parameter | None = None
-        self.token_type: nn.Parameter | None = None
-        if config.layout == "xlmr":
-            # XLM-R's positions count from the row after its padding index.
-            places = config.max_length + config.pad_id + 1
-            self.positions = nn.Parameter(torch.empty(places, width))
-            self.token_type = nn.Parameter(torch.empty(1, width))
+        # XLM-R's positions count from the row after its padding index.
+        places = config.max_length + config.pad_id + 1
+        self.positions = nn.Parameter(torch.empty(places, width)) if bias else None
+        self.token_type = nn.Parameter(torch.empty(1, width)) if bias else None
         self.input_norm = _Norm(width, epsilon, bias=bias) if masked else None
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layers))
         self.final_norm = None if bias else _Norm(width, epsilon, bias=False, rms=rms)
@@ -104,9 +101,7 @@ class Model(nn.Module):
                 f"prepare with --length {config.max_length}",
             )
         kind = ids.device.type
-        dtype = self.table.dtype
-        if torch.is_autocast_enabled(kind):
-            dtype = torch.get_autocast_dtype(kind)
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.table.dtype
         with torch.autocast(kind, enabled=False):
             x = self._embed(ids, positions).to(dtype)
             masks = self._make_masks(documents, length, dtype)
@@ -148,10 +143,9 @@ class Model(nn.Module):
         causal, local = self.config.causal, any(layer.local for layer in self.blocks)
         if _uses_boundaries(documents.device, dtype, self.config.head_width, local=local):
             return None, None
-        whole = _make_mask(documents, length, causal=causal)
-        if not local:
-            return whole, None
-        return whole, _make_mask(documents, length, causal=causal, window=self.config.local_window)
+        window = self.config.local_window
+        near = _make_mask(documents, length, causal=causal, window=window) if local else None
+        return _make_mask(documents, length, causal=causal), near
 
     @torch.no_grad()
     def _draw(self, seed: int) -> None:
@@ -219,8 +213,7 @@ class _Norm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
-        self.epsilon = epsilon
-        self.rms = rms
+        self.epsilon, self.rms = epsilon, rms
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape and type; statistics in fp32."""
@@ -242,19 +235,18 @@ class Layer(nn.Module):
 
     def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.heads, self.kv_heads = config.heads, config.key_value_heads
-        self.head_width = config.head_width
-        self.causal = config.causal
-        self.post_norm = config.layout == "xlmr"
-        self.gated = config.layout != "xlmr"
+        self.heads, self.kv_heads, self.head_width = config.heads, config.key_value_heads, config.head_width
+        self.causal, self.post_norm, self.gated = (
+            config.causal,
+            config.layout == "xlmr",
+            config.layout != "xlmr",
+        )
         self.local = config.layout == "modern" and index % config.global_every != 0
         self.window = config.local_window if self.local else None
-        self.theta = None
-        if config.layout != "xlmr":
-            self.theta = config.local_theta if self.local else config.rope_theta
+        theta = config.local_theta if self.local else config.rope_theta
+        self.theta = theta if self.gated else None
         self.checkpointing = False
         self.compiled: Any = None
-
         bias, rms = config.layout == "xlmr", config.layout == "llama"
         width, inner = config.width, config.feed_forward
         together = (self.heads + 2 * self.kv_heads) * self.head_width
@@ -264,8 +256,9 @@ class Layer(nn.Module):
         self.down = _Projection(inner, width, bias=bias)
         # ModernBERT's embedding norm stands where the first layer's would.
         first = config.layout == "modern" and index == 0
-        self.attention_norm = None if first else _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
-        self.feed_forward_norm = _Norm(width, config.norm_epsilon, bias=bias, rms=rms)
+        epsilon = config.norm_epsilon
+        self.attention_norm = nn.Identity() if first else _Norm(width, epsilon, bias=bias, rms=rms)
+        self.feed_forward_norm = _Norm(width, epsilon, bias=bias, rms=rms)
 
     def forward(
         self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
@@ -274,26 +267,18 @@ class Layer(nn.Module):
         compute = self.compiled or self.compute
         if self.checkpointing and torch.is_grad_enabled():
             # Nothing is drawn at random in a layer, so no state of a generator is kept for it.
-            result: Tensor = checkpoint(
-                compute, x, positions, boundaries, mask, length,
-                use_reentrant=False, preserve_rng_state=False,
-            )  # fmt: skip
-            return result
-        changed: Tensor = compute(x, positions, boundaries, mask, length)
-        return changed
+            compute = partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
+        return cast(Tensor, compute(x, positions, boundaries, mask, length))
 
     def compute(
         self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
     ) -> Tensor:
         """What `forward` does, bare of hooks: the region that is compiled."""
         if self.post_norm:
-            x = self._norm(x + self._attend(x, positions, boundaries, mask, length))
+            x = self.attention_norm(x + self._attend(x, positions, boundaries, mask, length))
             return self.feed_forward_norm(x + self._feed(x))  # type: ignore[no-any-return]
-        x = x + self._attend(self._norm(x), positions, boundaries, mask, length)
+        x = x + self._attend(self.attention_norm(x), positions, boundaries, mask, length)
         return x + self._feed(self.feed_forward_norm(x))
-
-    def _norm(self, x: Tensor) -> Tensor:
-        return x if self.attention_norm is None else self.attention_norm(x)
 
     def _attend(
         self, x: Tensor, positions: Tensor, boundaries: Tensor, mask: Tensor | None, length: int
@@ -394,16 +379,9 @@ def _rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    boundaries: Tensor,
-    length: int,
-    mask: Tensor | None,
-    causal: bool,
-    window: int | None = None,
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, *, boundaries: Tensor, length: int, mask: Tensor | None,
+    causal: bool, window: int | None = None,
+) -> Tensor:  # fmt: skip
     """Mix values by the softmax of scaled products: [T, heads, head width].
 
     `query` [T, heads, width]; `key`, `value` [T, kv heads, width], each kv head shared by heads / kv heads
@@ -424,13 +402,7 @@ def _attend(
 
 
 def _attend_by_boundaries(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    boundaries: Tensor,
-    length: int,
-    causal: bool,
-    window: int | None,
+    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, length: int, causal: bool, window: int | None
 ) -> Tensor:
     if _Varlen.function is None and not _knows_boundaries(window is not None):
         raise RuntimeError(f"torch {torch.__version__}: no such attention by boundaries")
@@ -457,21 +429,13 @@ def _attend_by_boundaries(
 # the gradients themselves. The loss is summed in fp32 and the matrix's gradient accumulates in fp32 over
 # chunks, whatever the type of the states: sums in bf16 lose what a vocabulary this long adds up.
 
-
 _TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 def linear_cross_entropy(
-    x: Tensor,
-    table: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor,
-    *,
-    vocabulary: int,
-    rows_per_chunk: int | None = None,
-    fused: bool = True,
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, *,
+    vocabulary: int, rows_per_chunk: int | None = None, fused: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return Σ weight · nats over rows (fp32, with gradients), and each row's nats (fp32 [K], without).
 
     `x` [K, d] is multiplied in its own type, with `table` [rows, d] and `bias` [rows] cast to it. Columns
@@ -497,16 +461,9 @@ def linear_cross_entropy(
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        table: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        weights: Tensor,
-        vocabulary: int,
-        rows: int,
-        kernel: bool,
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor,
+        vocabulary: int, rows: int, kernel: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         need_x, need_table, need_bias = ctx.needs_input_grad[:3]
         needed = need_x or need_table or need_bias
         matrix = table.to(x.dtype)
@@ -521,18 +478,16 @@ class _ChunkedLoss(torch.autograd.Function):
         for start in range(0, x.shape[0], rows):
             part = slice(start, start + rows)
             states = x[part]
-            logits = space[: states.shape[0]]
+            logits, given = space[: states.shape[0]], (targets[part], weights[part], nats[part])
             if offsets is None:
                 torch.mm(states, matrix.t(), out=logits)
             else:
                 torch.addmm(offsets, states, matrix.t(), out=logits)
             if kernel:
-                turn_into_gradient(
-                    logits, targets[part], weights[part], nats[part], vocabulary, gradient=needed
-                )
+                turn_into_gradient(logits, *given, vocabulary, gradient=needed)
                 narrow = wide = logits
             else:
-                wide = _turn_into_gradient(logits, targets[part], weights[part], nats[part], vocabulary, needed)
+                wide = _turn_into_gradient(logits, *given, vocabulary, needed)
                 narrow = wide if wide.dtype == x.dtype else logits.copy_(wide)
                 if x.is_cuda:
                     # There the fp32 chunk is gigabytes, and narrow numbers are summed in fp32 anyway.
@@ -553,8 +508,10 @@ class _ChunkedLoss(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of this loss were handed out already")
         gradients, ctx.gradients = ctx.gradients, None
+        # The number is not rounded to a narrow type: in bf16 it would be off by 0.4 %. What is fp32 already is
+        # multiplied in place: at 850,000 pieces a second copy is 7 GB.
         scaled = (
-            None if gradient is None else _scale(gradient, outer[0]).to(kind)
+            None if gradient is None else gradient.float().mul_(outer[0]).to(kind)
             for gradient, kind in zip(gradients, ctx.types, strict=True)
         )
         return (*scaled, None, None, None, None, None)
@@ -569,12 +526,7 @@ def _has_kernel() -> bool:
 
 
 def _turn_into_gradient(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    nats: Tensor,
-    vocabulary: int,
-    needed: bool,
+    logits: Tensor, targets: Tensor, weights: Tensor, nats: Tensor, vocabulary: int, needed: bool
 ) -> Tensor:
     """Write rows' nats, and return weight · (softmax − one-hot) in fp32 where it is `needed`."""
     logits[:, vocabulary:] = float("-inf")
@@ -613,20 +565,11 @@ def _add_product(total: Tensor, slope: Tensor, states: Tensor, *, first: bool) -
         torch.addmm(total, turned, states, out_dtype=torch.float32, out=total)
 
 
-def _scale(gradient: Tensor, scale: Tensor) -> Tensor:
-    """A gradient times a number, which is not rounded to a narrow type: in bf16 it would be off by 0.4 %."""
-    if gradient.dtype == torch.float32:
-        # In place: at 850,000 pieces a second copy is 7 GB.
-        return gradient.mul_(scale)
-    return gradient.float().mul_(scale)
-
-
 # --- Softmax kernel --------------------------------------------------------------------------------
 # Softmax, loss and gradient of rows of logits in one Triton kernel, in place. Plain operations pass over a
 # chunk of logits five times in fp32; at width 768 that is half the cost of the head. This reads twice and
 # writes once, in the type the logits have. The formula is the same: nats = log Σ exp(z) − z[target], gradient
 # = weight · (softmax(z) − one-hot).
-
 
 triton: Any
 tl: Any
@@ -643,13 +586,7 @@ _WARPS = 16
 
 
 def turn_into_gradient(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    nats: Tensor,
-    vocabulary: int,
-    *,
-    gradient: bool = True,
+    logits: Tensor, targets: Tensor, weights: Tensor, nats: Tensor, vocabulary: int, *, gradient: bool = True
 ) -> None:
     """Write each row's nats, and, with `gradient`, the gradient over the logits.
 
@@ -699,11 +636,7 @@ if AVAILABLE:
                 share = tl.exp(values.to(tl.float32) - log_sum)
                 share = tl.where(columns_here == target, share - 1.0, share)
                 slope = tl.where(inside, share * weight, 0.0)
-                tl.store(
-                    place + columns_here,
-                    slope.to(logits.dtype.element_ty),
-                    mask=columns_here < columns,
-                )
+                tl.store(place + columns_here, slope.to(logits.dtype.element_ty), mask=columns_here < columns)
 
 
 def find_lack(kind: str) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +41,6 @@ class Documents:
     lengths: Int64Array
     sizes: Int64Array
 
-    @classmethod
-    def empty(cls) -> Documents:
-        """Return none."""
-        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
-
     def select(self, chosen: BoolArray) -> Documents:
         """Return those that are chosen, bool[n]."""
         return Documents(self.ids[np.repeat(chosen, self.lengths)], self.lengths[chosen], self.sizes[chosen])
@@ -57,8 +52,7 @@ class Documents:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-@dataclass(frozen=True, slots=True)
-class PackedRows:
+class PackedRows(NamedTuple):
     """Finished rows: ids int32[n, length]; used and bytes int32[n]."""
 
     ids: Int32Array
@@ -80,7 +74,7 @@ class Packer:
         self._target = max(_POSITIONS, _LEAST_ROWS * length)
         self._waiting: list[Documents] = []
         self._positions = 0
-        self._held = Documents.empty()
+        self._held = Documents(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
 
     @property
     def max_tokens(self) -> int:
@@ -237,7 +231,6 @@ def _share_out(total: int, weights: Int64Array) -> Int64Array:
 # Many times a tokenizer's speed where words repeat: each is encoded once and then looked up. Only where the
 # tokenizer is shown to give a line what it gives the line's words; every other one encodes whole documents.
 
-
 T = TypeVar("T", bound=np.generic)
 Cut = Literal["at-spaces", "before-spaces"]
 # A longer word is as good as never met again: in Thai or Chinese a "word" is a sentence.
@@ -288,9 +281,7 @@ def _find_cut(tokenizer: Tokenizer) -> Cut | None:
 
 def _mark(text: str) -> str:
     """Return the text with U+0000 at every place where it is cut before a space."""
-    if _ODD.search(text):
-        return _PLACE.sub("\0 ", text)
-    return text.replace(" ", "\0 ")
+    return _PLACE.sub("\0 ", text) if _ODD.search(text) else text.replace(" ", "\0 ")
 
 
 class WordEncoder:
@@ -321,18 +312,14 @@ class WordEncoder:
         marked, mark = self._mark_cuts(texts)
         counts = [text.count(mark) + 1 for text in marked]
         # A text that spaces do not cut into words is looked up, or encoded, whole.
-        counts = [
-            count if len(text) <= _MAX_MEAN * count else 1 for text, count in zip(marked, counts, strict=True)
-        ]
+        pairs = zip(marked, counts, strict=True)
+        counts = [count if len(text) <= _MAX_MEAN * count else 1 for text, count in pairs]
         # One list at a time: 58,000 alive at once kept the garbage collector busy for a sixth of the time.
-        parts = (
-            cut.split(mark) if count > 1 else (text,)
-            for text, cut, count in zip(texts, marked, counts, strict=True)
-        )
+        triples = zip(texts, marked, counts, strict=True)
+        parts = (cut.split(mark) if count > 1 else (text,) for text, cut, count in triples)
         sizes = np.array(counts, np.int64)
-        codes = np.fromiter(
-            map(self._words.__getitem__, chain.from_iterable(parts)), np.int64, int(sizes.sum())
-        )
+        found = map(self._words.__getitem__, chain.from_iterable(parts))
+        codes = np.fromiter(found, np.int64, int(sizes.sum()))
         passing = self._encode_new()
         codes[codes < 0] = passing - 1 - codes[codes < 0]
         lengths = self._lengths[codes]
@@ -370,14 +357,10 @@ class WordEncoder:
         new = words.new + words.passing
         known = kept - len(words.new)
         if new:
-            prefix = self._prefix
-            given = [prefix + word for word in new] if prefix else new
-            found = [
-                self.tokenizer.encode_flat(given[start : start + _BATCH])
-                for start in range(0, len(given), _BATCH)
-            ]
-            ids = np.concatenate([part[0] for part in found])
-            lengths = np.concatenate([part[1] for part in found])
+            given = [self._prefix + word for word in new] if self._prefix else new
+            starts = range(0, len(given), _BATCH)
+            found = [self.tokenizer.encode_flat(given[start : start + _BATCH]) for start in starts]
+            ids, lengths = map(np.concatenate, zip(*found, strict=True))
             if "" in words.new:
                 # No word at all, between two spaces; a prefix alone may be a token.
                 place = words.new.index("")

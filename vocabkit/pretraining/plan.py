@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -34,7 +35,6 @@ from vocabkit.pretraining.run_config import (
 # Attention is counted over whole rows (half of them for causal models, the window where it is local); packed
 # documents are shorter, which overstates the whole by at most attention's share, a tenth in `multi-s`.
 
-
 _PEAKS = {
     "B200": 2_250e12, "H200": 989e12, "GH200": 989e12, "H100 NVL": 835e12, "H100 PCIE": 756e12,
     "H100": 989e12, "A100": 312e12, "L40S": 362e12,
@@ -42,35 +42,34 @@ _PEAKS = {
 """Dense bf16 FLOP/s that the maker states, by what a device's name holds; longer names are looked up first."""
 
 
+class _Figures:
+    """Figures that add up."""
+
+    @property
+    def total(self) -> Any:
+        """The sum of all."""
+        return sum(astuple(cast(Any, self)))
+
+
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(_Figures):
     """`embedding` counts the vocabulary's matrices, padded rows included; `body` all else."""
 
     body: int
     embedding: int
 
-    @property
-    def total(self) -> int:
-        """All parameters."""
-        return self.body + self.embedding
-
 
 @dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(_Figures):
     """FLOPs forward and backward for one token of the input, spread over the places that are predicted."""
 
     body: float
     attention: float
     head: float
 
-    @property
-    def total(self) -> float:
-        """FLOPs a token."""
-        return self.body + self.attention + self.head
-
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(_Figures):
     """Bytes on one device.
 
     `states`: parameters, gradients and both moments, fp32, shared out over the devices. `copies`: parameters
@@ -82,11 +81,6 @@ class Memory:
     copies: int
     head: int
     activations: int
-
-    @property
-    def total(self) -> int:
-        """Bytes in all."""
-        return self.states + self.copies + self.head + self.activations
 
 
 def _count_parameters(config: ModelConfig) -> Parameters:
@@ -118,12 +112,9 @@ def _count_flops(config: ModelConfig, length: int, masking: float) -> Arithmetic
         local = config.layout == "modern" and layer % config.global_every != 0
         seen += min(config.local_window, length) if local else length
     seen *= 0.5 if config.causal else 1.0
-    head = config.vocabulary * config.width
-    if not config.causal:
-        head += config.width**2
-    return Arithmetic(
-        6.0 * config.layers * _layer_products(config), 12.0 * config.width * seen, 6.0 * head * rate
-    )
+    head = config.vocabulary * config.width + (0 if config.causal else config.width**2)
+    body = 6.0 * config.layers * _layer_products(config)
+    return Arithmetic(body, 12.0 * config.width * seen, 6.0 * head * rate)
 
 
 def _estimate_memory(
@@ -160,10 +151,8 @@ def _find_peak(device: str | None) -> float | None:
     if device is None:
         return None
     name = device.upper().replace("-", " ")
-    for known in sorted(_PEAKS, key=len, reverse=True):
-        if all(part in name for part in known.split()):
-            return _PEAKS[known]
-    return None
+    known = sorted(_PEAKS, key=len, reverse=True)
+    return next((_PEAKS[key] for key in known if all(part in name for part in key.split())), None)
 
 
 def estimate_mfu(
@@ -192,7 +181,6 @@ def _layer_products(config: ModelConfig) -> int:
 #
 # Repeating text up to about four times costs little, and by sixteen times adds little (arXiv 2305.16264);
 # above `warn_epochs` is reported, above `allow_epochs` refused. UniMax's bound counts epochs of the run itself.
-
 
 _UNLIMITED = 1e300
 """A language's weight against its natural share is not clipped here: its epochs are what is bounded."""
@@ -237,46 +225,34 @@ class SamplingPlan:
         """Share of samples of each language, float64[n]."""
         return np.array([row.share for row in self.rows], dtype=np.float64)
 
-    @property
-    def tokens_per_row(self) -> float:
-        """Tokens of text that a sample holds on average."""
-        return self._average([row.tokens for row in self.rows])
-
-    @property
-    def bytes_per_row(self) -> float:
-        """Bytes of original text that a sample holds on average."""
-        return self._average([row.bytes for row in self.rows])
+    def average(self, unit: Literal["tokens", "bytes"]) -> float:
+        """Return the tokens of text, or the bytes of original text, that a sample holds on average."""
+        return math.fsum(row.share * getattr(row, unit) / row.rows for row in self.rows if row.rows)
 
     def find_refusal(self) -> PretrainingError | None:
         """Return the error of a run that repeats a language more often than is allowed, else None."""
         allowed = self.settings.allow_epochs
-        over = [row for row in self.rows if row.epochs > allowed]
+        over = {row.language: row.epochs for row in self.rows if row.epochs > allowed}
         if not over:
             return None
-        names = _name_worst({row.language: row.epochs for row in over})
-        hint = f"--allow-epochs {math.ceil(max(row.epochs for row in over))}, or a shorter run"
+        hint = f"--allow-epochs {math.ceil(max(over.values()))}, or a shorter run"
         # Another weighting helps only where the text as a whole is not read too often.
         whole = self.samples / sum(row.rows for row in self.rows)
         if whole < allowed and self.settings.weighting != "unimax":
             hint += ", or --set languages.weighting=unimax"
         return PretrainingError(
             f"the run repeats the text of {len(over)} of {len(self.rows)} languages more than "
-            f"{allowed:g} times: {names}",
+            f"{allowed:g} times: {_name_worst(over)}",
             hint,
         )
 
     def warnings(self) -> list[str]:
         """Return one sentence for each thing to know before training."""
-        found = []
-        limit = self.settings.warn_epochs
-        often = [row for row in self.rows if row.epochs > limit]
-        if often:
-            names = _name_worst({row.language: row.epochs for row in often})
-            found.append(f"repeated more than {limit:g} times: {names}")
-        raised = [row for row in self.rows if row.oversampling > OVERSAMPLING_WARNING]
-        if raised:
-            names = _name_worst({row.language: row.oversampling for row in raised})
-            found.append(f"oversampled more than {OVERSAMPLING_WARNING:g}×: {names}")
+        found, limit, most = [], self.settings.warn_epochs, OVERSAMPLING_WARNING
+        if often := {row.language: row.epochs for row in self.rows if row.epochs > limit}:
+            found.append(f"repeated more than {limit:g} times: {_name_worst(often)}")
+        if raised := {row.language: row.oversampling for row in self.rows if row.oversampling > most}:
+            found.append(f"oversampled more than {most:g}×: {_name_worst(raised)}")
         empty = [row.language for row in self.rows if not row.rows]
         if empty:
             found.append(f"no text to train on, never drawn: {', '.join(empty)}")
@@ -294,11 +270,6 @@ class SamplingPlan:
             "languages": self.to_rows(),
             "warnings": self.warnings(),
         }
-
-    def _average(self, sizes: list[int]) -> float:
-        return math.fsum(
-            row.share * size / row.rows for row, size in zip(self.rows, sizes, strict=True) if row.rows
-        )
 
 
 def _name_worst(times: Mapping[str, float]) -> str:
@@ -320,9 +291,8 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
         if split.rows and getattr(split, settings.unit)
     }
     if not masses:
-        raise PretrainingError(
-            f"{corpus.folder}: no rows to train on", "vocabkit prepare CORPUS --held-out 0.02"
-        )
+        hint = "vocabkit prepare CORPUS --held-out 0.02"
+        raise PretrainingError(f"{corpus.folder}: no rows to train on", hint)
     _check_settings(settings, tuple(splits), masses)
     per_row = {code: mass / splits[code].rows for code, mass in masses.items()}
     text = _share_text(masses, per_row, settings, samples)
@@ -335,27 +305,17 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
         drawn = share * samples
         rows.append(
             LanguagePlan(
-                code,
-                split.rows,
-                split.tokens,
-                split.bytes,
-                share,
-                round(drawn),
-                drawn / split.rows if share else 0.0,
-                text[code] * natural / masses[code] if share else 0.0,
-                settings.oversampling.get(code, 1.0),
-                int(split.rows / share) if drawn > split.rows else None,
+                code, split.rows, split.tokens, split.bytes, share, round(drawn),
+                drawn / split.rows if share else 0.0, text[code] * natural / masses[code] if share else 0.0,
+                settings.oversampling.get(code, 1.0), int(split.rows / share) if drawn > split.rows else None,
                 "" if share else "no text to train on",
             )
-        )
+        )  # fmt: skip
     return SamplingPlan(tuple(rows), settings, samples)
 
 
 def _share_text(
-    masses: Mapping[str, float],
-    per_row: Mapping[str, float],
-    settings: LanguageSettings,
-    samples: int,
+    masses: Mapping[str, float], per_row: Mapping[str, float], settings: LanguageSettings, samples: int
 ) -> dict[str, float]:
     """Return shares of the text drawn, which sum to one.
 
@@ -370,17 +330,11 @@ def _share_text(
         # language's cap together cannot fill comes out natural, and its epochs are reported like any other's.
         cap = max(1.0, settings.max_epochs * total / budget)
         weights = weigh_languages(
-            masses,
-            settings.weighting,
-            exponent=settings.exponent,
-            max_epochs=cap,
-            quota=settings.quota,
-            limit=_UNLIMITED,
-        )
-        raised = {
-            row.language: row.target_share * settings.oversampling.get(row.language, 1.0)
-            for row in weights.rows
-        }
+            masses, settings.weighting, exponent=settings.exponent, max_epochs=cap,
+            quota=settings.quota, limit=_UNLIMITED,
+        )  # fmt: skip
+        factors = settings.oversampling
+        raised = {row.language: row.target_share * factors.get(row.language, 1.0) for row in weights.rows}
         whole = math.fsum(raised.values())
         text = {code: share / whole for code, share in raised.items()}
         drawn = samples / math.fsum(text[code] / per_row[code] for code in masses)
@@ -390,23 +344,18 @@ def _share_text(
     return text
 
 
-def _check_settings(
-    settings: LanguageSettings, languages: tuple[str, ...], masses: Mapping[str, float]
-) -> None:
-    known = f"the data has: {', '.join(languages)}"
+def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: Mapping[str, float]) -> None:
+    known = f"the data has: {', '.join(codes)}"
     for code, factor in settings.oversampling.items():
-        if code not in languages:
+        if code not in codes:
             raise ConfigError(f"languages.oversampling names {code}, which is not in the data", known)
         if not (math.isfinite(factor) and factor > 0.0):
             raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")
     if settings.weighting == "quota":
-        unknown = sorted(set(settings.quota) - set(masses))
-        if unknown:
-            raise ConfigError(
-                f"languages.quota names what has no rows to train on: {', '.join(unknown)}", known
-            )
-        missing = sorted(set(masses) - set(settings.quota))
-        if missing:
+        if unknown := sorted(set(settings.quota) - set(masses)):
+            names = ", ".join(unknown)
+            raise ConfigError(f"languages.quota names what has no rows to train on: {names}", known)
+        if missing := sorted(set(masses) - set(settings.quota)):
             raise ConfigError(
                 f"languages.quota has no share for: {', '.join(missing)}",
                 "give every language of the data a share, or prepare fewer with --languages",
@@ -416,7 +365,6 @@ def _check_settings(
 
 
 # --- The plan of a run -----------------------------------------------------------------------------
-
 
 _ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
@@ -457,9 +405,8 @@ class RunPlan:
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a figure for a table, then one a language."""
-        model, parameters, flops, memory = (
-            self.model, self.parameters, self.flops_per_token, self.memory,
-        )  # fmt: skip
+        model, parameters = self.model, self.parameters
+        flops, memory = self.flops_per_token, self.memory
         on_each = f"on each of {self.world} devices" if self.world > 1 else "on one device"
         hours = None if self.seconds is None else self.seconds / 3600
         assumed = f"{self.world} × {self.device} at {100 * _ASSUMED_MFU:.0f} % of its peak, assumed"
@@ -511,14 +458,9 @@ class RunPlan:
 
 
 def plan_run(
-    config: RunConfig,
-    corpus: PreparedCorpus | None,
-    model: ModelConfig,
-    world: int = 1,
-    *,
-    device: str | None = None,
-    refuse: bool = True,
-) -> RunPlan:
+    config: RunConfig, corpus: PreparedCorpus | None, model: ModelConfig, world: int = 1, *,
+    device: str | None = None, refuse: bool = True,
+) -> RunPlan:  # fmt: skip
     """Return the plan of a run over a corpus; without one, of a preset whose rows are `model.max_length` long.
 
     `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, what
@@ -533,33 +475,25 @@ def plan_run(
         check_fit(model, corpus)
         steps, languages = _settle(config, corpus)
         warnings = languages.warnings()
-        refusal = languages.find_refusal()
-        if refusal is not None:
+        if (refusal := languages.find_refusal()) is not None:
             if refuse:
                 raise refusal
             warnings.append(f"training would be refused: {refusal.message}; {refusal.hint}")
     samples = steps * config.training.batch_rows
-    positions = samples * length
+    positions, peak = samples * length, _find_peak(device)
     flops = _count_flops(model, length, config.data.masking)
-    peak = _find_peak(device)
     return RunPlan(
-        config=config,
-        model=model,
-        corpus=corpus,
-        steps=steps,
-        samples=samples,
-        positions=positions,
-        tokens=None if languages is None else round(samples * languages.tokens_per_row),
-        bytes=None if languages is None else round(samples * languages.bytes_per_row),
+        config, model, corpus, steps, samples, positions,
+        tokens=None if languages is None else round(samples * languages.average("tokens")),
+        bytes=None if languages is None else round(samples * languages.average("bytes")),
         languages=languages,
         parameters=_count_parameters(model),
         flops_per_token=flops,
         memory=_estimate_memory(model, config.training, length, config.data.masking, world),
-        device=device,
-        world=world,
+        device=device, world=world,
         seconds=None if peak is None else flops.total * positions / (peak * _ASSUMED_MFU * world),
         warnings=tuple(warnings),
-    )
+    )  # fmt: skip
 
 
 def check_fit(model: ModelConfig, corpus: PreparedCorpus) -> None:
@@ -595,7 +529,7 @@ def _settle(config: RunConfig, corpus: PreparedCorpus) -> tuple[int, SamplingPla
     steps = _count_steps(config, tokens, size)
     for _ in range(_ROUNDS):
         plan = _plan_languages(corpus, config.languages, steps * batch)
-        again = _count_steps(config, plan.tokens_per_row, plan.bytes_per_row)
+        again = _count_steps(config, plan.average("tokens"), plan.average("bytes"))
         if again == steps:
             return steps, plan
         steps = again

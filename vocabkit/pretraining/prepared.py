@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -43,8 +44,7 @@ class Split:
     documents: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """The rows of one source and split: `stem` is the path without `.npy`; `first` its first row's number."""
 
     stem: Path
@@ -82,20 +82,17 @@ class PreparedCorpus:
         """
         root = Path(folder)
         text, index = _read_index(root / INDEX)
-        splits: dict[tuple[str, str], Split] = {}
-        parts: dict[tuple[str, str], tuple[_Part, ...]] = {}
         try:
-            length = int(index["length"])
-            for code, language in index["languages"].items():
-                for name in SPLITS:
-                    splits[code, name] = Split(**language[name])
-                    parts[code, name] = _list_parts(root, language["files"], name)
+            held = index["languages"]
+            keys: list[tuple[str, str]] = list(product(held.keys(), SPLITS))
+            splits = {(code, name): Split(**held[code][name]) for code, name in keys}
+            parts = {(code, name): _list_parts(root, held[code]["files"], name) for code, name in keys}
             special = SpecialIds.from_dict(index["special"])
             found = cls(
-                root, length, tuple(sorted(index["languages"])), index["encoding"],
+                root, int(index["length"]), tuple(sorted(held)), index["encoding"],
                 int(index["vocabulary"]), special, float(index["held_out"]),
                 hashlib.blake2b(text, digest_size=20).hexdigest(), index["tokenizer"],
-                index["corpus"], splits, parts, lru_cache(_MAPS)(_map_rows),
+                index["corpus"], splits, parts, lru_cache(_MAPS)(partial(np.load, mmap_mode="r")),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PretrainingError(f"{root / INDEX}: is damaged: {error!r}", _AGAIN) from error
@@ -140,10 +137,9 @@ class PreparedCorpus:
 
         Raises PretrainingError naming the file and the row.
         """
-        for code in self.languages:
-            for name in SPLITS:
-                for part in self._parts[code, name]:
-                    self._check_part(part)
+        for code, name in product(self.languages, SPLITS):
+            for part in self._parts[code, name]:
+                self._check_part(part)
 
     def _key(self, language: str, split: str) -> tuple[str, str]:
         if (language, split) not in self._splits:
@@ -167,16 +163,14 @@ class PreparedCorpus:
 
     def _check_files(self) -> None:
         if self.encoding not in ENCODINGS:
-            raise PretrainingError(
-                f"{self.folder / INDEX}: encoding {self.encoding!r} is none of {', '.join(ENCODINGS)}"
-            )
+            names = ", ".join(ENCODINGS)
+            raise PretrainingError(f"{self.folder / INDEX}: encoding {self.encoding!r} is none of {names}")
         if not self.tokenizer_folder.is_dir():
             raise PretrainingError(f"{self.tokenizer_folder}: no such folder", _AGAIN)
         for key, parts in self._parts.items():
             if sum(part.rows for part in parts) != self._splits[key].rows:
-                raise PretrainingError(
-                    f"{self.folder / INDEX}: the files of {key[0]} {key[1]} do not add up", _AGAIN
-                )
+                message = f"the files of {key[0]} {key[1]} do not add up"
+                raise PretrainingError(f"{self.folder / INDEX}: {message}", _AGAIN)
             for part in parts:
                 _check_file(_file(part.stem, ROWS), (part.rows, self.length))
                 for kind in (BYTES, USED):
@@ -225,7 +219,7 @@ def _read_index(path: Path) -> tuple[bytes, dict[str, Any]]:
     return text, index
 
 
-def _list_parts(root: Path, files: list[dict[str, Any]], split: SplitName) -> tuple[_Part, ...]:
+def _list_parts(root: Path, files: list[dict[str, Any]], split: str) -> tuple[_Part, ...]:
     """Return the parts of a split that hold rows, numbered on; empty ones have no row to be found by."""
     parts, first = [], 0
     for entry in files:
@@ -234,11 +228,6 @@ def _list_parts(root: Path, files: list[dict[str, Any]], split: SplitName) -> tu
             parts.append(_Part(root / f"{entry['name']}.{split}", first, rows))
             first += rows
     return tuple(parts)
-
-
-def _map_rows(path: Path) -> Int32Array:
-    found: Int32Array = np.load(path, mmap_mode="r")
-    return found
 
 
 def _check_file(path: Path, shape: tuple[int, ...]) -> None:

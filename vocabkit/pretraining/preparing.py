@@ -23,14 +23,7 @@ import numpy as np
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
-from vocabkit.core.folders import (
-    Clock,
-    check_inputs,
-    check_output,
-    write_json,
-    write_manifest,
-    write_text,
-)
+from vocabkit.core.folders import Clock, check_inputs, check_output, write_json, write_manifest, write_text
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
@@ -161,15 +154,9 @@ class _RowShard(Shard):
 
 
 def prepare_corpus(
-    corpus: Corpus,
-    tokenizer: str | Path,
-    output: str | Path,
-    options: PrepareOptions | None = None,
-    *,
-    force: bool = False,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-) -> PrepareReport:
+    corpus: Corpus, tokenizer: str | Path, output: str | Path, options: PrepareOptions | None = None, *,
+    force: bool = False, executor: Executor | None = None, progress: Progress | None = None,
+) -> PrepareReport:  # fmt: skip
     """Encode and pack every source of a corpus into a folder of prepared rows.
 
     Raises `CorpusError` for text that cannot be read, `TokenizerError` for a tokenizer that cannot be used,
@@ -228,7 +215,11 @@ def prepare_corpus(
             "languages": languages,
         }
         write_json(ready / INDEX, index)
-        no_export = _copy_tokenizer(files, ready / "tokenizer")
+        (ready / "tokenizer").mkdir()
+        for path in files.copied:
+            shutil.copyfile(path, ready / "tokenizer" / path.name)
+        with TemporaryDirectory(prefix="vocabkit-") as trial:
+            no_export = complete_tokenizer(ready / "tokenizer", Path(trial))
         again = (
             f"Prepare again: vocabkit prepare THIS_FILE --tokenizer {tokenizer} -o DIR "
             f"--length {settings.length} --encoding {settings.encoding} --held-out {settings.held_out}"
@@ -285,9 +276,7 @@ def _group_sources(sources: Sequence[Source]) -> list[tuple[Source, ...]]:
     return [tuple(group) for group in groups]
 
 
-def _report(
-    code: str, shards: Sequence[_RowShard], special: SpecialIds, settings: PrepareOptions
-) -> PrepareRow:
+def _report(code: str, shards: list[_RowShard], special: SpecialIds, settings: PrepareOptions) -> PrepareRow:
     """Return a language's line. Raises for one without a document, a known token or a row to train on."""
     train, held = _sum_splits(shards, "train"), _sum_splits(shards, "held-out")
     if not train.documents + held.documents:
@@ -339,15 +328,6 @@ def _publish_rows(code: str, shards: Sequence[_RowShard], target: Path, length: 
     return {split: asdict(_sum_splits(shards, split)) for split in SPLITS} | {
         "efficiency": _measure_efficiency(shards, length), "files": files
     }  # fmt: skip
-
-
-def _copy_tokenizer(files: TokenizerFiles, folder: Path) -> str | None:
-    """Keep the tokenizer's files, and return why AutoTokenizer will not open an export of them, if so."""
-    folder.mkdir()
-    for path in files.copied:
-        shutil.copyfile(path, folder / path.name)
-    with TemporaryDirectory(prefix="vocabkit-") as trial:
-        return complete_tokenizer(folder, Path(trial))
 
 
 # --- A shard ---------------------------------------------------------------------------------------
@@ -424,13 +404,11 @@ class _Task:
         for name, writer in self._writers.items():
             for packed in self._packers[name].finish():
                 writer.write(packed)
+        totals, writers = self._totals, self._writers
         return {
-            "splits": {
-                name: asdict(replace(total, rows=self._writers[name].rows))
-                for name, total in self._totals.items()
-            },
-            "used": {name: writer.used for name, writer in self._writers.items()},
-            "digests": {name: writer.digest for name, writer in self._writers.items()},
+            "splits": {name: asdict(replace(totals[name], rows=writers[name].rows)) for name in SPLITS},
+            "used": {name: writer.used for name, writer in writers.items()},
+            "digests": {name: writer.digest.hexdigest() for name, writer in writers.items()},
             "unknown": self._unknown,
             "cut": self._cut,
         }
@@ -446,9 +424,7 @@ class _Task:
         self._cut += int((documents.lengths > packer.max_tokens).sum())
         plan = self._plan
         parts = cut_documents(
-            documents,
-            packer.max_tokens,
-            lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint),
+            documents, packer.max_tokens, lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint)
         )
         for packed in packer.add(parts):
             self._writers[name].write(packed)
@@ -488,7 +464,6 @@ def _measure_tokens(path: Path, route: str | None, fingerprint: str) -> Int64Arr
 # --- Row files -------------------------------------------------------------------------------------
 # `.npy` files written bit by bit, whose number of rows is known only at the end.
 
-
 _HEADER_BYTES = 128  # what NumPy takes for either of our shapes, of whatever number of rows
 
 
@@ -500,17 +475,16 @@ def _row_paths(folder: Path, stem: str) -> dict[str, Path]:
 class RowWriter:
     """Writes the three files of a split's rows: `STEM.npy`, `STEM.bytes.npy` and `STEM.used.npy`.
 
-    Use as a context manager. Where there is no row, there is no file.
+    Use as a context manager. Where there is no row, there is no file. `digest` is of all three.
     """
 
     def __init__(self, folder: Path, stem: str, length: int) -> None:
         """Write under `folder/stem`, rows of `length` positions."""
-        self.rows = 0
-        self.used = 0
+        self.rows = self.used = 0
         self._length = length
         self._paths = _row_paths(folder, stem)
         self._files: dict[str, BinaryIO] = {}
-        self._digest = hashlib.blake2b(digest_size=20)
+        self.digest = hashlib.blake2b(digest_size=20)
 
     def __enter__(self) -> RowWriter:
         return self
@@ -521,14 +495,8 @@ class RowWriter:
                 if kind is None:
                     file.seek(0)
                     shape = (self.rows, self._length) if name == ROWS else (self.rows,)
-                    np.lib.format.write_array_header_1_0(
-                        file, {"descr": "<i4", "fortran_order": False, "shape": shape}
-                    )
-
-    @property
-    def digest(self) -> str:
-        """A digest of all rows, their bytes and used positions, in hex."""
-        return self._digest.hexdigest()
+                    header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
 
     def write(self, packed: PackedRows) -> None:
         """Append rows."""
@@ -540,7 +508,7 @@ class RowWriter:
                 self._files[name].write(bytes(_HEADER_BYTES))
         for name, array in ((ROWS, packed.ids), (BYTES, packed.bytes), (USED, packed.used)):
             data = array.astype("<i4", copy=False).tobytes()
-            self._digest.update(data)
+            self.digest.update(data)
             self._files[name].write(data)
         self.rows += len(packed.ids)
         self.used += int(packed.used.sum())

@@ -19,7 +19,6 @@ from vocabkit.vocabulary.roles import SpecialIds
 # --- What a step computes --------------------------------------------------------------------------
 # Rules that training and its estimate share.
 
-
 _BUDGET = 6 * 10**9
 """Bytes of logits in one chunk on a GPU. Every chunk streams the matrix four times: fewer is faster."""
 _CPU_BUDGET = 128 * 10**6
@@ -53,7 +52,6 @@ def choose_chunk_rows(count: int, columns: int, *, cuda: bool, size: int = 4) ->
 
 # --- The shape of a model --------------------------------------------------------------------------
 # Three layouts, each with a class of transformers that computes the same.
-
 
 Layout = Literal["xlmr", "modern", "llama"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -96,9 +94,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
-            raise ConfigError(
-                f"model.layout = {self.layout!r}: no such layout", f"one of: {', '.join(LAYOUTS)}"
-            )
+            known = f"one of: {', '.join(LAYOUTS)}"
+            raise ConfigError(f"model.layout = {self.layout!r}: no such layout", known)
         for name in ("vocabulary", "width", "layers", "heads", "feed_forward", "max_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} = {getattr(self, name)}: must be at least 1")
@@ -158,14 +155,9 @@ class ModelSettings(Config):
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
         """Return the model these settings describe, for a vocabulary and a row length."""
         return ModelConfig(
-            **self.model_dump(exclude={"vocabulary"}),
-            vocabulary=vocabulary,
-            max_length=length,
-            begin_id=ids.begin,
-            end_id=ids.end,
-            pad_id=ids.pad,
-            mask_id=ids.mask,
-        )
+            **self.model_dump(exclude={"vocabulary"}), vocabulary=vocabulary, max_length=length,
+            begin_id=ids.begin, end_id=ids.end, pad_id=ids.pad, mask_id=ids.mask,
+        )  # fmt: skip
 
 
 class DataSettings(Config):
@@ -292,7 +284,6 @@ class RunConfig(Config):
 
 # --- Reading a preset ------------------------------------------------------------------------------
 # A preset proposes; settings, the data and the checkpoint decide.
-
 
 _LENGTHS = ("steps", "tokens", "bytes")
 

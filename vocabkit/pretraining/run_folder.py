@@ -18,9 +18,10 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -48,7 +49,6 @@ SCHEMA = 1
 # --- Identity --------------------------------------------------------------------------------------
 # What makes a run this run. The length of the run is among the keys: the order of samples and the learning rate
 # of every step follow from it.
-
 
 _FREE = (
     "log.", "save.", "languages.allow_epochs", "languages.warn_epochs", "training.micro_rows",
@@ -85,7 +85,7 @@ def check_identity(run: Path, wanted: Mapping[str, Any], *, checkpoint_given: bo
 
     A run needs its checkpoint only to begin: one that goes on may leave it out.
     """
-    held = _read(run / "run.json")
+    held = read_record(run / "run.json")
     one, two = held["config"], wanted["config"]
     changed = [
         f"{name} was {one.get(name)!r}, now {two.get(name)!r}"
@@ -111,9 +111,8 @@ def _fingerprint_checkpoint(folder: Path) -> str:
     Hashing tens of gigabytes at every start would cost minutes.
     """
     if not (folder / "config.json").is_file():
-        raise PretrainingError(
-            f"{folder}: no config.json", "name a checkpoint folder, as `vocabkit extend` writes it"
-        )
+        hint = "name a checkpoint folder, as `vocabkit extend` writes it"
+        raise PretrainingError(f"{folder}: no config.json", hint)
     digest = hashlib.blake2b(digest_size=20)
     receipt = folder / "extension" / "receipt.json"
     for path in (folder / "config.json", folder / "model.safetensors.index.json", receipt):
@@ -142,16 +141,15 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # One object a line, and the same figures to TensorBoard or Weights & Biases where asked. A line has `kind`
 # (`started`, `resumed`, `step`, `evaluation`, `saved`, `stopped`) and `step`, the number of steps done.
 
-
 _LOG = "log.jsonl"
+_SINKS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 
 def check_sinks(settings: LogSettings) -> None:
     """Raise MissingExtra when the configuration asks for a place to log to that is not installed."""
-    if settings.tensorboard:
-        _import("torch.utils.tensorboard", "log.tensorboard", "tensorboard")
-    if settings.wandb:
-        _import("wandb", "log.wandb", "wandb")
+    for name in _SINKS:
+        if getattr(settings, name):
+            _import_sink(name)
 
 
 def has_line(run: Path, kind: str, step: int) -> bool:
@@ -168,20 +166,19 @@ class RunLog:
     def __init__(self, run: Path, settings: LogSettings, config: Mapping[str, Any], step: int) -> None:
         # A run that goes on from `step` makes the steps after it again; one line may be cut short by a kill.
         kept = [line for line in _read_log(run) if line["step"] <= step]
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        write_text(run / _LOG, text)
+        write_text(run / _LOG, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         self._file = (run / _LOG).open("a", encoding="utf-8")
         self._board: Any = None
         self._wandb: Any = None
         if settings.tensorboard:
-            module = _import("torch.utils.tensorboard", "log.tensorboard", "tensorboard")
             # It forgets what was drawn from `purge_step` on; the line of `step` itself stays here too.
-            self._board = module.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+            board = _import_sink("tensorboard").SummaryWriter
+            self._board = board(str(run / "tensorboard"), purge_step=step + 1)
         if settings.wandb:
-            module = _import("wandb", "log.wandb", "wandb")
             # One name for all processes of a run, so that they draw one line.
             name = hashlib.blake2b(str(run.resolve()).encode(), digest_size=8).hexdigest()
-            self._wandb = module.init(id=name, dir=str(run), name=run.name, config=dict(config), resume="allow")
+            begin = _import_sink("wandb").init
+            self._wandb = begin(id=name, dir=str(run), name=run.name, config=dict(config), resume="allow")
 
     def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
         """Write a line; numbers in it, however deep, go to the other places by dotted names too."""
@@ -190,11 +187,8 @@ class RunLog:
         self._file.flush()
         if self._board is None and self._wandb is None:
             return
-        numbers = {
-            name: float(value)
-            for name, value in _flatten(figures, f"{kind}.").items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        flat = _flatten(figures, f"{kind}.").items()
+        numbers = {key: float(n) for key, n in flat if isinstance(n, int | float) and not isinstance(n, bool)}
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add_scalar(name.replace(".", "/", 1), value, step)
@@ -212,28 +206,27 @@ class RunLog:
 
 def _read_log(run: Path) -> list[dict[str, Any]]:
     """The lines that are whole."""
+    text = (run / _LOG).read_text(encoding="utf-8", errors="replace") if (run / _LOG).is_file() else ""
     found = []
-    if (run / _LOG).is_file():
-        for line in (run / _LOG).read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
+    for line in text.split("\n"):
+        with suppress(ValueError):
+            record = json.loads(line)
             if isinstance(record, dict) and {"kind", "step"} <= record.keys():
                 found.append(record)
     return found
 
 
-def _import(module: str, key: str, package: str) -> Any:
+def _import_sink(name: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(_SINKS[name])
     except ImportError as error:
-        raise MissingExtra(f"{key} = true: {package} is not installed", f"pip install {package}") from error
+        raise MissingExtra(f"log.{name} = true: {name} is not installed", f"pip install {name}") from error
 
 
 # --- Run -------------------------------------------------------------------------------------------
 
-_RESULT = "result.json"
+RESULT = "result.json"
+"""Its presence says that a run is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,23 +264,17 @@ class Run:
         """Read a run from its folder. Raises PretrainingError where there is none."""
         run = Path(folder)
         if not is_run(run):
-            raise PretrainingError(
-                f"{run}: not the folder of a run", "name a folder written by `vocabkit pretrain`"
-            )
-        held = _read(run / "model.json")
-        planned = _read(run / "plan.json", schema=None)["sampling"]["languages"]
-        found = cls(
-            folder=run,
-            config=load_config(RunConfig, run / "config.toml"),
-            model=ModelConfig(**held["model"]),
-            encoding=held["encoding"],
-            epochs={row["language"]: row["epochs"] for row in planned},
-        )
-        if (run / _RESULT).is_file():
-            return replace(found, **_read(run / _RESULT, schema=None))
-        ended = _read_end(run)
-        samples = ended["steps"] * found.config.training.batch_rows
-        return replace(found, samples=samples, **ended)
+            hint = "name a folder written by `vocabkit pretrain`"
+            raise PretrainingError(f"{run}: not the folder of a run", hint)
+        held, config = read_record(run / "model.json"), load_config(RunConfig, run / "config.toml")
+        planned = read_record(run / "plan.json", schema=None)["sampling"]["languages"]
+        epochs = {row["language"]: row["epochs"] for row in planned}
+        if (run / RESULT).is_file():
+            ended = read_record(run / RESULT, schema=None)
+        else:
+            ended = _read_end(run)
+            ended["samples"] = ended["steps"] * config.training.batch_rows
+        return cls(run, config, ModelConfig(**held["model"]), held["encoding"], epochs, **ended)
 
     @property
     def tokenizer(self) -> Path:
@@ -334,7 +321,7 @@ def write_result(run: Run) -> None:
     """Write how a run ended into its folder: one that is finished answers from there without training."""
     described = ("folder", "config", "model", "encoding", "epochs")
     names = [field.name for field in fields(run) if field.name not in described]
-    write_json(run.folder / _RESULT, {name: getattr(run, name) for name in names})
+    write_json(run.folder / RESULT, {name: getattr(run, name) for name in names})
 
 
 def _read_end(run: Path) -> dict[str, Any]:
@@ -352,13 +339,8 @@ def _read_end(run: Path) -> dict[str, Any]:
         "loss": step.get("loss_smoothed"),
         "skipped": step.get("skipped", 0),
         "evaluation": evaluation or None,
-        "seconds": _read(saved)["seconds"] if saved.is_file() else 0.0,
+        "seconds": read_record(saved)["seconds"] if saved.is_file() else 0.0,
     }
-
-
-def read_finished(run: Path) -> Run | None:
-    """Return the run in a folder that it has reached the end of, None otherwise."""
-    return Run.load(run) if (run / _RESULT).is_file() else None
 
 
 def is_run(folder: Path) -> bool:
@@ -368,8 +350,7 @@ def is_run(folder: Path) -> bool:
 
 def read_origin(run: Path) -> str | None:
     """Return the fingerprint of the checkpoint that a run started from; None for a run from scratch."""
-    found: str | None = _read(run / "run.json")["checkpoint"]
-    return found
+    return cast(str | None, read_record(run / "run.json")["checkpoint"])
 
 
 def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Array | None, force: bool) -> None:
@@ -387,13 +368,9 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
         with hold_folder(run, run, "training"):  # not from under another process
             pass
     model = {
-        "schema": SCHEMA,
-        "model": asdict(plan.model),
-        "encoding": corpus.encoding,
-        "languages": list(corpus.languages),
-        "length": corpus.length,
-        "tokenizer": corpus.tokenizer_fingerprint,
-    }
+        "schema": SCHEMA, "model": asdict(plan.model), "encoding": corpus.encoding,
+        "languages": list(corpus.languages), "length": corpus.length, "tokenizer": corpus.tokenizer_fingerprint,
+    }  # fmt: skip
     files = {"plan": plan.to_json(), "model": model, "run": {"schema": SCHEMA, **identity}}
     with output_folder(run, force=force) as folder:
         write_config(folder, config)
@@ -419,13 +396,11 @@ def write_config(run: Path, config: RunConfig) -> None:
 def read_new_rows(run: Path) -> Int64Array | None:
     """Return the ids, int64, that the extension added which the run started from; None where it had none."""
     path = run / "new-rows.npy"
-    if not path.is_file():
-        return None
-    found: Int64Array = np.load(path)
-    return found
+    return cast(Int64Array, np.load(path)) if path.is_file() else None
 
 
-def _read(path: Path, schema: int | None = SCHEMA) -> dict[str, Any]:
+def read_record(path: Path, schema: int | None = SCHEMA) -> dict[str, Any]:
+    """Return the JSON object in a file of a run. Raises PretrainingError for one of another version."""
     data = read_json(path, PretrainingError, "start the run anew")
     if schema is not None and data.get("schema") != schema:
         raise PretrainingError(f"{path}: schema {data.get('schema')}: this version reads {schema}")

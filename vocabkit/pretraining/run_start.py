@@ -18,7 +18,6 @@ from vocabkit.pretraining.plan import RunPlan, check_fit, plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import ModelConfig, RunConfig, read_preset
 from vocabkit.pretraining.run_folder import Run, is_run, read_origin
-from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.roles import SpecialIds, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
@@ -103,12 +102,9 @@ def make_plan(
     if begin is not None and corpus is not None and earlier is None:
         check_fit(model, corpus)
         _check_tokenizer(begin, corpus)
-    name = None if device == "cpu" else _find_gpu()
+    name = (None if device == "cpu" else _find_gpu()) or (_ASSUMED_GPU if dry_run else None)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    plan = plan_run(
-        config, corpus, model, world, device=name or (_ASSUMED_GPU if dry_run else None),
-        refuse=not dry_run,
-    )  # fmt: skip
+    plan = plan_run(config, corpus, model, world, device=name, refuse=not dry_run)
     return replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
 
 
@@ -162,18 +158,12 @@ def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
         held, used = open_tokenizer(checkpoint), open_tokenizer(corpus.tokenizer_folder)
     except TokenizerError:
         return  # a checkpoint need not hold a tokenizer
-    different = _find_different(held, used)
-    if different is not None:
-        raise PretrainingError(
-            f"{corpus.folder} was prepared with another tokenizer than {checkpoint} holds: id {different} is "
-            f"{used.token_bytes(different)!r} in the one, {held.token_bytes(different)!r} in the other",
-            f"vocabkit prepare CORPUS --tokenizer {checkpoint} -o DIR",
-        )
-
-
-def _find_different(held: Tokenizer, used: Tokenizer) -> int | None:
-    """The first id of pieces that are not the same, when there are too many of them; None otherwise."""
     both = range(min(held.size, used.size))
     text = [index for index in both if held.kinds[index] is Kind.NORMAL is used.kinds[index]]
     other = [index for index in text if held.token_bytes(index) != used.token_bytes(index)]
-    return other[0] if len(other) > _ALIKE * len(text) else None
+    if len(other) > _ALIKE * len(text):
+        raise PretrainingError(
+            f"{corpus.folder} was prepared with another tokenizer than {checkpoint} holds: id {other[0]} is "
+            f"{used.token_bytes(other[0])!r} in the one, {held.token_bytes(other[0])!r} in the other",
+            f"vocabkit prepare CORPUS --tokenizer {checkpoint} -o DIR",
+        )

@@ -30,7 +30,6 @@ from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
 
 # --- Trainer ---------------------------------------------------------------------------------------
 
-
 _COLLECT_EVERY = 1_000
 """Steps between garbage collections."""
 
@@ -42,14 +41,9 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        model: Model,
-        config: RunConfig,
-        stages: Sequence[PlannedStage],
-        languages: int,
-        new_rows: Tensor | None,
-        world: World,
-    ) -> None:
+        self, model: Model, config: RunConfig, stages: Sequence[PlannedStage], languages: int,
+        new_rows: Tensor | None, world: World,
+    ) -> None:  # fmt: skip
         self.config, self.world, self.stages = config, world, stages
         self.rows = model.config.rows
         self.model = model.to(world.device)
@@ -69,10 +63,9 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that a checkpoint holds, by name; loading one writes into these."""
-        model = {f"model.{name}": value for name, value in self.optimizer.parameters.items()}
+        model = {f"model.{name}": value.detach() for name, value in self.optimizer.parameters.items()}
         state = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        meter = {f"meter.{name}": value for name, value in self.meter.tensors().items()}
-        return {**{name: value.detach() for name, value in model.items()}, **state, **meter}
+        return {**model, **state, "meter.run": self.meter.kept}
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -125,9 +118,8 @@ class Trainer:
                 cast(Any, self.model).reshard()
 
     def _enter(self, stage: PlannedStage) -> None:
-        self._stage = stage
-        everything = frozenset(self.optimizer.parameters)
-        self._trained = everything if stage.train == "all" else self.optimizer.by_row
+        self._stage, names = stage, self.optimizer.parameters
+        self._trained = frozenset(names) if stage.train == "all" else self.optimizer.by_row
         if self.world.size > 1:
             # FSDP2 reads requires_grad once, when it first gathers: gradients are made, and dropped.
             return
@@ -180,10 +172,9 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
     if not stages:
         return (PlannedStage("all", 0, steps),)
     planned: list[PlannedStage] = []
-    share = 0.0
+    first, share = 0, 0.0
     for place, stage in enumerate(stages):
         share += stage.share
-        first = planned[-1].stop if planned else 0
         stop = steps if place == len(stages) - 1 else round(share * steps)
         if stop <= first:
             raise ConfigError(
@@ -191,6 +182,7 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
                 "give the stage a larger share, or the run more steps",
             )
         planned.append(PlannedStage(stage.train, first, stop, stage.rate))
+        first = stop
     return tuple(planned)
 
 
@@ -220,26 +212,15 @@ def learning_rate_factor(
     the last one would have.
     """
     stage = find_stage(stages, step)
-    ramp = _ramp_steps(settings, stage)
-    rise = min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0
-    first_ramp = _ramp_steps(settings, stages[0])
-    return rise * stage.rate * _shape(settings, step, steps, first_ramp)
-
-
-def _ramp_steps(settings: OptimizerSettings, stage: PlannedStage) -> int:
-    return round(settings.warmup * (stage.stop - stage.first))
-
-
-def _shape(settings: OptimizerSettings, step: int, steps: int, ramp: int) -> float:
-    if settings.schedule == "constant":
-        return 1.0
-    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - ramp
-    if falling <= 0:
-        return 1.0
+    ramp, first_ramp = (round(settings.warmup * (each.stop - each.first)) for each in (stage, stages[0]))
+    risen = stage.rate * (min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0)
+    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - first_ramp
+    if settings.schedule == "constant" or falling <= 0:
+        return risen
     left = min(1.0, (steps - step) / falling)
     if settings.schedule == "cosine":
         left = 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
-    return settings.final + (1.0 - settings.final) * left
+    return risen * (settings.final + (1.0 - settings.final) * left)
 
 
 # --- AdamW -----------------------------------------------------------------------------------------
@@ -263,21 +244,19 @@ class Optimizer:
         self.settings = settings
         self.parameters = dict(model.named_parameters())
         self.by_row = VOCABULARY_PARAMETERS & self.parameters.keys()
-        self.means = {name: _zeros(value) for name, value in self.parameters.items()}
-        self.squares = {name: _zeros(value) for name, value in self.parameters.items()}
+        items, wide = self.parameters.items(), torch.float32
+        self.means, self.squares = (
+            {name: torch.zeros_like(value, dtype=wide, requires_grad=False) for name, value in items}
+            for _ in range(2)
+        )
         self.steps = {
-            name: torch.zeros((), dtype=torch.float32, device=local_part(value).device)
-            for name, value in self.parameters.items()
+            name: torch.zeros((), dtype=wide, device=local_part(value).device) for name, value in items
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the whole state by name: what a checkpoint holds, and is read back into in place."""
-        found: dict[str, Tensor] = {}
-        for name in self.parameters:
-            found[f"exp_avg.{name}"] = self.means[name]
-            found[f"exp_avg_sq.{name}"] = self.squares[name]
-            found[f"step.{name}"] = self.steps[name]
-        return found
+        parts = {"exp_avg": self.means, "exp_avg_sq": self.squares, "step": self.steps}
+        return {f"{kind}.{name}": part[name] for name in self.parameters for kind, part in parts.items()}
 
     def gradients(self, names: Container[str], rows: Tensor | None) -> dict[str, Tensor]:
         """Return this rank's gradients of what trains: of `rows` alone (numbers in its shard) where given.
@@ -286,23 +265,15 @@ class Optimizer:
         sums over gradients would differ in their last bit. A parameter that no part of the batch touched has
         none, and does not move.
         """
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            gradient = parameter.grad if name in names else None
-            if gradient is not None:
-                part = local_part(gradient)
-                found[name] = part if rows is None else part[rows]
-        return found
+        made = {name: value.grad for name, value in self.parameters.items() if name in names}
+        parts = {name: local_part(gradient) for name, gradient in made.items() if gradient is not None}
+        return parts if rows is None else {name: part[rows] for name, part in parts.items()}
 
     @torch.no_grad()
     def step(
-        self,
-        gradients: Mapping[str, Tensor],
-        learning_rate: float,
-        *,
-        rows: Tensor | None = None,
-        skip: Tensor | None = None,
-    ) -> None:
+        self, gradients: Mapping[str, Tensor], learning_rate: float, *,
+        rows: Tensor | None = None, skip: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Move what has a gradient, unless `skip` (float32 scalar on the device) is 1.
 
         With `rows`, gradients are of those rows, and only they move.
@@ -315,25 +286,19 @@ class Optimizer:
                 # No row of it is in this rank's shard; the count is every rank's.
                 self.steps[name] += 1.0 if skip is None else 1.0 - skip
         for decay, names in groups.items():
-            held = [self._hold(name) for name in names]
+            # This rank's shards of each parameter and of its moments.
+            held = [
+                [local_part(part[name]).detach() for part in (self.parameters, self.means, self.squares)]
+                for name in names
+            ]
             moved = held if rows is None else [[part[rows] for part in parts] for parts in held]
+            values, means, squares = map(list, zip(*moved, strict=True))
             adamw(
-                [parts[0] for parts in moved],
-                [gradients[name].to(torch.float32) for name in names],
-                [parts[1] for parts in moved],
-                [parts[2] for parts in moved],
-                [],
-                [self.steps[name] for name in names],
-                fused=True,
-                found_inf=skip,
-                amsgrad=False,
-                beta1=self.settings.betas[0],
-                beta2=self.settings.betas[1],
-                lr=learning_rate,
-                weight_decay=decay,
-                eps=self.settings.epsilon,
-                maximize=False,
-            )
+                values, [gradients[name].to(torch.float32) for name in names], means, squares, [],
+                [self.steps[name] for name in names], fused=True, found_inf=skip, amsgrad=False,
+                beta1=self.settings.betas[0], beta2=self.settings.betas[1], lr=learning_rate,
+                weight_decay=decay, eps=self.settings.epsilon, maximize=False,
+            )  # fmt: skip
             if rows is not None:
                 for whole, part in zip(chain(*held), chain(*moved), strict=True):
                     whole.index_copy_(0, rows, part)
@@ -342,11 +307,6 @@ class Optimizer:
         """Let go of the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
-
-    def _hold(self, name: str) -> list[Tensor]:
-        """This rank's shards of a parameter and of its moments."""
-        held = (self.parameters[name].detach(), self.means[name], self.squares[name])
-        return [local_part(tensor) for tensor in held]
 
     def _decay(self, name: str) -> float:
         if self.parameters[name].ndim < 2:
@@ -365,8 +325,10 @@ def clip_gradients(
     float32 scalars on the device, equal on every rank; nothing waits for the device.
     """
     parts = [gradient for gradient in gradients if gradient.numel()]
-    sums = torch.stack([loss.detach().float(), _squared_norm(parts, loss.device)])
-    world.sum(sums)
+    squares = torch.zeros((), device=loss.device)
+    if parts:
+        squares = torch.stack([norm.float() for norm in torch._foreach_norm(parts)]).square().sum()
+    sums = world.sum(torch.stack([loss.detach().float(), squares]))
     total, norm = sums[0], sums[1].sqrt()
     skip = (~(torch.isfinite(total) & torch.isfinite(norm))).to(torch.float32)
     if limit > 0 and parts:
@@ -374,21 +336,9 @@ def clip_gradients(
     return total, norm, skip
 
 
-def _squared_norm(parts: list[Tensor], device: torch.device) -> Tensor:
-    if not parts:
-        return torch.zeros((), device=device)
-    norms = torch._foreach_norm(parts)
-    return torch.stack([norm.float() for norm in norms]).square().sum()
-
-
-def _zeros(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)
-
-
 # --- Meter -----------------------------------------------------------------------------------------
 # Sums on the device: losses, steps that were skipped, ids that were seen. Nothing waits for it but
 # `_Meter.read`, once a log line, and `_Seen.arrays`, once a checkpoint.
-
 
 _SMOOTHING = 0.98
 """Share that a step leaves to those before it in the moving average: about the last 50 steps count."""
@@ -422,16 +372,12 @@ class _Meter:
     def __init__(self, languages: int, world: World) -> None:
         self._world = world
         # Of the run, in every checkpoint: skipped, in a row, and the moving average with its weight.
-        self._kept = torch.zeros(4, dtype=torch.float64, device=world.device)
+        self.kept = torch.zeros(4, dtype=torch.float64, device=world.device)
         # Since the last reading: loss, steps that counted, the last good norm, longest series of skips.
         self._since = torch.zeros(4, dtype=torch.float64, device=world.device)
         self._languages = torch.zeros(2, languages, dtype=torch.float64, device=world.device)
         self._counts = torch.zeros(2, dtype=torch.int64, device=world.device)
         self._steps = 0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
-        return {"run": self._kept}
 
     def add_batch(self, batch: Batch, nats: Tensor) -> None:
         """Count one rank's micro-batch; `nats` float32[K] are of its predictions."""
@@ -449,7 +395,7 @@ class _Meter:
         """Count one step: mean loss and gradient norm over all ranks, and 1.0 where it changed nothing."""
         good = 1.0 - skip.double()
         value = torch.where(good > 0, loss.double(), 0.0)
-        skipped, in_a_row, average, weight = self._kept.unbind()
+        skipped, in_a_row, average, weight = self.kept.unbind()
         skipped += skip
         in_a_row.add_(1.0).mul_(skip)
         share = (1.0 - _SMOOTHING) * good
@@ -466,24 +412,15 @@ class _Meter:
         """Return what there is since the last reading. Waits for the device; every rank calls."""
         self._world.sum(self._languages)
         self._world.sum(self._counts)
-        skipped, in_a_row, average, weight = self._kept.tolist()
+        skipped, in_a_row, average, weight = self.kept.tolist()
         total, counted, last, longest = self._since.tolist()
         nats, weights = self._languages.tolist()
         tokens, size = self._counts.tolist()
+        losses = (cost / count if count else None for cost, count in zip(nats, weights, strict=True))
         reading = Reading(
-            steps=self._steps,
-            loss=total / counted if counted else None,
-            smoothed=average / weight if weight else None,
-            gradient_norm=last if counted else None,
-            skipped=int(skipped),
-            in_a_row=int(in_a_row),
-            longest=int(longest),
-            tokens=tokens,
-            bytes=size,
-            language_losses=tuple(
-                cost / count if count else None for cost, count in zip(nats, weights, strict=True)
-            ),
-        )
+            self._steps, total / counted if counted else None, average / weight if weight else None,
+            last if counted else None, int(skipped), int(in_a_row), int(longest), tokens, size, tuple(losses),
+        )  # fmt: skip
         for tensor in (self._since, self._languages, self._counts):
             tensor.zero_()
         self._steps = 0
@@ -497,12 +434,9 @@ class _Seen:
     """
 
     def __init__(self, rows: int, world: World, *, causal: bool) -> None:
-        self._world = world
-        self._causal = causal
-        self._rows = rows
+        self._world, self._causal, self._rows = world, causal, rows
         # One place more than there are ids: for predictions that do not count.
-        self._input = torch.zeros(rows + 1, dtype=torch.int32, device=world.device)
-        self._target = torch.zeros(rows + 1, dtype=torch.int32, device=world.device)
+        self._input, self._target = torch.zeros(2, rows + 1, dtype=torch.int32, device=world.device)
 
     def add_batch(self, batch: Batch) -> None:
         """Count a micro-batch."""

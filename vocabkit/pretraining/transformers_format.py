@@ -31,7 +31,6 @@ from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_t
 # Ours, then theirs; `#` is each layer's number, `*` is `weight` and `bias`. Several of theirs make up one of
 # ours, row under row: queries, keys and values are one product here.
 
-
 _TensorNames = dict[str, tuple[str, ...]]
 _TENSORS = {
     "xlmr": """
@@ -77,11 +76,7 @@ _TENSORS = {
         layers.#.feed_forward_norm.weight  @post_attention_layernorm.weight
     """,
 }
-_LAYER = {
-    "xlmr": "roberta.encoder.layer.#.",
-    "modern": "model.layers.#.",
-    "llama": "model.layers.#.",
-}
+_LAYER = {"xlmr": "roberta.encoder.layer.#.", "modern": "model.layers.#.", "llama": "model.layers.#."}
 """What `@` stands for."""
 _IDLE = (".position_ids", ".token_type_ids", ".inv_freq")
 
@@ -121,12 +116,17 @@ def _is_idle(name: str, config: ModelConfig) -> bool:
     return pooler or unused or name.endswith(_IDLE)
 
 
-def split_rows(parts: int, rows: int, config: ModelConfig) -> list[int]:
-    """Return how many of a parameter's `rows` each of its parts has: queries have more than keys and values."""
-    if parts == 3:
-        keys = config.key_value_heads * config.head_width
-        return [rows - 2 * keys, keys, keys]
-    return [rows // parts] * parts
+def split_parameter(
+    ours: str, tensor: Tensor, parts: tuple[str, ...], config: ModelConfig
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield their names and views of the rows of our parameter, those of padding left out."""
+    if ours in VOCABULARY_PARAMETERS:
+        tensor = tensor[: config.vocabulary]
+    sizes = [len(tensor) // len(parts)] * len(parts)
+    if len(parts) == 3:  # queries have more than keys and values
+        sizes[1:] = [config.key_value_heads * config.head_width] * 2
+        sizes[0] = len(tensor) - 2 * sizes[1]
+    yield from zip(parts, torch.split(tensor, sizes), strict=True)
 
 
 # --- config.json -----------------------------------------------------------------------------------
@@ -141,10 +141,6 @@ class _HfSettings:
         self._data = data
         self._place = place
 
-    def take(self, key: str, default: Any) -> Any:
-        """A value, or what the class takes where it is absent."""
-        return self._data.get(key, default)
-
     def take_id(self, key: str, default: int | None) -> int | None:
         """A token's id; the first where there are several."""
         value = self._data.get(key, default)
@@ -155,12 +151,9 @@ class _HfSettings:
     def take_shape(self) -> dict[str, int]:
         """The sizes that every architecture names alike. Raises `PretrainingError` where one is missing."""
         keys = {
-            "vocabulary": "vocab_size",
-            "width": "hidden_size",
-            "layers": "num_hidden_layers",
-            "heads": "num_attention_heads",
-            "feed_forward": "intermediate_size",
-        }
+            "vocabulary": "vocab_size", "width": "hidden_size", "layers": "num_hidden_layers",
+            "heads": "num_attention_heads", "feed_forward": "intermediate_size",
+        }  # fmt: skip
         shape: dict[str, int] = {}
         for ours, theirs in keys.items():
             if not isinstance(self._data.get(theirs), int):
@@ -180,8 +173,7 @@ class _HfSettings:
         given = self._data.get("rope_parameters")
         self._require_plain("rope_parameters", given)
         self.require("partial_rotary_factor", 1.0, default=1.0)
-        theta = (given or {}).get("rope_theta", self._data.get("rope_theta", 10_000.0))
-        return float(theta)
+        return float((given or {}).get("rope_theta", self._data.get("rope_theta", 10_000.0)))
 
     def take_thetas(self) -> tuple[float, float]:
         """The bases of global and of local layers of ModernBERT."""
@@ -210,10 +202,11 @@ class _HfSettings:
                 return every
         raise self.refuse("layer_types", "only global attention in every n-th layer can be trained")
 
-    def refuse(self, key: str, reason: str) -> PretrainingError:
-        """The error that says which key has which value, and what is wrong with it."""
+    def refuse(self, key: str, reason: str, part: object = None) -> PretrainingError:
+        """The error that says which key has which value, or which `part` of one, and what is wrong with it."""
+        value = self._data.get(key) if part is None else part
         return PretrainingError(
-            f"{self._place}: {key} = {self._data.get(key)!r}: {reason}",
+            f"{self._place}: {key} = {value!r}: {reason}",
             "train from scratch, with [model] in the preset, or start from another checkpoint",
         )
 
@@ -222,10 +215,7 @@ class _HfSettings:
         kind = rest.pop("rope_type", rest.pop("type", "default"))
         rest.pop("type", None)
         if kind != "default" or any(value is not None for value in rest.values()):
-            raise PretrainingError(
-                f"{self._place}: {key} = {given!r}: only plain rotary positions can be trained",
-                "train from scratch, with [model] in the preset, or start from another checkpoint",
-            )
+            raise self.refuse(key, "only plain rotary positions can be trained", given)
 
 
 def _list_kinds(layers: int, every: int) -> list[str]:
@@ -233,10 +223,8 @@ def _list_kinds(layers: int, every: int) -> list[str]:
 
 
 CLASSES: Mapping[str, str] = {
-    "xlmr": "XLMRobertaForMaskedLM",
-    "modern": "ModernBertForMaskedLM",
-    "llama": "LlamaForCausalLM",
-}
+    "xlmr": "XLMRobertaForMaskedLM", "modern": "ModernBertForMaskedLM", "llama": "LlamaForCausalLM"
+}  # fmt: skip
 """Class of transformers by layout."""
 _LAYOUTS = {"xlm-roberta": "xlmr", "roberta": "xlmr", "modernbert": "modern", "llama": "llama"}
 _TYPES = {"xlmr": "xlm-roberta", "modern": "modernbert", "llama": "llama"}
@@ -287,33 +275,26 @@ def _parse_config(data: Mapping[str, Any], place: str) -> ModelConfig:
         settings.require(key, value, default=value)
     shape: dict[str, Any] = settings.take_shape()
     begin, end, pad = (settings.take_id(*item) for item in _KEYS[layout][:3])
-    length, tied, epsilon = (settings.take(*item) for item in _KEYS[layout][3:])
+    length, tied, epsilon = (data.get(*item) for item in _KEYS[layout][3:])
     if layout == "xlmr":
         if pad is None:
             raise settings.refuse("pad_token_id", "positions count from it")
         length = int(length) - pad - 1
     elif layout == "modern":
         shape["rope_theta"], shape["local_theta"] = settings.take_thetas()
-        shape["local_window"] = int(settings.take("local_attention", 128))
+        shape["local_window"] = int(data.get("local_attention", 128))
         shape["global_every"] = settings.take_global_every(shape["layers"])
     else:
         settings.require("head_dim", shape["width"] // shape["heads"], default=None)
-        shape["kv_heads"] = int(settings.take("num_key_value_heads", None) or shape["heads"])
+        shape["kv_heads"] = int(data.get("num_key_value_heads", None) or shape["heads"])
         shape["rope_theta"] = settings.take_theta()
         begin = begin if begin is not None else end
         end, pad = None if end == begin else end, begin if pad is None else pad
     return ModelConfig(
-        layout=layout,
-        **shape,
-        max_length=int(length),
-        tied=bool(tied),
-        norm_epsilon=float(epsilon),
-        initial_deviation=float(settings.take("initializer_range", 0.02)),
-        begin_id=begin or 0,
-        end_id=end,
-        pad_id=pad or 0,
-        mask_id=None,
-    )
+        layout, **shape, max_length=int(length), tied=bool(tied), norm_epsilon=float(epsilon),
+        initial_deviation=float(data.get("initializer_range", 0.02)),
+        begin_id=begin or 0, end_id=end, pad_id=pad or 0, mask_id=None,
+    )  # fmt: skip
 
 
 def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
@@ -350,7 +331,32 @@ def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
             "type_vocab_size": 1,
         }
     if config.layout == "modern":
-        return {**shared, **_describe_modern(config, end)}
+        return {
+            **shared,
+            "hidden_activation": "gelu",
+            "max_position_embeddings": config.max_length,
+            "norm_eps": config.norm_epsilon,
+            "norm_bias": False,
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "mlp_bias": False,
+            "mlp_dropout": 0.0,
+            "decoder_bias": True,
+            "classifier_bias": False,
+            "classifier_activation": "gelu",
+            "cls_token_id": config.begin_id,
+            "sep_token_id": end,
+            "local_attention": config.local_window,
+            "layer_types": _list_kinds(config.layers, config.global_every),
+            "global_attn_every_n_layers": config.global_every,
+            "global_rope_theta": config.rope_theta,
+            "local_rope_theta": config.local_theta,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": config.rope_theta},
+                "sliding_attention": {"rope_type": "default", "rope_theta": config.local_theta},
+            },
+        }
     return {
         **shared,
         "hidden_act": "silu",
@@ -366,38 +372,9 @@ def _describe_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
     }
 
 
-def _describe_modern(config: ModelConfig, end: int) -> dict[str, Any]:
-    return {
-        "hidden_activation": "gelu",
-        "max_position_embeddings": config.max_length,
-        "norm_eps": config.norm_epsilon,
-        "norm_bias": False,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "embedding_dropout": 0.0,
-        "mlp_bias": False,
-        "mlp_dropout": 0.0,
-        "decoder_bias": True,
-        "classifier_bias": False,
-        "classifier_activation": "gelu",
-        "cls_token_id": config.begin_id,
-        "sep_token_id": end,
-        "local_attention": config.local_window,
-        "layer_types": _list_kinds(config.layers, config.global_every),
-        "global_attn_every_n_layers": config.global_every,
-        "global_rope_theta": config.rope_theta,
-        "local_rope_theta": config.local_theta,
-        "rope_parameters": {
-            "full_attention": {"rope_type": "default", "rope_theta": config.rope_theta},
-            "sliding_attention": {"rope_type": "default", "rope_theta": config.local_theta},
-        },
-    }
-
-
 # --- Writing ---------------------------------------------------------------------------------------
 # Without transformers. Rows of padding stay behind, and a tied matrix is written once, as the classes expect.
 # From which run, and for which language, is in `exporting`.
-
 
 Precision = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -407,13 +384,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_hf(
-    model: Model,
-    folder: Path,
-    tokenizer_folder: Path | None,
-    *,
-    dtype: Precision = "fp32",
-    shard_bytes: int = _SHARD,
-) -> tuple[str, ...]:
+    model: Model, folder: Path, tokenizer_folder: Path | None, *,
+    dtype: Precision = "fp32", shard_bytes: int = _SHARD,
+) -> tuple[str, ...]:  # fmt: skip
     """Write a model, and the tokenizer's files where there are any, into a folder; return the names written.
 
     Files of weights hold at most `shard_bytes` bytes, or one tensor. The same model gives the same bytes.
@@ -421,10 +394,9 @@ def write_hf(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", _describe_config(model.config, _NAMES[dtype]), indent=2)
     weights = _write_weights(model, folder, _DTYPES[dtype], shard_bytes)
-    others: tuple[str, ...] = ()
-    if tokenizer_folder is not None:
-        others = _write_tokenizer_files(tokenizer_folder, folder, model.config.max_length)
-    return ("config.json", *weights, *others)
+    if tokenizer_folder is None:
+        return ("config.json", *weights)
+    return ("config.json", *weights, *_write_tokenizer_files(tokenizer_folder, folder, model.config.max_length))
 
 
 def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str, ...]:
@@ -484,17 +456,10 @@ def _list_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
     config = model.config
     names = name_tensors(config)
     for ours, parameter in model.named_parameters():
-        tensor = parameter.detach()
-        parts = names[ours]
-        if ours in VOCABULARY_PARAMETERS:
-            tensor = tensor[: config.vocabulary]
-        start = 0
-        for name, rows in zip(parts, split_rows(len(parts), len(tensor), config), strict=True):
-            yield name, tensor[start : start + rows]
-            start += rows
+        yield from split_parameter(ours, parameter.detach(), names[ours], config)
         if ours == "output_bias" and config.layout == "xlmr" and not config.tied:
             # The class has both biases and adds this one's namesake in the decoder.
-            yield "lm_head.bias", tensor
+            yield "lm_head.bias", parameter.detach()[: config.vocabulary]
 
 
 def _save(shard: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
@@ -536,8 +501,7 @@ def _read_tensor(checkpoint: Checkpoint, name: str) -> Tensor:
 def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> Model:
     """Return the model of a folder, in fp32. Raises as `read_checkpoint`, and where tensors do not fit."""
     config, stored = read_checkpoint(folder)
-    model = Model(config, seed=None)
-    names = name_tensors(config)
+    model, names = Model(config, seed=None), name_tensors(config)
     _check_names(config, names, stored)
     with torch.no_grad():
         for ours, parameter in model.named_parameters():
@@ -566,38 +530,27 @@ def _check_names(config: ModelConfig, names: _TensorNames, stored: Checkpoint) -
         )
 
 
-def _fill(
-    parameter: Tensor, ours: str, parts: tuple[str, ...], stored: Checkpoint, config: ModelConfig
-) -> None:
+def _fill(weights: Tensor, ours: str, parts: tuple[str, ...], stored: Checkpoint, config: ModelConfig) -> None:
     """Copy tensors into a parameter's rows, one under the other; rows of padding become zero."""
-    rows = parameter.shape[0]
     if ours in VOCABULARY_PARAMETERS:
-        rows = config.vocabulary
-        parameter[rows:].zero_()
-    sizes = split_rows(len(parts), rows, config)
-    start = 0
-    for name, size in zip(parts, sizes, strict=True):
+        weights[config.vocabulary :].zero_()
+    for name, rows in split_parameter(ours, weights.detach(), parts, config):
         tensor = _read_tensor(stored, name)
         if ours == "token_type":
-            tensor = _first_type(tensor, stored.file_of(name), name)
-        expected = (size, *parameter.shape[1:])
-        if tuple(tensor.shape) != expected or not tensor.is_floating_point():
+            if tensor[1:].any():
+                raise PretrainingError(
+                    f"{stored.file_of(name)}: {name} tells {len(tensor)} types of token apart: "
+                    "only one can be trained",
+                    "start from a checkpoint with type_vocab_size = 1",
+                )
+            tensor = tensor[:1]
+        if tensor.shape != rows.shape or not tensor.is_floating_point():
             raise PretrainingError(
                 f"{stored.file_of(name)}: {name} is {tensor.dtype} {list(tensor.shape)}: "
-                f"config.json says {list(expected)}",
+                f"config.json says {list(rows.shape)}",
                 "config.json and the weights must be of one model",
             )
-        parameter[start : start + size].copy_(tensor)
-        start += size
-
-
-def _first_type(tensor: Tensor, path: Path, name: str) -> Tensor:
-    if tensor[1:].any():
-        raise PretrainingError(
-            f"{path}: {name} tells {len(tensor)} types of token apart: only one can be trained",
-            "start from a checkpoint with type_vocab_size = 1",
-        )
-    return tensor[:1]
+        rows.copy_(tensor)
 
 
 def _check_copies(model: Model, stored: Checkpoint) -> None:
