@@ -43,9 +43,7 @@ def write_json(path: Path, content: object, *, indent: int | None = 1) -> None:
 
 
 def read_json(
-    path: Path,
-    error: type[VocabkitError] = CheckpointError,
-    hint: str = "copy the file again",
+    path: Path, error: type[VocabkitError] = CheckpointError, hint: str = "copy the file again"
 ) -> dict[str, Any]:
     """Return the JSON object a file holds. Raises `error`, naming the file and what is wrong with it."""
     try:

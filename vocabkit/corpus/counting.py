@@ -257,8 +257,7 @@ def _new_sources(corpus: Corpus, before: WordCounts | None) -> list[tuple[str, S
             found.append((code, source))
         elif before_digest not in (None, digest):
             raise CountsError(
-                f"{source.path}: has changed since it was counted",
-                "count the corpus again with --force",
+                f"{source.path}: has changed since it was counted", "count the corpus again with --force"
             )
     return found
 

@@ -250,11 +250,7 @@ class Chunk:
 
 
 def read_chunks(
-    source: Source,
-    repairs: Counter[str],
-    on_bytes: Callable[[int], None],
-    *,
-    longest: int | None = None,
+    source: Source, repairs: Counter[str], on_bytes: Callable[[int], None], *, longest: int | None = None
 ) -> Iterator[Chunk]:
     """Yield a text or jsonl source as chunks of lines.
 
@@ -430,8 +426,7 @@ def _read_parquet(
             total = _open_table(connection, source, field)
             quoted = '"' + field.replace('"', '""') + '"'
             connection.execute(
-                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false)",
-                [_pattern(source)],
+                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false)", [_pattern(source)]
             )
             wanted = 16
             while rows := connection.fetchmany(wanted):

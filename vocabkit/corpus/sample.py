@@ -282,11 +282,7 @@ def _write_aligned(folder: Path, name: str, tables: Mapping[str, list[str]]) -> 
 
 
 def _write_text(
-    folder: Path,
-    code: str,
-    messages: Mapping[str, str],
-    names: Mapping[str, str],
-    held_out: set[str],
+    folder: Path, code: str, messages: Mapping[str, str], names: Mapping[str, str], held_out: set[str]
 ) -> SampleRow:
     """Write one language's text: the Declaration, then messages and names in turn up to the limit."""
     place = folder / "text"

@@ -31,12 +31,7 @@ from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array
 from vocabkit.core.errors import ConfigError, CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import INHERITED, script_names, script_table
-from vocabkit.corpus.normalization import (
-    Normalizer,
-    active_characters,
-    charsmap_for,
-    load_normalizer,
-)
+from vocabkit.corpus.normalization import Normalizer, active_characters, charsmap_for, load_normalizer
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, load_language
 
@@ -261,11 +256,7 @@ def _digits() -> BoolArray:
 
 
 def _group(
-    text: CodePoints,
-    starts: BoolArray,
-    offsets: Int64Array,
-    count: Int64Array,
-    documents: Int64Array,
+    text: CodePoints, starts: BoolArray, offsets: Int64Array, count: Int64Array, documents: Int64Array
 ) -> SpanTable:
     """Add up equal spans. Hashes find them; their code points are then compared, so equality is exact."""
     begin = np.flatnonzero(starts)
@@ -408,10 +399,7 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
     """Return, per language, how many raw words rule and charsmap still normalise differently."""
     left = {}
     for code, words in spans.mismatches.items():
-        rule, charsmap = (
-            spans.normalizer.normalize_words(words),
-            spans.normalizer.apply_charsmap(words),
-        )
+        rule, charsmap = (spans.normalizer.normalize_words(words), spans.normalizer.apply_charsmap(words))
         left[code] = sum(a != b for a, b in zip(rule, charsmap, strict=True))
     return left
 

@@ -266,6 +266,5 @@ def _check_masses(masses: Mapping[str, float], limit: float) -> None:
             raise ConfigError(f"{code} has no text to fit (mass {mass:g})", "leave it out with --languages")
     if not (math.isfinite(limit) and limit >= 1.0):
         raise ConfigError(
-            f"languages.allow_oversampling = {limit}: must be at least 1",
-            "--allow-oversampling 8",
+            f"languages.allow_oversampling = {limit}: must be at least 1", "--allow-oversampling 8"
         )

@@ -182,13 +182,7 @@ def _count_places(table: Int32Array, keys: Int64Array, slots: Int64Array, groups
 
 @compile
 def _note(
-    changes: Int64Array,
-    touched: Int32Array,
-    found: int,
-    symbol: int,
-    side: int,
-    raw: int,
-    weight: int,
+    changes: Int64Array, touched: Int32Array, found: int, symbol: int, side: int, raw: int, weight: int
 ) -> int:
     """Add one occurrence beside `symbol`; return how many symbols that side has seen."""
     at = 3 * side

@@ -458,10 +458,7 @@ def expect_counts(
 
 
 def count_best(
-    lattice: Lattice,
-    row_weight: Float64Array,
-    log_probability: Float64Array,
-    workers: Workers,
+    lattice: Lattice, row_weight: Float64Array, log_probability: Float64Array, workers: Workers
 ) -> Float64Array:
     """Return how often each piece is used in the best segmentation of the rows; ties go to longer pieces."""
     rows, parts = lattice.lexicon.rows, lattice.lexicon.partitions.tolist()
@@ -721,10 +718,7 @@ def split_pieces(
     rows, bounds = lattice.lexicon.rows, lattice.lexicon.row_bounds
     score, loss = np.full(len(piece_of_row), -np.inf), np.zeros(len(piece_of_row))
     given = (piece_of_row, log_probability, used, float(used.sum()), score, loss)
-    workers.map(
-        lambda k: _split(rows, bounds[k], bounds[k + 1], lattice.arcs(k), *given),
-        range(len(lattice)),
-    )
+    workers.map(lambda k: _split(rows, bounds[k], bounds[k + 1], lattice.arcs(k), *given), range(len(lattice)))
     return score, loss
 
 

@@ -85,11 +85,7 @@ class Coverage:
 
 
 def cover_characters(
-    tables: Mapping[str, SpanTable],
-    weights: Mapping[str, float],
-    *,
-    scope: Scope,
-    character: float,
+    tables: Mapping[str, SpanTable], weights: Mapping[str, float], *, scope: Scope, character: float
 ) -> Coverage:
     """Decide the alphabet of span tables. Raises `ConfigError` unless 0 < `character` <= 1.
 
@@ -588,11 +584,7 @@ def _lay_out(
 
 @compile
 def _cut(
-    points: npt.NDArray[np.uint32],
-    offsets: Int64Array,
-    coded: Int32Array,
-    text: Int32Array,
-    first: int,
+    points: npt.NDArray[np.uint32], offsets: Int64Array, coded: Int32Array, text: Int32Array, first: int
 ) -> tuple[Int32Array, Int32Array]:
     """Write one table's codes into `text` from `first`, a 0 after each span; return row starts and owners."""
     rows = 0

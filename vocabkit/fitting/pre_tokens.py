@@ -217,10 +217,7 @@ def byte_symbols(pre_tokens: PreTokens, first: int) -> Int32Array:
 
 
 def pool_languages(
-    pre_tokens: PreTokens,
-    symbols: Int32Array,
-    offsets: Int64Array,
-    weights: Mapping[str, float],
+    pre_tokens: PreTokens, symbols: Int32Array, offsets: Int64Array, weights: Mapping[str, float]
 ) -> SymbolRows:
     """Every row once: raw counts and weighted ones summed over languages. Raises FitError on overflow.
 

@@ -169,8 +169,7 @@ def find_seeds(
         kept = kept[value <= least]
     pieces = decode_strings(lexicon.alphabet, found.copy(lexicon, kept).text)
     order = sorted(
-        range(len(kept)),
-        key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i]),
+        range(len(kept)), key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i])
     )[:size]
     best = kept[order]
     return Seeds(
@@ -230,22 +229,11 @@ def fit_by_sentencepiece(
 
 
 def fit_bpe(
-    rows: Rows,
-    size: int,
-    *,
-    other_ids: int = 0,
-    threads: int = THREADS,
-    max_length: int = MAX_LENGTH,
+    rows: Rows, size: int, *, other_ids: int = 0, threads: int = THREADS, max_length: int = MAX_LENGTH
 ) -> Pieces:
     """Fit exactly `size` BPE pieces: merges in order, then characters. Raises as `fit_by_sentencepiece`."""
     return _train(
-        rows,
-        "bpe",
-        size,
-        _alphabet(rows),
-        other_ids,
-        num_threads=threads,
-        max_sentencepiece_length=max_length,
+        rows, "bpe", size, _alphabet(rows), other_ids, num_threads=threads, max_sentencepiece_length=max_length
     )
 
 
@@ -258,12 +246,7 @@ def _alphabet(rows: Rows) -> list[str]:
 
 
 def _train(
-    rows: Rows,
-    model: Literal["unigram", "bpe"],
-    size: int,
-    alphabet: list[str],
-    other_ids: int,
-    **options: Any,
+    rows: Rows, model: Literal["unigram", "bpe"], size: int, alphabet: list[str], other_ids: int, **options: Any
 ) -> Pieces:
     if size < len(alphabet):
         raise FitError(
@@ -302,8 +285,7 @@ def _train(
     if len(normal) != size:
         raise FitError(f"SentencePiece returned {len(normal):_} pieces instead of {size:_}")
     return Pieces(
-        tuple(piece.piece for piece in normal),
-        np.array([piece.score for piece in normal], np.float32),
+        tuple(piece.piece for piece in normal), np.array([piece.score for piece in normal], np.float32)
     )
 
 

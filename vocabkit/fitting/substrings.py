@@ -85,12 +85,7 @@ class Substrings:
 
 
 def find_substrings(
-    lexicon: Lexicon,
-    workers: Workers,
-    *,
-    longest: int = MAX_LENGTH,
-    floor: int = 2,
-    documents: bool = False,
+    lexicon: Lexicon, workers: Workers, *, longest: int = MAX_LENGTH, floor: int = 2, documents: bool = False
 ) -> Substrings:
     """Find the closed substrings of at most `longest` characters and at least `floor` raw occurrences.
 
@@ -163,11 +158,7 @@ def _sum_runs(
 
 @compile
 def _gather(
-    order: Int32Array,
-    position: npt.NDArray[Number],
-    first: int,
-    stop: int,
-    out: npt.NDArray[Number],
+    order: Int32Array, position: npt.NDArray[Number], first: int, stop: int, out: npt.NDArray[Number]
 ) -> None:
     for i in range(first, stop):
         out[i + 1] = position[order[i]]
@@ -424,9 +415,7 @@ def _load(path: Path) -> tuple[Lexicon, Substrings] | None:
         pairs = {code: (found[f"rows.{code}"], found[f"count.{code}"]) for code in codes}
         lexicon = Lexicon(**{name: found[f"lexicon.{name}"] for name in _LEXICON}, pairs=pairs)
         substrings = Substrings(
-            **{name: found[f"substrings.{name}"] for name in _SUBSTRINGS},
-            longest=longest,
-            floor=floor,
+            **{name: found[f"substrings.{name}"] for name in _SUBSTRINGS}, longest=longest, floor=floor
         )
     except (ValueError, KeyError):
         return None

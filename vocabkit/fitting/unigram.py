@@ -15,14 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vocabkit.core.arrays import (
-    BoolArray,
-    Float32Array,
-    Float64Array,
-    Int32Array,
-    Int64Array,
-    UInt8Array,
-)
+from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from vocabkit.core.errors import FitError, TooFewPieces
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import SpanTable, hash_spans
