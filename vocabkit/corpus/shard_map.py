@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -248,6 +249,28 @@ class _Inline(Executor):
         return future
 
 
+class _Worker(SpawnProcess):
+    """A spawned process that does not run the caller's script again: its tasks need nothing of the script.
+
+    So a plain script may start processes without `if __name__ == "__main__"`.
+    """
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        # `multiprocessing.spawn.get_preparation_data` finds the script by these two names.
+        main = vars(sys.modules["__main__"])
+        shown: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        try:
+            main.update(dict.fromkeys(shown))
+            return SpawnProcess._Popen(process)
+        finally:
+            main.update(shown)
+
+
+class _Context(SpawnContext):
+    Process = _Worker
+
+
 def _ignore_interrupt() -> None:
     # Ctrl-C reaches the whole process group; only the parent should speak.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -259,8 +282,6 @@ def open_executor(wanted: int | None, tasks: int, stack: ExitStack) -> Executor:
     if workers == 1:
         return _Inline()
     # Spawned, not forked: DuckDB's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=_Context(), initializer=_ignore_interrupt)
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     return pool

@@ -336,8 +336,7 @@ def derive_spans(
 
     From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
-    `workers` are spawned processes, so a script that asks for them needs the usual
-    `if __name__ == "__main__"`. Raises `CountsError` for a language that was not counted.
+    `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
     _check_digits(digits)
     normalizer = load_normalizer(rule)

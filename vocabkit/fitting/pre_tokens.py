@@ -85,8 +85,7 @@ def count_pre_tokens(
 ) -> PreTokens:
     """Split the words of both splits of the languages, in this order, into pre-tokens.
 
-    More than one of `workers` are spawned processes, so a script that asks for them needs the usual
-    `if __name__ == "__main__"`; they serve counts in a folder only.
+    More than one of `workers` are spawned processes; they serve counts in a folder only.
     """
     report = progress or Silent()
     report.start("splitting words", len(languages), "languages")
