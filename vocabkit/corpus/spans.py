@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import unicodedata2
 
-from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array
+from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array, list_ranges, load_arrays, save_arrays
 from vocabkit.core.errors import ConfigError, CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import INHERITED, script_names, script_table
@@ -89,17 +88,10 @@ class Spans:
     mismatches: Mapping[str, Sequence[str]]
 
 
-def _check_digits(digits: str) -> None:
-    """Raise `ConfigError` unless `digits` is one of `DIGIT_RULES`."""
-    if digits not in DIGIT_RULES:
-        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
-
-
 def _build_spans(
     words: WordTable, normalizer: Normalizer, digits: str = "sentencepiece"
 ) -> tuple[SpanTable, list[str]]:
     """Derive one language's spans; also return the raw words that rule and charsmap normalise differently."""
-    _check_digits(digits)
     flat, lengths = _flatten(words.words)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     active = np.zeros(len(words), dtype=np.bool_)
@@ -248,11 +240,7 @@ def _piece_scripts() -> UInt8Array:
 
 @cache
 def _digits() -> BoolArray:
-    table: BoolArray = np.zeros(0x110000, dtype=np.bool_)
-    for code in range(0x110000):
-        if unicodedata2.category(chr(code)) == "Nd":
-            table[code] = True
-    return table
+    return np.array([unicodedata2.category(chr(code)) == "Nd" for code in range(0x110000)])
 
 
 def _group(
@@ -269,16 +257,14 @@ def _group(
     first[1:] = sorted_key[1:] != sorted_key[:-1]
     group = np.cumsum(first) - 1
     lead = order[first]
-    length = np.diff(bounds)
     _check_equal(text, bounds, order[~first], lead[group[~first]])
     total = np.zeros(len(lead), dtype=np.int64)
     seen = np.zeros(len(lead), dtype=np.int64)
     np.add.at(total, group, count[owner[order]])
     np.add.at(seen, group, documents[owner[order]])
-    size = length[lead]
-    new = np.concatenate(([0], np.cumsum(size)))
-    source = np.repeat(bounds[lead] - new[:-1], size) + np.arange(int(new[-1]), dtype=np.int64)
-    return SpanTable(text[source], new, total, seen, sorted_key[first])
+    size = np.diff(bounds)[lead]
+    source = list_ranges(bounds[lead], size)
+    return SpanTable(text[source], np.concatenate(([0], np.cumsum(size))), total, seen, sorted_key[first])
 
 
 def hash_spans(text: CodePoints, bounds: Int64Array) -> npt.NDArray[np.uint64]:
@@ -298,18 +284,11 @@ def hash_spans(text: CodePoints, bounds: Int64Array) -> npt.NDArray[np.uint64]:
 
 def _check_equal(text: CodePoints, bounds: Int64Array, order: Int64Array, lead: Int64Array) -> None:
     length = np.diff(bounds)
-    same = length[order] == length[lead]
     size = length[order]
-    offset = np.concatenate(([0], np.cumsum(size)))
-    within = np.arange(int(offset[-1]), dtype=np.int64)
-    within -= np.repeat(offset[:-1], size)
-    if same.all():
-        here = text[np.repeat(bounds[order], size) + within]
-        there = text[np.repeat(bounds[lead], size) + within]
-        if np.array_equal(here, there):
-            return
-    # 64 bits over 10^7 spans collide once in about 400,000 corpora.
-    raise RuntimeError("two different spans have the same 64-bit hash; please report this corpus")
+    here, there = (list_ranges(bounds[at], size) for at in (order, lead))
+    if not np.array_equal(size, length[lead]) or not np.array_equal(text[here], text[there]):
+        # 64 bits over 10^7 spans collide once in about 400,000 corpora.
+        raise RuntimeError("two different spans have the same 64-bit hash; please report this corpus")
 
 
 # --- Span cache ------------------------------------------------------------------------------------
@@ -338,7 +317,8 @@ def derive_spans(
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
     `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
-    _check_digits(digits)
+    if digits not in DIGIT_RULES:
+        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
     normalizer = load_normalizer(rule)
     codes = tuple(languages) if languages is not None else tuple(counts.languages)
     for code in codes:
@@ -386,10 +366,11 @@ def derive_spans(
     def load(code: str) -> SpanTable:
         if code in held:
             return held[code]
-        found = _load(place(code), *_COLUMNS)
-        if found is None:  # damaged since
+        path = place(code)
+        found = path and load_arrays(path, _COLUMNS)
+        if not found:  # damaged since
             return _build_spans(counts.languages[code].split(split), normalizer, digits)[0]
-        return SpanTable(*found)
+        return SpanTable(**found)
 
     return Spans(grown, digits, LoadedMapping(codes, load), mismatches)
 
@@ -398,7 +379,7 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
     """Return, per language, how many raw words rule and charsmap still normalise differently."""
     left = {}
     for code, words in spans.mismatches.items():
-        rule, charsmap = (spans.normalizer.normalize_words(words), spans.normalizer.apply_charsmap(words))
+        rule, charsmap = spans.normalizer.normalize_words(words), spans.normalizer.apply_charsmap(words)
         left[code] = sum(a != b for a, b in zip(rule, charsmap, strict=True))
     return left
 
@@ -427,35 +408,12 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
 
 def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str]) -> bool:
     """Keep a table; return whether it could be kept."""
-    if path is None:
-        return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
-    try:
-        columns = {name: getattr(table, name) for name in _COLUMNS}
-        np.savez(temporary, mismatches=words, **columns)
-        temporary.replace(path)
-    except OSError:
-        # A cache that does not fit on the disk is no reason to stop.
-        temporary.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def _load(path: Path | None, *names: str) -> list[Any] | None:
-    """Return arrays of a kept table by name; None where it is not there, or damaged."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return [data[name] for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    columns = {name: getattr(table, name) for name in _COLUMNS}
+    return path is not None and save_arrays(path, {"mismatches": words, **columns})
 
 
 def _load_mismatches(path: Path | None) -> list[str] | None:
-    found = _load(path, "mismatches")
-    if found is None:
-        return None
-    words: str = found[0].tobytes().decode()
-    return words.split("\n") if words else []
+    found = path and load_arrays(path, ["mismatches"])
+    words: str | None = found["mismatches"].tobytes().decode() if found else None
+    return words.split("\n") if words else None if words is None else []

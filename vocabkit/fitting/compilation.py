@@ -72,12 +72,8 @@ class Workers:
 @contextmanager
 def open_workers(threads: int | None = None) -> Iterator[Workers]:
     """Open `threads` workers (default: one a core); results never depend on how many."""
-    wanted = threads or len(_cores())
+    wanted = threads or (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with ThreadPoolExecutor(wanted) as pool:
         yield Workers(pool, wanted)
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

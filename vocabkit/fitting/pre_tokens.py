@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import regex
 
-from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
+from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array, list_ranges
 from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.shard_map import open_executor
@@ -284,7 +284,8 @@ def part_languages(
             chosen = np.concatenate([chosen, others])
             train = np.concatenate([train, np.zeros_like(counts)])
             watched = np.concatenate([watched, counts])
-        ids, lengths = _gather(symbols, offsets, chosen)
+        lengths = np.diff(offsets)[chosen]
+        ids = symbols[list_ranges(offsets[chosen], lengths)]
         parts.append((ids, lengths, train, watched, np.full(len(chosen), group, np.int32)))
         total += len(chosen)
     ids, lengths, train, watched, groups = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -293,12 +294,3 @@ def part_languages(
     check_sum(train, lengths)
     rows = SymbolRows(ids, starts, train, train, groups, watched)
     return Parted(rows, tuple(first), tuple(used))
-
-
-def _gather(symbols: Int32Array, offsets: Int64Array, rows: Int32Array) -> tuple[Int32Array, Int64Array]:
-    """The symbols of chosen rows, one after another, and their lengths."""
-    lengths = np.diff(offsets)[rows]
-    ends = np.cumsum(lengths)
-    places = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
-    places += np.repeat(offsets[:-1][rows] - (ends - lengths), lengths)
-    return symbols[places], lengths

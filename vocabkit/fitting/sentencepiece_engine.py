@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,12 +172,8 @@ def find_seeds(
         range(len(kept)), key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i])
     )[:size]
     best = kept[order]
-    return Seeds(
-        [pieces[i] for i in order],
-        whole[best],
-        found.evidence[best],
-        int((found.documents >= min_documents).sum()) if min_documents > 1 else len(found),
-    )
+    all_found = int((found.documents >= min_documents).sum()) if min_documents > 1 else len(found)
+    return Seeds([pieces[i] for i in order], whole[best], found.evidence[best], all_found)
 
 
 # --- Training --------------------------------------------------------------------------------------
@@ -212,29 +208,21 @@ def fit_by_sentencepiece(
     with tempfile.TemporaryDirectory(prefix="vocabkit-") as folder:
         path = Path(folder) / "seeds.tsv"
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            weights = seeds.weight.tolist()
-            file.writelines(f"{p}\t{w}\n" for p, w in zip(seeds.pieces, weights, strict=True))
-        return _train(
-            rows,
-            "unigram",
-            size,
-            alphabet,
-            other_ids,
-            num_threads=threads,
-            max_sentencepiece_length=max_length,
-            seed_sentencepieces_file=str(path),
-            # Seeds beyond this are cut, and characters with them.
-            seed_sentencepiece_size=max(len(seeds) + len(alphabet), 1_000),
-        )
+            pairs = zip(seeds.pieces, seeds.weight.tolist(), strict=True)
+            file.writelines(f"{piece}\t{weight}\n" for piece, weight in pairs)
+        # Seeds beyond the second of these are cut, and characters with them.
+        options = {
+            "seed_sentencepieces_file": str(path),
+            "seed_sentencepiece_size": max(len(seeds) + len(alphabet), 1_000),
+        }
+        return _train(rows, "unigram", size, other_ids, threads, max_length, options)
 
 
 def fit_bpe(
     rows: Rows, size: int, *, other_ids: int = 0, threads: int = THREADS, max_length: int = MAX_LENGTH
 ) -> Pieces:
     """Fit exactly `size` BPE pieces: merges in order, then characters. Raises as `fit_by_sentencepiece`."""
-    return _train(
-        rows, "bpe", size, _alphabet(rows), other_ids, num_threads=threads, max_sentencepiece_length=max_length
-    )
+    return _train(rows, "bpe", size, other_ids, threads, max_length, {})
 
 
 def _alphabet(rows: Rows) -> list[str]:
@@ -246,14 +234,15 @@ def _alphabet(rows: Rows) -> list[str]:
 
 
 def _train(
-    rows: Rows, model: Literal["unigram", "bpe"], size: int, alphabet: list[str], other_ids: int, **options: Any
+    rows: Rows, model: str, size: int, other_ids: int, threads: int, max_length: int, options: dict[str, Any]
 ) -> Pieces:
+    alphabet = _alphabet(rows)
     if size < len(alphabet):
         raise FitError(
             f"vocabulary.size = {size + other_ids:_} cannot hold the {len(alphabet):_} covered characters "
             f"and {other_ids:_} special, reserved and byte ids",
-            f"--set vocabulary.size={_round_up(2 * len(alphabet) + other_ids):_}, or a lower "
-            f"coverage.character",
+            f"--set vocabulary.size={-(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000:_}, "
+            "or a lower coverage.character",
         )
     lines = sorted(zip(rows.strings(), rows.weight.tolist(), strict=True))
     output = io.BytesIO()
@@ -275,6 +264,8 @@ def _train(
             remove_extra_whitespaces=False,
             max_sentence_length=1 << 20,
             minloglevel=3,
+            num_threads=threads,
+            max_sentencepiece_length=max_length,
             **options,
         )
     except RuntimeError as error:
@@ -300,7 +291,3 @@ def _explain(message: str, size: int, other_ids: int) -> FitError:
     # SentencePiece prefixes its source location and the failed condition; the rest is for people.
     text = re.sub(r"^INTERNAL: \S+\(\d+\) \[.*?\] ?", "", message).strip() or message
     return FitError(f"SentencePiece could not train: {text}")
-
-
-def _round_up(size: int) -> int:
-    return -(-size // 1_000) * 1_000

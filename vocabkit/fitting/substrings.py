@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +27,7 @@ from vocabkit.core.arrays import (
     Int32Array,
     Int64Array,
     UInt8Array,
+    list_ranges,
     load_arrays,
     save_arrays,
 )
@@ -98,48 +99,36 @@ def find_substrings(
     evidence = _sum_positions(rows, count)
     order = _own_positions(rows)
     agreed, groups = sort_positions(
-        lexicon.text,
-        order,
-        len(lexicon.alphabet),
-        workers,
-        step=-1,
-        depth=longest + 1,
-        evidence=evidence,
-        floor=floor,
-    )
+        lexicon.text, order, len(lexicon.alphabet), workers,
+        step=-1, depth=longest + 1, evidence=evidence, floor=floor,
+    )  # fmt: skip
     depths = _measure_depths(lexicon, longest + 1)
     job = _Sweep(lexicon.text, depths, order, agreed, groups, evidence, longest, floor)
     begin, stop, length, total = _sweep_all(job, workers)
     del agreed, evidence, depths, job
-    seen = np.zeros(0, np.int64)
-    if documents:
-        position = _sum_positions(rows, lexicon.documents)
-        running = np.zeros(len(order) + 1, np.int64)
-        seen = _sum_runs(order, begin, stop, position, running, workers)
-    return Substrings(order, begin, stop, length, total, seen, longest, floor)
+    found = Substrings(order, begin, stop, length, total, np.zeros(0, np.int64), longest, floor)
+    return (
+        replace(found, documents=_sum_runs(lexicon, found, lexicon.documents, workers)) if documents else found
+    )
 
 
 def weigh_substrings(
     lexicon: Lexicon, substrings: Substrings, row_weight: Float64Array, workers: Workers
 ) -> Float64Array:
     """Return the weighted occurrences of each substring under new weights of the rows."""
-    position = _sum_positions(lexicon.rows, row_weight)
-    found, running = substrings, np.zeros(len(substrings.order) + 1)
-    return _sum_runs(found.order, found.begin, found.stop, position, running, workers)
+    return _sum_runs(lexicon, substrings, row_weight, workers)
 
 
 def _sum_runs(
-    order: Int32Array,
-    begin: Int32Array,
-    stop: Int32Array,
-    position: npt.NDArray[Number],
-    running: npt.NDArray[Number],
-    workers: Workers,
+    lexicon: Lexicon, substrings: Substrings, values: npt.NDArray[Number], workers: Workers
 ) -> npt.NDArray[Number]:
-    """Return the sum of `position` over each run of `order`: differences of one running sum, kept in `running`.
+    """Return the sum of the rows' `values` over each substring's places: differences of one running sum.
 
     Each addition rounds at 1e-16 of the running sum, a ten-millionth of an occurrence in a billion characters.
     """
+    order, begin, stop = substrings.order, substrings.begin, substrings.stop
+    position = _sum_positions(lexicon.rows, values)
+    running = np.zeros(len(order) + 1, values.dtype)
 
     def gather(first: int) -> None:
         _gather(order, position, first, min(first + _SLICE, len(order)), running)
@@ -217,7 +206,7 @@ def _measure_depths(lexicon: Lexicon, limit: int) -> UInt8Array:
     if len(rows):
         sizes = (np.diff(lexicon.offsets) - 1)[rows]
         bounds = np.concatenate(([0], np.cumsum(sizes)))
-        places = np.repeat(lexicon.offsets[rows] - bounds[:-1], sizes) + np.arange(bounds[-1])
+        places = list_ranges(lexicon.offsets[rows], sizes)
         ends = piece_ends(lexicon.alphabet[lexicon.text[places] - 1], bounds)
         _limit_depths(places, bounds, ends, depths)
     return depths
@@ -289,11 +278,10 @@ def _sweep_all(job: _Sweep, workers: Workers) -> _Found:
     batches = batch_groups(job.groups)
     found = dict(zip(batches, workers.map(lambda batch: _sweep(job, *batch), batches), strict=True))
     parts = [found.pop(batch) for batch in sorted(found)]
-    columns = (
+    begin, stop, length, total = (
         np.concatenate([np.zeros(0, kind), *(part[field] for part in parts)])
         for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
     )
-    begin, stop, length, total = columns
     return begin, stop, length, total
 
 
@@ -391,8 +379,7 @@ def load_or_build(
     if folder is None:
         return (*build(), False)
     path = folder / f"{key}-{_FORMAT}.npz"
-    stored = _load(path)
-    if stored is not None:
+    if stored := _load(path):
         os.utime(path)
         return (*stored, True)
     lexicon, substrings = build()
@@ -406,9 +393,7 @@ def load_or_build(
 
 
 def _load(path: Path) -> tuple[Lexicon, Substrings] | None:
-    found = load_arrays(path)
-    if found is None:
-        return None
+    found = load_arrays(path) or {}
     try:
         longest, floor = found["limits"].tolist()
         codes = [name.removeprefix("rows.") for name in found if name.startswith("rows.")]

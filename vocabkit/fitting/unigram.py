@@ -561,10 +561,8 @@ class _Training:
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
     """Return weighted occurrences by code, 0 for code 0."""
     size, bounds, rows = len(lexicon.alphabet) + 1, lexicon.row_bounds, lexicon.rows
-    total = np.zeros(size)
-    for part in workers.map(lambda *own: _tally(rows, row_weight, *own, size), bounds[:-1], bounds[1:]):
-        total += part
-    return total
+    parts = workers.map(lambda a, b: _tally(rows, row_weight, a, b, size), bounds[:-1], bounds[1:])
+    return sum(parts, np.zeros(size))
 
 
 @compile
