@@ -306,7 +306,6 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
 
 # --- Manifests -------------------------------------------------------------------------------------
 
-
 BACKENDS = (
     "vocabkit", "numpy", "duckdb", "sentencepiece", "tokenizers", "numba", "regex", "unicodedata2",
     "fonttools", "icu4py", "jinja2", "tiktoken", "pandas", "pydantic", "typer", "rich", "backports.zstd",

@@ -70,7 +70,6 @@ def show_token(token: bytes, *, isolate: bool = True) -> str:
 # ISO 15924 codes by code point: fontTools' copy of Unicode's Scripts.txt; its version goes into the manifest of
 # what is built with it. SentencePiece's own table is older: characters assigned since are `Common` to it.
 
-
 COMMON = "Zyyy"
 INHERITED = "Zinh"
 UNKNOWN = "Zzzz"

@@ -70,7 +70,6 @@ from vocabkit.corpus.word_counts import (
 
 # --- Counting a corpus -----------------------------------------------------------------------------
 
-
 # Bump when the same text comes to give other shards: an interrupted count is then begun anew.
 _VERSION = 2
 
@@ -197,12 +196,8 @@ def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:
                 write_run()
         write_run()
         train, held_out = tally.totals
-    return {
-        "runs": len(digests),
-        "train": asdict(train),
-        "held_out": asdict(held_out),
-        "digest": digests[0] if len(digests) == 1 else None,
-    }
+    digest = digests[0] if len(digests) == 1 else None
+    return {"runs": len(digests), "train": asdict(train), "held_out": asdict(held_out), "digest": digest}
 
 
 def _restore(folder: Path, record: dict[str, Any]) -> _CountShard | None:
@@ -288,9 +283,8 @@ def _finish_languages(
             report.advance(1)
         else:
             waiting[code] = pool.submit(
-                _add_tables, parts, target / code, (train, held_out),
-                min_count=settings.min_count, memory=settings.share,
-            )  # fmt: skip
+                _add_tables, parts, target / code, (train, held_out), settings.min_count, settings.share
+            )
     for code, future in waiting.items():
         entries[code] = future.result()
         report.advance(1)
@@ -324,12 +318,10 @@ def _describe(
                 sum_repairs(group),
             )
         )  # fmt: skip
-    inputs: dict[str, str] = {}
-    if before is not None and before.folder is not None:
-        inputs |= read_manifest(before.folder).get("inputs", {})
-    for code, group in groups.items():
-        for shard in group:
-            inputs |= {f"{code}: {path}": digest for path, digest in shard.sources.items()}
+    seen = before is not None and before.folder is not None and read_manifest(before.folder).get("inputs")
+    inputs: dict[str, str] = dict(seen or {})
+    for shard in (shard for group in groups.values() for shard in group):
+        inputs |= {f"{shard.language}: {path}": digest for path, digest in shard.sources.items()}
     clock.lap("merge")
     write_manifest(
         folder,
@@ -337,8 +329,8 @@ def _describe(
         inputs=inputs,
         seconds=clock.seconds,
         details={
-            "repairs": {code: sum_repairs(group) for code, group in groups.items()},
-            "ignored": list(corpus.ignored),
+            "repairs": {c: sum_repairs(group) for c, group in groups.items()},
+            "ignored": [*corpus.ignored],
         },
     )
     return tuple(rows)
@@ -348,12 +340,7 @@ def _describe(
 
 
 def _add_tables(
-    parts: Sequence[Path],
-    target: Path,
-    totals: tuple[Totals, Totals],
-    *,
-    min_count: int = 1,
-    memory: int = 1 << 30,
+    parts: Sequence[Path], target: Path, totals: tuple[Totals, Totals], min_count: int, memory: int
 ) -> dict[str, object]:
     """Add up the language folders `parts` into the new folder `target`; return its index entry.
 
@@ -423,16 +410,14 @@ def merge_counts(
             raise CountsError(f"{root}: given twice; its text would count double", "name it once")
     clock = Clock()
     with output_folder(output, force=force) as work:
-        by_language: dict[str, list[WordCounts]] = {}
-        for counts in inputs:
-            for code in counts.languages:
-                by_language.setdefault(code, []).append(counts)
-        report.start("merging", len(by_language), "languages")
+        codes = sorted({code for counts in inputs for code in counts.languages})
+        report.start("merging", len(codes), "languages")
         entries: dict[str, Mapping[str, object]] = {}
-        for code in sorted(by_language):
-            totals = _sum_totals([counts.totals_of(code) for counts in by_language[code]])
-            parts = [counts.folder / code for counts in by_language[code] if counts.folder]
-            entries[code] = _add_tables(parts, work / code, totals, memory=memory)
+        for code in codes:
+            holders = [counts for counts in inputs if code in counts.languages]
+            totals = _sum_totals([counts.totals_of(code) for counts in holders])
+            parts = [counts.folder / code for counts in holders if counts.folder]
+            entries[code] = _add_tables(parts, work / code, totals, 1, memory)
             report.advance(1)
         report.finish()
         write_index(work, entries)
@@ -457,7 +442,6 @@ def _sum_totals(totals: Sequence[tuple[Totals, Totals]]) -> tuple[Totals, Totals
 # A list has no documents, so held-out words are drawn by seeded binomial thinning of each count instead of by
 # document, and document frequency is unknown: the count stands in for it, as the upper bound it is.
 
-
 _LIMIT = 2**53
 
 
@@ -476,8 +460,7 @@ def import_frequencies(
     """
     source = Path(path)
     clock = Clock()
-    frequencies = _read_frequencies(source)
-    counts = _thin_frequencies(frequencies, language, held_out=held_out, seed=seed)
+    counts = _thin_frequencies(_read_frequencies(source), language, held_out, seed)
     check_inputs(Path(output), [source])
     with output_folder(output, force=force) as work:
         WordCounts({language: counts}).save(work)
@@ -519,18 +502,15 @@ def _read_frequencies(path: Path) -> dict[str, int]:
     return frequencies
 
 
-def _thin_frequencies(
-    frequencies: dict[str, int], language: str, *, held_out: float, seed: int
-) -> LanguageCounts:
+def _thin_frequencies(frequencies: dict[str, int], language: str, held_out: float, seed: int) -> LanguageCounts:
     """Split each count into train and held out, Binomial(count, held_out), in sorted order of words."""
     words = sorted(frequencies)
     total = np.array([frequencies[word] for word in words], dtype=np.int64)
     drawn = np.random.default_rng(seed).binomial(total, held_out).astype(np.int64)
     tables, totals = [], []
     for part in (total - drawn, drawn):
-        rows: dict[tuple[str, bool], tuple[int, int]] = {}
-        cut = 0
-        characters = size = 0
+        rows: Counter[tuple[str, bool]] = Counter()
+        cut = characters = size = 0
         for word, count in zip(words, part.tolist(), strict=True):
             if not count:
                 continue
@@ -538,10 +518,9 @@ def _thin_frequencies(
             size += len(word.encode()) * count
             parts = cut_run(word, RUN_LIMIT)
             cut += count if len(parts) > 1 else 0
-            for key in [(text, index > 0) for index, text in enumerate(parts)]:
-                before = rows.get(key, (0, 0))
-                rows[key] = (before[0] + count, before[1] + count)
-        tables.append(WordTable.from_rows(rows))
+            for index, text in enumerate(parts):
+                rows[text, index > 0] += count
+        tables.append(WordTable.from_rows({key: (count, count) for key, count in rows.items()}))
         totals.append(Totals(words=int(part.sum()), characters=characters, bytes=size, cut_runs=cut))
     found: Counter[str] = Counter()
     for word, count in frequencies.items():

@@ -106,14 +106,10 @@ def _combining_sequences(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def decompile(charsmap: bytes) -> dict[str, str]:
+@lru_cache(maxsize=4)  # 0.4 s for nmt_nfkc's 225,276 rules
+def decompile(charsmap: bytes) -> Mapping[str, str]:
     """Return the rules of a compiled charsmap."""
-    return dict(_decompile(charsmap)) if charsmap else {}
-
-
-@lru_cache(maxsize=4)
-def _decompile(charsmap: bytes) -> dict[str, str]:
-    return dict(_open(charsmap).decompile())  # 0.4 s for nmt_nfkc's 225,276 rules
+    return dict(_open(charsmap).decompile()) if charsmap else {}
 
 
 def compile_charsmap(rules: Mapping[str, str]) -> bytes:
@@ -123,8 +119,7 @@ def compile_charsmap(rules: Mapping[str, str]) -> bytes:
         return b""
     # SentencePiece reports the size of what it compiles on stderr; that is nobody's result.
     sentencepiece.set_min_log_level(2)
-    processor = sentencepiece.SentencePieceNormalizer(norm_map=sorted(changed.items()))
-    return _charsmap(processor)
+    return _charsmap(sentencepiece.SentencePieceNormalizer(norm_map=sorted(changed.items())))
 
 
 @cache
@@ -142,9 +137,7 @@ def active_characters(normalizer: Normalizer) -> BoolArray:
         for character in key[1:]:
             active[ord(character)] = True
     if normalizer.name in ("nfc", "nfkc"):
-        for code in range(0x110000):
-            if unicodedata2.combining(chr(code)):
-                active[code] = True
+        active |= [unicodedata2.combining(chr(code)) > 0 for code in range(0x110000)]
     active.setflags(write=False)
     return active
 

@@ -165,7 +165,6 @@ def _join_lines(
 # The bytes of a source, decompressed block by block. Any number of gzip members (zeros between and after them
 # are legal: tapes pad with them) or zstd frames make one stream, and memory stays bounded whatever the ratio.
 
-
 # Decoding and splitting cost least when a block and its text stay in the second-level cache:
 # 1.8 CPU-s for 569 MB at 256 KiB, 2.5 at 4 MiB.
 BLOCK_BYTES = 1 << 18
@@ -223,7 +222,6 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
 # --- Lines -----------------------------------------------------------------------------------------
 # A text file as chunks of whole lines: UTF-8 checked, line ends made LF, byte order mark and NUL removed. Work
 # is per chunk of about a quarter of a mebibyte, never per line, so that it costs little more than decoding.
-
 
 PIECE_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -384,7 +382,6 @@ def _decode(data: bytes, path: str, line: int, offset: int, repairs: Counter[str
 # --- Records ---------------------------------------------------------------------------------------
 # One record, one document. A record without the field, or with something other than text in it, is an error: a
 # wrong `field` would otherwise count nothing and say nothing. A null is a record without text, and is counted.
-
 
 JSON_LINE_BYTES = 64 << 20
 _ROWS = 2048

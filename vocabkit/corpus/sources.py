@@ -37,11 +37,8 @@ SUFFIXES: Mapping[str, tuple[FileKind, Compression]] = {
 }
 # Text that comes with a corpus and is not part of it, whatever its suffix.
 _COMPANIONS = frozenset(
-    (
-        "readme", "license", "licence", "notice", "copying", "authors", "changelog", "sources",
-        "manifest",
-    )
-)  # fmt: skip
+    ("readme", "license", "licence", "notice", "copying", "authors", "changelog", "sources", "manifest")
+)
 EXPECTED = (
     "a corpus is a folder with one file or sub-folder per language (yor_Latn.txt, yor_Latn.jsonl.zst, "
     "yor_Latn/part-0.parquet) or a TOML file with [languages]; files end in " + ", ".join(SUFFIXES)
@@ -107,8 +104,13 @@ class Corpus:
         def text(value: str) -> str:
             return json.dumps(value, ensure_ascii=False)
 
-        lines = [f"# {comment}", f"document = {text(self.document)}", f"field = {text(self.field)}"]
-        lines += ["", "[languages]"]
+        lines = [
+            f"# {comment}",
+            f"document = {text(self.document)}",
+            f"field = {text(self.field)}",
+            "",
+            "[languages]",
+        ]
         for code in self.languages:
             paths = [
                 source.path if "://" in source.path else str(Path(source.path).absolute())
@@ -243,7 +245,6 @@ def _matches(text: str, codes: Iterable[str]) -> bool:
 # --- What there is ---------------------------------------------------------------------------------
 # The two forms of a corpus, a folder and a TOML file of globs, read into names as written and their sources.
 
-
 _KEYS = ("name", "document", "field", "languages")
 
 
@@ -293,20 +294,15 @@ def _find_in_toml(path: Path) -> _Findings:
     table = data.get("languages")
     if not isinstance(table, dict) or not table:
         raise CorpusError(f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"')
-    findings = _Findings(
-        _string(data, "name", path) or path.stem,
-        {},
-        [],
-        _string(data, "document", path),
-        _string(data, "field", path),
-    )
-    for name, value in table.items():
+    name, document, field = (_string(data, key, path) for key in _KEYS[:3])
+    findings = _Findings(name or path.stem, {}, [], document, field)
+    for language, value in table.items():
         patterns = [value] if isinstance(value, str) else value
         if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-            raise CorpusError(f"{path}: languages.{name} is neither a glob nor a list of globs")
-        group = {s.path: s for p in patterns for s in _expand(p, path, name, findings.ignored)}
+            raise CorpusError(f"{path}: languages.{language} is neither a glob nor a list of globs")
+        group = {s.path: s for p in patterns for s in _expand(p, path, language, findings.ignored)}
         # A language whose globs match nothing stays listed: `open_corpus` names it as missing.
-        findings.by_name[name] = [group[key] for key in sorted(group)]
+        findings.by_name[language] = [group[key] for key in sorted(group)]
     return findings
 
 
@@ -354,8 +350,7 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
         pairs = [(str(p), p.stat().st_size) for p in paths if p.is_file()]
     sources = []
     for path, size in pairs:
-        source = _make_source(path, size)
-        if source is not None:
+        if source := _make_source(path, size):
             sources.append(source)
         elif wild:
             ignored.append(f"{path}: not a data file")

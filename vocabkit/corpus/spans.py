@@ -36,7 +36,6 @@ from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, lo
 
 # --- Spans -----------------------------------------------------------------------------------------
 
-
 WORD_START = 0x2581
 """Code point of ▁, which begins every word-initial span."""
 DIGIT_RULES = ("sentencepiece", "single", "groups")
@@ -293,7 +292,6 @@ def _check_equal(text: CodePoints, bounds: Int64Array, order: Int64Array, lead: 
 
 # --- Span cache ------------------------------------------------------------------------------------
 # Spans of a whole counts folder, derived once per normaliser and digit rule and kept beside the counts.
-
 
 _FORMAT = 1
 _COLUMNS = ("text", "offsets", "count", "documents", "key")

@@ -75,10 +75,7 @@ class LanguageWeights:
 
     def __getitem__(self, language: str) -> LanguageWeight:
         """Return the row of a language; KeyError when it has none."""
-        for row in self.rows:
-            if row.language == language:
-                return row
-        raise KeyError(language)
+        return {row.language: row for row in self.rows}[language]
 
     @property
     def weights(self) -> dict[str, float]:
@@ -154,18 +151,9 @@ def weigh_languages(
             weight = limit
         elif shares[code] == natural[code]:
             weight = 1.0
-        rows.append(
-            LanguageWeight(
-                code,
-                masses[code],
-                natural[code],
-                shares[code],
-                weight,
-                weight,
-                code in clipped,
-                f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else "",
-            )
-        )
+        note = f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else ""
+        shown = (masses[code], natural[code], shares[code], weight, weight, code in clipped, note)
+        rows.append(LanguageWeight(code, *shown))
     return LanguageWeights(tuple(rows), method, limit, warn_above, tuple(notes))
 
 
@@ -182,11 +170,7 @@ def _clip_shares(
     clipped: set[str] = set()
     factor = 1.0
     while True:
-        over = {
-            code
-            for code, share in target.items()
-            if code not in clipped and share * factor > limit * natural[code]
-        }
+        over = {code for code, share in target.items() if share * factor > limit * natural[code]} - clipped
         if not over:
             break
         clipped |= over

@@ -260,7 +260,6 @@ class LoadedMapping(Mapping[str, Value]):
 # --- Tables ----------------------------------------------------------------------------------------
 # Parquet through DuckDB: columns in, columns out. Text columns are object arrays of str.
 
-
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
@@ -423,7 +422,6 @@ def _fingerprint(counts: LanguageCounts) -> str:
 # Documents are buffered to a chunk, then split, counted and added up in SQL: a whole count takes 0.06 CPU-s
 # per MB of text, where it took 0.12 with Python's `Counter` (90 languages, 569 MB). Characters are counted on
 # the chunk's code points.
-
 
 _CHUNK = 16 << 20
 """Characters counted at once: long enough that the statements' fixed cost is nothing."""

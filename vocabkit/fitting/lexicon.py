@@ -204,7 +204,6 @@ def decode_strings(alphabet: npt.NDArray[np.uint32], text: Int32Array) -> list[s
 # each group is sorted by one thread, so the outcome is the same for any number of threads. Beside the order
 # it gives how many characters neighbours share. Equal strings end up adjacent; nothing is hashed.
 
-
 EQUAL = 255
 """Marks a position whose whole string equals the one before it."""
 FAR = 250

@@ -204,7 +204,6 @@ def fit_by_sentencepiece(
     `other_ids` is the number of ids the vocabulary has besides, used only to state sizes as the user sets
     them. Raises `FitError` when the size cannot hold the characters or the rows cannot fill it.
     """
-    alphabet = _alphabet(rows)
     with tempfile.TemporaryDirectory(prefix="vocabkit-") as folder:
         path = Path(folder) / "seeds.tsv"
         with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -213,7 +212,7 @@ def fit_by_sentencepiece(
         # Seeds beyond the second of these are cut, and characters with them.
         options = {
             "seed_sentencepieces_file": str(path),
-            "seed_sentencepiece_size": max(len(seeds) + len(alphabet), 1_000),
+            "seed_sentencepiece_size": max(len(seeds) + len(rows.lexicon.alphabet), 1_000),
         }
         return _train(rows, "unigram", size, other_ids, threads, max_length, options)
 

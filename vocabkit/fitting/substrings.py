@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import (
     BoolArray,
-    Float64Array,
     Int32Array,
     Int64Array,
     UInt8Array,
@@ -108,27 +107,23 @@ def find_substrings(
     del agreed, evidence, depths, job
     found = Substrings(order, begin, stop, length, total, np.zeros(0, np.int64), longest, floor)
     return (
-        replace(found, documents=_sum_runs(lexicon, found, lexicon.documents, workers)) if documents else found
+        replace(found, documents=weigh_substrings(lexicon, found, lexicon.documents, workers))
+        if documents
+        else found
     )
 
 
 def weigh_substrings(
-    lexicon: Lexicon, substrings: Substrings, row_weight: Float64Array, workers: Workers
-) -> Float64Array:
-    """Return the weighted occurrences of each substring under new weights of the rows."""
-    return _sum_runs(lexicon, substrings, row_weight, workers)
-
-
-def _sum_runs(
-    lexicon: Lexicon, substrings: Substrings, values: npt.NDArray[Number], workers: Workers
+    lexicon: Lexicon, substrings: Substrings, row_weight: npt.NDArray[Number], workers: Workers
 ) -> npt.NDArray[Number]:
-    """Return the sum of the rows' `values` over each substring's places: differences of one running sum.
+    """Return the weighted occurrences of each substring under new weights of the rows.
 
-    Each addition rounds at 1e-16 of the running sum, a ten-millionth of an occurrence in a billion characters.
+    They are differences of one running sum. Each addition rounds at 1e-16 of it, a ten-millionth of an
+    occurrence in a billion characters.
     """
     order, begin, stop = substrings.order, substrings.begin, substrings.stop
-    position = _sum_positions(lexicon.rows, values)
-    running = np.zeros(len(order) + 1, values.dtype)
+    position = _sum_positions(lexicon.rows, row_weight)
+    running = np.zeros(len(order) + 1, row_weight.dtype)
 
     def gather(first: int) -> None:
         _gather(order, position, first, min(first + _SLICE, len(order)), running)
