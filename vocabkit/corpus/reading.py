@@ -416,8 +416,7 @@ def _read_parquet(
 
     DuckDB reads it row group by row group; progress is the share of rows times the file's size.
     """
-    row = 0
-    reported = 0
+    row = reported = 0
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             total = _open_table(connection, source, field)

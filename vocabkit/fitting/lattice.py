@@ -311,8 +311,7 @@ class Lattice:
 def _sum_counts(rows: SortedRows, first: int, stop: int, ending: UInt8Array) -> tuple[int, int]:
     """Return the positions of their own of rows `first` … `stop` - 1, and the arcs that end there."""
     offsets, shared = rows.offsets, rows.shared
-    size = 0
-    arcs = 0
+    size = arcs = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
             size += 1
@@ -347,10 +346,8 @@ def _find_arcs(
         size += offsets[row + 1] - 1 - offsets[row] - shared[row]
     count = np.zeros(size, np.uint8)
     room = 4 * size + longest
-    piece = np.empty(room, np.int32)
-    length = np.empty(room, np.uint8)
-    place = 0
-    arcs = 0
+    piece, length = np.empty(room, np.int32), np.empty(room, np.uint8)
+    place = arcs = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
             if arcs + longest > room:
@@ -383,8 +380,7 @@ def _find_arcs(
 def _compact(arcs: Arcs, remap: Int32Array) -> int:
     """Renumber arcs in place and close the gaps of those that go; return how many are left."""
     count, piece, length = arcs.ending, arcs.piece, arcs.length
-    read = 0
-    write = 0
+    read = write = 0
     for place in range(len(count)):
         here = write
         for _ in range(count[place]):
@@ -521,13 +517,10 @@ def _expect(
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
-    alpha = np.zeros(room)
-    passed = np.zeros(room)
+    alpha, passed = np.zeros(room), np.zeros(room)
     exponent = np.zeros(room, np.int32)
-    likelihood = 0.0
-    dropped = 0.0
-    place = 0
-    arc = 0
+    likelihood = dropped = 0.0
+    place = arc = 0
     for chunk in range(first, stop):
         origin = offsets[chunks[chunk]]
         for row in range(chunks[chunk], chunks[chunk + 1]):
@@ -608,12 +601,9 @@ def _best(
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
-    best = np.zeros(room)
-    choice = np.zeros(room, np.int32)
-    span = np.zeros(room, np.int32)
-    passed = np.zeros(room)
-    place = 0
-    arc = 0
+    best, choice = np.zeros(room), np.zeros(room, np.int32)
+    span, passed = np.zeros(room, np.int32), np.zeros(room)
+    place = arc = 0
     for chunk in range(first, stop):
         origin = offsets[chunks[chunk]]
         for row in range(chunks[chunk], chunks[chunk + 1]):
@@ -704,11 +694,9 @@ def _split(
 ) -> None:  # fmt: skip
     text, offsets, shared = rows.text, rows.offsets, rows.shared
     count, piece, length = arcs
-    best = np.zeros(256)
-    choice = np.zeros(256, np.int64)
+    best, choice = np.zeros(256), np.zeros(256, np.int64)
     span = np.zeros(256, np.int64)
-    place = 0
-    arc = 0
+    place = arc = 0
     for row in range(first, stop):
         size = offsets[row + 1] - 1 - offsets[row]
         for j in range(int(shared[row]) + 1, size + 1):

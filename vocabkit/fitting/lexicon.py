@@ -598,8 +598,7 @@ def _cut(
                 rows += 1
             before = code
         at += 1
-    starts = np.empty(rows, np.int32)
-    owner = np.empty(rows, np.int32)
+    starts, owner = np.empty(rows, np.int32), np.empty(rows, np.int32)
     at = first
     row = 0
     for span in range(len(offsets) - 1):

@@ -285,18 +285,13 @@ def _sweep(job: _Sweep, first: int, last: int) -> _Found:
     depths, order, agreed, groups = job.depths, job.order, job.agreed, job.groups
     longest, floor = job.longest, job.floor
     room = 1024
-    begin = np.empty(room, np.int32)
-    stop = np.empty(room, np.int32)
-    length = np.empty(room, np.uint8)
-    total = np.empty(room, np.int64)
+    begin, stop = np.empty(room, np.int32), np.empty(room, np.int32)
+    length, total = np.empty(room, np.uint8), np.empty(room, np.int64)
     found = 0
     limit = longest + 1
-    depth = np.zeros(limit + 2, np.int64)
-    weight = np.zeros(limit + 2, np.int64)
-    follow = np.zeros(limit + 2, np.int64)
-    start = np.zeros(limit + 2, np.int64)
-    size = np.zeros(_BLOCK, np.int64)
-    mass = np.zeros(_BLOCK, np.int64)
+    depth, weight = np.zeros(limit + 2, np.int64), np.zeros(limit + 2, np.int64)
+    follow, start = np.zeros(limit + 2, np.int64), np.zeros(limit + 2, np.int64)
+    size, mass = np.zeros(_BLOCK, np.int64), np.zeros(_BLOCK, np.int64)
     after = np.zeros(_BLOCK, np.int64)
     for group in range(first, last):
         lo, hi = groups[group], groups[group + 1]
