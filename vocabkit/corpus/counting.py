@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from vocabkit.core.errors import CountsError
@@ -57,14 +55,9 @@ from vocabkit.corpus.word_counts import (
     Totals,
     WordCounts,
     WordTable,
-    connect,
-    digest_parts,
-    full_disk,
+    add_tables,
     index_entry,
-    quote,
-    read_characters,
     split_words,
-    write_characters,
     write_index,
 )
 
@@ -155,8 +148,8 @@ def count_corpus(
     if settings.min_count < 1:
         raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
     target = Path(output)
-    before = _load_before(target, settings) if update else None
-    if before is None:
+    before = _load_before(target, settings) if update else WordCounts({})
+    if not update:
         check_output(target, force=force)
     sources = [source.path for group in corpus.sources.values() for source in group]
     check_inputs(target, [path for path in sources if "://" not in path])
@@ -228,18 +221,15 @@ def _load_before(target: Path, settings: CountOptions) -> WordCounts:
     return before
 
 
-def _new_sources(corpus: Corpus, before: WordCounts | None) -> list[tuple[str, Source]]:
+def _new_sources(corpus: Corpus, before: WordCounts) -> list[tuple[str, Source]]:
     """Return the sources that earlier counts do not hold, by language and path. Raises `CountsError`.
 
     A source is known by its path, and must not have changed; one that was moved since is known by its bytes,
     if nothing stands at the path it had.
     """
-    sources = [
-        (code, source)
-        for code in corpus.languages
-        for source in sorted(corpus.sources[code], key=lambda source: source.path)
-    ]
-    if before is None or before.folder is None:
+    pairs = [(code, source) for code in corpus.languages for source in corpus.sources[code]]
+    sources = sorted(pairs, key=lambda pair: (pair[0], pair[1].path))
+    if before.folder is None:
         return sources
     known: dict[str, str] = read_manifest(before.folder).get("inputs", {})
     present = {f"{code}: {source.path}" for code, source in sources}
@@ -258,22 +248,18 @@ def _new_sources(corpus: Corpus, before: WordCounts | None) -> list[tuple[str, S
 
 
 def _finish_languages(
-    pool: Executor,
-    groups: Mapping[str, Sequence[_CountShard]],
-    target: Path,
-    settings: CountOptions,
-    before: WordCounts | None,
-    report: Progress,
-) -> dict[str, Mapping[str, object]]:
+    pool: Executor, groups: Mapping[str, Sequence[_CountShard]], target: Path, settings: CountOptions,
+    before: WordCounts, report: Progress,
+) -> dict[str, Mapping[str, object]]:  # fmt: skip
     """Put each language's runs (and its earlier counts) together under `target`; return the index."""
     entries: dict[str, Mapping[str, object]] = {}
     waiting: dict[str, Future[dict[str, object]]] = {}
     report.start("adding up", len(groups), "languages")
-    for code in sorted({*groups, *(before.languages if before else ())}):
+    for code in sorted({*groups, *before.languages}):
         group = groups.get(code, ())
         parts = [run for shard in group for run in shard.runs]
         totals = [(shard.train, shard.held_out) for shard in group]
-        if before is not None and code in before.languages and before.folder is not None:
+        if before.folder is not None and code in before.languages:
             totals.append(before.totals_of(code))
             parts.append(before.folder / code)
         train, held_out = _sum_totals(totals)
@@ -283,7 +269,7 @@ def _finish_languages(
             report.advance(1)
         else:
             waiting[code] = pool.submit(
-                _add_tables, parts, target / code, (train, held_out), settings.min_count, settings.share
+                add_tables, parts, target / code, (train, held_out), settings.min_count, settings.share
             )
     for code, future in waiting.items():
         entries[code] = future.result()
@@ -293,13 +279,9 @@ def _finish_languages(
 
 
 def _describe(
-    corpus: Corpus,
-    groups: Mapping[str, Sequence[_CountShard]],
-    folder: Path,
-    settings: CountOptions,
-    before: WordCounts | None,
-    clock: Clock,
-) -> tuple[CountRow, ...]:
+    corpus: Corpus, groups: Mapping[str, Sequence[_CountShard]], folder: Path, settings: CountOptions,
+    before: WordCounts, clock: Clock,
+) -> tuple[CountRow, ...]:  # fmt: skip
     """Write what was counted, and how, beside finished counts; return the report's rows."""
     config = corpus.to_toml(
         "The corpus as it was counted; run again: vocabkit count THIS_FILE -o DIR "
@@ -311,15 +293,12 @@ def _describe(
     for code in counts.languages:
         train, held_out = counts.totals_of(code)
         group = groups.get(code, ())
-        rows.append(
-            CountRow(
-                code, len(group), train.documents, train.words, train.characters, train.bytes,
-                held_out.documents, train.cut_runs + held_out.cut_runs, train.discarded,
-                sum_repairs(group),
-            )
+        row = CountRow(
+            code, len(group), train.documents, train.words, train.characters, train.bytes, held_out.documents,
+            train.cut_runs + held_out.cut_runs, train.discarded, sum_repairs(group),
         )  # fmt: skip
-    seen = before is not None and before.folder is not None and read_manifest(before.folder).get("inputs")
-    inputs: dict[str, str] = dict(seen or {})
+        rows.append(row)
+    inputs: dict[str, str] = read_manifest(before.folder).get("inputs", {}) if before.folder else {}
     for shard in (shard for group in groups.values() for shard in group):
         inputs |= {f"{shard.language}: {path}": digest for path, digest in shard.sources.items()}
     clock.lap("merge")
@@ -336,56 +315,7 @@ def _describe(
     return tuple(rows)
 
 
-# --- Adding up -------------------------------------------------------------------------------------
-
-
-def _add_tables(
-    parts: Sequence[Path], target: Path, totals: tuple[Totals, Totals], min_count: int, memory: int
-) -> dict[str, object]:
-    """Add up the language folders `parts` into the new folder `target`; return its index entry.
-
-    Each part holds `train`, `held_out` and `characters` parquet files. Train words seen fewer than
-    `min_count` times in all are dropped and their occurrences added to `discarded`; the cut is made here,
-    on the sum, because a cut made shard by shard would lose words spread over shards.
-    """
-    target.mkdir()
-    spill = target / "spill"
-    parts_digest = []
-    characters: Counter[str] = Counter()
-    with connect(memory=memory, spill=spill) as database:
-        for part in parts:
-            characters.update(read_characters(database, part))
-        write_characters(database, characters, target / "characters.parquet")
-        for split in SPLITS:
-            files = ", ".join(quote(part / f"{split}.parquet") for part in parts)
-            cut = min_count if split == "train" else 1
-            path = target / f"{split}.parquet"
-            discarded = _add_split(database, files, path, cut)
-            if split == "train":
-                totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
-            parts_digest.append(digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})"))
-    shutil.rmtree(spill, ignore_errors=True)
-    return index_entry(*totals, "".join(parts_digest))
-
-
-def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int) -> int:
-    summed = (
-        "SELECT word, continuation, CAST(sum(count) AS BIGINT) AS count, "
-        f"CAST(sum(documents) AS BIGINT) AS documents FROM read_parquet([{files}]) "
-        "GROUP BY word, continuation"
-    )
-    try:
-        with full_disk():
-            database.execute(
-                f"COPY (SELECT * FROM ({summed}) WHERE count >= {cut} ORDER BY word, continuation) "
-                f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            )
-        if cut == 1:
-            return 0
-        lost = database.execute(f"SELECT sum(count) FROM ({summed}) WHERE count < {cut}").fetchall()
-    except duckdb.Error as error:
-        raise CountsError(f"{path}: {str(error).splitlines()[0]}") from error
-    return int(lost[0][0] or 0)
+# --- Merging --------------------------------------------------------------------------------------
 
 
 def merge_counts(
@@ -417,7 +347,7 @@ def merge_counts(
             holders = [counts for counts in inputs if code in counts.languages]
             totals = _sum_totals([counts.totals_of(code) for counts in holders])
             parts = [counts.folder / code for counts in holders if counts.folder]
-            entries[code] = _add_tables(parts, work / code, totals, 1, memory)
+            entries[code] = add_tables(parts, work / code, totals, 1, memory)
             report.advance(1)
         report.finish()
         write_index(work, entries)
@@ -481,7 +411,7 @@ def import_frequencies(
 def _read_frequencies(path: Path) -> dict[str, int]:
     """Read `word<TAB>count` lines. Raises `CountsError` naming file, line and value."""
     hint = "each line is a word, a tab and a whole number of 1 or more"
-    frequencies: dict[str, int] = {}
+    frequencies: Counter[str] = Counter()
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
@@ -496,7 +426,7 @@ def _read_frequencies(path: Path) -> dict[str, int]:
             raise CountsError(f"{path}:{number}: {line[:80]!r} is not one word, a tab and a count", hint)
         if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < _LIMIT:
             raise CountsError(f"{path}:{number}: count {text[:80]!r}", hint)
-        frequencies[word] = frequencies.get(word, 0) + int(text)
+        frequencies[word] += int(text)
     if not frequencies:
         raise CountsError(f"{path}: holds no words", hint)
     return frequencies

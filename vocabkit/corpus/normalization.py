@@ -179,10 +179,7 @@ def _charsmap(processor: sentencepiece.SentencePieceNormalizer) -> bytes:
 @cache
 def _open(charsmap: bytes) -> sentencepiece.SentencePieceNormalizer:
     spec = sentencepiece_model_pb2.NormalizerSpec(
-        name="user_defined",
-        precompiled_charsmap=charsmap,
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        escape_whitespaces=False,
-    )
+        name="user_defined", precompiled_charsmap=charsmap,
+        add_dummy_prefix=False, remove_extra_whitespaces=False, escape_whitespaces=False,
+    )  # fmt: skip
     return sentencepiece.SentencePieceNormalizer(normalizer_spec=spec)

@@ -173,7 +173,6 @@ def _make_shard(make: Make[Plan], plan: Plan) -> None:
 
 
 def _load(restore: Restore[Made], folder: Path) -> Made | None:
-    """Return the finished shard in a folder, or None."""
     try:
         record = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -209,17 +208,13 @@ def stamp_sources(sources: Sequence[Source]) -> str:
 
 def group_shards(shards: Sequence[Made]) -> dict[str, list[Made]]:
     """Return the shards of each language, in their order; languages sorted."""
-    groups: dict[str, list[Made]] = {}
-    for shard in shards:
-        groups.setdefault(shard.language, []).append(shard)
-    return dict(sorted(groups.items()))
+    codes = sorted({shard.language for shard in shards})
+    return {code: [shard for shard in shards if shard.language == code] for code in codes}
 
 
 def sum_repairs(shards: Sequence[Shard]) -> dict[str, int]:
     """Return the repairs of several shards together, by name."""
-    total: Counter[str] = Counter()
-    for shard in shards:
-        total.update(shard.repairs)
+    total = sum((Counter(shard.repairs) for shard in shards), Counter[str]())
     return dict(sorted(total.items()))
 
 

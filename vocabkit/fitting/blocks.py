@@ -118,29 +118,20 @@ def fit_block(
         wanted = size - len(pieces)
         if wanted < 1:
             break
+        tier = replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds)
         fitted = fit_unigram(
-            lexicon,
-            substrings,
-            wanted,
-            workers,
-            options=replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds),
-            frozen=held,
-            deny=refused,
-            allow_fewer=True,
-            progress=progress,
-        )
+            lexicon, substrings, wanted, workers,
+            options=tier, frozen=held, deny=refused, allow_fewer=True, progress=progress,
+        )  # fmt: skip
         pieces += fitted.pieces
         scores += fitted.scores.tolist()
         counts.append(fitted.count)
         filled[floor] += len(fitted.pieces)
         if not waiting and fitted.pieces:
             waiting = [floors[-1]]
-    return FittedBlock(
-        tuple(pieces),
-        np.array(scores, np.float32),
-        np.concatenate([np.zeros(0), *counts]),
-        tuple((floor, number) for floor, number in filled.items() if number),
-    )
+    tiers = tuple((floor, number) for floor, number in filled.items() if number)
+    count = np.concatenate([np.zeros(0), *counts])
+    return FittedBlock(tuple(pieces), np.array(scores, np.float32), count, tiers)
 
 
 # --- Rescoring -------------------------------------------------------------------------------------

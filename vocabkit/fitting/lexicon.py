@@ -93,10 +93,8 @@ def cover_characters(
     counts, where weights do not matter.
     """
     if not 0.0 < character <= 1.0:
-        raise ConfigError(
-            f"coverage.character = {character}: must be above 0 and at most 1",
-            "--set coverage.character=0.9995",
-        )
+        problem = f"coverage.character = {character}: must be above 0 and at most 1"
+        raise ConfigError(problem, "--set coverage.character=0.9995")
     counts = {code: count_characters(tables[code]) for code in sorted(tables)}
     pooled = np.zeros(_CODE_POINTS)
     for code, table in counts.items():
@@ -110,7 +108,6 @@ def cover_characters(
     points = np.flatnonzero(keep)
     points = points[np.lexsort((points, -pooled[points]))]
     required = {chr(p): float(pooled[p]) for p in points.tolist()}
-
     cut = []
     for code, table in counts.items():
         lost = np.flatnonzero((table > 0) & ~keep)
@@ -258,8 +255,7 @@ class _Sorting(NamedTuple):
 
 def batch_groups(starts: Int64Array, batch: int = _BATCH) -> list[tuple[int, int]]:
     """Return ranges of neighbouring groups for one task each, the largest task first."""
-    ranges = []
-    first = 0
+    ranges, first = [], 0
     for group in range(1, len(starts)):
         if starts[group] - starts[first] >= batch or group == len(starts) - 1:
             ranges.append((first, group))
@@ -461,8 +457,8 @@ class Lexicon:
         for code in sorted(self.pairs):
             rows, count = self.pairs[code]
             np.add.at(total, rows, weights[code] * count)
-        result: Float64Array = total * (float(self.count.sum()) / float(total.sum()))
-        return result
+        total *= float(self.count.sum()) / float(total.sum())
+        return total
 
     def count_characters(self, row_weight: Float64Array | Int64Array) -> float:
         """Return Σ weight · characters of the rows."""
@@ -564,13 +560,9 @@ def sort_strings(
 
 
 def _lay_out(
-    alphabet: npt.NDArray[np.uint32],
-    laid: Strings,
-    shared: UInt8Array,
-    count: Int64Array,
-    documents: Int64Array,
-    pairs: Mapping[str, tuple[Int32Array, Int64Array]],
-) -> Lexicon:
+    alphabet: npt.NDArray[np.uint32], laid: Strings, shared: UInt8Array, count: Int64Array,
+    documents: Int64Array, pairs: Mapping[str, tuple[Int32Array, Int64Array]],
+) -> Lexicon:  # fmt: skip
     text, offsets = laid
     chunks = _cut_chunks(offsets, shared)
     # Partitions hold about as many positions of their own each; boundaries fall between chunks.

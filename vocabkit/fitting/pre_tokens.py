@@ -108,8 +108,7 @@ def count_pre_tokens(
             found[code] = LanguagePreTokens(rows, train, held_out)
             report.advance(1)
     report.finish()
-    offsets = np.zeros(len(table) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, table), np.int64, len(table)), out=offsets[1:])
+    offsets = np.concatenate(([0], np.cumsum(np.fromiter(map(len, table), np.int64, len(table)))))
     text = np.frombuffer(b"".join(table), np.uint8)
     return PreTokens(tuple(patterns), text, offsets, {code: found[code] for code in languages})
 
@@ -228,12 +227,10 @@ def pool_languages(
         # Rows of one language are distinct.
         raw[own.rows] += own.train
         exact[own.rows] += weights[code] * own.train
-    weight = raw
-    if any(value != 1.0 for value in weights.values()):
-        weight = scale_counts(exact, np.diff(offsets))
+    natural = all(value == 1.0 for value in weights.values())
+    weight = raw if natural else scale_counts(exact, np.diff(offsets))
     check_sum(raw, np.diff(offsets))
-    group = np.zeros(len(raw), np.int32)
-    return SymbolRows(symbols, offsets, raw, weight, group, np.zeros_like(raw))
+    return SymbolRows(symbols, offsets, raw, weight, np.zeros(len(raw), np.int32), np.zeros_like(raw))
 
 
 def scale_counts(exact: Float64Array, lengths: Int64Array) -> Int64Array:
@@ -270,14 +267,11 @@ def part_languages(
     `development` gives other rows of `symbols` to watch instead, and their counts, by language.
     """
     parts: list[tuple[Int32Array, Int64Array, Int64Array, Int64Array, Int32Array]] = []
-    first: list[int] = []
-    used: list[Int64Array] = []
-    total = 0
+    first, used = [0], []
     for group, (code, own) in enumerate(pre_tokens.languages.items()):
         held = own.held_out if development is None else np.zeros_like(own.held_out)
         kept = np.flatnonzero((own.train > 0) | (held > 0))
         chosen, train, watched = own.rows[kept], own.train[kept], held[kept]
-        first.append(total)
         used.append(kept)
         if development is not None:
             others, counts = development[code]
@@ -287,10 +281,8 @@ def part_languages(
         lengths = np.diff(offsets)[chosen]
         ids = symbols[list_ranges(offsets[chosen], lengths)]
         parts.append((ids, lengths, train, watched, np.full(len(chosen), group, np.int32)))
-        total += len(chosen)
+        first.append(first[-1] + len(chosen))
     ids, lengths, train, watched, groups = (np.concatenate(column) for column in zip(*parts, strict=True))
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
     check_sum(train, lengths)
-    rows = SymbolRows(ids, starts, train, train, groups, watched)
-    return Parted(rows, tuple(first), tuple(used))
+    rows = SymbolRows(ids, np.concatenate(([0], np.cumsum(lengths))), train, train, groups, watched)
+    return Parted(rows, tuple(first[:-1]), tuple(used))

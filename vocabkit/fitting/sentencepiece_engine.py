@@ -247,26 +247,13 @@ def _train(
     output = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(f"{text}\t{count}".encode() for text, count in lines),
-            model_writer=output,
-            input_format="tsv",
-            model_type=model,
-            vocab_size=size + 1,
-            unk_id=0,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            character_coverage=1.0,
-            required_chars="".join(alphabet[1:]),
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            max_sentence_length=1 << 20,
-            minloglevel=3,
-            num_threads=threads,
-            max_sentencepiece_length=max_length,
-            **options,
-        )
+            sentence_iterator=(f"{text}\t{count}".encode() for text, count in lines), model_writer=output,
+            input_format="tsv", model_type=model, vocab_size=size + 1, unk_id=0, bos_id=-1, eos_id=-1,
+            pad_id=-1, character_coverage=1.0, required_chars="".join(alphabet[1:]),
+            normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
+            max_sentence_length=1 << 20, max_sentencepiece_length=max_length, num_threads=threads,
+            minloglevel=3, **options,
+        )  # fmt: skip
     except RuntimeError as error:
         raise _explain(str(error), size, other_ids) from error
     proto = sentencepiece_model_pb2.ModelProto()
