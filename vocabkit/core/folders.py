@@ -316,12 +316,10 @@ MANIFEST_SCHEMA = 1
 
 def package_versions(names: Iterable[str] = BACKENDS) -> dict[str, str | None]:
     """Return the installed version of each package, None where it is not installed. Imports none of them."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in found:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
     return found
 
 
@@ -364,16 +362,11 @@ def write_manifest(
         if path.is_file() and path.name != "manifest.json"
     }
     manifest = Manifest(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        config=dict(config or {}),
-        inputs=dict(inputs or {}),
-        outputs=outputs,
-        seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
-        details=dict(details or {}),
-        seed=seed,
-        git_commit=_git_commit(),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config=dict(config or {}), inputs=dict(inputs or {}),
+        outputs=outputs, seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
+        details=dict(details or {}), seed=seed, git_commit=_git_commit(),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
+    )  # fmt: skip
     write_json(folder / "manifest.json", asdict(manifest))
     return manifest
 

@@ -73,25 +73,19 @@ def load_normalizer(name: str) -> Normalizer:
     raise ConfigError(f"normalization.rule = {name!r}: expected one of {', '.join(RULES)}")
 
 
-def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> tuple[Normalizer, int]:
-    """Return the normaliser with a charsmap grown by the sequences in `words`, and how many still differ.
+def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> Normalizer:
+    """Return the normaliser with a charsmap grown by the sequences in `words`.
 
     `words` are the raw words on which rule and charsmap disagree. Each combining sequence of theirs (a base
     and its marks, in the order typed) becomes a rule.
     """
-    listed = list(words)
     form = normalizer.name.upper()
-    extra: dict[str, str] = {}
-    for word in listed:
-        for sequence in _combining_sequences(word):
-            mapped = unicodedata2.normalize(form, sequence)
-            if mapped != sequence:
-                extra[sequence] = mapped
+    found = {sequence for word in words for sequence in _combining_sequences(word)}
+    mapped = {sequence: unicodedata2.normalize(form, sequence) for sequence in found}
+    extra = {sequence: normal for sequence, normal in mapped.items() if normal != sequence}
     if not extra:
-        return normalizer, len(listed)
-    grown = Normalizer(normalizer.name, compile_charsmap(dict(normalizer.rules) | extra))
-    rule, charsmap = grown.normalize_words(listed), grown.apply_charsmap(listed)
-    return grown, sum(a != b for a, b in zip(rule, charsmap, strict=True))
+        return normalizer
+    return Normalizer(normalizer.name, compile_charsmap(dict(normalizer.rules) | extra))
 
 
 def _combining_sequences(text: str) -> Iterator[str]:

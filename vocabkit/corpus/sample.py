@@ -221,7 +221,10 @@ def write_sample(folder: str | Path, *, force: bool = False, progress: Progress 
             "messages": _align({c: m for c, m in messages.items() if len(m) >= _MIN_MESSAGES}, 2),
             "names": _align(names, 1),
         }
-        aligned = tuple(_write_aligned(temporary, name, tables) for name, tables in chosen.items())
+        for name, tables in chosen.items():
+            for code, lines in tables.items():
+                _write_lines(temporary / "aligned" / name / f"{code}.txt", lines)
+        aligned = tuple(AlignedSet(f"aligned/{n}", tuple(t), len(t["eng_Latn"])) for n, t in chosen.items())
         english = set(names["eng_Latn"].values())
         rows = []
         for code in TAGS:
@@ -258,20 +261,10 @@ def _align(tables: Mapping[str, Mapping[str, str]], min_words: int) -> dict[str,
     return {code: [table[key] for key in kept] for code, table in tables.items()}
 
 
-def _write_aligned(folder: Path, name: str, tables: Mapping[str, list[str]]) -> AlignedSet:
-    place = folder / "aligned" / name
-    place.mkdir(parents=True)
-    for code, lines in tables.items():
-        _write_lines(place / f"{code}.txt", lines)
-    return AlignedSet(f"aligned/{name}", tuple(tables), len(tables["eng_Latn"]))
-
-
 def _write_text(
     folder: Path, code: str, messages: Mapping[str, str], names: Mapping[str, str], held_out: set[str]
 ) -> SampleRow:
     """Write one language's text: the Declaration, then messages and names in turn up to the limit."""
-    place = folder / "text"
-    place.mkdir(exist_ok=True)
     some = [messages[key] for key in _shuffle(messages)]
     parts = (
         ("gflanguages", _read_declaration(code), TEXT_BYTES),
@@ -290,11 +283,12 @@ def _write_text(
                 taken[line] = package
                 sizes[package] += size
                 part_size += size
-    _write_lines(place / f"{code}.txt", taken)
+    _write_lines(folder / "text" / f"{code}.txt", taken)
     return SampleRow(code, len(taken), sum(sizes.values()), sizes)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 

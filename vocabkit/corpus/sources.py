@@ -148,13 +148,15 @@ def open_corpus(
     preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     found = _group_by_code(findings, preferred, root)
     wanted = _resolve_wanted(languages, panel, found)
-    sources, empty = _drop_empty(found, wanted)
+    kept = [code for code in found if wanted is None or code in wanted]
+    empty = [code for code in kept if not any(source.size for source in found[code])]
+    sources = {code: tuple(found[code]) for code in sorted(kept) if code not in empty}
     missing = [code for code in wanted or sorted(found) if code not in sources]
     if missing and not allow_missing:
         named = [f"{code} (its files are empty)" if found.get(code) else code for code in missing]
         raise CorpusError(
             f"{root}: no data for {', '.join(named)}",
-            f"found {_shorten(sorted(sources)) or 'none of them'}; add the files or pass --allow-missing",
+            f"found {_shorten([*sources]) or 'none of them'}; add the files or pass --allow-missing",
         )
     if not sources:
         raise CorpusError(f"{root}: no language has data", EXPECTED)
@@ -163,7 +165,7 @@ def open_corpus(
         raise CorpusError(f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}")
     return Corpus(
         name=findings.name,
-        sources={code: tuple(sources[code]) for code in sorted(sources)},
+        sources=sources,
         document=cast(Document, chosen),
         field=field or findings.field or "text",
         ignored=(*findings.ignored, *(f"{s.path}: empty" for code in empty for s in found[code])),
@@ -217,15 +219,6 @@ def _resolve_wanted(
         if code not in wanted:
             wanted.append(code)
     return wanted
-
-
-def _drop_empty(
-    found: Mapping[str, list[Source]], wanted: Sequence[str] | None
-) -> tuple[dict[str, list[Source]], list[str]]:
-    """Split the wanted languages into those with a byte of data and those whose files are all empty."""
-    kept = [code for code in found if wanted is None or code in wanted]
-    empty = [code for code in kept if not any(source.size for source in found[code])]
-    return {code: found[code] for code in kept if code not in empty}, empty
 
 
 def _shorten(names: Sequence[str], limit: int = 12) -> str:

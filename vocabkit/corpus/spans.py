@@ -359,7 +359,7 @@ def derive_spans(
             if not in_pool:
                 report.advance(1)
     report.finish()
-    grown, _ = charsmap_for(normalizer, [word for code in sorted(mismatches) for word in mismatches[code]])
+    grown = charsmap_for(normalizer, [word for code in sorted(mismatches) for word in mismatches[code]])
 
     def load(code: str) -> SpanTable:
         if code in held:

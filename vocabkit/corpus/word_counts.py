@@ -343,22 +343,15 @@ def load_language(root: Path, code: str) -> LanguageCounts:
 
 
 def _make_table(columns: Columns) -> WordTable:
-    return WordTable(
-        columns["word"].tolist(),
-        columns["continuation"].astype(np.bool_),
-        columns["count"].astype(np.int64),
-        columns["documents"].astype(np.int64),
-    )
+    count, documents = (columns[name].astype(np.int64) for name in ("count", "documents"))
+    return WordTable(columns["word"].tolist(), columns["continuation"].astype(np.bool_), count, documents)
 
 
 def write_characters(database: duckdb.DuckDBPyConnection, characters: Mapping[str, int], path: Path) -> None:
     """Write a character table, sorted by code point."""
     order = sorted(characters)
-    columns = {
-        "character": np.array(order, dtype=object),
-        "count": np.array([characters[c] for c in order], dtype=np.int64),
-    }
-    write_columns(database, columns, path)
+    count = np.array([characters[c] for c in order], dtype=np.int64)
+    write_columns(database, {"character": np.array(order, dtype=object), "count": count}, path)
 
 
 def read_characters(database: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:

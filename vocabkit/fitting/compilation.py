@@ -57,8 +57,7 @@ class Workers:
     """A pool of threads that hands results back in the order the work was given."""
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        self._pool = pool
-        self.threads = threads
+        self._pool, self.threads = pool, threads
 
     def map(self, work: Callable[..., R], *arguments: Iterable[Any]) -> list[R]:
         """Call `work` on each set of arguments, at most `threads` at once; return the results in order."""

@@ -172,22 +172,6 @@ def join_strings(*parts: Int32Array) -> Strings:
     return Strings(text, np.flatnonzero(text == 0) + 1)
 
 
-@compile
-def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
-    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
-    size = 1
-    for i in range(len(last)):
-        size += length[i] + 1
-    out = np.zeros(size, np.int32)
-    place = 1
-    for i in range(len(last)):
-        for at in range(last[i] - length[i] + 1, last[i] + 1):
-            out[place] = text[at]
-            place += 1
-        place += 1
-    return out
-
-
 def decode_strings(alphabet: npt.NDArray[np.uint32], text: Int32Array) -> list[str]:
     """Return the strings of a text that begins with a 0 and ends every string with one."""
     points = np.concatenate((np.array([0], np.uint32), alphabet))[text[1:]]

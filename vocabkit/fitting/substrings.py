@@ -15,33 +15,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.arrays import (
-    BoolArray,
-    Int32Array,
-    Int64Array,
-    UInt8Array,
-    list_ranges,
-    load_arrays,
-    save_arrays,
-)
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, load_arrays, save_arrays
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.spans import piece_ends
 from vocabkit.fitting.compilation import Workers, compile
-from vocabkit.fitting.lexicon import (
-    Lexicon,
-    SortedRows,
-    Strings,
-    batch_groups,
-    copy_strings,
-    join_strings,
-    sort_positions,
-)
+from vocabkit.fitting.lexicon import Lexicon, SortedRows, Strings, batch_groups, join_strings, sort_positions
 
 MAX_LENGTH = 16
 _BLOCK = 256
@@ -49,7 +34,6 @@ _SLICE = 1 << 20
 
 Number = TypeVar("Number", np.int32, np.int64, np.float64)
 Counts = npt.NDArray[Any]
-_Found = tuple[Int32Array, Int32Array, UInt8Array, Int64Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +65,23 @@ class Substrings:
     def copy(self, lexicon: Lexicon, chosen: Int64Array) -> Strings:
         """Return the chosen substrings as strings."""
         last = self.order[self.begin[chosen]]
-        return join_strings(copy_strings(lexicon.text, last, self.length[chosen]))
+        return join_strings(_copy_strings(lexicon.text, last, self.length[chosen]))
+
+
+@compile
+def _copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
+    size = 1
+    for i in range(len(last)):
+        size += length[i] + 1
+    out = np.zeros(size, np.int32)
+    place = 1
+    for i in range(len(last)):
+        for at in range(last[i] - length[i] + 1, last[i] + 1):
+            out[place] = text[at]
+            place += 1
+        place += 1
+    return out
 
 
 def find_substrings(
@@ -103,8 +103,13 @@ def find_substrings(
     )  # fmt: skip
     depths = _measure_depths(lexicon, longest + 1)
     job = _Sweep(lexicon.text, depths, order, agreed, groups, evidence, longest, floor)
-    begin, stop, length, total = _sweep_all(job, workers)
-    del agreed, evidence, depths, job
+    batches = batch_groups(groups)
+    parts = dict(zip(batches, workers.map(partial(_sweep, job), *zip(*batches, strict=True)), strict=True))
+    begin, stop, length, total = (
+        np.concatenate([np.zeros(0, kind), *(parts[batch][field] for batch in sorted(parts))])
+        for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
+    )
+    del agreed, evidence, depths, job, parts
     found = Substrings(order, begin, stop, length, total, np.zeros(0, np.int64), longest, floor)
     return (
         replace(found, documents=weigh_substrings(lexicon, found, lexicon.documents, workers))
@@ -201,7 +206,7 @@ def _measure_depths(lexicon: Lexicon, limit: int) -> UInt8Array:
     if len(rows):
         sizes = (np.diff(lexicon.offsets) - 1)[rows]
         bounds = np.concatenate(([0], np.cumsum(sizes)))
-        places = list_ranges(lexicon.offsets[rows], sizes)
+        places = np.repeat(lexicon.offsets[rows] - bounds[:-1], sizes) + np.arange(bounds[-1])
         ends = piece_ends(lexicon.alphabet[lexicon.text[places] - 1], bounds)
         _limit_depths(places, bounds, ends, depths)
     return depths
@@ -268,20 +273,8 @@ def _look_ahead(
         size[i - begin] = depths[position]
 
 
-def _sweep_all(job: _Sweep, workers: Workers) -> _Found:
-    """Return the substrings of all groups: where their runs begin and stop, lengths and occurrences."""
-    batches = batch_groups(job.groups)
-    found = dict(zip(batches, workers.map(lambda batch: _sweep(job, *batch), batches), strict=True))
-    parts = [found.pop(batch) for batch in sorted(found)]
-    begin, stop, length, total = (
-        np.concatenate([np.zeros(0, kind), *(part[field] for part in parts)])
-        for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
-    )
-    return begin, stop, length, total
-
-
 @compile
-def _sweep(job: _Sweep, first: int, last: int) -> _Found:
+def _sweep(job: _Sweep, first: int, last: int) -> tuple[Int32Array, Int32Array, UInt8Array, Int64Array]:
     depths, order, agreed, groups = job.depths, job.order, job.agreed, job.groups
     longest, floor = job.longest, job.floor
     room = 1024
