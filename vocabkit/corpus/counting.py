@@ -361,7 +361,6 @@ def merge_counts(
 
 
 def _sum_totals(totals: Sequence[tuple[Totals, Totals]]) -> tuple[Totals, Totals]:
-    """Return the sums of totals, train and held out."""
     train, held_out = zip((Totals(), Totals()), *totals, strict=True)
     return reduce(add, train), reduce(add, held_out)
 

@@ -175,12 +175,8 @@ class _DamagedStream(Exception):
 
 
 class _CountedFile:
-    """A file that counts the bytes that are read from it."""
-
     def __init__(self, file: BinaryIO, on_bytes: Callable[[int], None]) -> None:
-        self.size = 0
-        self._file = file
-        self._on_bytes = on_bytes
+        self.size, self._file, self._on_bytes = 0, file, on_bytes
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes; empty at the end."""

@@ -67,12 +67,6 @@ class SpanTable:
         bounds = self.offsets.tolist()
         return [text[a:b] for a, b in itertools.pairwise(bounds)]
 
-    def characters(self) -> dict[str, int]:
-        """Return occurrences of each character, ▁ included, by code point."""
-        weight = np.repeat(self.count, np.diff(self.offsets))
-        total = np.bincount(self.text, weights=weight, minlength=1)
-        return {chr(code): int(total[code]) for code in np.flatnonzero(total)}
-
 
 @dataclass(frozen=True, slots=True)
 class Spans:
@@ -336,7 +330,7 @@ def derive_spans(
         return cache and cache / f"{code}.npz"
 
     with ExitStack() as stack:
-        missing = [code for code in codes if cache and not (cache / f"{code}.npz").is_file()]
+        missing = [code for code in codes if (path := place(code)) and not path.is_file()]
         size = sum(counts.totals_of(code)[0].bytes for code in missing)
         in_pool = min(workers, len(missing)) > 1 and size >= _POOL_BYTES
         if in_pool and counts.folder is not None and cache is not None:
@@ -405,7 +399,6 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
 
 
 def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str]) -> bool:
-    """Keep a table; return whether it could be kept."""
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
     columns = {name: getattr(table, name) for name in _COLUMNS}
     return path is not None and save_arrays(path, {"mismatches": words, **columns})

@@ -687,8 +687,7 @@ class ParityMerger:
         self._units = np.asarray(units, np.float64)
         self._open = np.ones(len(units), np.bool_)
         self._recent: deque[int] = deque(maxlen=window or None)
-        self._window = window
-        self._most = max(share * window / len(units), 1.0)
+        self._window, self._most = window, max(share * window / len(units), 1.0)
         self._turns = np.zeros(len(units), np.int64)
         self.chosen = np.zeros(len(units), np.int64)
         """How many merges each group chose."""

@@ -71,8 +71,7 @@ class Workers:
 @contextmanager
 def open_workers(threads: int | None = None) -> Iterator[Workers]:
     """Open `threads` workers (default: one a core); results never depend on how many."""
-    wanted = threads or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = threads or cores or 1
     with ThreadPoolExecutor(wanted) as pool:
         yield Workers(pool, wanted)

@@ -229,10 +229,7 @@ class Lattice:
         runs: Runs | None = None,
     ) -> None:
         """Find the arcs of the pieces of `trie`; `runs`, if given, must be the same pieces."""
-        self.lexicon = lexicon
-        self.trie = trie
-        self.longest = longest
-        self._memory = memory
+        self.lexicon, self.trie, self.longest, self._memory = lexicon, trie, longest, memory
         self._parts: list[Arcs | None] = [None] * (len(lexicon.partitions) - 1)
         if runs is not None:
             self._lay_out(runs, workers)

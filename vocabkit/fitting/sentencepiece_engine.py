@@ -56,10 +56,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.lexicon)
 
-    def strings(self) -> list[str]:
-        """Return the rows as strings, in order."""
-        return self.lexicon.strings()
-
 
 def pool_rows(
     tables: Mapping[str, SpanTable],
@@ -243,7 +239,7 @@ def _train(
             f"--set vocabulary.size={-(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000:_}, "
             "or a lower coverage.character",
         )
-    lines = sorted(zip(rows.strings(), rows.weight.tolist(), strict=True))
+    lines = sorted(zip(rows.lexicon.strings(), rows.weight.tolist(), strict=True))
     output = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

@@ -111,11 +111,9 @@ def find_substrings(
     )
     del agreed, evidence, depths, job, parts
     found = Substrings(order, begin, stop, length, total, np.zeros(0, np.int64), longest, floor)
-    return (
-        replace(found, documents=weigh_substrings(lexicon, found, lexicon.documents, workers))
-        if documents
-        else found
-    )
+    if documents:
+        found = replace(found, documents=weigh_substrings(lexicon, found, lexicon.documents, workers))
+    return found
 
 
 def weigh_substrings(

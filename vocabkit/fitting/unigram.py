@@ -266,7 +266,6 @@ def _spell(
     text: Int32Array, last: Int32Array, length: UInt8Array, mass: Float64Array, cost: Float64Array,
     out: Float64Array, first: int,
 ) -> None:  # fmt: skip
-    """Write the rank of substrings `first` … of one slice."""
     for i in range(first, min(first + _SLICE, len(out))):
         spelled = 0.0
         for back in range(length[i]):
@@ -544,7 +543,6 @@ class _Training:
         self.is_frozen, self.is_kept = self.is_frozen[keep], self.is_kept[keep]
 
     def _record(self, likelihood: float) -> None:
-        """Add this size to the path."""
         value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
@@ -559,7 +557,6 @@ class _Training:
 
 
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
-    """Return weighted occurrences by code, 0 for code 0."""
     size, bounds, rows = len(lexicon.alphabet) + 1, lexicon.row_bounds, lexicon.rows
     parts = workers.map(lambda a, b: _tally(rows, row_weight, a, b, size), bounds[:-1], bounds[1:])
     return sum(parts, np.zeros(size))
