@@ -24,8 +24,6 @@ from typing import Any
 
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 
-# --- Files -----------------------------------------------------------------------------------------
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file that is whole whenever it is there, in place of one that may be there."""

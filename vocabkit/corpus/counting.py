@@ -61,8 +61,6 @@ from vocabkit.corpus.word_counts import (
     write_index,
 )
 
-# --- Counting a corpus -----------------------------------------------------------------------------
-
 # Bump when the same text comes to give other shards: an interrupted count is then begun anew.
 _VERSION = 2
 
@@ -313,9 +311,6 @@ def _describe(
         },
     )
     return tuple(rows)
-
-
-# --- Merging --------------------------------------------------------------------------------------
 
 
 def merge_counts(

@@ -13,10 +13,9 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from glob import escape
 from itertools import groupby
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import duckdb
 
@@ -230,8 +229,7 @@ _SIGNATURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Lines joined by LF, without the last line end. `line` is the number of the first, from 1.
 
     `complete` is False when the last line goes on in the next chunk; `size` is in bytes, as decompressed.

@@ -30,12 +30,6 @@ from vocabkit.core.text import piece_script
 
 # --- Sample texts ----------------------------------------------------------------------------------
 # Real text in the panel's languages out of three installed packages, cleaned line by line.
-#
-#     gflanguages   passages of the Universal Declaration of Human Rights
-#     Babel         CLDR's names of languages, territories, scripts, currencies, units and time zones
-#     Django        the messages of its user interface, keyed by the English one
-#
-# It finds and cleans lines; what goes into a sample, and how much, is `sample`'s matter.
 
 # CLDR's codes for the panel's languages. Where packages disagree on a script the FLORES code decides.
 _TAGS = """

@@ -192,9 +192,6 @@ def _read_note(plan: ShardPlan) -> int:
         return 0
 
 
-# --- What is said of shards ------------------------------------------------------------------------
-
-
 def stamp_sources(sources: Sequence[Source]) -> str:
     """Return an identity of files, 16 hex digits, that changes when one of them does."""
     digest = hashlib.blake2b(digest_size=8)
@@ -224,9 +221,6 @@ def no_document(code: str, shards: Sequence[Shard]) -> CorpusError:
         f"{code}: no document in {', '.join(path for shard in shards for path in shard.sources)}",
         "add text of that language, or take its files out of the corpus",
     )
-
-
-# --- Where shards are made -------------------------------------------------------------------------
 
 
 class _Inline(Executor):

@@ -355,9 +355,6 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
     return sources
 
 
-# --- The file itself -------------------------------------------------------------------------------
-
-
 def fingerprint_source(source: Source) -> str:
     """Return the digest of a local file, or the address and size of a remote one."""
     if "://" in source.path:

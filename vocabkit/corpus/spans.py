@@ -34,8 +34,6 @@ from vocabkit.corpus.normalization import Normalizer, active_characters, charsma
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, load_language
 
-# --- Spans -----------------------------------------------------------------------------------------
-
 WORD_START = 0x2581
 """Code point of ▁, which begins every word-initial span."""
 DIGIT_RULES = ("sentencepiece", "single", "groups")

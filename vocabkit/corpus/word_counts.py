@@ -57,9 +57,6 @@ _WORDS, _ORDER = ", ".join(_TABLE), "word, continuation"
 _SUMS = "CAST(sum(count) AS BIGINT) AS count, CAST(sum(documents) AS BIGINT) AS documents"
 
 
-# --- Types -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What one split of one language holds, before any truncation.

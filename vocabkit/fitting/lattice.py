@@ -220,14 +220,9 @@ class Lattice:
     """The arcs of a lexicon by partition; `None` where they are found again when asked for."""
 
     def __init__(
-        self,
-        lexicon: Lexicon,
-        trie: Trie,
-        longest: int,
-        workers: Workers,
-        memory: int | None = None,
-        runs: Runs | None = None,
-    ) -> None:
+        self, lexicon: Lexicon, trie: Trie, longest: int, workers: Workers,
+        memory: int | None = None, runs: Runs | None = None,
+    ) -> None:  # fmt: skip
         """Find the arcs of the pieces of `trie`; `runs`, if given, must be the same pieces."""
         self.lexicon, self.trie, self.longest, self._memory = lexicon, trie, longest, memory
         self._parts: list[Arcs | None] = [None] * (len(lexicon.partitions) - 1)
@@ -411,12 +406,9 @@ _LOW = 1e-100
 
 
 def expect_counts(
-    lattice: Lattice,
-    row_weight: Float64Array,
-    log_probability: Float64Array,
-    length: UInt8Array,
+    lattice: Lattice, row_weight: Float64Array, log_probability: Float64Array, length: UInt8Array,
     workers: Workers,
-) -> tuple[Float64Array, float]:
+) -> tuple[Float64Array, float]:  # fmt: skip
     """Return the expected count of each piece id, and Σ weight · log probability of the rows: the E-step.
 
     `length` holds the pieces' characters; a log probability of -inf leaves a piece out. Raises `RuntimeError`
@@ -452,12 +444,9 @@ def count_best(
 
 
 def _sum_partitions(
-    work: Callable[[int, Float64Array], tuple[float, float]],
-    partitions: int,
-    size: int,
-    positions: int,
+    work: Callable[[int, Float64Array], tuple[float, float]], partitions: int, size: int, positions: int,
     workers: Workers,
-) -> tuple[Float64Array, float, float]:
+) -> tuple[Float64Array, float, float]:  # fmt: skip
     """Run `work` on each partition and add up the arrays it fills and the two numbers it returns.
 
     Neighbouring partitions share an array where arrays are large, or long beside the text's `positions`:
@@ -663,13 +652,9 @@ def build_pieces(
 
 
 def split_pieces(
-    lattice: Lattice,
-    row: Int64Array,
-    first_id: int,
-    log_probability: Float64Array,
-    used: Float64Array,
+    lattice: Lattice, row: Int64Array, first_id: int, log_probability: Float64Array, used: Float64Array,
     workers: Workers,
-) -> tuple[Float64Array, Float64Array]:
+) -> tuple[Float64Array, Float64Array]:  # fmt: skip
     """Return the log probability of the best split of each piece without itself, and the loss of the piece.
 
     The pieces `first_id` … stand in the lattice's rows `row`; other rows are of removed ones. `used` are

@@ -148,9 +148,6 @@ def count_characters(table: SpanTable) -> Float64Array:
     return counts
 
 
-# --- Strings ---------------------------------------------------------------------------------------
-
-
 class Strings(NamedTuple):
     """Strings of character codes one after another, a 0 before the first and behind each.
 
@@ -195,16 +192,9 @@ _BATCH = 1 << 16
 
 
 def sort_positions(
-    text: Int32Array,
-    items: Int32Array,
-    characters: int,
-    workers: Workers,
-    *,
-    step: int,
-    depth: int,
-    evidence: npt.NDArray[Any] | None = None,
-    floor: int = 0,
-) -> tuple[UInt8Array, Int64Array]:
+    text: Int32Array, items: Int32Array, characters: int, workers: Workers, *, step: int, depth: int,
+    evidence: npt.NDArray[Any] | None = None, floor: int = 0,
+) -> tuple[UInt8Array, Int64Array]:  # fmt: skip
     """Sort `items` in place by the string read from each in direction `step`, up to `depth` characters.
 
     `characters` is the largest code. Returns, per item, how many characters it shares with the item before

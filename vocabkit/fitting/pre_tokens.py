@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import regex
@@ -38,8 +39,7 @@ _SPACE = regex.compile(r"\s")
 _BATCH = 20_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LanguagePreTokens:
+class LanguagePreTokens(NamedTuple):
     """One language's pre-tokens: rows of the table, how often each occurs in train and in held-out text."""
 
     rows: Int32Array
@@ -247,8 +247,7 @@ def check_sum(raw: Int64Array, lengths: Int64Array) -> None:
         raise FitError(f"{total:.3g} symbols of text are more than 64-bit counts hold (4.6e18)")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parted:
+class Parted(NamedTuple):
     """Rows with a group a language. `first[g]` is where group g's own rows begin, `used[g]` which they are."""
 
     rows: SymbolRows

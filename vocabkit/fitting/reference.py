@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ LOWEST = -36.0
 Scores = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _ReferenceFit:
+class _ReferenceFit(NamedTuple):
     """Pieces by falling score, and the sizes and log likelihoods per character on the way."""
 
     pieces: tuple[str, ...]

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,6 @@ from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
 from vocabkit.fitting.substrings import MAX_LENGTH, find_substrings, weigh_substrings
-
-# --- Rows ------------------------------------------------------------------------------------------
 
 CANONICAL_TOTAL = 10**9
 """What weighted counts sum to. The absolute scale is a setting of SentencePiece's trainer in all but name
@@ -172,14 +170,11 @@ def find_seeds(
     return Seeds([pieces[i] for i in order], whole[best], found.evidence[best], all_found)
 
 
-# --- Training --------------------------------------------------------------------------------------
-
 THREADS = 8
 """Pinned rather than taken from the machine: SentencePiece's unigram pieces depend on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
+class Pieces(NamedTuple):
     """Ordinary pieces in the trainer's order, with their scores (log probabilities, or −merge rank)."""
 
     pieces: tuple[str, ...]

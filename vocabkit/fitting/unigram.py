@@ -116,9 +116,6 @@ def _step_down(values: Float32Array) -> None:
             values[i] = np.nextafter(values[i - 1], np.float32(-np.inf))
 
 
-# --- What is asked and returned --------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class UnigramOptions:
     """How a fit proceeds; docs/trainer.md tells what each choice buys.
