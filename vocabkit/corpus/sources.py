@@ -287,23 +287,18 @@ def _find_in_toml(path: Path) -> _Findings:
     table = data.get("languages")
     if not isinstance(table, dict) or not table:
         raise CorpusError(f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"')
-    name, document, field = (_string(data, key, path) for key in _KEYS[:3])
-    findings = _Findings(name or path.stem, {}, [], document, field)
-    for language, value in table.items():
+    for key in _KEYS[:3]:
+        if not isinstance(data.get(key, ""), str):
+            raise CorpusError(f"{path}: {key} = {data[key]!r} is not a string")
+    findings = _Findings(data.get("name") or path.stem, {}, [], data.get("document"), data.get("field"))
+    for name, value in table.items():
         patterns = [value] if isinstance(value, str) else value
         if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-            raise CorpusError(f"{path}: languages.{language} is neither a glob nor a list of globs")
-        group = {s.path: s for p in patterns for s in _expand(p, path, language, findings.ignored)}
+            raise CorpusError(f"{path}: languages.{name} is neither a glob nor a list of globs")
+        group = {s.path: s for p in patterns for s in _expand(p, path, name, findings.ignored)}
         # A language whose globs match nothing stays listed: `open_corpus` names it as missing.
-        findings.by_name[language] = [group[key] for key in sorted(group)]
+        findings.by_name[name] = [group[key] for key in sorted(group)]
     return findings
-
-
-def _string(data: dict[str, Any], key: str, path: Path) -> str | None:
-    value = data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise CorpusError(f"{path}: {key} = {value!r} is not a string")
-    return value
 
 
 def _local_source(path: Path, ignored: list[str]) -> Source | None:

@@ -205,11 +205,11 @@ def _script_changes(text: CodePoints, starts: BoolArray) -> tuple[BoolArray, Boo
 
 def _digit_starts(text: CodePoints, starts: BoolArray, digits: str) -> BoolArray:
     is_digit = _digits()[text]
-    before = np.concatenate(([False], is_digit[:-1])) & ~starts
+    behind = np.concatenate(([False], is_digit[:-1]))
     if digits == "single":
         # A digit stands alone, also after ▁: "▁3" is ▁ + 3, as SentencePiece's split_digits has it.
-        return is_digit | before
-    edge = is_digit != np.concatenate(([False], is_digit[:-1]))
+        return is_digit | (behind & ~starts)
+    edge = is_digit != behind
     position = np.arange(len(text), dtype=np.int64)
     run = position - np.maximum.accumulate(np.where(edge | starts, position, 0))
     word_start = np.concatenate(([False], (text == WORD_START)[:-1]))

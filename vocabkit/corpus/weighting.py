@@ -101,10 +101,7 @@ class LanguageWeights:
 
 def measure_masses(counts: WordCounts) -> dict[str, Mass]:
     """Return the mass of every language's training split; reads no table."""
-    return {
-        code: Mass(code, totals.documents, totals.words, totals.characters, totals.bytes)
-        for code, totals in counts.totals.items()
-    }
+    return {c: Mass(c, t.documents, t.words, t.characters, t.bytes) for c, t in counts.totals.items()}
 
 
 def weigh_languages(

@@ -81,17 +81,10 @@ def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Froze
 
 
 def fit_block(
-    lexicon: Lexicon,
-    substrings: Substrings,
-    size: int,
-    workers: Workers,
-    frozen: Frozen,
-    *,
-    floors: tuple[int, ...] = (5, 3, 2),
-    options: UnigramOptions | None = None,
-    deny: Collection[str] = (),
+    lexicon: Lexicon, substrings: Substrings, size: int, workers: Workers, frozen: Frozen, *,
+    floors: tuple[int, ...] = (5, 3, 2), options: UnigramOptions | None = None, deny: Collection[str] = (),
     progress: Progress | None = None,
-) -> FittedBlock:
+) -> FittedBlock:  # fmt: skip
     """Fit at most `size` new pieces beside `frozen` ones: as many as the evidence supports.
 
     The lexicon holds one language, cut at characters without a frozen piece; `frozen.total` is the total of the
@@ -158,15 +151,9 @@ class Rescored:
 
 
 def estimate_scores(
-    lexicon: Lexicon,
-    pieces: Sequence[str],
-    workers: Workers,
-    *,
-    weights: Mapping[str, float] | None = None,
-    start: Float64Array | None = None,
-    iterations: int = 3,
-    memory: int | None = None,
-) -> Rescored:
+    lexicon: Lexicon, pieces: Sequence[str], workers: Workers, *, weights: Mapping[str, float] | None = None,
+    start: Float64Array | None = None, iterations: int = 3, memory: int | None = None,
+) -> Rescored:  # fmt: skip
     """Estimate the scores of `pieces`, all different, in `iterations` passes over the lexicon.
 
     `weights` multiply the languages' counts; `start` is a first guess of each piece's count (default: all
@@ -228,12 +215,9 @@ _BATCH = 50_000
 
 
 def count_usage(
-    vocabulary: Vocabulary,
-    tables: Mapping[str, SpanTable],
-    *,
-    threads: int = 2,
+    vocabulary: Vocabulary, tables: Mapping[str, SpanTable], *, threads: int = 2,
     progress: Progress | None = None,
-) -> dict[str, Int64Array]:
+) -> dict[str, Int64Array]:  # fmt: skip
     """Return, by language, how often each id is used on the language's spans."""
     report = progress or Silent()
     report.start("usage", sum(map(len, tables.values())), "spans")

@@ -495,14 +495,9 @@ class Merger:
     """Rows in the course of merging. `tokens[g]` is how many tokens the watched text of each group has."""
 
     def __init__(
-        self,
-        rows: SymbolRows,
-        texts: Iterable[bytes],
-        *,
-        taken: Iterable[bytes] = (),
-        next_id: int | None = None,
-        min_count: int = 2,
-    ) -> None:
+        self, rows: SymbolRows, texts: Iterable[bytes], *, taken: Iterable[bytes] = (),
+        next_id: int | None = None, min_count: int = 2,
+    ) -> None:  # fmt: skip
         """Index every pair of the rows.
 
         `texts` spells each id in order; `taken` are further texts no token may have. New ids count up from

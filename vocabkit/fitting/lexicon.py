@@ -99,12 +99,9 @@ def cover_characters(
     pooled = np.zeros(_CODE_POINTS)
     for code, table in counts.items():
         pooled += weights[code] * table
-    if scope == "global":
-        keep = select_characters(pooled, character)
-    else:
-        keep = np.zeros(_CODE_POINTS, np.bool_)
-        for table in counts.values():
-            keep |= select_characters(table, character)
+    keep = np.zeros(_CODE_POINTS, np.bool_)
+    for table in [pooled] if scope == "global" else counts.values():
+        keep |= select_characters(table, character)
     points = np.flatnonzero(keep)
     points = points[np.lexsort((points, -pooled[points]))]
     required = {chr(p): float(pooled[p]) for p in points.tolist()}
@@ -464,18 +461,14 @@ def encode_strings(lexicon: Lexicon, strings: Iterable[str]) -> Strings:
     out = [0]
     for string in strings:
         if all(c in codes for c in string):
-            out.extend(codes[c] for c in string)
-            out.append(0)
+            out += [*(codes[c] for c in string), 0]
     return join_strings(np.array(out, np.int32))
 
 
 def build_lexicon(
-    tables: Mapping[str, SpanTable],
-    covered: BoolArray,
-    workers: Workers,
-    *,
+    tables: Mapping[str, SpanTable], covered: BoolArray, workers: Workers, *,
     alphabet: npt.NDArray[np.uint32] | None = None,
-) -> Lexicon:
+) -> Lexicon:  # fmt: skip
     """Pool the languages' spans, cut at characters outside the vocabulary.
 
     `covered` is indexed by code point. `alphabet` is that of another lexicon whose pieces are to be found in

@@ -76,13 +76,9 @@ def find_patterns(name: str) -> tuple[str, ...]:
 
 
 def count_pre_tokens(
-    counts: WordCounts,
-    patterns: Sequence[str],
-    languages: Sequence[str],
-    *,
-    workers: int = 1,
+    counts: WordCounts, patterns: Sequence[str], languages: Sequence[str], *, workers: int = 1,
     progress: Progress | None = None,
-) -> PreTokens:
+) -> PreTokens:  # fmt: skip
     """Split the words of both splits of the languages, in this order, into pre-tokens.
 
     More than one of `workers` are spawned processes; they serve counts in a folder only.
@@ -256,11 +252,9 @@ class Parted(NamedTuple):
 
 
 def part_languages(
-    pre_tokens: PreTokens,
-    symbols: Int32Array,
-    offsets: Int64Array,
+    pre_tokens: PreTokens, symbols: Int32Array, offsets: Int64Array,
     development: Mapping[str, tuple[Int32Array, Int64Array]] | None = None,
-) -> Parted:
+) -> Parted:  # fmt: skip
     """A group a language, in the order of the table; watched is its held-out text, or `development`.
 
     `development` gives other rows of `symbols` to watch instead, and their counts, by language.

@@ -56,13 +56,9 @@ class Rows:
 
 
 def pool_rows(
-    tables: Mapping[str, SpanTable],
-    weights: Mapping[str, float],
-    covered: BoolArray,
-    workers: Workers,
-    *,
+    tables: Mapping[str, SpanTable], weights: Mapping[str, float], covered: BoolArray, workers: Workers, *,
     total: int = CANONICAL_TOTAL,
-) -> Rows:
+) -> Rows:  # fmt: skip
     """Pool the languages' spans into distinct rows, cut at uncovered characters (see `build_lexicon`).
 
     When every weight is exactly 1 the raw counts are the weights; otherwise Σ weight · count is scaled to
@@ -134,14 +130,9 @@ class Seeds:
 
 
 def find_seeds(
-    rows: Rows,
-    size: int,
-    workers: Workers,
-    *,
-    min_count: int = 2,
-    min_documents: int = 1,
+    rows: Rows, size: int, workers: Workers, *, min_count: int = 2, min_documents: int = 1,
     max_length: int = MAX_LENGTH,
-) -> Seeds:
+) -> Seeds:  # fmt: skip
     """Return the best `size` closed substrings of the rows.
 
     `min_count` is a floor on raw occurrences, whatever the weights. `min_documents` is a floor on the
@@ -182,14 +173,9 @@ class Pieces(NamedTuple):
 
 
 def fit_by_sentencepiece(
-    rows: Rows,
-    seeds: Seeds,
-    size: int,
-    *,
-    other_ids: int = 0,
-    threads: int = THREADS,
+    rows: Rows, seeds: Seeds, size: int, *, other_ids: int = 0, threads: int = THREADS,
     max_length: int = MAX_LENGTH,
-) -> Pieces:
+) -> Pieces:  # fmt: skip
     """Fit exactly `size` unigram pieces, every character of the rows among them.
 
     `other_ids` is the number of ids the vocabulary has besides, used only to state sizes as the user sets
