@@ -338,7 +338,8 @@ def _find_arcs(
         size += offsets[row + 1] - 1 - offsets[row] - shared[row]
     count = np.zeros(size, np.uint8)
     room = 4 * size + longest
-    piece, length = np.empty(room, np.int32), np.empty(room, np.uint8)
+    piece = np.empty(room, np.int32)
+    length = np.empty(room, np.uint8)
     place = arcs = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
@@ -503,7 +504,8 @@ def _expect(
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
-    alpha, passed = np.zeros(room), np.zeros(room)
+    alpha = np.zeros(room)
+    passed = np.zeros(room)
     exponent = np.zeros(room, np.int32)
     likelihood = dropped = 0.0
     place = arc = 0
@@ -587,8 +589,10 @@ def _best(
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
     room = _buffer_size(offsets, chunks, first, stop)
-    best, choice = np.zeros(room), np.zeros(room, np.int32)
-    span, passed = np.zeros(room, np.int32), np.zeros(room)
+    best = np.zeros(room)
+    choice = np.zeros(room, np.int32)
+    span = np.zeros(room, np.int32)
+    passed = np.zeros(room)
     place = arc = 0
     for chunk in range(first, stop):
         origin = offsets[chunks[chunk]]
@@ -676,7 +680,8 @@ def _split(
 ) -> None:  # fmt: skip
     text, offsets, shared = rows.text, rows.offsets, rows.shared
     count, piece, length = arcs
-    best, choice = np.zeros(256), np.zeros(256, np.int64)
+    best = np.zeros(256)
+    choice = np.zeros(256, np.int64)
     span = np.zeros(256, np.int64)
     place = arc = 0
     for row in range(first, stop):
