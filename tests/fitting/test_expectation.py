@@ -153,7 +153,7 @@ def test_partitions_are_added_in_order(size: int) -> None:
     results = []
     for threads in (1, 4):
         with open_workers(threads) as workers:
-            results.append(_sum_partitions(work, 10, size, workers))
+            results.append(_sum_partitions(work, 10, size, 10 * size, workers))
     assert results[0][0].tobytes() == results[1][0].tobytes()
     assert results[0][1:] == results[1][1:]
     assert results[0][0][1] == pytest.approx(0.1 * (1 + 4 + 7))

@@ -24,7 +24,7 @@ spans = st.dictionaries(
 
 
 def counts(rows: Rows) -> dict[str, int]:
-    return dict(zip(rows.strings(), rows.lexicon.count.tolist(), strict=True))
+    return dict(zip(rows.lexicon.strings(), rows.lexicon.count.tolist(), strict=True))
 
 
 def test_equal_spans_of_two_languages_are_one_row() -> None:
@@ -33,7 +33,7 @@ def test_equal_spans_of_two_languages_are_one_row() -> None:
     assert counts(rows) == {"▁la": 7, "la": 1, "▁el": 2}
     assert rows.weight is rows.lexicon.count
     assert rows.rounding == 0.0
-    assert dict(zip(rows.strings(), rows.lexicon.documents.tolist(), strict=True))["▁la"] == 2
+    assert dict(zip(rows.lexicon.strings(), rows.lexicon.documents.tolist(), strict=True))["▁la"] == 2
 
 
 def test_uncovered_characters_end_a_row() -> None:
@@ -67,7 +67,7 @@ def test_equals_a_dictionary(languages: Mapping[str, Mapping[str, int]], lost: s
     weights = {code: 1.0 + i for i, code in enumerate(tables)}
     other = dict(reversed(tables.items()))
     a, b = (pool(t, weights, covered, total=10**6) for t in (tables, other))
-    assert list(a.strings()) == list(b.strings())
+    assert a.lexicon.strings() == b.lexicon.strings()
     assert a.weight.tolist() == b.weight.tolist()
 
 
@@ -75,7 +75,7 @@ def test_weights_by_hand() -> None:
     # 1 · 2 + 3 · 1 = 5 for ▁x, 1 for y: of 12, 10 and 2.
     tables = {"a": span_table({"▁x": 2, "y": 1}), "b": span_table({"▁x": 1})}
     rows = pool(tables, {"a": 1.0, "b": 3.0}, EVERYTHING, total=12)
-    assert dict(zip(rows.strings(), rows.weight.tolist(), strict=True)) == {"▁x": 10, "y": 2}
+    assert dict(zip(rows.lexicon.strings(), rows.weight.tolist(), strict=True)) == {"▁x": 10, "y": 2}
     assert rows.rounding == pytest.approx(0.0, abs=1e-12)
 
 

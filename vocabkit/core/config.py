@@ -172,7 +172,6 @@ class Preset:
 
 
 def _presets_folder() -> Path:
-    """Return the folder that holds the shipped presets."""
     # In a wheel the presets are `vocabkit/configs`; an editable install and a checkout keep them at
     # the repository root, where importlib.resources does not see them.
     inside = Path(str(files("vocabkit"))) / "configs"

@@ -56,8 +56,7 @@ class TooFewPieces(FitError):
 
     def __init__(self, reached: int, size: int) -> None:
         super().__init__(
-            f"this text supports {reached:_} pieces, not {size:_}",
-            "lower vocabulary.size, or count more text",
+            f"this text supports {reached:_} pieces, not {size:_}", "lower vocabulary.size, or count more text"
         )
         self.reached = reached
         self.size = size

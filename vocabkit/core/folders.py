@@ -24,8 +24,6 @@ from typing import Any
 
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 
-# --- Files -----------------------------------------------------------------------------------------
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file that is whole whenever it is there, in place of one that may be there."""
@@ -43,9 +41,7 @@ def write_json(path: Path, content: object, *, indent: int | None = 1) -> None:
 
 
 def read_json(
-    path: Path,
-    error: type[VocabkitError] = CheckpointError,
-    hint: str = "copy the file again",
+    path: Path, error: type[VocabkitError] = CheckpointError, hint: str = "copy the file again"
 ) -> dict[str, Any]:
     """Return the JSON object a file holds. Raises `error`, naming the file and what is wrong with it."""
     try:
@@ -308,7 +304,6 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
 
 # --- Manifests -------------------------------------------------------------------------------------
 
-
 BACKENDS = (
     "vocabkit", "numpy", "duckdb", "sentencepiece", "tokenizers", "numba", "regex", "unicodedata2",
     "fonttools", "icu4py", "jinja2", "tiktoken", "pandas", "pydantic", "typer", "rich", "backports.zstd",
@@ -319,12 +314,10 @@ MANIFEST_SCHEMA = 1
 
 def package_versions(names: Iterable[str] = BACKENDS) -> dict[str, str | None]:
     """Return the installed version of each package, None where it is not installed. Imports none of them."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in found:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
     return found
 
 
@@ -367,16 +360,11 @@ def write_manifest(
         if path.is_file() and path.name != "manifest.json"
     }
     manifest = Manifest(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        config=dict(config or {}),
-        inputs=dict(inputs or {}),
-        outputs=outputs,
-        seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
-        details=dict(details or {}),
-        seed=seed,
-        git_commit=_git_commit(),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config=dict(config or {}), inputs=dict(inputs or {}),
+        outputs=outputs, seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
+        details=dict(details or {}), seed=seed, git_commit=_git_commit(),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
+    )  # fmt: skip
     write_json(folder / "manifest.json", asdict(manifest))
     return manifest
 

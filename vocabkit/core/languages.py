@@ -83,17 +83,11 @@ def load_panel(name: str | Path) -> Panel:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         rows = tuple(
             Language(
-                row["code"],
-                row["name"],
-                row["family"],
-                row["branch"],
-                row["group"],
-                tuple(row["scripts"]),
-                row["resource"],
-                bool(row["tail"]),
+                row["code"], row["name"], row["family"], row["branch"], row["group"],
+                tuple(row["scripts"]), row["resource"], bool(row["tail"]),
             )
             for row in data["languages"]
-        )
+        )  # fmt: skip
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except (KeyError, TypeError) as error:

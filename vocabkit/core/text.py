@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from functools import cache
 
 import regex
@@ -70,7 +71,6 @@ def show_token(token: bytes, *, isolate: bool = True) -> str:
 # ISO 15924 codes by code point: fontTools' copy of Unicode's Scripts.txt; its version goes into the manifest of
 # what is built with it. SentencePiece's own table is older: characters assigned since are `Common` to it.
 
-
 COMMON = "Zyyy"
 INHERITED = "Zinh"
 UNKNOWN = "Zzzz"
@@ -110,9 +110,5 @@ def piece_script(text: str) -> str:
     `Zyyy` where every character is Common or Inherited (digits, punctuation, `▁`); on a tie the script
     that comes first in the text.
     """
-    seen: dict[str, int] = {}
-    for character in text:
-        script = script_of(character)
-        if script not in (COMMON, INHERITED):
-            seen[script] = seen.get(script, 0) + 1
+    seen = Counter(script for c in text if (script := script_of(c)) not in (COMMON, INHERITED))
     return max(seen, key=seen.__getitem__) if seen else COMMON

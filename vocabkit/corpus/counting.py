@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from vocabkit.core.errors import CountsError
@@ -57,19 +55,11 @@ from vocabkit.corpus.word_counts import (
     Totals,
     WordCounts,
     WordTable,
-    connect,
-    digest_parts,
-    full_disk,
+    add_tables,
     index_entry,
-    quote,
-    read_characters,
     split_words,
-    write_characters,
     write_index,
 )
-
-# --- Counting a corpus -----------------------------------------------------------------------------
-
 
 # Bump when the same text comes to give other shards: an interrupted count is then begun anew.
 _VERSION = 2
@@ -156,8 +146,8 @@ def count_corpus(
     if settings.min_count < 1:
         raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
     target = Path(output)
-    before = _load_before(target, settings) if update else None
-    if before is None:
+    before = _load_before(target, settings) if update else WordCounts({})
+    if not update:
         check_output(target, force=force)
     sources = [source.path for group in corpus.sources.values() for source in group]
     check_inputs(target, [path for path in sources if "://" not in path])
@@ -197,12 +187,8 @@ def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:
                 write_run()
         write_run()
         train, held_out = tally.totals
-    return {
-        "runs": len(digests),
-        "train": asdict(train),
-        "held_out": asdict(held_out),
-        "digest": digests[0] if len(digests) == 1 else None,
-    }
+    digest = digests[0] if len(digests) == 1 else None
+    return {"runs": len(digests), "train": asdict(train), "held_out": asdict(held_out), "digest": digest}
 
 
 def _restore(folder: Path, record: dict[str, Any]) -> _CountShard | None:
@@ -233,18 +219,15 @@ def _load_before(target: Path, settings: CountOptions) -> WordCounts:
     return before
 
 
-def _new_sources(corpus: Corpus, before: WordCounts | None) -> list[tuple[str, Source]]:
+def _new_sources(corpus: Corpus, before: WordCounts) -> list[tuple[str, Source]]:
     """Return the sources that earlier counts do not hold, by language and path. Raises `CountsError`.
 
     A source is known by its path, and must not have changed; one that was moved since is known by its bytes,
     if nothing stands at the path it had.
     """
-    sources = [
-        (code, source)
-        for code in corpus.languages
-        for source in sorted(corpus.sources[code], key=lambda source: source.path)
-    ]
-    if before is None or before.folder is None:
+    pairs = [(code, source) for code in corpus.languages for source in corpus.sources[code]]
+    sources = sorted(pairs, key=lambda pair: (pair[0], pair[1].path))
+    if before.folder is None:
         return sources
     known: dict[str, str] = read_manifest(before.folder).get("inputs", {})
     present = {f"{code}: {source.path}" for code, source in sources}
@@ -257,29 +240,24 @@ def _new_sources(corpus: Corpus, before: WordCounts | None) -> list[tuple[str, S
             found.append((code, source))
         elif before_digest not in (None, digest):
             raise CountsError(
-                f"{source.path}: has changed since it was counted",
-                "count the corpus again with --force",
+                f"{source.path}: has changed since it was counted", "count the corpus again with --force"
             )
     return found
 
 
 def _finish_languages(
-    pool: Executor,
-    groups: Mapping[str, Sequence[_CountShard]],
-    target: Path,
-    settings: CountOptions,
-    before: WordCounts | None,
-    report: Progress,
-) -> dict[str, Mapping[str, object]]:
+    pool: Executor, groups: Mapping[str, Sequence[_CountShard]], target: Path, settings: CountOptions,
+    before: WordCounts, report: Progress,
+) -> dict[str, Mapping[str, object]]:  # fmt: skip
     """Put each language's runs (and its earlier counts) together under `target`; return the index."""
     entries: dict[str, Mapping[str, object]] = {}
     waiting: dict[str, Future[dict[str, object]]] = {}
     report.start("adding up", len(groups), "languages")
-    for code in sorted({*groups, *(before.languages if before else ())}):
+    for code in sorted({*groups, *before.languages}):
         group = groups.get(code, ())
         parts = [run for shard in group for run in shard.runs]
         totals = [(shard.train, shard.held_out) for shard in group]
-        if before is not None and code in before.languages and before.folder is not None:
+        if before.folder is not None and code in before.languages:
             totals.append(before.totals_of(code))
             parts.append(before.folder / code)
         train, held_out = _sum_totals(totals)
@@ -289,9 +267,8 @@ def _finish_languages(
             report.advance(1)
         else:
             waiting[code] = pool.submit(
-                _add_tables, parts, target / code, (train, held_out),
-                min_count=settings.min_count, memory=settings.share,
-            )  # fmt: skip
+                add_tables, parts, target / code, (train, held_out), settings.min_count, settings.share
+            )
     for code, future in waiting.items():
         entries[code] = future.result()
         report.advance(1)
@@ -300,13 +277,9 @@ def _finish_languages(
 
 
 def _describe(
-    corpus: Corpus,
-    groups: Mapping[str, Sequence[_CountShard]],
-    folder: Path,
-    settings: CountOptions,
-    before: WordCounts | None,
-    clock: Clock,
-) -> tuple[CountRow, ...]:
+    corpus: Corpus, groups: Mapping[str, Sequence[_CountShard]], folder: Path, settings: CountOptions,
+    before: WordCounts, clock: Clock,
+) -> tuple[CountRow, ...]:  # fmt: skip
     """Write what was counted, and how, beside finished counts; return the report's rows."""
     config = corpus.to_toml(
         "The corpus as it was counted; run again: vocabkit count THIS_FILE -o DIR "
@@ -318,19 +291,14 @@ def _describe(
     for code in counts.languages:
         train, held_out = counts.totals_of(code)
         group = groups.get(code, ())
-        rows.append(
-            CountRow(
-                code, len(group), train.documents, train.words, train.characters, train.bytes,
-                held_out.documents, train.cut_runs + held_out.cut_runs, train.discarded,
-                sum_repairs(group),
-            )
+        row = CountRow(
+            code, len(group), train.documents, train.words, train.characters, train.bytes, held_out.documents,
+            train.cut_runs + held_out.cut_runs, train.discarded, sum_repairs(group),
         )  # fmt: skip
-    inputs: dict[str, str] = {}
-    if before is not None and before.folder is not None:
-        inputs |= read_manifest(before.folder).get("inputs", {})
-    for code, group in groups.items():
-        for shard in group:
-            inputs |= {f"{code}: {path}": digest for path, digest in shard.sources.items()}
+        rows.append(row)
+    inputs: dict[str, str] = read_manifest(before.folder).get("inputs", {}) if before.folder else {}
+    for shard in (shard for group in groups.values() for shard in group):
+        inputs |= {f"{shard.language}: {path}": digest for path, digest in shard.sources.items()}
     clock.lap("merge")
     write_manifest(
         folder,
@@ -338,68 +306,11 @@ def _describe(
         inputs=inputs,
         seconds=clock.seconds,
         details={
-            "repairs": {code: sum_repairs(group) for code, group in groups.items()},
-            "ignored": list(corpus.ignored),
+            "repairs": {c: sum_repairs(group) for c, group in groups.items()},
+            "ignored": [*corpus.ignored],
         },
     )
     return tuple(rows)
-
-
-# --- Adding up -------------------------------------------------------------------------------------
-
-
-def _add_tables(
-    parts: Sequence[Path],
-    target: Path,
-    totals: tuple[Totals, Totals],
-    *,
-    min_count: int = 1,
-    memory: int = 1 << 30,
-) -> dict[str, object]:
-    """Add up the language folders `parts` into the new folder `target`; return its index entry.
-
-    Each part holds `train`, `held_out` and `characters` parquet files. Train words seen fewer than
-    `min_count` times in all are dropped and their occurrences added to `discarded`; the cut is made here,
-    on the sum, because a cut made shard by shard would lose words spread over shards.
-    """
-    target.mkdir()
-    spill = target / "spill"
-    parts_digest = []
-    characters: Counter[str] = Counter()
-    with connect(memory=memory, spill=spill) as database:
-        for part in parts:
-            characters.update(read_characters(database, part))
-        write_characters(database, characters, target / "characters.parquet")
-        for split in SPLITS:
-            files = ", ".join(quote(part / f"{split}.parquet") for part in parts)
-            cut = min_count if split == "train" else 1
-            path = target / f"{split}.parquet"
-            discarded = _add_split(database, files, path, cut)
-            if split == "train":
-                totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
-            parts_digest.append(digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})"))
-    shutil.rmtree(spill, ignore_errors=True)
-    return index_entry(*totals, "".join(parts_digest))
-
-
-def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int) -> int:
-    summed = (
-        "SELECT word, continuation, CAST(sum(count) AS BIGINT) AS count, "
-        f"CAST(sum(documents) AS BIGINT) AS documents FROM read_parquet([{files}]) "
-        "GROUP BY word, continuation"
-    )
-    try:
-        with full_disk():
-            database.execute(
-                f"COPY (SELECT * FROM ({summed}) WHERE count >= {cut} ORDER BY word, continuation) "
-                f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            )
-        if cut == 1:
-            return 0
-        lost = database.execute(f"SELECT sum(count) FROM ({summed}) WHERE count < {cut}").fetchall()
-    except duckdb.Error as error:
-        raise CountsError(f"{path}: {str(error).splitlines()[0]}") from error
-    return int(lost[0][0] or 0)
 
 
 def merge_counts(
@@ -424,16 +335,14 @@ def merge_counts(
             raise CountsError(f"{root}: given twice; its text would count double", "name it once")
     clock = Clock()
     with output_folder(output, force=force) as work:
-        by_language: dict[str, list[WordCounts]] = {}
-        for counts in inputs:
-            for code in counts.languages:
-                by_language.setdefault(code, []).append(counts)
-        report.start("merging", len(by_language), "languages")
+        codes = sorted({code for counts in inputs for code in counts.languages})
+        report.start("merging", len(codes), "languages")
         entries: dict[str, Mapping[str, object]] = {}
-        for code in sorted(by_language):
-            totals = _sum_totals([counts.totals_of(code) for counts in by_language[code]])
-            parts = [counts.folder / code for counts in by_language[code] if counts.folder]
-            entries[code] = _add_tables(parts, work / code, totals, memory=memory)
+        for code in codes:
+            holders = [counts for counts in inputs if code in counts.languages]
+            totals = _sum_totals([counts.totals_of(code) for counts in holders])
+            parts = [counts.folder / code for counts in holders if counts.folder]
+            entries[code] = add_tables(parts, work / code, totals, 1, memory)
             report.advance(1)
         report.finish()
         write_index(work, entries)
@@ -447,7 +356,6 @@ def merge_counts(
 
 
 def _sum_totals(totals: Sequence[tuple[Totals, Totals]]) -> tuple[Totals, Totals]:
-    """Return the sums of totals, train and held out."""
     train, held_out = zip((Totals(), Totals()), *totals, strict=True)
     return reduce(add, train), reduce(add, held_out)
 
@@ -457,7 +365,6 @@ def _sum_totals(totals: Sequence[tuple[Totals, Totals]]) -> tuple[Totals, Totals
 #
 # A list has no documents, so held-out words are drawn by seeded binomial thinning of each count instead of by
 # document, and document frequency is unknown: the count stands in for it, as the upper bound it is.
-
 
 _LIMIT = 2**53
 
@@ -477,8 +384,7 @@ def import_frequencies(
     """
     source = Path(path)
     clock = Clock()
-    frequencies = _read_frequencies(source)
-    counts = _thin_frequencies(frequencies, language, held_out=held_out, seed=seed)
+    counts = _thin_frequencies(_read_frequencies(source), language, held_out, seed)
     check_inputs(Path(output), [source])
     with output_folder(output, force=force) as work:
         WordCounts({language: counts}).save(work)
@@ -499,7 +405,7 @@ def import_frequencies(
 def _read_frequencies(path: Path) -> dict[str, int]:
     """Read `word<TAB>count` lines. Raises `CountsError` naming file, line and value."""
     hint = "each line is a word, a tab and a whole number of 1 or more"
-    frequencies: dict[str, int] = {}
+    frequencies: Counter[str] = Counter()
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
@@ -514,24 +420,21 @@ def _read_frequencies(path: Path) -> dict[str, int]:
             raise CountsError(f"{path}:{number}: {line[:80]!r} is not one word, a tab and a count", hint)
         if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < _LIMIT:
             raise CountsError(f"{path}:{number}: count {text[:80]!r}", hint)
-        frequencies[word] = frequencies.get(word, 0) + int(text)
+        frequencies[word] += int(text)
     if not frequencies:
         raise CountsError(f"{path}: holds no words", hint)
     return frequencies
 
 
-def _thin_frequencies(
-    frequencies: dict[str, int], language: str, *, held_out: float, seed: int
-) -> LanguageCounts:
+def _thin_frequencies(frequencies: dict[str, int], language: str, held_out: float, seed: int) -> LanguageCounts:
     """Split each count into train and held out, Binomial(count, held_out), in sorted order of words."""
     words = sorted(frequencies)
     total = np.array([frequencies[word] for word in words], dtype=np.int64)
     drawn = np.random.default_rng(seed).binomial(total, held_out).astype(np.int64)
     tables, totals = [], []
     for part in (total - drawn, drawn):
-        rows: dict[tuple[str, bool], tuple[int, int]] = {}
-        cut = 0
-        characters = size = 0
+        rows: Counter[tuple[str, bool]] = Counter()
+        cut = characters = size = 0
         for word, count in zip(words, part.tolist(), strict=True):
             if not count:
                 continue
@@ -539,10 +442,9 @@ def _thin_frequencies(
             size += len(word.encode()) * count
             parts = cut_run(word, RUN_LIMIT)
             cut += count if len(parts) > 1 else 0
-            for key in [(text, index > 0) for index, text in enumerate(parts)]:
-                before = rows.get(key, (0, 0))
-                rows[key] = (before[0] + count, before[1] + count)
-        tables.append(WordTable.from_rows(rows))
+            for index, text in enumerate(parts):
+                rows[text, index > 0] += count
+        tables.append(WordTable.from_rows({key: (count, count) for key, count in rows.items()}))
         totals.append(Totals(words=int(part.sum()), characters=characters, bytes=size, cut_runs=cut))
     found: Counter[str] = Counter()
     for word, count in frequencies.items():

@@ -73,25 +73,19 @@ def load_normalizer(name: str) -> Normalizer:
     raise ConfigError(f"normalization.rule = {name!r}: expected one of {', '.join(RULES)}")
 
 
-def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> tuple[Normalizer, int]:
-    """Return the normaliser with a charsmap grown by the sequences in `words`, and how many still differ.
+def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> Normalizer:
+    """Return the normaliser with a charsmap grown by the sequences in `words`.
 
     `words` are the raw words on which rule and charsmap disagree. Each combining sequence of theirs (a base
     and its marks, in the order typed) becomes a rule.
     """
-    listed = list(words)
     form = normalizer.name.upper()
-    extra: dict[str, str] = {}
-    for word in listed:
-        for sequence in _combining_sequences(word):
-            mapped = unicodedata2.normalize(form, sequence)
-            if mapped != sequence:
-                extra[sequence] = mapped
+    found = {sequence for word in words for sequence in _combining_sequences(word)}
+    mapped = {sequence: unicodedata2.normalize(form, sequence) for sequence in found}
+    extra = {sequence: normal for sequence, normal in mapped.items() if normal != sequence}
     if not extra:
-        return normalizer, len(listed)
-    grown = Normalizer(normalizer.name, compile_charsmap(dict(normalizer.rules) | extra))
-    rule, charsmap = grown.normalize_words(listed), grown.apply_charsmap(listed)
-    return grown, sum(a != b for a, b in zip(rule, charsmap, strict=True))
+        return normalizer
+    return Normalizer(normalizer.name, compile_charsmap(dict(normalizer.rules) | extra))
 
 
 def _combining_sequences(text: str) -> Iterator[str]:
@@ -106,14 +100,10 @@ def _combining_sequences(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def decompile(charsmap: bytes) -> dict[str, str]:
+@lru_cache(maxsize=4)  # 0.4 s for nmt_nfkc's 225,276 rules
+def decompile(charsmap: bytes) -> Mapping[str, str]:
     """Return the rules of a compiled charsmap."""
-    return dict(_decompile(charsmap)) if charsmap else {}
-
-
-@lru_cache(maxsize=4)
-def _decompile(charsmap: bytes) -> dict[str, str]:
-    return dict(_open(charsmap).decompile())  # 0.4 s for nmt_nfkc's 225,276 rules
+    return dict(_open(charsmap).decompile()) if charsmap else {}
 
 
 def compile_charsmap(rules: Mapping[str, str]) -> bytes:
@@ -123,8 +113,7 @@ def compile_charsmap(rules: Mapping[str, str]) -> bytes:
         return b""
     # SentencePiece reports the size of what it compiles on stderr; that is nobody's result.
     sentencepiece.set_min_log_level(2)
-    processor = sentencepiece.SentencePieceNormalizer(norm_map=sorted(changed.items()))
-    return _charsmap(processor)
+    return _charsmap(sentencepiece.SentencePieceNormalizer(norm_map=sorted(changed.items())))
 
 
 @cache
@@ -142,9 +131,7 @@ def active_characters(normalizer: Normalizer) -> BoolArray:
         for character in key[1:]:
             active[ord(character)] = True
     if normalizer.name in ("nfc", "nfkc"):
-        for code in range(0x110000):
-            if unicodedata2.combining(chr(code)):
-                active[code] = True
+        active |= [unicodedata2.combining(chr(code)) > 0 for code in range(0x110000)]
     active.setflags(write=False)
     return active
 
@@ -186,10 +173,7 @@ def _charsmap(processor: sentencepiece.SentencePieceNormalizer) -> bytes:
 @cache
 def _open(charsmap: bytes) -> sentencepiece.SentencePieceNormalizer:
     spec = sentencepiece_model_pb2.NormalizerSpec(
-        name="user_defined",
-        precompiled_charsmap=charsmap,
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        escape_whitespaces=False,
-    )
+        name="user_defined", precompiled_charsmap=charsmap,
+        add_dummy_prefix=False, remove_extra_whitespaces=False, escape_whitespaces=False,
+    )  # fmt: skip
     return sentencepiece.SentencePieceNormalizer(normalizer_spec=spec)

@@ -13,10 +13,9 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from glob import escape
 from itertools import groupby
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import duckdb
 
@@ -165,7 +164,6 @@ def _join_lines(
 # The bytes of a source, decompressed block by block. Any number of gzip members (zeros between and after them
 # are legal: tapes pad with them) or zstd frames make one stream, and memory stays bounded whatever the ratio.
 
-
 # Decoding and splitting cost least when a block and its text stay in the second-level cache:
 # 1.8 CPU-s for 569 MB at 256 KiB, 2.5 at 4 MiB.
 BLOCK_BYTES = 1 << 18
@@ -176,12 +174,8 @@ class _DamagedStream(Exception):
 
 
 class _CountedFile:
-    """A file that counts the bytes that are read from it."""
-
     def __init__(self, file: BinaryIO, on_bytes: Callable[[int], None]) -> None:
-        self.size = 0
-        self._file = file
-        self._on_bytes = on_bytes
+        self.size, self._file, self._on_bytes = 0, file, on_bytes
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes; empty at the end."""
@@ -224,7 +218,6 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
 # A text file as chunks of whole lines: UTF-8 checked, line ends made LF, byte order mark and NUL removed. Work
 # is per chunk of about a quarter of a mebibyte, never per line, so that it costs little more than decoding.
 
-
 PIECE_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 _SIGNATURES = {
@@ -236,8 +229,7 @@ _SIGNATURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Lines joined by LF, without the last line end. `line` is the number of the first, from 1.
 
     `complete` is False when the last line goes on in the next chunk; `size` is in bytes, as decompressed.
@@ -250,11 +242,7 @@ class Chunk:
 
 
 def read_chunks(
-    source: Source,
-    repairs: Counter[str],
-    on_bytes: Callable[[int], None],
-    *,
-    longest: int | None = None,
+    source: Source, repairs: Counter[str], on_bytes: Callable[[int], None], *, longest: int | None = None
 ) -> Iterator[Chunk]:
     """Yield a text or jsonl source as chunks of lines.
 
@@ -389,7 +377,6 @@ def _decode(data: bytes, path: str, line: int, offset: int, repairs: Counter[str
 # One record, one document. A record without the field, or with something other than text in it, is an error: a
 # wrong `field` would otherwise count nothing and say nothing. A null is a record without text, and is counted.
 
-
 JSON_LINE_BYTES = 64 << 20
 _ROWS = 2048
 _FETCH_BYTES = 4 << 20
@@ -423,15 +410,13 @@ def _read_parquet(
 
     DuckDB reads it row group by row group; progress is the share of rows times the file's size.
     """
-    row = 0
-    reported = 0
+    row = reported = 0
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             total = _open_table(connection, source, field)
             quoted = '"' + field.replace('"', '""') + '"'
             connection.execute(
-                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false)",
-                [_pattern(source)],
+                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false)", [_pattern(source)]
             )
             wanted = 16
             while rows := connection.fetchmany(wanted):

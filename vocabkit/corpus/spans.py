@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,21 +26,13 @@ import numpy as np
 import numpy.typing as npt
 import unicodedata2
 
-from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array
+from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array, list_ranges, load_arrays, save_arrays
 from vocabkit.core.errors import ConfigError, CountsError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import INHERITED, script_names, script_table
-from vocabkit.corpus.normalization import (
-    Normalizer,
-    active_characters,
-    charsmap_for,
-    load_normalizer,
-)
+from vocabkit.corpus.normalization import Normalizer, active_characters, charsmap_for, load_normalizer
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, load_language
-
-# --- Spans -----------------------------------------------------------------------------------------
-
 
 WORD_START = 0x2581
 """Code point of ▁, which begins every word-initial span."""
@@ -74,12 +65,6 @@ class SpanTable:
         bounds = self.offsets.tolist()
         return [text[a:b] for a, b in itertools.pairwise(bounds)]
 
-    def characters(self) -> dict[str, int]:
-        """Return occurrences of each character, ▁ included, by code point."""
-        weight = np.repeat(self.count, np.diff(self.offsets))
-        total = np.bincount(self.text, weights=weight, minlength=1)
-        return {chr(code): int(total[code]) for code in np.flatnonzero(total)}
-
 
 @dataclass(frozen=True, slots=True)
 class Spans:
@@ -94,17 +79,10 @@ class Spans:
     mismatches: Mapping[str, Sequence[str]]
 
 
-def _check_digits(digits: str) -> None:
-    """Raise `ConfigError` unless `digits` is one of `DIGIT_RULES`."""
-    if digits not in DIGIT_RULES:
-        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
-
-
 def _build_spans(
     words: WordTable, normalizer: Normalizer, digits: str = "sentencepiece"
 ) -> tuple[SpanTable, list[str]]:
     """Derive one language's spans; also return the raw words that rule and charsmap normalise differently."""
-    _check_digits(digits)
     flat, lengths = _flatten(words.words)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     active = np.zeros(len(words), dtype=np.bool_)
@@ -227,11 +205,11 @@ def _script_changes(text: CodePoints, starts: BoolArray) -> tuple[BoolArray, Boo
 
 def _digit_starts(text: CodePoints, starts: BoolArray, digits: str) -> BoolArray:
     is_digit = _digits()[text]
-    before = np.concatenate(([False], is_digit[:-1])) & ~starts
+    behind = np.concatenate(([False], is_digit[:-1]))
     if digits == "single":
         # A digit stands alone, also after ▁: "▁3" is ▁ + 3, as SentencePiece's split_digits has it.
-        return is_digit | before
-    edge = is_digit != np.concatenate(([False], is_digit[:-1]))
+        return is_digit | (behind & ~starts)
+    edge = is_digit != behind
     position = np.arange(len(text), dtype=np.int64)
     run = position - np.maximum.accumulate(np.where(edge | starts, position, 0))
     word_start = np.concatenate(([False], (text == WORD_START)[:-1]))
@@ -253,19 +231,11 @@ def _piece_scripts() -> UInt8Array:
 
 @cache
 def _digits() -> BoolArray:
-    table: BoolArray = np.zeros(0x110000, dtype=np.bool_)
-    for code in range(0x110000):
-        if unicodedata2.category(chr(code)) == "Nd":
-            table[code] = True
-    return table
+    return np.array([unicodedata2.category(chr(code)) == "Nd" for code in range(0x110000)])
 
 
 def _group(
-    text: CodePoints,
-    starts: BoolArray,
-    offsets: Int64Array,
-    count: Int64Array,
-    documents: Int64Array,
+    text: CodePoints, starts: BoolArray, offsets: Int64Array, count: Int64Array, documents: Int64Array
 ) -> SpanTable:
     """Add up equal spans. Hashes find them; their code points are then compared, so equality is exact."""
     begin = np.flatnonzero(starts)
@@ -278,16 +248,14 @@ def _group(
     first[1:] = sorted_key[1:] != sorted_key[:-1]
     group = np.cumsum(first) - 1
     lead = order[first]
-    length = np.diff(bounds)
     _check_equal(text, bounds, order[~first], lead[group[~first]])
     total = np.zeros(len(lead), dtype=np.int64)
     seen = np.zeros(len(lead), dtype=np.int64)
     np.add.at(total, group, count[owner[order]])
     np.add.at(seen, group, documents[owner[order]])
-    size = length[lead]
-    new = np.concatenate(([0], np.cumsum(size)))
-    source = np.repeat(bounds[lead] - new[:-1], size) + np.arange(int(new[-1]), dtype=np.int64)
-    return SpanTable(text[source], new, total, seen, sorted_key[first])
+    size = np.diff(bounds)[lead]
+    source = list_ranges(bounds[lead], size)
+    return SpanTable(text[source], np.concatenate(([0], np.cumsum(size))), total, seen, sorted_key[first])
 
 
 def hash_spans(text: CodePoints, bounds: Int64Array) -> npt.NDArray[np.uint64]:
@@ -307,23 +275,15 @@ def hash_spans(text: CodePoints, bounds: Int64Array) -> npt.NDArray[np.uint64]:
 
 def _check_equal(text: CodePoints, bounds: Int64Array, order: Int64Array, lead: Int64Array) -> None:
     length = np.diff(bounds)
-    same = length[order] == length[lead]
     size = length[order]
-    offset = np.concatenate(([0], np.cumsum(size)))
-    within = np.arange(int(offset[-1]), dtype=np.int64)
-    within -= np.repeat(offset[:-1], size)
-    if same.all():
-        here = text[np.repeat(bounds[order], size) + within]
-        there = text[np.repeat(bounds[lead], size) + within]
-        if np.array_equal(here, there):
-            return
-    # 64 bits over 10^7 spans collide once in about 400,000 corpora.
-    raise RuntimeError("two different spans have the same 64-bit hash; please report this corpus")
+    here, there = (list_ranges(bounds[at], size) for at in (order, lead))
+    if not np.array_equal(size, length[lead]) or not np.array_equal(text[here], text[there]):
+        # 64 bits over 10^7 spans collide once in about 400,000 corpora.
+        raise RuntimeError("two different spans have the same 64-bit hash; please report this corpus")
 
 
 # --- Span cache ------------------------------------------------------------------------------------
 # Spans of a whole counts folder, derived once per normaliser and digit rule and kept beside the counts.
-
 
 _FORMAT = 1
 _COLUMNS = ("text", "offsets", "count", "documents", "key")
@@ -345,10 +305,10 @@ def derive_spans(
 
     From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
-    `workers` are spawned processes, so a script that asks for them needs the usual
-    `if __name__ == "__main__"`. Raises `CountsError` for a language that was not counted.
+    `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
-    _check_digits(digits)
+    if digits not in DIGIT_RULES:
+        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
     normalizer = load_normalizer(rule)
     codes = tuple(languages) if languages is not None else tuple(counts.languages)
     for code in codes:
@@ -368,7 +328,7 @@ def derive_spans(
         return cache and cache / f"{code}.npz"
 
     with ExitStack() as stack:
-        missing = [code for code in codes if cache and not (cache / f"{code}.npz").is_file()]
+        missing = [code for code in codes if (path := place(code)) and not path.is_file()]
         size = sum(counts.totals_of(code)[0].bytes for code in missing)
         in_pool = min(workers, len(missing)) > 1 and size >= _POOL_BYTES
         if in_pool and counts.folder is not None and cache is not None:
@@ -391,15 +351,16 @@ def derive_spans(
             if not in_pool:
                 report.advance(1)
     report.finish()
-    grown, _ = charsmap_for(normalizer, [word for code in sorted(mismatches) for word in mismatches[code]])
+    grown = charsmap_for(normalizer, [word for code in sorted(mismatches) for word in mismatches[code]])
 
     def load(code: str) -> SpanTable:
         if code in held:
             return held[code]
-        found = _load(place(code), *_COLUMNS)
-        if found is None:  # damaged since
+        path = place(code)
+        found = path and load_arrays(path, _COLUMNS)
+        if not found:  # damaged since
             return _build_spans(counts.languages[code].split(split), normalizer, digits)[0]
-        return SpanTable(*found)
+        return SpanTable(**found)
 
     return Spans(grown, digits, LoadedMapping(codes, load), mismatches)
 
@@ -408,10 +369,7 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
     """Return, per language, how many raw words rule and charsmap still normalise differently."""
     left = {}
     for code, words in spans.mismatches.items():
-        rule, charsmap = (
-            spans.normalizer.normalize_words(words),
-            spans.normalizer.apply_charsmap(words),
-        )
+        rule, charsmap = spans.normalizer.normalize_words(words), spans.normalizer.apply_charsmap(words)
         left[code] = sum(a != b for a, b in zip(rule, charsmap, strict=True))
     return left
 
@@ -439,36 +397,12 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
 
 
 def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str]) -> bool:
-    """Keep a table; return whether it could be kept."""
-    if path is None:
-        return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
-    try:
-        columns = {name: getattr(table, name) for name in _COLUMNS}
-        np.savez(temporary, mismatches=words, **columns)
-        temporary.replace(path)
-    except OSError:
-        # A cache that does not fit on the disk is no reason to stop.
-        temporary.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def _load(path: Path | None, *names: str) -> list[Any] | None:
-    """Return arrays of a kept table by name; None where it is not there, or damaged."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return [data[name] for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    columns = {name: getattr(table, name) for name in _COLUMNS}
+    return path is not None and save_arrays(path, {"mismatches": words, **columns})
 
 
 def _load_mismatches(path: Path | None) -> list[str] | None:
-    found = _load(path, "mismatches")
-    if found is None:
-        return None
-    words: str = found[0].tobytes().decode()
-    return words.split("\n") if words else []
+    found = path and load_arrays(path, ["mismatches"])
+    words: str | None = found["mismatches"].tobytes().decode() if found else None
+    return words.split("\n") if words else None if words is None else []

@@ -75,10 +75,7 @@ class LanguageWeights:
 
     def __getitem__(self, language: str) -> LanguageWeight:
         """Return the row of a language; KeyError when it has none."""
-        for row in self.rows:
-            if row.language == language:
-                return row
-        raise KeyError(language)
+        return {row.language: row for row in self.rows}[language]
 
     @property
     def weights(self) -> dict[str, float]:
@@ -104,10 +101,7 @@ class LanguageWeights:
 
 def measure_masses(counts: WordCounts) -> dict[str, Mass]:
     """Return the mass of every language's training split; reads no table."""
-    return {
-        code: Mass(code, totals.documents, totals.words, totals.characters, totals.bytes)
-        for code, totals in counts.totals.items()
-    }
+    return {c: Mass(c, t.documents, t.words, t.characters, t.bytes) for c, t in counts.totals.items()}
 
 
 def weigh_languages(
@@ -154,18 +148,9 @@ def weigh_languages(
             weight = limit
         elif shares[code] == natural[code]:
             weight = 1.0
-        rows.append(
-            LanguageWeight(
-                code,
-                masses[code],
-                natural[code],
-                shares[code],
-                weight,
-                weight,
-                code in clipped,
-                f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else "",
-            )
-        )
+        note = f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else ""
+        shown = (masses[code], natural[code], shares[code], weight, weight, code in clipped, note)
+        rows.append(LanguageWeight(code, *shown))
     return LanguageWeights(tuple(rows), method, limit, warn_above, tuple(notes))
 
 
@@ -182,11 +167,7 @@ def _clip_shares(
     clipped: set[str] = set()
     factor = 1.0
     while True:
-        over = {
-            code
-            for code, share in target.items()
-            if code not in clipped and share * factor > limit * natural[code]
-        }
+        over = {code for code, share in target.items() if share * factor > limit * natural[code]} - clipped
         if not over:
             break
         clipped |= over
@@ -266,6 +247,5 @@ def _check_masses(masses: Mapping[str, float], limit: float) -> None:
             raise ConfigError(f"{code} has no text to fit (mass {mass:g})", "leave it out with --languages")
     if not (math.isfinite(limit) and limit >= 1.0):
         raise ConfigError(
-            f"languages.allow_oversampling = {limit}: must be at least 1",
-            "--allow-oversampling 8",
+            f"languages.allow_oversampling = {limit}: must be at least 1", "--allow-oversampling 8"
         )

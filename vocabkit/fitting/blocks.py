@@ -10,7 +10,7 @@ Knows one language; what two languages both want is `configurations.two_stage`'s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from vocabkit.core.arrays import Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import FitError
-from vocabkit.core.progress import Progress
+from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lattice import Lattice, build_pieces, build_trie, expect_counts, split_pieces
@@ -54,12 +54,12 @@ class FittedBlock:
 
 def usable_pieces(frozen: Frozen) -> Frozen:
     """Return the frozen pieces that can stand inside a span: not too long, no space but in front."""
-    kept = [
-        (piece, score)
-        for piece, score in zip(frozen.pieces, frozen.scores, strict=True)
-        if len(piece) <= LONGEST and WORD_MARK not in piece[1:]
-    ]
-    return Frozen([piece for piece, _ in kept], [score for _, score in kept], frozen.total)
+    kept = [k for k, p in enumerate(frozen.pieces) if len(p) <= LONGEST and WORD_MARK not in p[1:]]
+    return _take(frozen, kept)
+
+
+def _take(frozen: Frozen, kept: Sequence[int]) -> Frozen:
+    return Frozen([frozen.pieces[k] for k in kept], [frozen.scores[k] for k in kept], frozen.total)
 
 
 def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Frozen:
@@ -77,22 +77,14 @@ def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Froze
     for partition in range(len(lattice)):
         found[lattice.arcs(partition).piece] = True
     kept = [k for k in able if len(frozen.pieces[k]) == 1]
-    kept += [k for k, here in zip(longer, found.tolist(), strict=True) if here]
-    return Frozen([frozen.pieces[k] for k in kept], [frozen.scores[k] for k in kept], frozen.total)
+    return _take(frozen, kept + [k for k, here in zip(longer, found.tolist(), strict=True) if here])
 
 
 def fit_block(
-    lexicon: Lexicon,
-    substrings: Substrings,
-    size: int,
-    workers: Workers,
-    frozen: Frozen,
-    *,
-    floors: tuple[int, ...] = (5, 3, 2),
-    options: UnigramOptions | None = None,
-    deny: Collection[str] = (),
+    lexicon: Lexicon, substrings: Substrings, size: int, workers: Workers, frozen: Frozen, *,
+    floors: tuple[int, ...] = (5, 3, 2), options: UnigramOptions | None = None, deny: Collection[str] = (),
     progress: Progress | None = None,
-) -> FittedBlock:
+) -> FittedBlock:  # fmt: skip
     """Fit at most `size` new pieces beside `frozen` ones: as many as the evidence supports.
 
     The lexicon holds one language, cut at characters without a frozen piece; `frozen.total` is the total of the
@@ -119,29 +111,20 @@ def fit_block(
         wanted = size - len(pieces)
         if wanted < 1:
             break
+        tier = replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds)
         fitted = fit_unigram(
-            lexicon,
-            substrings,
-            wanted,
-            workers,
-            options=replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds),
-            frozen=held,
-            deny=refused,
-            allow_fewer=True,
-            progress=progress,
-        )
+            lexicon, substrings, wanted, workers,
+            options=tier, frozen=held, deny=refused, allow_fewer=True, progress=progress,
+        )  # fmt: skip
         pieces += fitted.pieces
         scores += fitted.scores.tolist()
         counts.append(fitted.count)
         filled[floor] += len(fitted.pieces)
         if not waiting and fitted.pieces:
             waiting = [floors[-1]]
-    return FittedBlock(
-        tuple(pieces),
-        np.array(scores, np.float32),
-        np.concatenate([np.zeros(0), *counts]),
-        tuple((floor, number) for floor, number in filled.items() if number),
-    )
+    tiers = tuple((floor, number) for floor, number in filled.items() if number)
+    count = np.concatenate([np.zeros(0), *counts])
+    return FittedBlock(tuple(pieces), np.array(scores, np.float32), count, tiers)
 
 
 # --- Rescoring -------------------------------------------------------------------------------------
@@ -168,15 +151,9 @@ class Rescored:
 
 
 def estimate_scores(
-    lexicon: Lexicon,
-    pieces: Sequence[str],
-    workers: Workers,
-    *,
-    weights: Mapping[str, float] | None = None,
-    start: Float64Array | None = None,
-    iterations: int = 3,
-    memory: int | None = None,
-) -> Rescored:
+    lexicon: Lexicon, pieces: Sequence[str], workers: Workers, *, weights: Mapping[str, float] | None = None,
+    start: Float64Array | None = None, iterations: int = 3, memory: int | None = None,
+) -> Rescored:  # fmt: skip
     """Estimate the scores of `pieces`, all different, in `iterations` passes over the lexicon.
 
     `weights` multiply the languages' counts; `start` is a first guess of each piece's count (default: all
@@ -220,13 +197,10 @@ def estimate_scores(
     unreachable = np.zeros(0, np.int64)
     if longer:
         inner, row_of = build_pieces(lexicon.alphabet, strings, trie, longest, workers)
-        owner = np.full(len(inner.lexicon), -1, np.int32)
-        owner[row_of] = np.arange(first, len(place), dtype=np.int32)
         final = np.full(len(place), -np.inf)
         final[1:] = scores[place[1:]]
-        split, _ = split_pieces(inner, owner, final, np.ones(len(place)), workers)
-        beaten = split[row_of] + MARGIN >= final[first:]
-        unreachable = np.asarray(longer, np.int64)[beaten]
+        split, _ = split_pieces(inner, row_of, first, final, np.ones(len(place)), workers)
+        unreachable = np.asarray(longer, np.int64)[split + MARGIN >= final[first:]]
     return Rescored(scores, everywhere, total, unreachable, likelihood)
 
 
@@ -241,51 +215,40 @@ _BATCH = 50_000
 
 
 def count_usage(
-    vocabulary: Vocabulary,
-    tables: Mapping[str, SpanTable],
-    *,
-    threads: int = 2,
+    vocabulary: Vocabulary, tables: Mapping[str, SpanTable], *, threads: int = 2,
     progress: Progress | None = None,
-) -> dict[str, Int64Array]:
+) -> dict[str, Int64Array]:  # fmt: skip
     """Return, by language, how often each id is used on the language's spans."""
-    encoder = _open_encoder(vocabulary)
-    if progress:
-        progress.start("usage", sum(len(t.count) for t in tables.values()), "spans")
+    report = progress or Silent()
+    report.start("usage", sum(map(len, tables.values())), "spans")
     usage = {}
     for code in sorted(tables):
-        table = tables[code]
-        counts = np.zeros(vocabulary.size, np.int64)
-        spans = decode_rows(table.text, table.offsets)
-        for start in range(0, len(table.count), _BATCH):
-            batch = list(itertools.islice(spans, _BATCH))
-            ids = encoder.encode(batch, num_threads=threads)
-            lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        usage[code] = np.zeros(vocabulary.size, np.int64)
+        for part, ids, lengths in _encode_spans(vocabulary, tables[code], threads):
             flat = np.fromiter(itertools.chain.from_iterable(ids), np.int64, int(lengths.sum()))
-            np.add.at(counts, flat, np.repeat(table.count[start : start + len(batch)], lengths))
-            if progress:
-                progress.advance(len(batch))
-        usage[code] = counts
-    if progress:
-        progress.finish()
+            np.add.at(usage[code], flat, np.repeat(tables[code].count[part], lengths))
+            report.advance(len(ids))
+    report.finish()
     return usage
 
 
 def count_span_tokens(vocabulary: Vocabulary, table: SpanTable, *, threads: int = 2) -> Int64Array:
     """Return how many tokens each span of a table takes, in table order; occurrences play no part."""
-    encoder = _open_encoder(vocabulary)
-    found = np.empty(len(table), np.int64)
-    spans = decode_rows(table.text, table.offsets)
-    for start in range(0, len(table), _BATCH):
-        ids = encoder.encode(list(itertools.islice(spans, _BATCH)), num_threads=threads)
-        found[start : start + len(ids)] = np.fromiter(map(len, ids), np.int64, len(ids))
-    return found
+    parts = (lengths for _, _, lengths in _encode_spans(vocabulary, table, threads))
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _open_encoder(vocabulary: Vocabulary) -> sentencepiece.SentencePieceProcessor:
-    """Return SentencePiece with the vocabulary, taking its input as it stands."""
+def _encode_spans(
+    vocabulary: Vocabulary, table: SpanTable, threads: int
+) -> Iterator[tuple[slice, list[list[int]], Int64Array]]:
+    """Yield batches of a table's rows: which, the ids SentencePiece gives each as it stands, how many."""
     proto = sentencepiece_model_pb2.ModelProto()
     proto.ParseFromString(write_model(vocabulary))
     proto.normalizer_spec.Clear()
     proto.normalizer_spec.add_dummy_prefix = False
     proto.normalizer_spec.remove_extra_whitespaces = False
-    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    encoder = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    spans = decode_rows(table.text, table.offsets)
+    for start in range(0, len(table), _BATCH):
+        ids = encoder.encode(list(itertools.islice(spans, _BATCH)), num_threads=threads)
+        yield slice(start, start + len(ids)), ids, np.fromiter(map(len, ids), np.int64, len(ids))

@@ -89,7 +89,6 @@ class _Notes(NamedTuple):
 
 @compile
 def _pack_pair(group: int, left: int, right: int) -> int:
-    """The key of a group's pair."""
     return int((np.int64(group) << (2 * ID_BITS)) | (np.int64(left) << ID_BITS) | np.int64(right))
 
 
@@ -182,13 +181,7 @@ def _count_places(table: Int32Array, keys: Int64Array, slots: Int64Array, groups
 
 @compile
 def _note(
-    changes: Int64Array,
-    touched: Int32Array,
-    found: int,
-    symbol: int,
-    side: int,
-    raw: int,
-    weight: int,
+    changes: Int64Array, touched: Int32Array, found: int, symbol: int, side: int, raw: int, weight: int
 ) -> int:
     """Add one occurrence beside `symbol`; return how many symbols that side has seen."""
     at = 3 * side
@@ -203,7 +196,6 @@ def _note(
 
 @compile
 def _seen(touched: Int32Array, side: int, k: int) -> int:
-    """The k-th symbol seen on a side."""
     return int(touched[len(touched) - 1 - k] if side else touched[k])
 
 
@@ -221,7 +213,7 @@ def _replace(
     changes, touched = notes
     first, second = lengths[left], lengths[right]
     valid = start
-    lefts, rights = 0, 0
+    lefts = rights = 0
     for k in range(start, stop):
         i = pool[k]
         j = i + first
@@ -293,14 +285,9 @@ def _enter(pairs: _Pairs, notes: _Notes, group: int, new: int, floor: int, lefts
 
 @compile
 def _merge_pair(
-    of_text: tuple[Any, ...],
-    of_pairs: tuple[Any, ...],
-    of_notes: tuple[Any, ...],
-    tokens: Int64Array,
-    pair: int,
-    new: int,
-    floor: int,
-) -> int:
+    of_text: tuple[Any, ...], of_pairs: tuple[Any, ...], of_notes: tuple[Any, ...], tokens: Int64Array,
+    pair: int, new: int, floor: int,
+) -> int:  # fmt: skip
     """Replace `pair` by the token `new` in every group; return the raw occurrences replaced.
 
     `tokens[g]` falls by the `watched` count of each row. The caller has made room. Called once a merge, with
@@ -322,10 +309,8 @@ def _merge_pair(
         start, stop = slots[own, START], slots[own, START] + slots[own, PLACES]
         stop, lefts, rights = _replace(text, pool, start, stop, pair, new, notes)
         _lose(pairs, notes, group, pair, lefts, rights)
-        slots[own, RAW] = 0
-        slots[own, WEIGHT] = 0
-        slots[own, PLACES] = 0
-        lefts, rights = 0, 0
+        slots[own, RAW] = slots[own, WEIGHT] = slots[own, PLACES] = 0
+        lefts = rights = 0
         for k in range(start, stop):
             i = pool[k]
             row = rows[i]
@@ -355,7 +340,6 @@ def _merge_pair(
 
 @compile
 def _count_tokens(text: _Text) -> Int32Array:
-    """How many tokens each row has now."""
     symbols, starts, lengths = text.symbols, text.starts, text.lengths
     found = np.zeros(len(starts), np.int32)
     for row in range(len(starts)):
@@ -511,14 +495,9 @@ class Merger:
     """Rows in the course of merging. `tokens[g]` is how many tokens the watched text of each group has."""
 
     def __init__(
-        self,
-        rows: SymbolRows,
-        texts: Iterable[bytes],
-        *,
-        taken: Iterable[bytes] = (),
-        next_id: int | None = None,
-        min_count: int = 2,
-    ) -> None:
+        self, rows: SymbolRows, texts: Iterable[bytes], *, taken: Iterable[bytes] = (),
+        next_id: int | None = None, min_count: int = 2,
+    ) -> None:  # fmt: skip
         """Index every pair of the rows.
 
         `texts` spells each id in order; `taken` are further texts no token may have. New ids count up from
@@ -561,14 +540,9 @@ class Merger:
 
     def _index(self) -> _Pairs:
         capacity = 1 << 16
-        pairs = _Pairs(
-            np.full(2 * capacity, -1, np.int32),
-            np.zeros(capacity, np.int64),
-            np.zeros((capacity, 5), np.int64),
-            np.zeros(0, np.int32),
-            np.full(self._groups, -1, np.int64),
-            np.zeros(2, np.int64),
-        )
+        table, keys = np.full(2 * capacity, -1, np.int32), np.zeros(capacity, np.int64)
+        slots, pending = np.zeros((capacity, 5), np.int64), np.full(self._groups, -1, np.int64)
+        pairs = _Pairs(table, keys, slots, np.zeros(0, np.int32), pending, np.zeros(2, np.int64))
         done = 0
         while (done := _count_pairs(self._text, pairs, done)) < len(self._text.symbols):
             pairs = _make_room(pairs, len(pairs.keys), 0)
@@ -628,8 +602,7 @@ class Merger:
         self._pairs = pairs = _make_room(pairs, slots, 2 * places)
         given = (tuple(self._text), tuple(pairs), tuple(self._notes), self.tokens)
         count = _merge_pair(*given, pair, new, self._kept)
-        text = self._spell(pair)
-        self._texts[new] = text
+        text = self._texts[new] = self._spell(pair)
         self._known.add(text)
         self._next += 1
         return Merge(pair >> ID_BITS, pair & ID_MASK, new, text, int(count))
@@ -640,8 +613,7 @@ class Merger:
 
     def list_tokens(self) -> tuple[Int32Array, Int64Array]:
         """The ids of all rows as they are now, and where each row begins, int64[rows + 1]."""
-        offsets = np.zeros(len(self._text.starts) + 1, np.int64)
-        np.cumsum(self.count_tokens(), out=offsets[1:])
+        offsets = np.concatenate(([0], np.cumsum(self.count_tokens(), dtype=np.int64)))
         return _list_tokens(self._text, offsets), offsets
 
     def count_usage(self, rows: Int32Array, counts: Int64Array) -> Int64Array:
@@ -678,12 +650,11 @@ def _make_room(pairs: _Pairs, slots: int, places: int) -> _Pairs:
         _fill_table(pairs.table, pairs.keys, used)
     if places and filled + places > len(pairs.pool):
         capacity = max(filled + places, len(pairs.pool) + len(pairs.pool) // 4)
-        pairs = pairs._replace(pool=_grow(pairs.pool, filled, capacity))
+        return pairs._replace(pool=_grow(pairs.pool, filled, capacity))
     return pairs
 
 
 def _grow(array: npt.NDArray[Number], used: int, capacity: int) -> npt.NDArray[Number]:
-    """A longer array that begins with the first `used` entries of this one."""
     grown = np.empty((capacity, *array.shape[1:]), array.dtype)
     grown[:used] = array[:used]
     return grown
@@ -711,8 +682,7 @@ class ParityMerger:
         self._units = np.asarray(units, np.float64)
         self._open = np.ones(len(units), np.bool_)
         self._recent: deque[int] = deque(maxlen=window or None)
-        self._window = window
-        self._most = max(share * window / len(units), 1.0)
+        self._window, self._most = window, max(share * window / len(units), 1.0)
         self._turns = np.zeros(len(units), np.int64)
         self.chosen = np.zeros(len(units), np.int64)
         """How many merges each group chose."""
@@ -724,7 +694,9 @@ class ParityMerger:
     def merge(self) -> Iterator[Merge]:
         """Merges until no language has a pair with enough evidence."""
         while self._open.any():
-            group = self._worst()
+            free = self._open & (self._turns < self._most)
+            # The worst off of those that need not wait.
+            group = int(np.argmax(np.where(free if free.any() else self._open, self.costs(), -1.0)))
             found = self._merger.merge_best(group)
             if found is None:
                 self._open[group] = False
@@ -736,12 +708,6 @@ class ParityMerger:
                 self._recent.append(group)
                 self._turns[group] += 1
             yield found
-
-    def _worst(self) -> int:
-        free = self._open & (self._turns < self._most)
-        if not free.any():
-            free = self._open
-        return int(np.argmax(np.where(free, self.costs(), -1.0)))
 
     @property
     def exhausted(self) -> tuple[int, ...]:

@@ -57,8 +57,7 @@ class Workers:
     """A pool of threads that hands results back in the order the work was given."""
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        self._pool = pool
-        self.threads = threads
+        self._pool, self.threads = pool, threads
 
     def map(self, work: Callable[..., R], *arguments: Iterable[Any]) -> list[R]:
         """Call `work` on each set of arguments, at most `threads` at once; return the results in order."""
@@ -72,12 +71,7 @@ class Workers:
 @contextmanager
 def open_workers(threads: int | None = None) -> Iterator[Workers]:
     """Open `threads` workers (default: one a core); results never depend on how many."""
-    wanted = threads or len(_cores())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = threads or cores or 1
     with ThreadPoolExecutor(wanted) as pool:
         yield Workers(pool, wanted)
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

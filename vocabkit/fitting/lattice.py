@@ -153,10 +153,6 @@ class Trie(NamedTuple):
     table: Int64Array
     piece: Int32Array
 
-    def renumber(self, remap: Int32Array) -> Trie:
-        """Return the trie with piece ids mapped by `remap` (-1: the piece is gone)."""
-        return Trie(self.table, np.where(self.piece >= 0, remap[self.piece], np.int32(-1)))
-
 
 def build_trie(strings: Strings, first_id: int) -> Trie:
     """Build a trie of the strings, with ids in order."""
@@ -224,19 +220,11 @@ class Lattice:
     """The arcs of a lexicon by partition; `None` where they are found again when asked for."""
 
     def __init__(
-        self,
-        lexicon: Lexicon,
-        trie: Trie,
-        longest: int,
-        workers: Workers,
-        memory: int | None = None,
-        runs: Runs | None = None,
-    ) -> None:
+        self, lexicon: Lexicon, trie: Trie, longest: int, workers: Workers,
+        memory: int | None = None, runs: Runs | None = None,
+    ) -> None:  # fmt: skip
         """Find the arcs of the pieces of `trie`; `runs`, if given, must be the same pieces."""
-        self.lexicon = lexicon
-        self.trie = trie
-        self.longest = longest
-        self._memory = memory
+        self.lexicon, self.trie, self.longest, self._memory = lexicon, trie, longest, memory
         self._parts: list[Arcs | None] = [None] * (len(lexicon.partitions) - 1)
         if runs is not None:
             self._lay_out(runs, workers)
@@ -257,7 +245,8 @@ class Lattice:
 
     def keep(self, remap: Int32Array, workers: Workers) -> None:
         """Renumber the pieces by `remap` and drop the arcs of those it maps to -1."""
-        self.trie = self.trie.renumber(remap)
+        piece = self.trie.piece
+        self.trie = Trie(self.trie.table, np.where(piece >= 0, remap[piece], np.int32(-1)))
 
         def compact(part: Arcs | None) -> Arcs | None:
             if part is None:
@@ -289,21 +278,17 @@ class Lattice:
         begins = np.cumsum([0, *(inside for _, inside in sizes)]).tolist()
         workers.map(
             lambda first, stop, arc, part: _start_arcs(rows, first, stop, ending, arc, part.ending, start),
-            bounds[:-1],
-            bounds[1:],
-            begins[:-1],
-            self._parts,
-        )
+            bounds[:-1], bounds[1:], begins[:-1], self._parts,
+        )  # fmt: skip
         workers.map(lambda task: _place_runs(runs, task, start, piece, length), tasks)
 
     def _store(self, workers: Workers) -> None:
-        held = sum(part.bytes for part in self._parts if part is not None)
+        held = self.bytes
         missing = [k for k, part in enumerate(self._parts) if part is None]
-        step = workers.threads
-        for at in range(0, len(missing), step):
+        for at in range(0, len(missing), workers.threads):
             if self._memory is not None and held >= self._memory:
                 return
-            batch = missing[at : at + step]
+            batch = missing[at : at + workers.threads]
             for k, part in zip(batch, workers.map(self._find, batch), strict=True):
                 if self._memory is None or held + part.bytes <= self._memory:
                     self._parts[k] = part
@@ -318,8 +303,7 @@ class Lattice:
 def _sum_counts(rows: SortedRows, first: int, stop: int, ending: UInt8Array) -> tuple[int, int]:
     """Return the positions of their own of rows `first` … `stop` - 1, and the arcs that end there."""
     offsets, shared = rows.offsets, rows.shared
-    size = 0
-    arcs = 0
+    size = arcs = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
             size += 1
@@ -329,14 +313,9 @@ def _sum_counts(rows: SortedRows, first: int, stop: int, ending: UInt8Array) -> 
 
 @compile
 def _start_arcs(
-    rows: SortedRows,
-    first: int,
-    stop: int,
-    ending: UInt8Array,
-    arc: int,
-    count: UInt8Array,
+    rows: SortedRows, first: int, stop: int, ending: UInt8Array, arc: int, count: UInt8Array,
     start: npt.NDArray[Any],
-) -> None:
+) -> None:  # fmt: skip
     """Write how many arcs end at each position of the rows' own, and which is the first, from `arc` on."""
     offsets, shared = rows.offsets, rows.shared
     place = 0
@@ -361,8 +340,7 @@ def _find_arcs(
     room = 4 * size + longest
     piece = np.empty(room, np.int32)
     length = np.empty(room, np.uint8)
-    place = 0
-    arcs = 0
+    place = arcs = 0
     for row in range(first, stop):
         for at in range(offsets[row] + shared[row], offsets[row + 1] - 1):
             if arcs + longest > room:
@@ -395,8 +373,7 @@ def _find_arcs(
 def _compact(arcs: Arcs, remap: Int32Array) -> int:
     """Renumber arcs in place and close the gaps of those that go; return how many are left."""
     count, piece, length = arcs.ending, arcs.piece, arcs.length
-    read = 0
-    write = 0
+    read = write = 0
     for place in range(len(count)):
         here = write
         for _ in range(count[place]):
@@ -430,12 +407,9 @@ _LOW = 1e-100
 
 
 def expect_counts(
-    lattice: Lattice,
-    row_weight: Float64Array,
-    log_probability: Float64Array,
-    length: UInt8Array,
+    lattice: Lattice, row_weight: Float64Array, log_probability: Float64Array, length: UInt8Array,
     workers: Workers,
-) -> tuple[Float64Array, float]:
+) -> tuple[Float64Array, float]:  # fmt: skip
     """Return the expected count of each piece id, and Σ weight · log probability of the rows: the E-step.
 
     `length` holds the pieces' characters; a log probability of -inf leaves a piece out. Raises `RuntimeError`
@@ -449,19 +423,15 @@ def expect_counts(
         given = (lattice.arcs(partition), row_weight, probability, scaled, lattice.longest)
         return _expect(rows, parts[partition], parts[partition + 1], *given, out)
 
-    total, likelihood, dropped = _sum_partitions(
-        work, len(lattice), len(probability), workers, positions=len(rows.text)
-    )
+    size, positions = len(probability), len(rows.text)
+    total, likelihood, dropped = _sum_partitions(work, len(lattice), size, positions, workers)
     if dropped:
         raise RuntimeError(f"rows of total weight {dropped} have no probability; please report this")
     return total, likelihood
 
 
 def count_best(
-    lattice: Lattice,
-    row_weight: Float64Array,
-    log_probability: Float64Array,
-    workers: Workers,
+    lattice: Lattice, row_weight: Float64Array, log_probability: Float64Array, workers: Workers
 ) -> Float64Array:
     """Return how often each piece is used in the best segmentation of the rows; ties go to longer pieces."""
     rows, parts = lattice.lexicon.rows, lattice.lexicon.partitions.tolist()
@@ -471,18 +441,13 @@ def count_best(
         _best(rows, parts[partition], parts[partition + 1], *given, out)
         return 0.0, 0.0
 
-    size, positions = len(log_probability), len(rows.text)
-    return _sum_partitions(work, len(lattice), size, workers, positions=positions)[0]
+    return _sum_partitions(work, len(lattice), len(log_probability), len(rows.text), workers)[0]
 
 
 def _sum_partitions(
-    work: Callable[[int, Float64Array], tuple[float, float]],
-    partitions: int,
-    size: int,
+    work: Callable[[int, Float64Array], tuple[float, float]], partitions: int, size: int, positions: int,
     workers: Workers,
-    *,
-    positions: int | None = None,
-) -> tuple[Float64Array, float, float]:
+) -> tuple[Float64Array, float, float]:  # fmt: skip
     """Run `work` on each partition and add up the arrays it fills and the two numbers it returns.
 
     Neighbouring partitions share an array where arrays are large, or long beside the text's `positions`:
@@ -490,10 +455,9 @@ def _sum_partitions(
     alone and the arrays are added in order, so the sums are the same for any number of threads.
     """
     together = 4 if size > 1_000_000 else 2 if size > 300_000 else 1
-    if positions is not None:
-        # At least eight arrays, for as many threads.
-        wanted = -(-partitions * size // (8 * max(positions, 1)))
-        together = max(together, min(wanted, max(partitions // 8, 1)))
+    # At least eight arrays, for as many threads.
+    wanted = -(-partitions * size // (8 * max(positions, 1)))
+    together = max(together, min(wanted, max(partitions // 8, 1)))
     groups = [range(k, min(k + together, partitions)) for k in range(0, partitions, together)]
     free = [np.zeros(size) for _ in range(workers.threads + 1)]
 
@@ -507,9 +471,9 @@ def _sum_partitions(
 
     def collect() -> None:
         out, future = running.pop(0)
-        for pair in future.result():
-            sums[0] += pair[0]
-            sums[1] += pair[1]
+        for likelihood, dropped in future.result():
+            sums[0] += likelihood
+            sums[1] += dropped
         np.add(total, out, out=total)
         free.append(out)
 
@@ -533,16 +497,9 @@ def _buffer_size(offsets: Int64Array, chunks: Int64Array, first: int, stop: int)
 
 @compile
 def _expect(
-    rows: SortedRows,
-    first: int,
-    stop: int,
-    arcs: Arcs,
-    row_weight: Float64Array,
-    probability: Float64Array,
-    scaled: Float64Array,
-    longest: int,
-    expected: Float64Array,
-) -> tuple[float, float]:
+    rows: SortedRows, first: int, stop: int, arcs: Arcs, row_weight: Float64Array, probability: Float64Array,
+    scaled: Float64Array, longest: int, expected: Float64Array,
+) -> tuple[float, float]:  # fmt: skip
     """Add to `expected` over chunks `first` … `stop` - 1; return their log likelihood and the weight lost."""
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
@@ -550,10 +507,8 @@ def _expect(
     alpha = np.zeros(room)
     passed = np.zeros(room)
     exponent = np.zeros(room, np.int32)
-    likelihood = 0.0
-    dropped = 0.0
-    place = 0
-    arc = 0
+    likelihood = dropped = 0.0
+    place = arc = 0
     for chunk in range(first, stop):
         origin = offsets[chunks[chunk]]
         for row in range(chunks[chunk], chunks[chunk + 1]):
@@ -627,14 +582,9 @@ def _expect(
 
 @compile
 def _best(
-    rows: SortedRows,
-    first: int,
-    stop: int,
-    arcs: Arcs,
-    row_weight: Float64Array,
-    score: Float64Array,
+    rows: SortedRows, first: int, stop: int, arcs: Arcs, row_weight: Float64Array, score: Float64Array,
     used: Float64Array,
-) -> None:
+) -> None:  # fmt: skip
     """Add to `used` the pieces of the best segmentation of the rows of chunks `first` … `stop` - 1."""
     text, offsets, shared, chunks = rows
     count, piece, length = arcs
@@ -643,8 +593,7 @@ def _best(
     choice = np.zeros(room, np.int32)
     span = np.zeros(room, np.int32)
     passed = np.zeros(room)
-    place = 0
-    arc = 0
+    place = arc = 0
     for chunk in range(first, stop):
         origin = offsets[chunks[chunk]]
         for row in range(chunks[chunk], chunks[chunk + 1]):
@@ -707,47 +656,34 @@ def build_pieces(
 
 
 def split_pieces(
-    lattice: Lattice,
-    piece_of_row: Int32Array,
-    log_probability: Float64Array,
-    used: Float64Array,
+    lattice: Lattice, row: Int64Array, first_id: int, log_probability: Float64Array, used: Float64Array,
     workers: Workers,
-) -> tuple[Float64Array, Float64Array]:
-    """Return the log probability of each row's best split without its own piece, and the loss of that piece.
+) -> tuple[Float64Array, Float64Array]:  # fmt: skip
+    """Return the log probability of the best split of each piece without itself, and the loss of the piece.
 
-    `piece_of_row` is -1 for rows of removed pieces; `used` are occurrences of each piece id. A piece
-    that is never used has loss 0.
+    The pieces `first_id` … stand in the lattice's rows `row`; other rows are of removed ones. `used` are
+    occurrences of each piece id. A piece that is never used has loss 0.
     """
     rows, bounds = lattice.lexicon.rows, lattice.lexicon.row_bounds
+    piece_of_row = np.full(len(lattice.lexicon), -1, np.int32)
+    piece_of_row[row] = np.arange(first_id, first_id + len(row), dtype=np.int32)
     score, loss = np.full(len(piece_of_row), -np.inf), np.zeros(len(piece_of_row))
     given = (piece_of_row, log_probability, used, float(used.sum()), score, loss)
-    workers.map(
-        lambda k: _split(rows, bounds[k], bounds[k + 1], lattice.arcs(k), *given),
-        range(len(lattice)),
-    )
-    return score, loss
+    workers.map(lambda k: _split(rows, bounds[k], bounds[k + 1], lattice.arcs(k), *given), range(len(lattice)))
+    return score[row], loss[row]
 
 
 @compile
 def _split(
-    rows: SortedRows,
-    first: int,
-    stop: int,
-    arcs: Arcs,
-    piece_of_row: Int32Array,
-    log_probability: Float64Array,
-    used: Float64Array,
-    total: float,
-    score: Float64Array,
-    loss: Float64Array,
-) -> None:
+    rows: SortedRows, first: int, stop: int, arcs: Arcs, piece_of_row: Int32Array,
+    log_probability: Float64Array, used: Float64Array, total: float, score: Float64Array, loss: Float64Array,
+) -> None:  # fmt: skip
     text, offsets, shared = rows.text, rows.offsets, rows.shared
     count, piece, length = arcs
     best = np.zeros(256)
     choice = np.zeros(256, np.int64)
     span = np.zeros(256, np.int64)
-    place = 0
-    arc = 0
+    place = arc = 0
     for row in range(first, stop):
         size = offsets[row + 1] - 1 - offsets[row]
         for j in range(int(shared[row]) + 1, size + 1):

@@ -85,11 +85,7 @@ class Coverage:
 
 
 def cover_characters(
-    tables: Mapping[str, SpanTable],
-    weights: Mapping[str, float],
-    *,
-    scope: Scope,
-    character: float,
+    tables: Mapping[str, SpanTable], weights: Mapping[str, float], *, scope: Scope, character: float
 ) -> Coverage:
     """Decide the alphabet of span tables. Raises `ConfigError` unless 0 < `character` <= 1.
 
@@ -97,24 +93,18 @@ def cover_characters(
     counts, where weights do not matter.
     """
     if not 0.0 < character <= 1.0:
-        raise ConfigError(
-            f"coverage.character = {character}: must be above 0 and at most 1",
-            "--set coverage.character=0.9995",
-        )
+        problem = f"coverage.character = {character}: must be above 0 and at most 1"
+        raise ConfigError(problem, "--set coverage.character=0.9995")
     counts = {code: count_characters(tables[code]) for code in sorted(tables)}
     pooled = np.zeros(_CODE_POINTS)
     for code, table in counts.items():
         pooled += weights[code] * table
-    if scope == "global":
-        keep = select_characters(pooled, character)
-    else:
-        keep = np.zeros(_CODE_POINTS, np.bool_)
-        for table in counts.values():
-            keep |= select_characters(table, character)
+    keep = np.zeros(_CODE_POINTS, np.bool_)
+    for table in [pooled] if scope == "global" else counts.values():
+        keep |= select_characters(table, character)
     points = np.flatnonzero(keep)
     points = points[np.lexsort((points, -pooled[points]))]
     required = {chr(p): float(pooled[p]) for p in points.tolist()}
-
     cut = []
     for code, table in counts.items():
         lost = np.flatnonzero((table > 0) & ~keep)
@@ -155,9 +145,6 @@ def count_characters(table: SpanTable) -> Float64Array:
     return counts
 
 
-# --- Strings ---------------------------------------------------------------------------------------
-
-
 class Strings(NamedTuple):
     """Strings of character codes one after another, a 0 before the first and behind each.
 
@@ -179,22 +166,6 @@ def join_strings(*parts: Int32Array) -> Strings:
     return Strings(text, np.flatnonzero(text == 0) + 1)
 
 
-@compile
-def copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
-    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
-    size = 1
-    for i in range(len(last)):
-        size += length[i] + 1
-    out = np.zeros(size, np.int32)
-    place = 1
-    for i in range(len(last)):
-        for at in range(last[i] - length[i] + 1, last[i] + 1):
-            out[place] = text[at]
-            place += 1
-        place += 1
-    return out
-
-
 def decode_strings(alphabet: npt.NDArray[np.uint32], text: Int32Array) -> list[str]:
     """Return the strings of a text that begins with a 0 and ends every string with one."""
     points = np.concatenate((np.array([0], np.uint32), alphabet))[text[1:]]
@@ -208,7 +179,6 @@ def decode_strings(alphabet: npt.NDArray[np.uint32], text: Int32Array) -> list[s
 # each group is sorted by one thread, so the outcome is the same for any number of threads. Beside the order
 # it gives how many characters neighbours share. Equal strings end up adjacent; nothing is hashed.
 
-
 EQUAL = 255
 """Marks a position whose whole string equals the one before it."""
 FAR = 250
@@ -219,16 +189,9 @@ _BATCH = 1 << 16
 
 
 def sort_positions(
-    text: Int32Array,
-    items: Int32Array,
-    characters: int,
-    workers: Workers,
-    *,
-    step: int,
-    depth: int,
-    evidence: npt.NDArray[Any] | None = None,
-    floor: int = 0,
-) -> tuple[UInt8Array, Int64Array]:
+    text: Int32Array, items: Int32Array, characters: int, workers: Workers, *, step: int, depth: int,
+    evidence: npt.NDArray[Any] | None = None, floor: int = 0,
+) -> tuple[UInt8Array, Int64Array]:  # fmt: skip
     """Sort `items` in place by the string read from each in direction `step`, up to `depth` characters.
 
     `characters` is the largest code. Returns, per item, how many characters it shares with the item before
@@ -263,8 +226,7 @@ class _Sorting(NamedTuple):
 
 def batch_groups(starts: Int64Array, batch: int = _BATCH) -> list[tuple[int, int]]:
     """Return ranges of neighbouring groups for one task each, the largest task first."""
-    ranges = []
-    first = 0
+    ranges, first = [], 0
     for group in range(1, len(starts)):
         if starts[group] - starts[first] >= batch or group == len(starts) - 1:
             ranges.append((first, group))
@@ -466,8 +428,8 @@ class Lexicon:
         for code in sorted(self.pairs):
             rows, count = self.pairs[code]
             np.add.at(total, rows, weights[code] * count)
-        result: Float64Array = total * (float(self.count.sum()) / float(total.sum()))
-        return result
+        total *= float(self.count.sum()) / float(total.sum())
+        return total
 
     def count_characters(self, row_weight: Float64Array | Int64Array) -> float:
         """Return Σ weight · characters of the rows."""
@@ -499,18 +461,14 @@ def encode_strings(lexicon: Lexicon, strings: Iterable[str]) -> Strings:
     out = [0]
     for string in strings:
         if all(c in codes for c in string):
-            out.extend(codes[c] for c in string)
-            out.append(0)
+            out += [*(codes[c] for c in string), 0]
     return join_strings(np.array(out, np.int32))
 
 
 def build_lexicon(
-    tables: Mapping[str, SpanTable],
-    covered: BoolArray,
-    workers: Workers,
-    *,
+    tables: Mapping[str, SpanTable], covered: BoolArray, workers: Workers, *,
     alphabet: npt.NDArray[np.uint32] | None = None,
-) -> Lexicon:
+) -> Lexicon:  # fmt: skip
     """Pool the languages' spans, cut at characters outside the vocabulary.
 
     `covered` is indexed by code point. `alphabet` is that of another lexicon whose pieces are to be found in
@@ -569,13 +527,9 @@ def sort_strings(
 
 
 def _lay_out(
-    alphabet: npt.NDArray[np.uint32],
-    laid: Strings,
-    shared: UInt8Array,
-    count: Int64Array,
-    documents: Int64Array,
-    pairs: Mapping[str, tuple[Int32Array, Int64Array]],
-) -> Lexicon:
+    alphabet: npt.NDArray[np.uint32], laid: Strings, shared: UInt8Array, count: Int64Array,
+    documents: Int64Array, pairs: Mapping[str, tuple[Int32Array, Int64Array]],
+) -> Lexicon:  # fmt: skip
     text, offsets = laid
     chunks = _cut_chunks(offsets, shared)
     # Partitions hold about as many positions of their own each; boundaries fall between chunks.
@@ -588,11 +542,7 @@ def _lay_out(
 
 @compile
 def _cut(
-    points: npt.NDArray[np.uint32],
-    offsets: Int64Array,
-    coded: Int32Array,
-    text: Int32Array,
-    first: int,
+    points: npt.NDArray[np.uint32], offsets: Int64Array, coded: Int32Array, text: Int32Array, first: int
 ) -> tuple[Int32Array, Int32Array]:
     """Write one table's codes into `text` from `first`, a 0 after each span; return row starts and owners."""
     rows = 0
@@ -607,8 +557,7 @@ def _cut(
                 rows += 1
             before = code
         at += 1
-    starts = np.empty(rows, np.int32)
-    owner = np.empty(rows, np.int32)
+    starts, owner = np.empty(rows, np.int32), np.empty(rows, np.int32)
     at = first
     row = 0
     for span in range(len(offsets) - 1):

@@ -19,11 +19,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import regex
 
-from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
+from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array, list_ranges
 from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.shard_map import open_executor
@@ -38,8 +39,7 @@ _SPACE = regex.compile(r"\s")
 _BATCH = 20_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LanguagePreTokens:
+class LanguagePreTokens(NamedTuple):
     """One language's pre-tokens: rows of the table, how often each occurs in train and in held-out text."""
 
     rows: Int32Array
@@ -76,17 +76,12 @@ def find_patterns(name: str) -> tuple[str, ...]:
 
 
 def count_pre_tokens(
-    counts: WordCounts,
-    patterns: Sequence[str],
-    languages: Sequence[str],
-    *,
-    workers: int = 1,
+    counts: WordCounts, patterns: Sequence[str], languages: Sequence[str], *, workers: int = 1,
     progress: Progress | None = None,
-) -> PreTokens:
+) -> PreTokens:  # fmt: skip
     """Split the words of both splits of the languages, in this order, into pre-tokens.
 
-    More than one of `workers` are spawned processes, so a script that asks for them needs the usual
-    `if __name__ == "__main__"`; they serve counts in a folder only.
+    More than one of `workers` are spawned processes; they serve counts in a folder only.
     """
     report = progress or Silent()
     report.start("splitting words", len(languages), "languages")
@@ -109,8 +104,7 @@ def count_pre_tokens(
             found[code] = LanguagePreTokens(rows, train, held_out)
             report.advance(1)
     report.finish()
-    offsets = np.zeros(len(table) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, table), np.int64, len(table)), out=offsets[1:])
+    offsets = np.concatenate(([0], np.cumsum(np.fromiter(map(len, table), np.int64, len(table)))))
     text = np.frombuffer(b"".join(table), np.uint8)
     return PreTokens(tuple(patterns), text, offsets, {code: found[code] for code in languages})
 
@@ -217,10 +211,7 @@ def byte_symbols(pre_tokens: PreTokens, first: int) -> Int32Array:
 
 
 def pool_languages(
-    pre_tokens: PreTokens,
-    symbols: Int32Array,
-    offsets: Int64Array,
-    weights: Mapping[str, float],
+    pre_tokens: PreTokens, symbols: Int32Array, offsets: Int64Array, weights: Mapping[str, float]
 ) -> SymbolRows:
     """Every row once: raw counts and weighted ones summed over languages. Raises FitError on overflow.
 
@@ -232,12 +223,10 @@ def pool_languages(
         # Rows of one language are distinct.
         raw[own.rows] += own.train
         exact[own.rows] += weights[code] * own.train
-    weight = raw
-    if any(value != 1.0 for value in weights.values()):
-        weight = scale_counts(exact, np.diff(offsets))
+    natural = all(value == 1.0 for value in weights.values())
+    weight = raw if natural else scale_counts(exact, np.diff(offsets))
     check_sum(raw, np.diff(offsets))
-    group = np.zeros(len(raw), np.int32)
-    return SymbolRows(symbols, offsets, raw, weight, group, np.zeros_like(raw))
+    return SymbolRows(symbols, offsets, raw, weight, np.zeros(len(raw), np.int32), np.zeros_like(raw))
 
 
 def scale_counts(exact: Float64Array, lengths: Int64Array) -> Int64Array:
@@ -254,8 +243,7 @@ def check_sum(raw: Int64Array, lengths: Int64Array) -> None:
         raise FitError(f"{total:.3g} symbols of text are more than 64-bit counts hold (4.6e18)")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parted:
+class Parted(NamedTuple):
     """Rows with a group a language. `first[g]` is where group g's own rows begin, `used[g]` which they are."""
 
     rows: SymbolRows
@@ -264,45 +252,30 @@ class Parted:
 
 
 def part_languages(
-    pre_tokens: PreTokens,
-    symbols: Int32Array,
-    offsets: Int64Array,
+    pre_tokens: PreTokens, symbols: Int32Array, offsets: Int64Array,
     development: Mapping[str, tuple[Int32Array, Int64Array]] | None = None,
-) -> Parted:
+) -> Parted:  # fmt: skip
     """A group a language, in the order of the table; watched is its held-out text, or `development`.
 
     `development` gives other rows of `symbols` to watch instead, and their counts, by language.
     """
     parts: list[tuple[Int32Array, Int64Array, Int64Array, Int64Array, Int32Array]] = []
-    first: list[int] = []
-    used: list[Int64Array] = []
-    total = 0
+    first, used = [0], []
     for group, (code, own) in enumerate(pre_tokens.languages.items()):
         held = own.held_out if development is None else np.zeros_like(own.held_out)
         kept = np.flatnonzero((own.train > 0) | (held > 0))
         chosen, train, watched = own.rows[kept], own.train[kept], held[kept]
-        first.append(total)
         used.append(kept)
         if development is not None:
             others, counts = development[code]
             chosen = np.concatenate([chosen, others])
             train = np.concatenate([train, np.zeros_like(counts)])
             watched = np.concatenate([watched, counts])
-        ids, lengths = _gather(symbols, offsets, chosen)
+        lengths = np.diff(offsets)[chosen]
+        ids = symbols[list_ranges(offsets[chosen], lengths)]
         parts.append((ids, lengths, train, watched, np.full(len(chosen), group, np.int32)))
-        total += len(chosen)
+        first.append(first[-1] + len(chosen))
     ids, lengths, train, watched, groups = (np.concatenate(column) for column in zip(*parts, strict=True))
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
     check_sum(train, lengths)
-    rows = SymbolRows(ids, starts, train, train, groups, watched)
-    return Parted(rows, tuple(first), tuple(used))
-
-
-def _gather(symbols: Int32Array, offsets: Int64Array, rows: Int32Array) -> tuple[Int32Array, Int64Array]:
-    """The symbols of chosen rows, one after another, and their lengths."""
-    lengths = np.diff(offsets)[rows]
-    ends = np.cumsum(lengths)
-    places = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
-    places += np.repeat(offsets[:-1][rows] - (ends - lengths), lengths)
-    return symbols[places], lengths
+    rows = SymbolRows(ids, np.concatenate(([0], np.cumsum(lengths))), train, train, groups, watched)
+    return Parted(rows, tuple(first[:-1]), tuple(used))

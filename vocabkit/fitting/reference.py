@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ LOWEST = -36.0
 Scores = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _ReferenceFit:
+class _ReferenceFit(NamedTuple):
     """Pieces by falling score, and the sizes and log likelihoods per character on the way."""
 
     pieces: tuple[str, ...]
@@ -118,7 +117,6 @@ def _maximise(counts: Mapping[str, float], sparse: bool = True) -> Scores:
 
 
 def _digamma(x: float) -> float:
-    """Return the digamma function of a positive number."""
     result = 0.0
     while x < 30.0:
         result -= 1.0 / x
@@ -128,20 +126,11 @@ def _digamma(x: float) -> float:
 
 
 def _fit_unigram(
-    rows: Mapping[str, int],
-    size: int,
-    *,
-    weights: Mapping[str, float] | None = None,
-    seeds: int = 0,
-    floor: int = 2,
-    longest: int = 16,
-    shrink: float = 0.75,
-    iterations: int = 1,
-    first_iterations: int = 2,
-    last_iterations: int = 2,
-    overshoot: float = 1.1,
-    sparse: bool = True,
-) -> _ReferenceFit:
+    rows: Mapping[str, int], size: int, *,
+    weights: Mapping[str, float] | None = None, seeds: int = 0, floor: int = 2, longest: int = 16,
+    shrink: float = 0.75, iterations: int = 1, first_iterations: int = 2, last_iterations: int = 2,
+    overshoot: float = 1.1, sparse: bool = True,
+) -> _ReferenceFit:  # fmt: skip
     """Fit `size` pieces. Raises `ValueError` when the text cannot fill the size."""
     weight = {row: float(count) for row, count in rows.items()} if weights is None else dict(weights)
     characters = sorted({c for row in rows for c in row})
@@ -150,7 +139,8 @@ def _fit_unigram(
     cost = {c: math.sqrt(-math.log(n / letters)) for c, n in start.items()}
     value = {}
     for piece in _find_closed(rows, longest, floor):
-        start[piece] = sum(w * _occurrences(row, piece) for row, w in weight.items())
+        places = ((w, sum(row.startswith(piece, at) for at in range(len(row)))) for row, w in weight.items())
+        start[piece] = sum(w * found for w, found in places)
         value[piece] = start[piece] * sum(cost[c] for c in reversed(piece))
     order = {piece: place for place, piece in enumerate(value)}
     limit = (seeds or max(8 * size, 1_000)) - len(characters)
@@ -220,10 +210,6 @@ def _rank_losses(scores: Scores, counts: Mapping[str, float], place: Mapping[str
         gain = score - _split_best(piece, scores) if len(piece) > 1 else math.inf
         loss[piece] = np.float32(counts[piece] * gain**POWER if gain > TOLERANCE else -1.0)
     return sorted(scores, key=lambda p: (-loss[p], place[p]))
-
-
-def _occurrences(row: str, piece: str) -> int:
-    return sum(row.startswith(piece, at) for at in range(len(row)))
 
 
 def _add(a: float, b: float) -> float:

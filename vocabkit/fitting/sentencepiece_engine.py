@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,6 @@ from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
 from vocabkit.fitting.substrings import MAX_LENGTH, find_substrings, weigh_substrings
-
-# --- Rows ------------------------------------------------------------------------------------------
 
 CANONICAL_TOTAL = 10**9
 """What weighted counts sum to. The absolute scale is a setting of SentencePiece's trainer in all but name
@@ -56,19 +54,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.lexicon)
 
-    def strings(self) -> list[str]:
-        """Return the rows as strings, in order."""
-        return self.lexicon.strings()
-
 
 def pool_rows(
-    tables: Mapping[str, SpanTable],
-    weights: Mapping[str, float],
-    covered: BoolArray,
-    workers: Workers,
-    *,
+    tables: Mapping[str, SpanTable], weights: Mapping[str, float], covered: BoolArray, workers: Workers, *,
     total: int = CANONICAL_TOTAL,
-) -> Rows:
+) -> Rows:  # fmt: skip
     """Pool the languages' spans into distinct rows, cut at uncovered characters (see `build_lexicon`).
 
     When every weight is exactly 1 the raw counts are the weights; otherwise Σ weight · count is scaled to
@@ -140,14 +130,9 @@ class Seeds:
 
 
 def find_seeds(
-    rows: Rows,
-    size: int,
-    workers: Workers,
-    *,
-    min_count: int = 2,
-    min_documents: int = 1,
+    rows: Rows, size: int, workers: Workers, *, min_count: int = 2, min_documents: int = 1,
     max_length: int = MAX_LENGTH,
-) -> Seeds:
+) -> Seeds:  # fmt: skip
     """Return the best `size` closed substrings of the rows.
 
     `min_count` is a floor on raw occurrences, whatever the weights. `min_documents` is a floor on the
@@ -169,26 +154,18 @@ def find_seeds(
         kept = kept[value <= least]
     pieces = decode_strings(lexicon.alphabet, found.copy(lexicon, kept).text)
     order = sorted(
-        range(len(kept)),
-        key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i]),
+        range(len(kept)), key=lambda i: (-int(whole[kept[i]]) * len(pieces[i]), len(pieces[i]), pieces[i])
     )[:size]
     best = kept[order]
-    return Seeds(
-        [pieces[i] for i in order],
-        whole[best],
-        found.evidence[best],
-        int((found.documents >= min_documents).sum()) if min_documents > 1 else len(found),
-    )
+    all_found = int((found.documents >= min_documents).sum()) if min_documents > 1 else len(found)
+    return Seeds([pieces[i] for i in order], whole[best], found.evidence[best], all_found)
 
-
-# --- Training --------------------------------------------------------------------------------------
 
 THREADS = 8
 """Pinned rather than taken from the machine: SentencePiece's unigram pieces depend on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
+class Pieces(NamedTuple):
     """Ordinary pieces in the trainer's order, with their scores (log probabilities, or −merge rank)."""
 
     pieces: tuple[str, ...]
@@ -196,57 +173,32 @@ class Pieces:
 
 
 def fit_by_sentencepiece(
-    rows: Rows,
-    seeds: Seeds,
-    size: int,
-    *,
-    other_ids: int = 0,
-    threads: int = THREADS,
+    rows: Rows, seeds: Seeds, size: int, *, other_ids: int = 0, threads: int = THREADS,
     max_length: int = MAX_LENGTH,
-) -> Pieces:
+) -> Pieces:  # fmt: skip
     """Fit exactly `size` unigram pieces, every character of the rows among them.
 
     `other_ids` is the number of ids the vocabulary has besides, used only to state sizes as the user sets
     them. Raises `FitError` when the size cannot hold the characters or the rows cannot fill it.
     """
-    alphabet = _alphabet(rows)
     with tempfile.TemporaryDirectory(prefix="vocabkit-") as folder:
         path = Path(folder) / "seeds.tsv"
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            weights = seeds.weight.tolist()
-            file.writelines(f"{p}\t{w}\n" for p, w in zip(seeds.pieces, weights, strict=True))
-        return _train(
-            rows,
-            "unigram",
-            size,
-            alphabet,
-            other_ids,
-            num_threads=threads,
-            max_sentencepiece_length=max_length,
-            seed_sentencepieces_file=str(path),
-            # Seeds beyond this are cut, and characters with them.
-            seed_sentencepiece_size=max(len(seeds) + len(alphabet), 1_000),
-        )
+            pairs = zip(seeds.pieces, seeds.weight.tolist(), strict=True)
+            file.writelines(f"{piece}\t{weight}\n" for piece, weight in pairs)
+        # Seeds beyond the second of these are cut, and characters with them.
+        options = {
+            "seed_sentencepieces_file": str(path),
+            "seed_sentencepiece_size": max(len(seeds) + len(rows.lexicon.alphabet), 1_000),
+        }
+        return _train(rows, "unigram", size, other_ids, threads, max_length, options)
 
 
 def fit_bpe(
-    rows: Rows,
-    size: int,
-    *,
-    other_ids: int = 0,
-    threads: int = THREADS,
-    max_length: int = MAX_LENGTH,
+    rows: Rows, size: int, *, other_ids: int = 0, threads: int = THREADS, max_length: int = MAX_LENGTH
 ) -> Pieces:
     """Fit exactly `size` BPE pieces: merges in order, then characters. Raises as `fit_by_sentencepiece`."""
-    return _train(
-        rows,
-        "bpe",
-        size,
-        _alphabet(rows),
-        other_ids,
-        num_threads=threads,
-        max_sentencepiece_length=max_length,
-    )
+    return _train(rows, "bpe", size, other_ids, threads, max_length, {})
 
 
 def _alphabet(rows: Rows) -> list[str]:
@@ -258,42 +210,27 @@ def _alphabet(rows: Rows) -> list[str]:
 
 
 def _train(
-    rows: Rows,
-    model: Literal["unigram", "bpe"],
-    size: int,
-    alphabet: list[str],
-    other_ids: int,
-    **options: Any,
+    rows: Rows, model: str, size: int, other_ids: int, threads: int, max_length: int, options: dict[str, Any]
 ) -> Pieces:
+    alphabet = _alphabet(rows)
     if size < len(alphabet):
         raise FitError(
             f"vocabulary.size = {size + other_ids:_} cannot hold the {len(alphabet):_} covered characters "
             f"and {other_ids:_} special, reserved and byte ids",
-            f"--set vocabulary.size={_round_up(2 * len(alphabet) + other_ids):_}, or a lower "
-            f"coverage.character",
+            f"--set vocabulary.size={-(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000:_}, "
+            "or a lower coverage.character",
         )
-    lines = sorted(zip(rows.strings(), rows.weight.tolist(), strict=True))
+    lines = sorted(zip(rows.lexicon.strings(), rows.weight.tolist(), strict=True))
     output = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(f"{text}\t{count}".encode() for text, count in lines),
-            model_writer=output,
-            input_format="tsv",
-            model_type=model,
-            vocab_size=size + 1,
-            unk_id=0,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            character_coverage=1.0,
-            required_chars="".join(alphabet[1:]),
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            max_sentence_length=1 << 20,
-            minloglevel=3,
-            **options,
-        )
+            sentence_iterator=(f"{text}\t{count}".encode() for text, count in lines), model_writer=output,
+            input_format="tsv", model_type=model, vocab_size=size + 1, unk_id=0, bos_id=-1, eos_id=-1,
+            pad_id=-1, character_coverage=1.0, required_chars="".join(alphabet[1:]),
+            normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
+            max_sentence_length=1 << 20, max_sentencepiece_length=max_length, num_threads=threads,
+            minloglevel=3, **options,
+        )  # fmt: skip
     except RuntimeError as error:
         raise _explain(str(error), size, other_ids) from error
     proto = sentencepiece_model_pb2.ModelProto()
@@ -302,8 +239,7 @@ def _train(
     if len(normal) != size:
         raise FitError(f"SentencePiece returned {len(normal):_} pieces instead of {size:_}")
     return Pieces(
-        tuple(piece.piece for piece in normal),
-        np.array([piece.score for piece in normal], np.float32),
+        tuple(piece.piece for piece in normal), np.array([piece.score for piece in normal], np.float32)
     )
 
 
@@ -318,7 +254,3 @@ def _explain(message: str, size: int, other_ids: int) -> FitError:
     # SentencePiece prefixes its source location and the failed condition; the rest is for people.
     text = re.sub(r"^INTERNAL: \S+\(\d+\) \[.*?\] ?", "", message).strip() or message
     return FitError(f"SentencePiece could not train: {text}")
-
-
-def _round_up(size: int) -> int:
-    return -(-size // 1_000) * 1_000

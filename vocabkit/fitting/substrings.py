@@ -14,34 +14,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.arrays import (
-    BoolArray,
-    Float64Array,
-    Int32Array,
-    Int64Array,
-    UInt8Array,
-    load_arrays,
-    save_arrays,
-)
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, load_arrays, save_arrays
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.spans import piece_ends
 from vocabkit.fitting.compilation import Workers, compile
-from vocabkit.fitting.lexicon import (
-    Lexicon,
-    SortedRows,
-    Strings,
-    batch_groups,
-    copy_strings,
-    join_strings,
-    sort_positions,
-)
+from vocabkit.fitting.lexicon import Lexicon, SortedRows, Strings, batch_groups, join_strings, sort_positions
 
 MAX_LENGTH = 16
 _BLOCK = 256
@@ -49,7 +34,6 @@ _SLICE = 1 << 20
 
 Number = TypeVar("Number", np.int32, np.int64, np.float64)
 Counts = npt.NDArray[Any]
-_Found = tuple[Int32Array, Int32Array, UInt8Array, Int64Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,16 +65,27 @@ class Substrings:
     def copy(self, lexicon: Lexicon, chosen: Int64Array) -> Strings:
         """Return the chosen substrings as strings."""
         last = self.order[self.begin[chosen]]
-        return join_strings(copy_strings(lexicon.text, last, self.length[chosen]))
+        return join_strings(_copy_strings(lexicon.text, last, self.length[chosen]))
+
+
+@compile
+def _copy_strings(text: Int32Array, last: Int32Array, length: UInt8Array) -> Int32Array:
+    """Return the `length[i]` codes that end at `last[i]`, each string followed by a 0, after a leading 0."""
+    size = 1
+    for i in range(len(last)):
+        size += length[i] + 1
+    out = np.zeros(size, np.int32)
+    place = 1
+    for i in range(len(last)):
+        for at in range(last[i] - length[i] + 1, last[i] + 1):
+            out[place] = text[at]
+            place += 1
+        place += 1
+    return out
 
 
 def find_substrings(
-    lexicon: Lexicon,
-    workers: Workers,
-    *,
-    longest: int = MAX_LENGTH,
-    floor: int = 2,
-    documents: bool = False,
+    lexicon: Lexicon, workers: Workers, *, longest: int = MAX_LENGTH, floor: int = 2, documents: bool = False
 ) -> Substrings:
     """Find the closed substrings of at most `longest` characters and at least `floor` raw occurrences.
 
@@ -103,48 +98,35 @@ def find_substrings(
     evidence = _sum_positions(rows, count)
     order = _own_positions(rows)
     agreed, groups = sort_positions(
-        lexicon.text,
-        order,
-        len(lexicon.alphabet),
-        workers,
-        step=-1,
-        depth=longest + 1,
-        evidence=evidence,
-        floor=floor,
-    )
+        lexicon.text, order, len(lexicon.alphabet), workers,
+        step=-1, depth=longest + 1, evidence=evidence, floor=floor,
+    )  # fmt: skip
     depths = _measure_depths(lexicon, longest + 1)
     job = _Sweep(lexicon.text, depths, order, agreed, groups, evidence, longest, floor)
-    begin, stop, length, total = _sweep_all(job, workers)
-    del agreed, evidence, depths, job
-    seen = np.zeros(0, np.int64)
+    batches = batch_groups(groups)
+    parts = dict(zip(batches, workers.map(partial(_sweep, job), *zip(*batches, strict=True)), strict=True))
+    begin, stop, length, total = (
+        np.concatenate([np.zeros(0, kind), *(parts[batch][field] for batch in sorted(parts))])
+        for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
+    )
+    del agreed, evidence, depths, job, parts
+    found = Substrings(order, begin, stop, length, total, np.zeros(0, np.int64), longest, floor)
     if documents:
-        position = _sum_positions(rows, lexicon.documents)
-        running = np.zeros(len(order) + 1, np.int64)
-        seen = _sum_runs(order, begin, stop, position, running, workers)
-    return Substrings(order, begin, stop, length, total, seen, longest, floor)
+        found = replace(found, documents=weigh_substrings(lexicon, found, lexicon.documents, workers))
+    return found
 
 
 def weigh_substrings(
-    lexicon: Lexicon, substrings: Substrings, row_weight: Float64Array, workers: Workers
-) -> Float64Array:
-    """Return the weighted occurrences of each substring under new weights of the rows."""
-    position = _sum_positions(lexicon.rows, row_weight)
-    found, running = substrings, np.zeros(len(substrings.order) + 1)
-    return _sum_runs(found.order, found.begin, found.stop, position, running, workers)
-
-
-def _sum_runs(
-    order: Int32Array,
-    begin: Int32Array,
-    stop: Int32Array,
-    position: npt.NDArray[Number],
-    running: npt.NDArray[Number],
-    workers: Workers,
+    lexicon: Lexicon, substrings: Substrings, row_weight: npt.NDArray[Number], workers: Workers
 ) -> npt.NDArray[Number]:
-    """Return the sum of `position` over each run of `order`: differences of one running sum, kept in `running`.
+    """Return the weighted occurrences of each substring under new weights of the rows.
 
-    Each addition rounds at 1e-16 of the running sum, a ten-millionth of an occurrence in a billion characters.
+    They are differences of one running sum. Each addition rounds at 1e-16 of it, a ten-millionth of an
+    occurrence in a billion characters.
     """
+    order, begin, stop = substrings.order, substrings.begin, substrings.stop
+    position = _sum_positions(lexicon.rows, row_weight)
+    running = np.zeros(len(order) + 1, row_weight.dtype)
 
     def gather(first: int) -> None:
         _gather(order, position, first, min(first + _SLICE, len(order)), running)
@@ -163,11 +145,7 @@ def _sum_runs(
 
 @compile
 def _gather(
-    order: Int32Array,
-    position: npt.NDArray[Number],
-    first: int,
-    stop: int,
-    out: npt.NDArray[Number],
+    order: Int32Array, position: npt.NDArray[Number], first: int, stop: int, out: npt.NDArray[Number]
 ) -> None:
     for i in range(first, stop):
         out[i + 1] = position[order[i]]
@@ -293,36 +271,18 @@ def _look_ahead(
         size[i - begin] = depths[position]
 
 
-def _sweep_all(job: _Sweep, workers: Workers) -> _Found:
-    """Return the substrings of all groups: where their runs begin and stop, lengths and occurrences."""
-    batches = batch_groups(job.groups)
-    found = dict(zip(batches, workers.map(lambda batch: _sweep(job, *batch), batches), strict=True))
-    parts = [found.pop(batch) for batch in sorted(found)]
-    columns = (
-        np.concatenate([np.zeros(0, kind), *(part[field] for part in parts)])
-        for field, kind in enumerate((np.int32, np.int32, np.uint8, np.int64))
-    )
-    begin, stop, length, total = columns
-    return begin, stop, length, total
-
-
 @compile
-def _sweep(job: _Sweep, first: int, last: int) -> _Found:
+def _sweep(job: _Sweep, first: int, last: int) -> tuple[Int32Array, Int32Array, UInt8Array, Int64Array]:
     depths, order, agreed, groups = job.depths, job.order, job.agreed, job.groups
     longest, floor = job.longest, job.floor
     room = 1024
-    begin = np.empty(room, np.int32)
-    stop = np.empty(room, np.int32)
-    length = np.empty(room, np.uint8)
-    total = np.empty(room, np.int64)
+    begin, stop = np.empty(room, np.int32), np.empty(room, np.int32)
+    length, total = np.empty(room, np.uint8), np.empty(room, np.int64)
     found = 0
     limit = longest + 1
-    depth = np.zeros(limit + 2, np.int64)
-    weight = np.zeros(limit + 2, np.int64)
-    follow = np.zeros(limit + 2, np.int64)
-    start = np.zeros(limit + 2, np.int64)
-    size = np.zeros(_BLOCK, np.int64)
-    mass = np.zeros(_BLOCK, np.int64)
+    depth, weight = np.zeros(limit + 2, np.int64), np.zeros(limit + 2, np.int64)
+    follow, start = np.zeros(limit + 2, np.int64), np.zeros(limit + 2, np.int64)
+    size, mass = np.zeros(_BLOCK, np.int64), np.zeros(_BLOCK, np.int64)
     after = np.zeros(_BLOCK, np.int64)
     for group in range(first, last):
         lo, hi = groups[group], groups[group + 1]
@@ -400,8 +360,7 @@ def load_or_build(
     if folder is None:
         return (*build(), False)
     path = folder / f"{key}-{_FORMAT}.npz"
-    stored = _load(path)
-    if stored is not None:
+    if stored := _load(path):
         os.utime(path)
         return (*stored, True)
     lexicon, substrings = build()
@@ -415,18 +374,14 @@ def load_or_build(
 
 
 def _load(path: Path) -> tuple[Lexicon, Substrings] | None:
-    found = load_arrays(path)
-    if found is None:
-        return None
+    found = load_arrays(path) or {}
     try:
         longest, floor = found["limits"].tolist()
         codes = [name.removeprefix("rows.") for name in found if name.startswith("rows.")]
         pairs = {code: (found[f"rows.{code}"], found[f"count.{code}"]) for code in codes}
         lexicon = Lexicon(**{name: found[f"lexicon.{name}"] for name in _LEXICON}, pairs=pairs)
         substrings = Substrings(
-            **{name: found[f"substrings.{name}"] for name in _SUBSTRINGS},
-            longest=longest,
-            floor=floor,
+            **{name: found[f"substrings.{name}"] for name in _SUBSTRINGS}, longest=longest, floor=floor
         )
     except (ValueError, KeyError):
         return None

@@ -9,21 +9,14 @@ The same in plain Python is in `reference`. Knows no file formats.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vocabkit.core.arrays import (
-    BoolArray,
-    Float32Array,
-    Float64Array,
-    Int32Array,
-    Int64Array,
-    UInt8Array,
-)
+from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from vocabkit.core.errors import FitError, TooFewPieces
+from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.spans import SpanTable, hash_spans
 from vocabkit.fitting.compilation import Workers, compile
@@ -123,9 +116,6 @@ def _step_down(values: Float32Array) -> None:
             values[i] = np.nextafter(values[i - 1], np.float32(-np.inf))
 
 
-# --- What is asked and returned --------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class UnigramOptions:
     """How a fit proceeds; docs/trainer.md tells what each choice buys.
@@ -211,19 +201,10 @@ _SLICE = 1 << 18
 
 
 def _choose_candidates(
-    lexicon: Lexicon,
-    substrings: Substrings,
-    mass: Float64Array,
-    characters: Float64Array,
-    limit: int,
-    workers: Workers,
-    *,
-    floor: int,
-    options: UnigramOptions,
-    fixed: Sequence[str],
-    keep: Collection[str],
+    lexicon: Lexicon, substrings: Substrings, mass: Float64Array, characters: Float64Array, limit: int,
+    workers: Workers, *, floor: int, options: UnigramOptions, fixed: Sequence[str], keep: Collection[str],
     deny: Collection[str],
-) -> tuple[Strings, Float64Array, int, Runs | None]:
+) -> tuple[Strings, Float64Array, int, Runs | None]:  # fmt: skip
     """Choose at most `limit` seeds of at least `floor` raw occurrences, and add the `fixed` and `keep` pieces.
 
     `mass` is the weighted occurrences of each substring, `characters` of each character code. Pieces of
@@ -234,7 +215,13 @@ def _choose_candidates(
     among_fixed = set(fixed)
     kept = [p for p in sorted(set(keep)) if len(p) > 1 and p not in among_fixed]
     added = encode_strings(lexicon, [*fixed, *kept]).text
-    value = _rank(lexicon, substrings, mass, characters, options.rank, workers)
+    cost = np.ones(len(characters))
+    cost[0] = 0.0
+    if options.rank == "information":
+        cost[1:] = np.sqrt(-np.log(characters[1:] / characters.sum()))
+    value = np.empty(len(substrings))
+    given = (lexicon.text, substrings.last, substrings.length, mass, cost, value)
+    workers.map(lambda first: _spell(*given, first), range(0, len(value), _SLICE))
     value[substrings.evidence < floor] = -np.inf
     if options.min_documents > 1:
         value[substrings.documents < options.min_documents] = -np.inf
@@ -271,35 +258,11 @@ def _check_lists(lexicon: Lexicon, keep: Collection[str], deny: Collection[str],
             raise FitError(f"{piece!r} cannot be denied: {reason}", "take it off the list of pieces to deny")
 
 
-def _rank(
-    lexicon: Lexicon,
-    substrings: Substrings,
-    mass: Float64Array,
-    characters: Float64Array,
-    rank: str,
-    workers: Workers,
-) -> Float64Array:
-    cost = np.zeros(len(characters))
-    cost[1:] = 1.0
-    if rank == "information":
-        cost[1:] = np.sqrt(-np.log(characters[1:] / characters.sum()))
-    out = np.empty(len(substrings))
-    given = (lexicon.text, substrings.last, substrings.length, mass, cost, out)
-    workers.map(lambda first: _spell(*given, first), range(0, len(out), _SLICE))
-    return out
-
-
 @compile
 def _spell(
-    text: Int32Array,
-    last: Int32Array,
-    length: UInt8Array,
-    mass: Float64Array,
-    cost: Float64Array,
-    out: Float64Array,
-    first: int,
-) -> None:
-    """Write the rank of substrings `first` … of one slice."""
+    text: Int32Array, last: Int32Array, length: UInt8Array, mass: Float64Array, cost: Float64Array,
+    out: Float64Array, first: int,
+) -> None:  # fmt: skip
     for i in range(first, min(first + _SLICE, len(out))):
         spelled = 0.0
         for back in range(length[i]):
@@ -330,20 +293,6 @@ ROUNDS = 2
 """How often scores are estimated again after replacing unreachable pieces; then they stay as they are."""
 
 
-class _Clock:
-    """Wall seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Book the time since the last call."""
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now
-
-
 class _Training:
     """A fit between passes, and the steps that change it; `fit_unigram` documents the choices.
 
@@ -351,22 +300,10 @@ class _Training:
     """
 
     def __init__(
-        self,
-        lexicon: Lexicon,
-        substrings: Substrings,
-        mass: Float64Array,
-        row_weight: Float64Array,
-        size: int,
-        workers: Workers,
-        *,
-        floor: int,
-        options: UnigramOptions,
-        frozen: Frozen | None,
-        keep: Collection[str],
-        deny: Collection[str],
-        held_out: Lexicon | None,
-        clock: _Clock,
-    ) -> None:
+        self, lexicon: Lexicon, substrings: Substrings, mass: Float64Array, row_weight: Float64Array, size: int,
+        workers: Workers, *, floor: int, options: UnigramOptions, frozen: Frozen | None,
+        keep: Collection[str], deny: Collection[str], held_out: Lexicon | None, clock: Clock,
+    ) -> None:  # fmt: skip
         self.lexicon, self.row_weight, self.options = lexicon, row_weight, options
         self.workers, self.clock, self.floor, self.frozen = workers, clock, floor, frozen
         self.path: list[PathPoint] = []
@@ -379,18 +316,9 @@ class _Training:
         base = dict(zip(frozen.pieces, frozen.scores, strict=True)) if frozen else {}
         fixed = [p for p in base if len(p) > 1 and all(c in codes for c in p)]
         self.longer, mass, self.seeds, runs = _choose_candidates(
-            lexicon,
-            substrings,
-            mass,
-            single,
-            (options.seeds or max(8 * size, 1_000)) - letters,
-            workers,
-            floor=floor,
-            options=options,
-            fixed=fixed,
-            keep=keep,
-            deny=deny,
-        )
+            lexicon, substrings, mass, single, (options.seeds or max(8 * size, 1_000)) - letters, workers,
+            floor=floor, options=options, fixed=fixed, keep=keep, deny=deny,
+        )  # fmt: skip
         clock.lap("seeds ranked")
         self.first = letters + 1
         lengths = self.longer.lengths
@@ -525,21 +453,15 @@ class _Training:
         self._record(likelihood)
         ids = np.flatnonzero(active)
         ids = ids[np.lexsort((ids, -rounded[ids].astype(np.float64)))]
-        names = self._strings()
+        longer = decode_strings(self.lexicon.alphabet, self.longer.text)
+        names = ["", *self.lexicon.codes, *(longer[k] for k in self.origin.tolist())]
         self._ids = ids
         self.clock.lap("finish")
         return UnigramFit(
-            tuple(names[i] for i in ids.tolist()),
-            rounded[ids],
-            self.count[ids],
-            self._scale(active),
-            (),
-            replaced,
-            tuple(names[i] for i in np.flatnonzero(unreachable & self.is_kept).tolist()),
-            self.floor,
-            self.seeds,
-            {},
-        )
+            tuple(names[i] for i in ids.tolist()), rounded[ids], self.count[ids], self._scale(active), (),
+            replaced, tuple(names[i] for i in np.flatnonzero(unreachable & self.is_kept).tolist()),
+            self.floor, self.seeds, {},
+        )  # fmt: skip
 
     def _prune_further(self, path_to: int, report: Progress) -> Int64Array:
         """Go on pruning below the size for the sake of the path; return the rank of the finished pieces."""
@@ -580,7 +502,7 @@ class _Training:
         if self.options.loss == "viterbi":
             used = count_best(self.lattice, self.row_weight, self.score, self.workers)
             self.clock.lap("viterbi")
-        split, longer = self._split(self.score, used)
+        split, longer = self._split(used, self.score)
         loss = np.full(len(self.score), np.inf)
         with np.errstate(invalid="ignore"):
             gain = self.score[self.first :] - split
@@ -593,19 +515,13 @@ class _Training:
         self.clock.lap("splits")
         return loss
 
-    def _split(self, score: Float64Array, used: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return each longer piece's best split without it, and its loss (see `split_pieces`)."""
-        row = self.row_of[self.origin]
-        owner = np.full(len(self.row_of), -1, np.int32)
-        owner[row] = np.arange(self.first, len(score), dtype=np.int32)
-        split, loss = split_pieces(self.pieces, owner, score, used, self.workers)
-        return split[row], loss[row]
+    def _split(self, used: Float64Array, score: Float64Array) -> tuple[Float64Array, Float64Array]:
+        return split_pieces(self.pieces, self.row_of[self.origin], self.first, score, used, self.workers)
 
     def _find_unreachable(self, score: Float64Array) -> BoolArray:
         """Return which pieces do not beat their best split by a margin."""
         out = np.zeros(len(score), np.bool_)
-        split, _ = self._split(score, np.ones(len(score)))
-        out[self.first :] = split + MARGIN >= score[self.first :]
+        out[self.first :] = self._split(np.ones(len(score)), score)[0] + MARGIN >= score[self.first :]
         self.clock.lap("splits")
         return out
 
@@ -623,12 +539,7 @@ class _Training:
         self.width, self.score, self.count = self.width[keep], self.score[keep], self.count[keep]
         self.is_frozen, self.is_kept = self.is_frozen[keep], self.is_kept[keep]
 
-    def _strings(self) -> list[str]:
-        longer = decode_strings(self.lexicon.alphabet, self.longer.text)
-        return ["", *self.lexicon.codes, *(longer[k] for k in self.origin.tolist())]
-
     def _record(self, likelihood: float) -> None:
-        """Add this size to the path."""
         value = tokens = None
         if self.held_out is not None:
             weight = self.held_out.lexicon.weigh()
@@ -643,15 +554,9 @@ class _Training:
 
 
 def _count_characters(lexicon: Lexicon, row_weight: Float64Array, workers: Workers) -> Float64Array:
-    """Return weighted occurrences by code, 0 for code 0."""
     size, bounds, rows = len(lexicon.alphabet) + 1, lexicon.row_bounds, lexicon.rows
-    parts = workers.map(
-        lambda first, stop: _tally(rows, row_weight, first, stop, size), bounds[:-1], bounds[1:]
-    )
-    total = np.zeros(size)
-    for part in parts:
-        total += part
-    return total
+    parts = workers.map(lambda a, b: _tally(rows, row_weight, a, b, size), bounds[:-1], bounds[1:])
+    return sum(parts, np.zeros(size))
 
 
 @compile
@@ -710,7 +615,7 @@ def fit_unigram(
         )
     if held_out is not None and not np.array_equal(held_out.alphabet, lexicon.alphabet):
         raise ValueError("held_out must be built with alphabet=lexicon.alphabet")
-    clock = _Clock()
+    clock = Clock()
     row_weight = lexicon.weigh(weights)
     mass = substrings.evidence.astype(np.float64)
     if weights is not None and any(weights[code] != 1.0 for code in lexicon.pairs):
@@ -720,20 +625,9 @@ def fit_unigram(
     floors = [floor for floor in chosen.floors if floor >= substrings.floor]
     for floor in floors:
         training = _Training(
-            lexicon,
-            substrings,
-            mass,
-            row_weight,
-            size,
-            workers,
-            floor=floor,
-            options=chosen,
-            frozen=frozen,
-            keep=keep,
-            deny=deny,
-            held_out=held_out,
-            clock=clock,
-        )
+            lexicon, substrings, mass, row_weight, size, workers, floor=floor, options=chosen, frozen=frozen,
+            keep=keep, deny=deny, held_out=held_out, clock=clock,
+        )  # fmt: skip
         fewer = allow_fewer and floor == floors[-1]
         result = training.run(size, path_to, progress or Silent(), allow_fewer=fewer)
         if result is not None:
