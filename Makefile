@@ -21,31 +21,31 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.runtime ## from real text in 40 languages to four vocabularies, an audit and a tiny trained model, offline
+demo: $(VENV)/.runtime ## the whole path on the built-in sample, offline: 1 minute with installation
 	@$(BIN)/vocabkit demo --output $(DEMO) --force
 
-test: $(VENV)/.development ## the tests but the slow ones
+test: $(VENV)/.development ## the tests but the slow ones: 4 minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not slow and not network" $(PYTEST)
 
-test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation
+test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation: 12 minutes
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not network" $(PYTEST)
 
-lint: $(VENV)/.development ## ruff, mypy --strict and the import layers
+lint: $(VENV)/.development ## ruff, mypy --strict and the import layers: 1 minute
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python tools/import_layers.py
 
-format: $(VENV)/.development ## rewrite the sources as ruff wants them
+format: $(VENV)/.development ## rewrite the sources as ruff wants them: seconds
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 check: lint test ## lint and test: run before every commit
 
-same-bytes: $(VENV)/.development ## every verb on the sample against tests/golden/same_bytes.txt, two minutes on two cores
+same-bytes: $(VENV)/.development ## every verb on the sample against tests/golden/same_bytes.txt: 2 minutes
 	$(BIN)/python -m tests.house.same_bytes $(SAME_BYTES)
 
-bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORPORA names the folder of corpora
+bench: $(VENV)/.development ## the benchmarks, with VOCABKIT_CORPORA naming the folder of corpora: half an hour
 	mkdir -p build/bench
 	$(BIN)/python benchmarks/count.py build/bench/counts
 	$(BIN)/vocabkit fit shared-250k --counts build/bench/counts --output build/bench/tok --force --quiet >/dev/null
@@ -60,7 +60,7 @@ bench: $(VENV)/.development ## the benchmarks, about half an hour; VOCABKIT_CORP
 	$(BIN)/python benchmarks/pretrain.py head loop large
 	$(BIN)/python benchmarks/large.py build/bench/counts
 
-notebooks: $(VENV)/.development ## build every notebook from its source and execute it
+notebooks: $(VENV)/.development ## build every notebook from its source and execute it: 1 minute
 	rm -rf build/notebooks
 	mkdir -p build/notebooks
 	set -e; for source in notebooks/*.py; do \
@@ -68,13 +68,13 @@ notebooks: $(VENV)/.development ## build every notebook from its source and exec
 	done
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -W default build/notebooks
 
-docs: $(VENV)/.development ## build the documentation into site/
+docs: $(VENV)/.development ## build the documentation into site/: seconds
 	$(BIN)/python -m mkdocs build --strict --quiet
 
-reference: $(VENV)/.development ## rewrite what is generated from the commands: docs/cli-reference.md, tests/golden
+reference: $(VENV)/.development ## rewrite docs/cli-reference.md and tests/golden/cli_options.txt from the commands: seconds
 	$(BIN)/python tools/cli_reference.py
 
-wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere
+wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere: 2 minutes
 	$(BIN)/python tools/wheel_test.py
 
 clean: ## remove everything that the other targets make

@@ -30,7 +30,7 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 start = time.perf_counter()
-from vocabkit.extension.extend import extend_checkpoint
+import vocabkit as vk
 from vocabkit.extension.initializers import METHODS
 def memory(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -39,7 +39,7 @@ import tokenizers, sentencepiece
 imports = time.perf_counter() - start
 model, tokenizer, output, link = sys.argv[1:]
 before = memory("VmRSS")
-done = extend_checkpoint(model, tokenizer, output, link=link == "link", force=True)
+done = vk.extend(model, tokenizer, output, link=link == "link", force=True)
 print(json.dumps({"imports": imports, **done.seconds, "before": before, "peak": memory("VmHWM")}))
 """
 

@@ -1,6 +1,5 @@
 """`vocabkit allocate`: how many pieces each language gets, before anything is fitted for good."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,13 +13,11 @@ from .options import (
     Overrides,
     Panel,
     Quiet,
-    split_codes,
 )
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 if TYPE_CHECKING:
-    from .options import OutputFormat
+    pass
 
 COLUMNS = (
     "language", "characters", "before", "lexicon", "attributed", "cost_before", "cost", "change",
@@ -32,7 +29,7 @@ def run(
     counts: Annotated[
         Path, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
     ],
-    folder: OutputFolder,
+    output: OutputFolder,
     budget: Annotated[
         int | None,
         typer.Option("--budget", min=1, metavar="N", help="Pieces in all; the preset's by default."),
@@ -59,7 +56,7 @@ def run(
     preset: Annotated[
         str, typer.Option("--preset", metavar="PRESET", help="A preset of kind proportional.")
     ] = "proportional-500k",
-    overrides: Overrides = None,
+    settings: Overrides = None,
     languages: Languages = None,
     panel: Panel = None,
     saturation: Annotated[
@@ -71,7 +68,7 @@ def run(
         typer.Option("--base", metavar="TOK", help="The vocabulary that --saturation adds to."),
     ] = None,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Share out a budget of pieces among languages.
@@ -82,61 +79,30 @@ def run(
 
     Example: vocabkit allocate --counts counts/ --budget 600_000 --method vocap -o allocation/
     """
-    given = {
-        "allocation.method": method,
-        "allocation.dev": None if dev is None else json.dumps(str(dev)),
-        "allocation.dev_lines": dev_lines,
-        "allocation.floor": floor,
-        "allocation.ceiling": ceiling,
-        "languages.panel": panel,
-        "languages.include": None if languages is None else json.dumps(split_codes(languages)),
-    }
-    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
-    settings = [*(overrides or []), *settings]
-    if saturation:
-        if base is None:
-            raise typer.BadParameter("--saturation needs --base TOK, a fitted vocabulary")
-        _show_saturation(counts, base, folder, settings, force, output, quiet)
-        return
-    if base is not None:
-        raise typer.BadParameter("--base is for --saturation")
-    from vocabkit.configurations.allocating import allocate_budget
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        found = allocate_budget(
-            counts,
-            folder,
-            budget=budget,
-            preset=preset,
-            settings=settings,
-            force=force,
-            progress=progress,
-        )
-    rows = [{name: row[name] for name in COLUMNS} for row in found.rows]
-    show_rows(rows, output, "allocate")
-    show_warnings(found.warnings, quiet)
-    sizes = found.allocation
-    assert sizes is not None  # it was made here
-    show_note(
-        f"wrote {folder}: {sizes.budget:,} pieces; lexicons of {int(sizes.lexicon.sum()):,} in all; "
-        f"before: {found.baseline}; cost: {found.rows[0]['unit']}",
-        quiet,
+    found = vk.allocate(
+        counts,
+        output,
+        budget=budget,
+        method=method,
+        dev=dev,
+        dev_lines=dev_lines,
+        floor=floor,
+        ceiling=ceiling,
+        preset=preset,
+        languages=languages,
+        panel=panel,
+        saturation=saturation,
+        base=base,
+        settings=settings,
+        force=force,
+        progress=watch(quiet),
     )
-
-
-def _show_saturation(
-    counts: Path,
-    base: Path,
-    folder: Path,
-    settings: list[str],
-    force: bool,
-    output: "OutputFormat",
-    quiet: bool,
-) -> None:
-    from vocabkit.configurations.allocating import saturate_vocabulary
-
-    with open_progress(quiet) as progress:
-        found = saturate_vocabulary(base, counts, folder, settings=settings, force=force, progress=progress)
-    show_rows(found.to_rows(), output, "saturation")
+    rows = found.to_rows()
+    if not saturation:
+        rows = [{name: row[name] for name in COLUMNS} for row in rows]
+    show_rows(rows, format, "saturation" if saturation else "allocate")
     show_warnings(found.warnings, quiet)
-    show_note(f"wrote {folder}: {found.summary}", quiet)
+    show_note(f"wrote {output}: {found.summary}", quiet)

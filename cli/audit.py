@@ -15,10 +15,8 @@ from .options import (
     Quiet,
     Route,
     Workers,
-    split_codes,
 )
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 Tokenizers = Annotated[
     list[str],
@@ -35,7 +33,7 @@ Reference = Annotated[
 
 def run(
     tokenizers: Tokenizers,
-    folder: OutputFolder,
+    output: OutputFolder,
     corpus: Annotated[
         Path | None,
         typer.Option("--corpus", metavar="DIR", help="Text, as `vocabkit count` reads it."),
@@ -84,7 +82,7 @@ def run(
     ] = None,
     workers: Workers = None,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Measure what tokenizers cost each language.
@@ -95,41 +93,35 @@ def run(
 
     Example: vocabkit audit tok-a/ tok-b/ --corpus ntrex/ -o report/
     """
-    from vocabkit.auditing.auditing import run_audit
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    if sharing and counts is None:
-        raise typer.BadParameter("--sharing fits vocabularies: give it --counts DIR")
-    if corpus is None and counts is None:
-        raise typer.BadParameter("give --corpus DIR, or --counts DIR, or both")
-    if corpus is None and (limit is not None or aligned == "yes"):
-        raise typer.BadParameter("--limit and --aligned yes need --corpus: counts hold no lines")
-    with open_progress(quiet) as progress:
-        found = run_audit(
-            tokenizers,
-            corpus,
-            folder,
-            counts=counts,
-            languages=split_codes(languages),
-            panel=panel,
-            reference=reference,
-            fixed=fixed,
-            aligned=aligned,
-            limit=limit,
-            width=width,
-            pattern=pattern,
-            route=route,
-            integrity=not no_integrity,
-            sharing=sharing,
-            resamples=resamples,
-            seed=seed,
-            require=require or (),
-            workers=workers,
-            force=force,
-            progress=progress,
-        )
-    show_rows(found.to_rows(), output, "audit")
+    found = vk.audit(
+        tokenizers,
+        corpus,
+        output,
+        counts=counts,
+        languages=languages,
+        panel=panel,
+        reference=reference,
+        fixed=fixed,
+        aligned=aligned,
+        limit=limit,
+        width=width,
+        pattern=pattern,
+        route=route,
+        integrity=not no_integrity,
+        sharing=sharing,
+        resamples=resamples,
+        seed=seed,
+        require=require,
+        workers=workers,
+        force=force,
+        progress=watch(quiet),
+    )
+    show_rows(found.to_rows(), format, "audit")
     show_warnings(found.list_doubts(), quiet)
-    show_note(f"wrote {folder}: open {folder / 'report.html'}", quiet)
+    show_note(f"wrote {output}: open {output / 'report.html'}", quiet)
     # `--quiet` does not hide a verdict.
     failed = found.failed
     for outcome in failed:

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from .audit_options import Aligned, Limit, Pattern, Resamples, Seed
-from .options import Format, Languages, Panel, Quiet, Workers, split_codes
+from .options import Format, Languages, Panel, Quiet, Workers
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 
 def run(
@@ -34,7 +33,7 @@ def run(
     resamples: Resamples = 1_000,
     seed: Seed = 0,
     workers: Workers = None,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Compare what two tokenizers cost each language.
@@ -44,30 +43,25 @@ def run(
 
     Example: vocabkit compare tok-a/ tok-b/ --corpus ntrex/ --max-regression 2%
     """
-    from vocabkit.auditing.auditing import parse_share, run_comparison
-    from vocabkit.core.errors import ConfigError
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    try:
-        share = parse_share(max_regression)
-    except ConfigError as error:
-        raise typer.BadParameter(error.message) from error
-    with open_progress(quiet) as progress:
-        found = run_comparison(
-            first,
-            second,
-            corpus,
-            max_regression=share,
-            languages=split_codes(languages),
-            panel=panel,
-            aligned=aligned,
-            limit=limit,
-            pattern=pattern,
-            resamples=resamples,
-            seed=seed,
-            workers=workers,
-            progress=progress,
-        )
-    show_rows(found.to_rows(), output, "compare")
+    found = vk.compare(
+        first,
+        second,
+        corpus,
+        max_regression=max_regression,
+        languages=languages,
+        panel=panel,
+        aligned=aligned,
+        limit=limit,
+        pattern=pattern,
+        resamples=resamples,
+        seed=seed,
+        workers=workers,
+        progress=watch(quiet),
+    )
+    show_rows(found.to_rows(), format, "compare")
     show_warnings(found.audit.list_doubts(), quiet)
     for line in found.list_regressions():
         show_note(f"failed: {line}")

@@ -8,7 +8,6 @@ import typer
 from .audit_options import Resamples, Seed
 from .options import Format, Quiet
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 
 def run(
@@ -53,7 +52,7 @@ def run(
     ] = "mean",
     resamples: Resamples = 1_000,
     seed: Seed = 0,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Compare initialisers of new rows on text, before any training.
@@ -63,25 +62,25 @@ def run(
 
     Example: vocabkit compare-init model/ tok/ --text deu.txt --method subword-mean/first
     """
-    from vocabkit.extension.compare_init import compare_initializers
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        found = compare_initializers(
-            model,
-            tokenizer,
-            text,
-            init_text=init_text,
-            method=method,
-            donor=donor,
-            old_tokenizer=old_tokenizer,
-            limit=limit,
-            untie=untie,
-            bias=bias,
-            resamples=resamples,
-            seed=seed,
-            progress=progress,
-        )
-    show_rows(found.to_rows(), output, "compare-init")
+    found = vk.compare_init(
+        model,
+        tokenizer,
+        text,
+        init_text=init_text,
+        method=method,
+        donor=donor,
+        old_tokenizer=old_tokenizer,
+        limit=limit,
+        untie=untie,
+        bias=bias,
+        resamples=resamples,
+        seed=seed,
+        progress=watch(quiet),
+    )
+    show_rows(found.to_rows(), format, "compare-init")
     show_note(f"{found.lines:,} lines, {found.bytes:,} bytes scored", quiet)
     show_warnings(found.warnings, quiet)
     for name, reason in found.skipped.items():

@@ -1,8 +1,7 @@
 """`vocabkit count`: the one pass over the text."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,23 +13,16 @@ from .options import (
     Languages,
     Memory,
     OutputFolder,
-    OutputFormat,
     Panel,
     Quiet,
     TextField,
     Workers,
-    split_codes,
 )
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
-
-if TYPE_CHECKING:
-    from vocabkit.core.languages import Panel as PanelType
-    from vocabkit.corpus.sources import Corpus
 
 
 def run(
-    folder: OutputFolder,
+    output: OutputFolder,
     corpus: Annotated[
         Path | None,
         typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
@@ -47,7 +39,7 @@ def run(
         int, typer.Option("--min-count", min=1, help="Drop rarer words; their mass is reported.")
     ] = 1,
     workers: Workers = None,
-    memory: Memory = 2 << 30,
+    memory: Memory = "2GB",
     update: Annotated[
         bool, typer.Option("--update", help="Count only what the output does not hold yet.")
     ] = False,
@@ -66,7 +58,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of what --from-frequencies holds out.")] = 0,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Count every word of a corpus once, by language.
@@ -76,64 +68,41 @@ def run(
 
     Example: vocabkit count corpus/ -o counts/
     """
-    from vocabkit.corpus.counting import CountOptions, count_corpus
-    from vocabkit.corpus.sources import open_corpus
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    if from_frequencies is not None or language is not None or corpus is None:
-        _import(corpus, from_frequencies, language, folder, held_out, seed, force, output, quiet)
+    if dry_run and corpus is not None:
+        opened = vk.open_corpus(
+            corpus,
+            document=document,
+            field=field,
+            languages=languages,
+            panel=panel,
+            allow_missing=allow_missing,
+        )
+        show_rows([item for code in opened.languages for item in opened.sources[code]], format, "plan")
         return
-    opened = open_corpus(
+    counts = vk.count(
         corpus,
-        languages=split_codes(languages),
-        panel=_load_panel(panel),
+        output,
+        held_out=held_out,
         document=document,
         field=field,
+        languages=languages,
+        panel=panel,
         allow_missing=allow_missing,
+        min_count=min_count,
+        workers=workers,
+        memory=memory,
+        update=update,
+        from_frequencies=from_frequencies,
+        language=language,
+        seed=seed,
+        force=force,
+        progress=watch(quiet),
     )
-    if dry_run:
-        _show_plan(opened, output)
-        return
-    options = CountOptions(held_out, min_count, memory, workers)
-    with open_progress(quiet) as progress:
-        report = count_corpus(opened, folder, options, force=force, update=update, progress=progress)
-    show_rows(report.rows, output, "count")
-    show_warnings([f"no data for {code}" for code in opened.missing], quiet)
-    show_warnings([f"left aside {entry}" for entry in report.ignored], quiet)
-    show_note(f"wrote {folder} in {report.seconds:.1f} s", quiet)
-
-
-def _import(
-    corpus: Path | None,
-    frequencies: Path | None,
-    language: str | None,
-    folder: Path,
-    held_out: float,
-    seed: int,
-    force: bool,
-    output: OutputFormat,
-    quiet: bool,
-) -> None:
-    """Import a frequency list, once it is clear that exactly that was asked for."""
-    if (corpus is None) == (frequencies is None):
-        raise typer.BadParameter("give either CORPUS or --from-frequencies FILE")
-    if frequencies is None or language is None:
-        raise typer.BadParameter("--from-frequencies FILE and --language CODE belong together")
-    from vocabkit.core.languages import resolve_code
-    from vocabkit.corpus.counting import import_frequencies
-
-    code = resolve_code(language)
-    counts = import_frequencies(frequencies, code, folder, held_out=held_out, seed=seed, force=force)
-    rows = [{"language": name, **asdict(totals)} for name, totals in counts.totals.items()]
-    show_rows(rows, output, "count")
-    show_note(f"wrote {folder}; held-out words were drawn from the counts, not by document", quiet)
-
-
-def _load_panel(name: str | None) -> "PanelType | None":
-    from vocabkit.core.languages import load_panel
-
-    return None if name is None else load_panel(name)
-
-
-def _show_plan(corpus: "Corpus", output: OutputFormat) -> None:
-    """One row a source: what would be read, as what."""
-    show_rows([source for code in corpus.languages for source in corpus.sources[code]], output, "plan")
+    show_rows(counts.to_rows(), format, "count")
+    show_warnings(counts.warnings, quiet)
+    drawn = "; held-out words were drawn from the counts, not by document"
+    note = drawn if from_frequencies is not None else f" in {counts.seconds:.1f} s"
+    show_note(f"wrote {output}{note}", quiet)

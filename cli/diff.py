@@ -13,7 +13,7 @@ def run(
     first: Annotated[Path, typer.Argument(metavar="TOK-A", help="The earlier tokenizer folder or .model.")],
     second: Annotated[Path, typer.Argument(metavar="TOK-B", help="The later one.")],
     pieces: Annotated[bool, typer.Option("--pieces", help="One row a piece, not one row a script.")] = False,
-    output: Format = "table",
+    format: Format = "table",
 ) -> None:
     """Show the pieces that were added, removed and moved, by script.
 
@@ -21,6 +21,6 @@ def run(
 
     Example: vocabkit diff tok-a/ tok-b/ --pieces
     """
-    from vocabkit.vocabulary.tokenizers import compare_tokenizers
+    import vocabkit as vk
 
-    show_rows(compare_tokenizers(first, second).to_rows(pieces), output, "diff")
+    show_rows(vk.diff(first, second, pieces=pieces).to_rows(), format, "diff")

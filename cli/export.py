@@ -7,12 +7,11 @@ import typer
 
 from .options import Force, Format, OutputFolder, Quiet
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="RUN", help="A folder written by `vocabkit pretrain`.")],
-    folder: OutputFolder,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder written by `vocabkit pretrain`.")],
+    output: OutputFolder,
     route: Annotated[
         str | None,
         typer.Option(
@@ -41,7 +40,7 @@ def run(
         typer.Option("--verify", help="Load the result with transformers and compare logits."),
     ] = False,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Write a run's model and tokenizer as transformers reads them.
@@ -51,25 +50,25 @@ def run(
 
     Example: vocabkit export run/ -o hf/ --verify
     """
-    from vocabkit.pretraining.exporting import export_run
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        done = export_run(
-            source,
-            folder,
-            route=route,
-            union=union,
-            step=step,
-            dtype=dtype,
-            optimizer=optimizer,
-            verify=verify,
-            force=force,
-            progress=progress,
-        )
-    show_rows(done.to_rows(), output, "export")
+    done = vk.export(
+        run,
+        output,
+        route=route,
+        union=union,
+        step=step,
+        dtype=dtype,
+        optimizer=optimizer,
+        verify=verify,
+        force=force,
+        progress=watch(quiet),
+    )
+    show_rows(done.to_rows(), format, "export")
     if done.no_tokenizer is not None:
-        show_warnings([f"AutoTokenizer will not open {folder}: {done.no_tokenizer}"], quiet)
-    show_note(f"wrote {folder} in {done.seconds:.1f} s", quiet)
+        show_warnings([f"AutoTokenizer will not open {output}: {done.no_tokenizer}"], quiet)
+    show_note(f"wrote {output} in {done.seconds:.1f} s", quiet)
     if done.passed is False:
         show_note(
             f"failed: logits differ from transformers' by {done.difference:.3g}, "

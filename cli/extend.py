@@ -7,7 +7,6 @@ import typer
 
 from .options import Force, Format, OutputFolder, Quiet
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 
 def run(
@@ -19,7 +18,7 @@ def run(
         Path,
         typer.Argument(metavar="TOKENIZER", help="A tokenizer folder, tokenizer.json or .model."),
     ],
-    folder: OutputFolder,
+    output: OutputFolder,
     init_input: Annotated[
         str | None,
         typer.Option("--init-input", metavar="M", help="How new input rows are made."),
@@ -43,7 +42,7 @@ def run(
         Path | None,
         typer.Option("--text", metavar="FILE", help="Text for initialisers that learn from some."),
     ] = None,
-    multiple: Annotated[
+    pad_to_multiple_of: Annotated[
         int | None,
         typer.Option("--pad-to-multiple-of", min=1, metavar="N", help="Pad the rows, as to 64."),
     ] = None,
@@ -51,7 +50,7 @@ def run(
         Path | None,
         typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, where MODEL has none."),
     ] = None,
-    tensors: Annotated[
+    tensor: Annotated[
         list[str] | None,
         typer.Option(
             "--tensor",
@@ -63,7 +62,7 @@ def run(
     link: Annotated[bool, typer.Option("--link", help="Hard-link the files that do not change.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Give a checkpoint the vocabulary of another tokenizer.
@@ -73,33 +72,32 @@ def run(
 
     Example: vocabkit extend xlmr/ tok/ -o xlmr-ext/ --pad-to-multiple-of 64
     """
-    from vocabkit.extension.extend import extend_checkpoint
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        done = extend_checkpoint(
-            model,
-            tokenizer,
-            folder,
-            init_input=init_input,
-            init_output=init_output,
-            init_bias=init_bias,
-            untie=untie,
-            donor=donor,
-            text=text,
-            pad_to_multiple_of=multiple,
-            old_tokenizer=old_tokenizer,
-            tensor=tensors or (),
-            seed=seed,
-            link=link,
-            dry_run=dry_run,
-            force=force,
-            progress=progress,
-        )
-    show_rows(done.to_rows(), output, "extend")
-    show_warnings(done.plan.warnings, quiet)
+    done = vk.extend(
+        model,
+        tokenizer,
+        None if dry_run else output,
+        init_input=init_input,
+        init_output=init_output,
+        init_bias=init_bias,
+        untie=untie,
+        donor=donor,
+        text=text,
+        pad_to_multiple_of=pad_to_multiple_of,
+        old_tokenizer=old_tokenizer,
+        tensor=tensor,
+        seed=seed,
+        link=link,
+        force=force,
+        progress=watch(quiet),
+    )
+    show_rows(done.to_rows(), format, "extend")
+    show_warnings(done.warnings, quiet)
     if done.output is None:
         return
     for name, note in done.notes.items():
         show_note(f"{name}: {note}", quiet)
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
-    show_note(f"wrote {folder}: {phases}; next: vocabkit verify {folder}", quiet)
+    show_note(f"wrote {output}: {phases}; next: vocabkit verify {output}", quiet)

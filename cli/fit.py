@@ -1,6 +1,5 @@
 """`vocabkit fit`: a vocabulary from counts."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,8 @@ from .options import (
     OutputFolder,
     Overrides,
     Quiet,
-    split_codes,
 )
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 # Left out of the printed table; languages.tsv and the other formats have them.
 HIDDEN = {"documents", "words", "bytes", "share", "target_share", "cut_share", "pieces_used"}
@@ -30,8 +27,8 @@ def run(
     counts: Annotated[
         Path, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
     ],
-    folder: OutputFolder,
-    overrides: Overrides = None,
+    output: OutputFolder,
+    settings: Overrides = None,
     languages: Languages = None,
     allow_oversampling: Annotated[
         float | None,
@@ -55,7 +52,7 @@ def run(
     ] = None,
     memory: ArcMemory = None,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Fit a vocabulary from counts, as a preset describes it.
@@ -65,37 +62,26 @@ def run(
 
     Example: vocabkit fit balanced-250k --counts counts/ -o tok/
     """
-    from vocabkit.configurations.tokenizer_folder import fit_vocabulary
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    given = _as_overrides(languages, allow_oversampling, memory)
-    given += [f"base={json.dumps(base)}"] if base is not None else []
-    given += [f"parity.development={json.dumps(str(dev))}"] if dev is not None else []
-    settings = [*(overrides or []), *given]
-    with open_progress(quiet) as progress:
-        fitted = fit_vocabulary(
-            preset,
-            counts,
-            folder,
-            settings=settings,
-            routed=split_codes(routed) or (),
-            force=force,
-            progress=progress,
-        )
+    fitted = vk.fit(
+        preset,
+        counts,
+        output,
+        languages=languages,
+        allow_oversampling=allow_oversampling,
+        base=base,
+        routed=routed,
+        dev=dev,
+        memory=memory,
+        settings=settings,
+        force=force,
+        progress=watch(quiet),
+    )
     rows = fitted.to_rows()
-    if output == "table":
+    if format == "table":
         rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in rows]
-    show_rows(rows, output, "fit")
+    show_rows(rows, format, "fit")
     show_warnings(fitted.warnings or (), quiet)
-    seconds = sum(fitted.seconds.values())
-    show_note(f"wrote {folder}: {fitted.size:,} tokens in {seconds:.1f} s", quiet)
-
-
-def _as_overrides(languages: str | None, oversampling: float | None, memory: int | None) -> list[str]:
-    """The options that stand for a key of the configuration, after every `--set`."""
-    codes = split_codes(languages)
-    given = {
-        "languages.include": None if codes is None else json.dumps(codes),
-        "languages.allow_oversampling": oversampling,
-        "trainer.memory": memory,
-    }
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
+    show_note(f"wrote {output}: {fitted.size:,} tokens in {sum(fitted.seconds.values()):.1f} s", quiet)

@@ -1,6 +1,5 @@
 """`vocabkit merge`: several counts into one."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +7,16 @@ import typer
 
 from .options import Force, Format, Memory, OutputFolder, Quiet
 from .output import show_note, show_rows
-from .progress import open_progress
 
 
 def run(
     counts: Annotated[
         list[Path], typer.Argument(metavar="COUNTS", help="Folders written by `vocabkit count`.")
     ],
-    folder: OutputFolder,
+    output: OutputFolder,
     force: Force = False,
-    memory: Memory = 2 << 30,
-    output: Format = "table",
+    memory: Memory = "2GB",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Merge counts into one, exactly and in any order.
@@ -27,10 +25,9 @@ def run(
 
     Example: vocabkit merge counts-2025/ counts-2026/ -o counts/
     """
-    from vocabkit.corpus.counting import merge_counts
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        merged = merge_counts(counts, folder, force=force, memory=memory, progress=progress)
-    rows = [{"language": code, **asdict(totals)} for code, totals in merged.totals.items()]
-    show_rows(rows, output, "merge")
-    show_note(f"wrote {folder}", quiet)
+    merged = vk.merge(counts, output, memory=memory, force=force, progress=watch(quiet))
+    show_rows(merged.to_rows(), format, "merge")
+    show_note(f"wrote {output}", quiet)

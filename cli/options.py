@@ -4,31 +4,10 @@ Holds only declarations. What is changed on most days is an option; everything e
 configuration, reached with `--set`.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes from `2GB`, `500M` or `1_000_000`; units are powers of 1024.
-
-    Raises `typer.BadParameter` for anything else, and for nothing at all.
-    """
-    match = re.fullmatch(r"([\d_.]+)\s*([KMGT]?)(?:I?B)?", str(text).strip().upper())
-    try:
-        size = int(float(match[1]) * _UNITS[match[2]]) if match else None
-    except ValueError:
-        size = None
-    if size is None:
-        raise typer.BadParameter(f"{text!r} is no size such as 2GB or 500MB")
-    if size < 1:
-        raise typer.BadParameter(f"{text!r} leaves no memory at all")
-    return size
-
 
 OutputFormat = Literal["table", "json", "csv", "markdown"]
 
@@ -53,21 +32,13 @@ Seed = Annotated[
     typer.Option("--seed", help="Seed of everything random; the configuration's by default."),
 ]
 Memory = Annotated[
-    int,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        parser=parse_size,
-        show_default="2GB",
-        help="Memory to stay within, as 2GB or 500MB.",
-    ),
+    str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within, as 2GB or 500MB.")
 ]
 ArcMemory = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--memory",
         metavar="SIZE",
-        parser=parse_size,
         help="Memory for the trainer's lattice, as 2GB; the rest is found again at every pass.",
     ),
 ]
@@ -114,10 +85,3 @@ Overrides = Annotated[
         help="Change one key of the configuration, as vocabulary.size=4_000; repeatable.",
     ),
 ]
-
-
-def split_codes(text: str | None) -> list[str] | None:
-    """Language codes from the text of `--languages`; None where the option was not given."""
-    if text is None:
-        return None
-    return [code for code in (part.strip() for part in text.split(",")) if code]

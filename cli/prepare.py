@@ -16,13 +16,11 @@ from .options import (
     Quiet,
     TextField,
     Workers,
-    split_codes,
 )
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 if TYPE_CHECKING:
-    from vocabkit.pretraining.preparing import PrepareReport
+    pass
 
 
 def run(
@@ -30,7 +28,7 @@ def run(
         Path,
         typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
     ],
-    folder: OutputFolder,
+    output: OutputFolder,
     tokenizer: Annotated[
         Path,
         typer.Option(
@@ -62,7 +60,7 @@ def run(
     allow_missing: AllowMissing = False,
     workers: Workers = None,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Encode a corpus and pack it into rows for `vocabkit pretrain`.
@@ -71,41 +69,25 @@ def run(
 
     Example: vocabkit prepare corpus/ --tokenizer tok/ -o shards/
     """
-    from vocabkit.core.languages import load_panel
-    from vocabkit.corpus.sources import open_corpus
-    from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    opened = open_corpus(
+    done = vk.prepare(
         corpus,
-        languages=split_codes(languages),
-        panel=None if panel is None else load_panel(panel),
+        tokenizer,
+        output,
+        length=length,
+        encoding=encoding,
+        held_out=held_out,
         document=document,
         field=field,
+        languages=languages,
+        panel=panel,
         allow_missing=allow_missing,
+        workers=workers,
+        force=force,
+        progress=watch(quiet),
     )
-    options = PrepareOptions(length, encoding, held_out, workers)
-    with open_progress(quiet) as progress:
-        report = prepare_corpus(opened, tokenizer, folder, options, force=force, progress=progress)
-    show_rows(report.rows, output, "prepare")
-    show_warnings([f"no data for {code}" for code in opened.missing], quiet)
-    show_warnings([f"left aside {entry}" for entry in report.ignored], quiet)
-    show_warnings(_warn(report), quiet)
-    resumed = f", {report.resumed} shards taken over" if report.resumed else ""
-    show_note(
-        f"wrote {folder} in {report.seconds:.1f} s: {report.efficiency:.2%} of places hold text{resumed}",
-        quiet,
-    )
-
-
-def _warn(report: "PrepareReport") -> list[str]:
-    """What should be looked at before training: much that is unknown, much that is padding."""
-    lines = []
-    if report.no_export is not None:
-        lines.append(f"AutoTokenizer will not open an export of a run on these: {report.no_export}")
-    for row in report.rows:
-        if row.unknown > 0.01:
-            lines.append(f"{row.language}: {row.unknown:.1%} of its tokens are unknown")
-        # A few rows are never full; that says nothing of the packing.
-        if row.rows >= 100 and row.efficiency < 0.95:
-            lines.append(f"{row.language}: {1 - row.efficiency:.1%} of its places are padding")
-    return lines
+    show_rows(done.to_rows(), format, "prepare")
+    show_warnings(done.warnings, quiet)
+    show_note(done.describe(), quiet)

@@ -15,14 +15,14 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A preset, as shared-2
 
 
 @app.command("list")
-def list_all(output: Format = "table") -> None:
+def list_all(format: Format = "table") -> None:
     """List the shipped configurations.
 
     Example: vocabkit presets list
     """
     from vocabkit.core.config import list_presets
 
-    show_rows([{"name": p.name, "title": p.title} for p in list_presets()], output, "presets")
+    show_rows([{"name": p.name, "title": p.title} for p in list_presets()], format, "presets")
 
 
 @app.command("show")

@@ -10,7 +10,6 @@ import typer
 
 from .options import Force, Format, Overrides, Quiet
 from .output import show_note, show_rows, show_warnings
-from .progress import open_progress
 
 if TYPE_CHECKING:
     from vocabkit.pretraining.run_folder import Run
@@ -22,14 +21,14 @@ def run(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Folder written by `vocabkit prepare`."),
     ] = None,
-    folder: Annotated[
+    output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run.")
     ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Begin with this model, in transformers' format."),
     ] = None,
-    overrides: Overrides = None,
+    settings: Overrides = None,
     allow_epochs: Annotated[
         float | None,
         typer.Option("--allow-epochs", metavar="N", help="Let a language be read N times over, not 8."),
@@ -39,7 +38,7 @@ def run(
         typer.Option("--dry-run", help="Print parameters, memory, time and epochs; train nothing."),
     ] = False,
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Train a model over prepared shards, as a preset describes it.
@@ -49,16 +48,17 @@ def run(
 
     Example: vocabkit pretrain multi-s --data shards/ -o run/
     """
-    if not dry_run and (data is None or folder is None):
+    if not dry_run and (data is None or output is None):
         raise typer.BadParameter("--data and --output are needed, or --dry-run")
+    from vocabkit.core.progress import watch
     from vocabkit.pretraining.run_start import make_plan
 
     plan = make_plan(
         preset,
         data,
-        folder,
+        output,
         checkpoint=checkpoint,
-        settings=overrides or (),
+        settings=settings or (),
         allow_epochs=allow_epochs,
         dry_run=dry_run,
         force=force,
@@ -67,7 +67,7 @@ def run(
     quiet = quiet or not speaks
     if dry_run:
         if speaks:
-            show_rows(plan.to_rows(), output, "pretrain-plan")
+            show_rows(plan.to_rows(), format, "pretrain-plan")
         show_warnings(plan.warnings, quiet)
         return
     if plan.languages is not None and not quiet:
@@ -77,10 +77,9 @@ def run(
     show_warnings(plan.warnings, quiet)
     from vocabkit.pretraining.loop import train_run
 
-    with open_progress(quiet) as progress:
-        trained = train_run(plan, force=force, progress=progress)
+    trained = train_run(plan, force=force, progress=watch(quiet))
     if speaks:
-        show_rows(trained.to_rows(), output, "pretrain")
+        show_rows(trained.to_rows(), format, "pretrain")
         _show_end(trained, quiet)
     if trained.exit_code:
         raise typer.Exit(trained.exit_code)

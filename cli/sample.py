@@ -7,13 +7,12 @@ import typer
 
 from .options import Force, Format, Quiet
 from .output import show_note, show_rows
-from .progress import open_progress
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
+    output: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
     force: Force = False,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Write real text in 40 languages, offline, about 1 MB in all.
@@ -23,9 +22,9 @@ def run(
 
     Example: vocabkit sample corpus/
     """
-    from vocabkit.corpus.sample import write_sample
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        report = write_sample(folder, force=force, progress=progress)
-    show_rows(report.rows, output, "sample")
-    show_note(f"wrote {folder}; next: vocabkit count {folder / 'text'} -o counts/", quiet)
+    written = vk.sample(output, force=force, progress=watch(quiet))
+    show_rows(written.to_rows(), format, "sample")
+    show_note(f"wrote {output}; next: vocabkit count {output / 'text'} -o counts/", quiet)

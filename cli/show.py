@@ -16,7 +16,7 @@ def run(
     ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Text, or - to read it from stdin.")],
     route: Route = None,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Show the pieces a text is cut into, with ids, scripts and bytes.
@@ -25,13 +25,10 @@ def run(
 
     Example: vocabkit show tok/ "Ẹ kú àárọ̀"
     """
-    from vocabkit.vocabulary.adapters import list_tokens
-    from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
+    import vocabkit as vk
 
-    opened = open_tokenizer(tokenizer) if route is None else open_route(tokenizer, route)
     # The newline that ends a line of a shell's echo is not part of the text.
     given = sys.stdin.read().removesuffix("\n") if text == "-" else text
-    rows = list_tokens(opened, given)
-    show_rows(rows, output, "show")
-    size = len(given.encode())
-    show_note(f"{len(rows)} tokens, {len(given)} characters, {size} bytes", quiet)
+    shown = vk.show(tokenizer, given, route=route)
+    show_rows(shown.to_rows(), format, "show")
+    show_note(f"{len(shown.rows)} tokens, {len(given)} characters, {len(given.encode())} bytes", quiet)

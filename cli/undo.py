@@ -7,12 +7,11 @@ import typer
 
 from .options import Force, OutputFolder, Quiet
 from .output import show_note, show_warnings
-from .progress import open_progress
 
 
 def run(
     extended: Annotated[Path, typer.Argument(metavar="DIR", help="A folder written by `vocabkit extend`.")],
-    folder: OutputFolder,
+    output: OutputFolder,
     link: Annotated[bool, typer.Option("--link", help="Hard-link the files that do not change.")] = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -24,10 +23,10 @@ def run(
 
     Example: vocabkit undo xlmr-ext/ -o xlmr/
     """
-    from vocabkit.extension.undo import undo_extension
+    import vocabkit as vk
+    from vocabkit.core.progress import watch
 
-    with open_progress(quiet) as progress:
-        done = undo_extension(extended, folder, link=link, force=force, progress=progress)
+    done = vk.undo(extended, output, link=link, force=force, progress=watch(quiet))
     show_warnings([f"{name}: {reason}" for name, reason in done.differing.items()], quiet)
     same = "" if done.differing else ", every changed file as the original's to the bit"
-    show_note(f"wrote {folder}: {len(done.files)} files{same}", quiet)
+    show_note(f"wrote {output}: {len(done.files)} files{same}", quiet)

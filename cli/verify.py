@@ -23,7 +23,7 @@ def run(
         bool | None,
         typer.Option("--reload/--no-reload", help="Load both models; where transformers is, by default."),
     ] = None,
-    output: Format = "table",
+    format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
     """Check that an extended checkpoint is right.
@@ -33,10 +33,10 @@ def run(
 
     Example: vocabkit verify xlmr-ext/
     """
-    from vocabkit.extension.verify import verify_extension
+    import vocabkit as vk
 
-    found = verify_extension(folder, text=text, original=original, reload=reload)
-    show_rows(found.to_rows(), output, "verify")
+    found = vk.verify(folder, text=text, original=original, reload=reload)
+    show_rows(found.to_rows(), format, "verify")
     for check in found.failed:
         show_note(f"failed: {check.name}: {check.detail}")
     if not found.passed:

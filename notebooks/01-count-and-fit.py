@@ -23,16 +23,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.auditing.metrics import measure_fertility
-from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.sample import write_sample
-from vocabkit.corpus.sources import open_corpus
-from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.vocabulary.tokenizers import open_tokenizer
+import vocabkit as vk
 
 work = Path(tempfile.mkdtemp())
-write_sample(work / "sample")
+vk.sample(work / "sample")
 
 # %% [markdown]
 # ## Counting
@@ -40,11 +34,10 @@ write_sample(work / "sample")
 # A corpus is a folder with a file per language. Counting reads it once; everything below works on the counts.
 
 # %%
-report = count_corpus(open_corpus(work / "sample" / "text"), work / "counts", CountOptions(workers=1))
-pd.DataFrame(report.rows).set_index("language")[["documents", "words", "characters", "bytes"]]
+counts = vk.count(work / "sample" / "text", work / "counts", workers=1)
+counts.to_frame().set_index("language")[["documents", "words", "characters", "bytes"]]
 
 # %%
-counts = WordCounts.load(work / "counts")
 yoruba = counts.languages["yor_Latn"]
 words = pd.DataFrame(
     {"count": yoruba.train.count, "documents": yoruba.train.documents},
@@ -56,7 +49,7 @@ words.sort_values("count", ascending=False).head(10)
 # Counts add up exactly, in any order, so shards can be counted apart and a new one added without the others.
 
 # %%
-again = counts + WordCounts.from_texts({"yor_Latn": ["Ẹ kú àárọ̀"]})
+again = counts + vk.WordCounts.from_texts({"yor_Latn": ["Ẹ kú àárọ̀"]})
 assert again.totals["yor_Latn"].words == counts.totals["yor_Latn"].words + 3
 
 # %% [markdown]
@@ -66,10 +59,10 @@ assert again.totals["yor_Latn"].words == counts.totals["yor_Latn"].words + 3
 # The weight is how often each sentence of a language is counted.
 
 # %%
-fitted = {}
-for name in ("shared-250k", "balanced-250k"):
-    size = {"vocabulary": {"size": 4_000}}
-    fitted[name] = fit_vocabulary(name, counts, work / name, settings=size, workers=1)
+fitted = {
+    preset: vk.fit(preset, counts, work / preset, vocabulary={"size": 4_000})
+    for preset in ("shared-250k", "balanced-250k")
+}
 table = fitted["balanced-250k"].to_frame().set_index("language")
 table[["characters", "share", "target_share", "weight", "alphabet"]].sort_values("weight")
 
@@ -80,20 +73,18 @@ print("\n".join(fitted["balanced-250k"].warnings))
 # ## Looking at the result
 
 # %%
-tokenizer = open_tokenizer(work / "balanced-250k")
+tokenizer = vk.open_tokenizer(work / "balanced-250k")
 (ids,) = tokenizer.encode_batch(["Gbogbo ènìyàn ni a bí ní òmìnira"])
 [tokenizer.token_bytes(int(i)).decode(errors="replace") for i in ids]
 
 # %%
-fertility = pd.DataFrame(
-    {
-        name: {
-            row.language: row.tokens_per_word for row in measure_fertility(open_tokenizer(work / name), counts)
-        }
-        for name in fitted
-    }
-).sort_values("shared-250k", ascending=False)
-fertility.head(10)
+vk.show(work / "balanced-250k", "Gbogbo ènìyàn")
+
+# %%
+audit = vk.audit([work / preset for preset in fitted], counts=counts, resamples=0, integrity=False, workers=1)
+figures = audit.to_frame().query("metric == 'fertility' and scope == 'language'")
+fertility = figures.pivot(index="name", columns="tokenizer", values="value")
+fertility.sort_values("shared-250k", ascending=False).head(10)
 
 # %% [markdown]
 # Balancing moves tokens from the languages with most text to those with least. The check below holds it to

@@ -23,21 +23,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.auditing.auditing import compare_tokenizers, run_audit
-from vocabkit.auditing.parallel_text import read_audit_text, text_from_lines
-from vocabkit.auditing.report import check_requirements
-from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.sample import write_sample
-from vocabkit.corpus.sources import open_corpus
+import vocabkit as vk
 
 work = Path(tempfile.mkdtemp())
-write_sample(work / "sample")
-corpus = open_corpus(work / "sample" / "text")
-count_corpus(corpus, work / "counts", CountOptions(workers=1))
-presets = {"shared": "shared-250k", "balanced": "balanced-250k"}
-for name, preset in presets.items():
-    fit_vocabulary(preset, work / "counts", work / name, settings=["vocabulary.size=4_000"], workers=1)
+vk.sample(work / "sample")
+counts = vk.count(work / "sample" / "text", work / "counts", workers=1)
+for name, preset in {"shared": "shared-250k", "balanced": "balanced-250k"}.items():
+    vk.fit(preset, counts, work / name, vocabulary={"size": 4_000})
+tokenizers = [work / "shared", work / "balanced"]
 
 # %% [markdown]
 # ## The text first
@@ -46,12 +39,9 @@ for name, preset in presets.items():
 # not such a text, so there is no premium on it, and languages are compared by tokens per word.
 
 # %%
-text = read_audit_text(corpus)
-print(text.alignment.note)
-
-# %%
-tokenizers = [work / name for name in presets]
-audit = run_audit(tokenizers, text, counts=work / "counts", resamples=200, workers=1)
+text = work / "sample" / "text"
+audit = vk.audit(tokenizers, text, work / "report", counts=counts, resamples=200, workers=1)
+print(audit.origin["details"]["alignment"])
 
 # %% [markdown]
 # What looks wrong with the text is the first thing to read, because it decides which figures to believe.
@@ -80,27 +70,23 @@ overall.pivot(index="metric", columns="tokenizer", values="value")
 # Three sentences show the idea, and why the interval matters.
 
 # %%
-parallel = text_from_lines(
-    {
-        "eng_Latn": [
-            "All human beings are born free.",
-            "Water is life.",
-            "The children read books.",
-        ],
-        "deu_Latn": [
-            "Alle Menschen sind frei geboren.",
-            "Wasser ist Leben.",
-            "Die Kinder lesen Bücher.",
-        ],
-        "spa_Latn": [
-            "Todos los seres humanos nacen libres.",
-            "El agua es vida.",
-            "Los niños leen libros.",
-        ],
-    },
-    aligned="yes",
-)
-small = run_audit(tokenizers, parallel, integrity=False, workers=1)
+sentences = {
+    "eng_Latn": ["All human beings are born free.", "Water is life.", "The children read books."],
+    "deu_Latn": [
+        "Alle Menschen sind frei geboren.",
+        "Wasser ist Leben.",
+        "Die Kinder lesen Bücher.",
+    ],
+    "spa_Latn": [
+        "Todos los seres humanos nacen libres.",
+        "El agua es vida.",
+        "Los niños leen libros.",
+    ],
+}
+(work / "parallel").mkdir()
+for code, lines in sentences.items():
+    (work / "parallel" / f"{code}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+small = vk.audit(tokenizers, work / "parallel", aligned="yes", integrity=False, workers=1)
 premium = small.to_frame().query("metric == 'premium'")
 premium[["tokenizer", "name", "value", "low", "high", "n"]]
 
@@ -120,8 +106,8 @@ allocation.pivot(index="name", columns="tokenizer", values="value").sort_values(
 # Both encode the same lines, so the change is paired.
 
 # %%
-compared = compare_tokenizers(audit, "shared", "balanced", max_regression=0.02)
-pd.DataFrame(compared.changes, columns=["language", "value", "low", "high", "n", "regressed"]).tail(10)
+compared = vk.compare(*tokenizers, text, max_regression="2%", resamples=200, workers=1)
+compared.to_frame().tail(10)
 
 # %% [markdown]
 # The same as a check: balancing must make the worst tenth of languages cheaper.
@@ -129,7 +115,14 @@ pd.DataFrame(compared.changes, columns=["language", "value", "low", "high", "n",
 # %%
 worst = overall.query("metric == 'fertility.bottom_decile'").set_index("tokenizer")["value"]
 assert worst["balanced"] < worst["shared"], worst
-[outcome.describe() for outcome in check_requirements(audit, ["fertility.bottom_decile<20"])]
+asked = vk.audit(
+    tokenizers,
+    work / "parallel",
+    require=["fertility.bottom_decile<20"],
+    integrity=False,
+    workers=1,
+)
+assert not asked.failed
 
 # %% [markdown]
 # ## The report
@@ -137,6 +130,5 @@ assert worst["balanced"] < worst["shared"], worst
 # One file that needs no network, and the figures beside it.
 
 # %%
-audit.save(work / "report")
 page = work / "report" / "report.html"
 print(f"{page.name}: {page.stat().st_size:,} bytes")

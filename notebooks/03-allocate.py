@@ -23,19 +23,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vocabkit.configurations.allocating import allocate_budget
-from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.sample import write_sample
-from vocabkit.corpus.sources import open_corpus
-from vocabkit.vocabulary.tokenizers import open_tokenizer
+import vocabkit as vk
 
 work = Path(tempfile.mkdtemp())
-write_sample(work / "sample")
-corpus = open_corpus(work / "sample" / "text")
-count_corpus(corpus, work / "counts", CountOptions(workers=1))
+vk.sample(work / "sample")
+counts = vk.count(work / "sample" / "text", work / "counts", workers=1)
 chosen = ["eng_Latn", "deu_Latn", "rus_Cyrl", "tam_Taml", "amh_Ethi", "yor_Latn"]
-languages = f"languages.include={chosen!r}".replace("'", '"')
 
 # %% [markdown]
 # ## Sizes before anything is fitted for good
@@ -47,12 +40,7 @@ languages = f"languages.include={chosen!r}".replace("'", '"')
 # %%
 tables = {}
 for method in ("proportional", "exponent", "maxmin"):
-    allotted = allocate_budget(
-        work / "counts",
-        work / f"allocation-{method}",
-        settings=[languages, "vocabulary.size=3_000", f"allocation.method={method}"],
-        workers=1,
-    )
+    allotted = vk.allocate(counts, budget=3_000, method=method, languages=chosen)
     tables[method] = allotted.to_frame().set_index("language")
 pd.concat({name: table[["lexicon", "attributed"]] for name, table in tables.items()}, axis=1)
 
@@ -66,15 +54,17 @@ for table in tables.values():
 # The shared pieces keep their ids and scores; each tail language gets pieces that the shared vocabulary lacks.
 
 # %%
-small = ["vocabulary.size=4_000", "tail.size=100", "tail.allow_fewer=true"]
-tail = 'tail.languages=["amh_Ethi", "tam_Taml", "yor_Latn"]'
-blocks = fit_vocabulary(
+blocks = vk.fit(
     "two-stage-250k-12x50k",
-    work / "counts",
+    counts,
     work / "blocks",
-    settings=[*small, tail],
-    routed=["yor_Latn"],
-    workers=1,
+    routed="yor_Latn",
+    vocabulary={"size": 4_000},
+    tail={
+        "size": 100,
+        "allow_fewer": True,
+        "languages": ["amh_Ethi", "tam_Taml", "yor_Latn"],
+    },
 )
 rows = blocks.to_frame().set_index("language")
 rows.loc[
@@ -83,14 +73,14 @@ rows.loc[
 ]
 
 # %%
-vocabulary = blocks.vocabulary
+vocabulary = vk.Vocabulary.load(work / "blocks")
 pd.DataFrame([(b.name, b.start, b.stop) for b in vocabulary.blocks], columns=["block", "start", "stop"])
 
 # %% [markdown]
 # A routed view has the same ids, and uses the shared pieces and one block only.
 
 # %%
-union, routed = (open_tokenizer(path) for path in (work / "blocks", work / "blocks/routed/yor_Latn"))
+union, routed = (vk.open_tokenizer(path) for path in (work / "blocks", work / "blocks/routed/yor_Latn"))
 line = (work / "sample/text/yor_Latn.txt").read_text(encoding="utf-8").splitlines()[5]
 yoruba = next(b for b in vocabulary.blocks if b.name == "yor_Latn")
 ids = routed.encode_batch([line])[0]

@@ -17,25 +17,19 @@
 # It knows nothing, so this shows what happens to a checkpoint, not how well it reads afterwards.
 
 # %%
+import shutil
 import tempfile
 from pathlib import Path
 
 import pandas as pd
+from safetensors.numpy import load_file
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from vocabkit.checkpoints.receipt import read_receipt
-from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.sample import write_sample
-from vocabkit.corpus.sources import open_corpus
-from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
-from vocabkit.extension.undo import undo_extension
-from vocabkit.extension.verify import verify_extension
-from vocabkit.vocabulary.tokenizers import open_tokenizer
+import vocabkit as vk
 
 work = Path(tempfile.mkdtemp())
-write_sample(work / "sample")
-count_corpus(open_corpus(work / "sample" / "text"), work / "counts", CountOptions(workers=1))
+vk.sample(work / "sample")
+counts = vk.count(work / "sample" / "text", work / "counts", workers=1)
 
 # %% [markdown]
 # ## A vocabulary, and the same with blocks for the tail
@@ -43,19 +37,30 @@ count_corpus(open_corpus(work / "sample" / "text"), work / "counts", CountOption
 # The second keeps every id of the first: this is what makes it an extension and not a replacement.
 
 # %%
-fit_vocabulary("shared-250k", work / "counts", work / "shared", settings=["vocabulary.size=2_000"])
-fit_vocabulary(
+vk.fit("shared-250k", counts, work / "shared", vocabulary={"size": 2_000})
+vk.fit(
     "two-stage-250k-12x50k",
-    work / "counts",
+    counts,
     work / "blocks",
-    settings=[
-        "vocabulary.size=2_000",
-        f"base={work / 'shared'}",
-        "tail.size=100",
-        "tail.allow_fewer=true",
-    ],
+    base=work / "shared",
+    vocabulary={"size": 2_000},
+    tail={"size": 100, "allow_fewer": True},
 )
-write_sample_checkpoint(work / "model", work / "shared")
+config = XLMRobertaConfig(
+    vocab_size=vk.open_tokenizer(work / "shared").size,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=130,
+    type_vocab_size=1,
+    bos_token_id=0,
+    pad_token_id=1,
+    eos_token_id=2,
+)
+XLMRobertaForMaskedLM(config).save_pretrained(work / "model")
+for name in ("tokenizer.json", "tokenizer_config.json"):
+    shutil.copy(work / "shared" / name, work / "model")
 
 # %% [markdown]
 # ## The plan
@@ -63,8 +68,7 @@ write_sample_checkpoint(work / "model", work / "shared")
 # Nothing is written yet: which tensors, what becomes of tokens, what it costs, which keys change.
 
 # %%
-plan = extend_checkpoint(work / "model", work / "blocks", pad_to_multiple_of=64)
-pd.DataFrame(plan.to_rows()).set_index("part")
+vk.extend(work / "model", work / "blocks", pad_to_multiple_of=64)
 
 # %% [markdown]
 # ## Extending and verifying
@@ -73,16 +77,16 @@ pd.DataFrame(plan.to_rows()).set_index("part")
 # the old. The receipt says of each row which old rows it was made of.
 
 # %%
-done = extend_checkpoint(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
+done = vk.extend(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
 assert done.plan.mode == "extend"
-checks = verify_extension(work / "extended", reload=False)
+checks = vk.verify(work / "extended", reload=False)
 assert checks.passed
-pd.DataFrame(checks.to_rows())
+checks.to_frame()
 
 # %%
-receipt = read_receipt(work / "extended")
-offsets, ids = receipt.array("group0.offsets"), receipt.array("group0.ids")
-old, new = open_tokenizer(work / "shared"), open_tokenizer(work / "blocks")
+receipt = load_file(work / "extended" / "extension" / "rows.safetensors")
+offsets, ids = receipt["group0.offsets"], receipt["group0.ids"]
+old, new = (vk.open_tokenizer(work / name) for name in ("shared", "blocks"))
 shown = []
 for place in range(8):
     parts = ids[offsets[place] : offsets[place + 1]]
@@ -97,7 +101,7 @@ pd.DataFrame(shown)
 # The extended folder alone gives the original back, to the bit.
 
 # %%
-undone = undo_extension(work / "extended", work / "again")
+undone = vk.undo(work / "extended", work / "again")
 assert not undone.differing
 for path in (work / "model").iterdir():
     assert (work / "again" / path.name).read_bytes() == path.read_bytes()

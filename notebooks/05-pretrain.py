@@ -19,45 +19,54 @@
 
 # %%
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import pandas as pd
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
-from vocabkit.configurations.tokenizer_folder import fit_vocabulary
-from vocabkit.corpus.counting import CountOptions, count_corpus
-from vocabkit.corpus.sample import write_sample
-from vocabkit.corpus.sources import open_corpus
-from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.sample_checkpoint import write_sample_checkpoint
-from vocabkit.pretraining.exporting import export_run
-from vocabkit.pretraining.loop import train_run
-from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
-from vocabkit.pretraining.run_start import make_plan
+import vocabkit as vk
 
 work = Path(tempfile.mkdtemp())
-write_sample(work / "sample")
-corpus = open_corpus(work / "sample" / "text")
-count_corpus(corpus, work / "counts", CountOptions(workers=1))
+vk.sample(work / "sample")
+counts = vk.count(work / "sample" / "text", work / "counts", workers=1)
 
 # %% [markdown]
 # ## A checkpoint with new rows
 
 # %%
-fit_vocabulary("shared-250k", work / "counts", work / "shared", settings=["vocabulary.size=2_000"])
-fit_vocabulary(
+vk.fit("shared-250k", counts, work / "shared", vocabulary={"size": 2_000})
+vk.fit(
     "two-stage-250k-12x50k",
-    work / "counts",
+    counts,
     work / "blocks",
-    settings=[
-        "vocabulary.size=2_000",
-        f"base={work / 'shared'}",
-        "tail.size=100",
-        "tail.allow_fewer=true",
-    ],
+    base=work / "shared",
+    vocabulary={"size": 2_000},
+    tail={"size": 100, "allow_fewer": True},
 )
-write_sample_checkpoint(work / "model", work / "shared")
-extended = extend_checkpoint(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
+config = XLMRobertaConfig(
+    vocab_size=vk.open_tokenizer(work / "shared").size,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=130,
+    type_vocab_size=1,
+    bos_token_id=0,
+    pad_token_id=1,
+    eos_token_id=2,
+)
+XLMRobertaForMaskedLM(config).save_pretrained(work / "model")
+for name in ("tokenizer.json", "tokenizer_config.json"):
+    shutil.copy(work / "shared" / name, work / "model")
+vk.extend(work / "model", work / "blocks", work / "extended", pad_to_multiple_of=64)
+
 # %% [markdown]
 # ## Prepare
 #
@@ -65,12 +74,11 @@ extended = extend_checkpoint(work / "model", work / "blocks", work / "extended",
 # out here, since the sample is small.
 
 # %%
-options = PrepareOptions(length=128, held_out=0.1, workers=1)
-report = prepare_corpus(corpus, work / "blocks", work / "shards", options)
-columns = ["language", "documents", "bytes", "tokens", "rows", "efficiency", "bytes_per_token"]
-pd.DataFrame([{name: getattr(row, name) for name in columns} for row in report.rows]).sort_values(
-    "bytes_per_token"
-).set_index("language").head(8)
+shards = vk.prepare(
+    work / "sample" / "text", work / "blocks", work / "shards", length=128, held_out=0.1, workers=1
+)
+columns = ["documents", "bytes", "tokens", "rows", "efficiency", "bytes_per_token"]
+shards.to_frame().set_index("language")[columns].sort_values("bytes_per_token").head(8)
 
 # %% [markdown]
 # ## What the run will do
@@ -79,22 +87,13 @@ pd.DataFrame([{name: getattr(row, name) for name in columns} for row in report.r
 # drawn by its bytes raised to 0.3, and `epochs` says how often its text is read.
 
 # %%
-plan = make_plan(
-    "continue",
-    work / "shards",
-    work / "run",
-    checkpoint=work / "extended",
-    settings=[
-        "training.steps=40",
-        "training.batch_rows=16",
-        "training.precision=fp32",
-        "training.compile=false",
-        "optimizer.rate=2e-3",
-        "log.every=4",
-        "log.evaluate_every=20",
-        "log.evaluate_rows=4",
-    ],
-)
+settings = {
+    "checkpoint": work / "extended",
+    "training": {"steps": 40, "batch_rows": 16, "precision": "fp32", "compile": False},
+    "optimizer": {"rate": 2e-3},
+    "log": {"every": 4, "evaluate_every": 20, "evaluate_rows": 4},
+}
+plan = vk.pretrain("continue", shards, **settings)
 drawn = pd.DataFrame(plan.languages.to_rows()).set_index("language")
 drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share", "epochs"]].head(8)
 
@@ -104,9 +103,10 @@ drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share", "epochs"
 # Calling it again would find a finished run; a run that was stopped goes on from its newest checkpoint.
 
 # %%
-run = train_run(plan)
-assert run.stopped == "done"
-steps = run.to_frame()
+result = vk.pretrain("continue", shards, work / "run", **settings)
+assert result.stopped == "done"
+lines = [json.loads(line) for line in (work / "run" / "log.jsonl").read_text().splitlines()]
+steps = pd.DataFrame([line for line in lines if line["kind"] == "step"]).set_index("step")
 assert steps["loss"].iloc[-1] < steps["loss"].iloc[0]
 steps[["loss", "lr", "grad_norm", "tokens_per_s", "bytes_per_s", "data_wait"]].round(4)
 
@@ -117,7 +117,7 @@ steps[["loss", "lr", "grad_norm", "tokens_per_s", "bytes_per_s", "data_wait"]].r
 # nothing. Of causal models there are bits per byte as well, which do compare.
 
 # %%
-scores = pd.DataFrame(run.evaluation["languages"].values()).set_index("language")
+scores = pd.DataFrame(result.evaluation["languages"].values()).set_index("language")
 scores.sort_values("loss")[["tail", "rows", "bytes", "predicted", "loss"]].head(8)
 
 # %% [markdown]
@@ -136,13 +136,11 @@ pd.DataFrame(dead["groups"])[shown].head(14)
 # What transformers computes from the folder is compared with what was trained.
 
 # %%
-exported = export_run(work / "run", work / "hf", verify=True)
+exported = vk.export(result, work / "hf", verify=True)
 assert exported.passed
 print(exported.class_name, f"largest difference of logits {exported.difference:.1e}")
 
 # %%
-from transformers import AutoModelForMaskedLM, AutoTokenizer
-
 model = AutoModelForMaskedLM.from_pretrained(work / "hf")
 tokenizer = AutoTokenizer.from_pretrained(work / "hf")
 print(model(**tokenizer("Ẹ káàárọ̀", return_tensors="pt")).logits.shape)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fitting.test_sentencepiece_engine import inflected
 from vocabkit.configurations.allocating import BlockGain, SaturationReport, saturate_vocabulary
-from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.settings import _FitConfig
 from vocabkit.configurations.shared import fit_shared
 from vocabkit.core.config import validate
 from vocabkit.core.errors import ConfigError
@@ -30,7 +30,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = WordCounts.from_texts(TEXTS, held_out=0.2)
     (folder / "counts").mkdir()
     counts.save(folder / "counts")
-    config = validate(FitConfig, {"vocabulary": {"size": 200}, "normalization": {"rule": "identity"}}, "test")
+    config = validate(_FitConfig, {"vocabulary": {"size": 200}, "normalization": {"rule": "identity"}}, "test")
     fit_shared(counts, config).save(folder / "base")
     return folder
 

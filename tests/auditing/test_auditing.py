@@ -9,11 +9,11 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import compare_tokenizers, run_audit, run_comparison
+from vocabkit.auditing.auditing import _compare_tokenizers, run_audit, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
-from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
-from vocabkit.auditing.report import Audit, check_requirements
+from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
+from vocabkit.auditing.report import Audit, _check_requirements
 from vocabkit.core.errors import ConfigError, OutputError, TokenizerError
 from vocabkit.core.folders import read_manifest
 from vocabkit.corpus.word_counts import WordCounts
@@ -54,7 +54,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def text() -> AuditText:
-    return text_from_lines(LINES, aligned="yes")
+    return _text_from_lines(LINES, aligned="yes")
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,12 @@ def test_a_tokenizer_that_loses_a_language_is_not_the_best_at_it(audit: Audit) -
     assert one(audit, "languages_lost", "all", "plain").value == 1
     assert one(audit, "premium.mean", "all", "plain").n == 3
     assert not any(
-        o.met for o in check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "plain"
+        o.met for o in _check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "plain"
     )
-    assert all(o.met for o in check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "fallback")
-    regressed = compare_tokenizers(audit, "fallback", "plain").regressions
+    assert all(
+        o.met for o in _check_requirements(audit, ["premium.max<99"]) if o.figure.tokenizer == "fallback"
+    )
+    regressed = _compare_tokenizers(audit, "fallback", "plain").regressions
     assert "tha_Thai" in {change.language for change in regressed}
 
 
@@ -171,7 +173,7 @@ def test_nothing_depends_on_processes(audit: Audit, paths: tuple[Path, Path], te
 
 
 def test_text_that_is_not_aligned_has_no_premium(paths: tuple[Path, Path]) -> None:
-    loose = text_from_lines({"eng_Latn": LINES["eng_Latn"], "hin_Deva": LINES["hin_Deva"][:7]})
+    loose = _text_from_lines({"eng_Latn": LINES["eng_Latn"], "hin_Deva": LINES["hin_Deva"][:7]})
     found = run_audit(paths[:1], loose, resamples=20, integrity=False)
     assert one(found, "premium", "hin_Deva").value is None
     assert one(found, "premium", "hin_Deva").note == loose.alignment.note

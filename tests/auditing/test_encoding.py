@@ -22,7 +22,7 @@ from vocabkit.auditing.encoding import (
     is_unspaced,
     start_encoding,
 )
-from vocabkit.auditing.parallel_text import AuditText, text_from_counts, text_from_lines
+from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
 from vocabkit.auditing.text_statistics import TextStatistics, measure_text
 from vocabkit.core.errors import TokenizerError
 from vocabkit.corpus.shard_map import open_executor
@@ -82,7 +82,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def text() -> AuditText:
-    return text_from_lines(LINES, aligned="yes")
+    return _text_from_lines(LINES, aligned="yes")
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from vocabkit.auditing.parallel_text import (
     AuditText,
     _correlate_lengths,
+    _text_from_lines,
     fingerprint_lines,
     read_audit_text,
     text_from_counts,
-    text_from_lines,
 )
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.corpus.reading import zstd
@@ -58,10 +58,10 @@ def test_blank_lines_at_the_end_do_not_break_the_alignment(tmp_path: Path) -> No
 
 def test_equal_counts_are_aligned_from_a_hundred_lines() -> None:
     lines = _sentences(100)
-    text = text_from_lines({"eng_Latn": lines, "rus_Cyrl": _translate(lines)})
+    text = _text_from_lines({"eng_Latn": lines, "rus_Cyrl": _translate(lines)})
     assert text.alignment.aligned
     assert text.alignment.lines == 100
-    few = text_from_lines({"eng_Latn": lines[:99], "rus_Cyrl": _translate(lines[:99])})
+    few = _text_from_lines({"eng_Latn": lines[:99], "rus_Cyrl": _translate(lines[:99])})
     assert not few.alignment.aligned
     assert few.alignment.lines is None
     assert "--aligned yes" in few.alignment.note
@@ -77,19 +77,19 @@ def test_lines_that_do_not_correspond_are_found_though_their_number_fits() -> No
         "deu_Latn": shuffled,
         "yor_Latn": [*lines[1:], lines[0]],
     }
-    text = text_from_lines(texts)
+    text = _text_from_lines(texts)
     assert text.aligned_languages == ("eng_Latn", "rus_Cyrl", "ukr_Cyrl")
     assert set(text.alignment.excluded) == {"deu_Latn", "yor_Latn"}
     assert "deu_Latn" in text.alignment.note
     assert len(text.languages["deu_Latn"]) == 300
     # A third of the lines in place is not enough.
-    partly = text_from_lines(texts | {"yor_Latn": lines[:100] + shuffled[100:]})
+    partly = _text_from_lines(texts | {"yor_Latn": lines[:100] + shuffled[100:]})
     assert "yor_Latn" in partly.alignment.excluded
-    pair = text_from_lines({"eng_Latn": lines, "deu_Latn": shuffled})
+    pair = _text_from_lines({"eng_Latn": lines, "deu_Latn": shuffled})
     assert not pair.alignment.aligned
     # Who says that they are aligned is believed.
-    assert text_from_lines(texts, aligned="yes").alignment.excluded == {}
-    assert text_from_lines(texts, aligned="no").aligned_languages == ()
+    assert _text_from_lines(texts, aligned="yes").alignment.excluded == {}
+    assert _text_from_lines(texts, aligned="no").aligned_languages == ()
 
 
 def test_correlation_is_that_of_numpy_against_the_mean_of_the_others() -> None:
@@ -109,7 +109,7 @@ def test_correlation_is_that_of_numpy_against_the_mean_of_the_others() -> None:
 
 def test_a_language_with_another_number_of_lines_is_left_out_and_named() -> None:
     lines = _sentences(120)
-    text = text_from_lines(
+    text = _text_from_lines(
         {"eng_Latn": lines, "deu_Latn": lines, "fra_Latn": lines[:-1], "yor_Latn": ["one line"]}
     )
     assert text.aligned_languages == ("deu_Latn", "eng_Latn")
@@ -150,7 +150,7 @@ def test_no_readable_language_is_an_error(tmp_path: Path) -> None:
         _read(tmp_path)
     assert "yor_Latn.txt" in str(caught.value)
     with pytest.raises(CorpusError):
-        text_from_lines({})
+        _text_from_lines({})
 
 
 def test_records_without_text_lose_their_place(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_records_without_text_lose_their_place(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_have_a_clear_outcome(tmp_path: Path) -> None:
-    text = text_from_lines({"eng_Latn": ["fine", "b\ud800d"], "yor_Latn": ["ọ"]})
+    text = _text_from_lines({"eng_Latn": ["fine", "b\ud800d"], "yor_Latn": ["ọ"]})
     assert list(text.languages) == ["yor_Latn"]
     assert text.failures["eng_Latn"].startswith("line 2: lone surrogate")
     (tmp_path / "eng_Latn.jsonl").write_text('{"text": "b\\ud800d"}\n')
@@ -185,10 +185,10 @@ def test_a_very_long_line_stays_one_line(tmp_path: Path, size: int) -> None:
 
 def test_disagreeing_counts_cannot_be_told_to_be_aligned() -> None:
     with pytest.raises(CorpusError, match="not aligned") as caught:
-        text_from_lines({"eng_Latn": ["a", "b"], "yor_Latn": ["a"]}, aligned="yes")
+        _text_from_lines({"eng_Latn": ["a", "b"], "yor_Latn": ["a"]}, aligned="yes")
     assert "--aligned" in str(caught.value.hint)
     with pytest.raises(ConfigError):
-        text_from_lines({"eng_Latn": ["a"]}, aligned="perhaps")  # type: ignore[arg-type]
+        _text_from_lines({"eng_Latn": ["a"]}, aligned="perhaps")  # type: ignore[arg-type]
 
 
 def test_a_limit_is_at_least_one_line(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_the_fingerprint_tells_lines_weights_and_alignment_apart() -> None:
         fingerprint_lines({"x": ("ab",), "y": ("c",)}),
         fingerprint_lines({"x": ("ab", "c", "")}),
         text_from_counts(counts).fingerprint,
-        text_from_lines({"eng_Latn": ["a", "b"]}).fingerprint,
-        text_from_lines({"eng_Latn": ["a"], "yor_Latn": ["b"]}, aligned="yes").fingerprint,
-        text_from_lines({"eng_Latn": ["a"], "yor_Latn": ["b"]}, aligned="no").fingerprint,
+        _text_from_lines({"eng_Latn": ["a", "b"]}).fingerprint,
+        _text_from_lines({"eng_Latn": ["a"], "yor_Latn": ["b"]}, aligned="yes").fingerprint,
+        _text_from_lines({"eng_Latn": ["a"], "yor_Latn": ["b"]}, aligned="no").fingerprint,
     }
     assert len(found) == 8
-    assert text_from_lines({"b": ["x"], "a": ["y"]}).fingerprint == (
-        text_from_lines({"a": ["y"], "b": ["x"]}).fingerprint
+    assert _text_from_lines({"b": ["x"], "a": ["y"]}).fingerprint == (
+        _text_from_lines({"a": ["y"], "b": ["x"]}).fingerprint
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vocabkit.auditing.auditing import compare_tokenizers
+from vocabkit.auditing.auditing import _compare_tokenizers
 from vocabkit.auditing.encoding import Encoded
 from vocabkit.auditing.figures import Audited, Figure, draw_resampling
 from vocabkit.auditing.metrics import (
@@ -163,7 +163,7 @@ def test_change_is_paired() -> None:
 
 
 def test_regressions_are_named_with_what_the_interval_says() -> None:
-    found = compare_tokenizers(audit(), "a", "b", max_regression=0.02)
+    found = _compare_tokenizers(audit(), "a", "b", max_regression=0.02)
     order = [change.language for change in found.changes]
     assert order[0] == "tha_Thai"  # lost: the worst there is
     values = [change.value for change in found.changes[1:]]
@@ -173,12 +173,12 @@ def test_regressions_are_named_with_what_the_interval_says() -> None:
     assert {change.language for change in found.regressions} == expected
     assert by_code["amh_Ethi"].certain
     assert by_code["tha_Thai"].certain
-    assert compare_tokenizers(audit(), "a", "b", max_regression=9.0).regressions == (by_code["tha_Thai"],)
+    assert _compare_tokenizers(audit(), "a", "b", max_regression=9.0).regressions == (by_code["tha_Thai"],)
 
 
 def test_backwards_is_the_inverse() -> None:
-    there = {c.language: c for c in compare_tokenizers(audit(), "a", "b").changes}
-    back = {c.language: c for c in compare_tokenizers(audit(), "b", "a").changes}
+    there = {c.language: c for c in _compare_tokenizers(audit(), "a", "b").changes}
+    back = {c.language: c for c in _compare_tokenizers(audit(), "b", "a").changes}
     one, other = there["amh_Ethi"], back["amh_Ethi"]
     assert None not in (one.value, one.high, other.value, other.low)
     assert (1 + (one.value or 0)) * (1 + (other.value or 0)) == pytest.approx(1.0)
@@ -188,6 +188,6 @@ def test_backwards_is_the_inverse() -> None:
 
 def test_only_what_was_audited_can_be_compared() -> None:
     with pytest.raises(ConfigError, match="no tokenizer 'z'"):
-        compare_tokenizers(audit(), "a", "z")
+        _compare_tokenizers(audit(), "a", "z")
     with pytest.raises(ConfigError, match="changes are against a"):
-        compare_tokenizers(audit(), "b", "c")
+        _compare_tokenizers(audit(), "b", "c")

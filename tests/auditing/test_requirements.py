@@ -1,7 +1,7 @@
 import pytest
 
 from vocabkit.auditing.figures import Figure, Scope
-from vocabkit.auditing.report import Audit, check_requirements, parse_requirement
+from vocabkit.auditing.report import Audit, _check_requirements, parse_requirement
 from vocabkit.core.errors import ConfigError
 
 
@@ -57,7 +57,7 @@ def test_unreadable_names_the_form(text: str) -> None:
 
 def test_limits_are_strict_or_not() -> None:
     def met(text: str) -> list[bool]:
-        return [outcome.met for outcome in check_requirements(AUDIT, [text])]
+        return [outcome.met for outcome in _check_requirements(AUDIT, [text])]
 
     assert met("fertility[yor_Latn]<=2.5") == [True]
     assert met("fertility[yor_Latn]<2.5") == [False]
@@ -66,13 +66,13 @@ def test_limits_are_strict_or_not() -> None:
 
 
 def test_without_a_name_a_language_metric_is_asked_of_every_language() -> None:
-    outcomes = check_requirements(AUDIT, ["fertility<3"])
+    outcomes = _check_requirements(AUDIT, ["fertility<3"])
     assert [outcome.met for outcome in outcomes] == [True, True, False]
     assert "no value (lost)" in outcomes[2].describe()
 
 
 def test_lost_languages_are_never_good_enough() -> None:
-    first, second = check_requirements(AUDIT, ["premium.bottom_decile<=2.0"])
+    first, second = _check_requirements(AUDIT, ["premium.bottom_decile<=2.0"])
     assert first.met
     assert not second.met
     assert "b: " in second.describe()
@@ -81,6 +81,6 @@ def test_lost_languages_are_never_good_enough() -> None:
 
 def test_unknown_names_suggest_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"did you mean premium.bottom_decile"):
-        check_requirements(AUDIT, ["premium.botom_decile<2"])
+        _check_requirements(AUDIT, ["premium.botom_decile<2"])
     with pytest.raises(ConfigError, match="yor_Latn"):
-        check_requirements(AUDIT, ["fertility[yor]<2"])
+        _check_requirements(AUDIT, ["fertility[yor]<2"])

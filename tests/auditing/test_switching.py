@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.auditing.parallel_text import AuditText, text_from_lines
+from vocabkit.auditing.parallel_text import AuditText, _text_from_lines
 from vocabkit.auditing.text_quality import (
     _draw_rows,
     _find_middle,
@@ -29,7 +29,7 @@ def test_lines_are_cut_at_words() -> None:
 
 
 def test_code_switched_lines_joinaligned_halves() -> None:
-    text = text_from_lines(
+    text = _text_from_lines(
         {"eng_Latn": ["one two three four", "", "a b"], "zho_Hans": ["我爱北京", "我", "你好吗？"]},
         aligned="yes",
     )
@@ -46,7 +46,7 @@ def test_code_switched_lines_joinaligned_halves() -> None:
 
 def test_the_sample_of_lines_is_the_same_for_every_pair() -> None:
     lines = [f"number {i} is it" for i in range(500)]
-    text = text_from_lines({"eng_Latn": lines, "deu_Latn": lines, "fra_Latn": lines}, aligned="yes")
+    text = _text_from_lines({"eng_Latn": lines, "deu_Latn": lines, "fra_Latn": lines}, aligned="yes")
     one = aligned_halves(text, "eng_Latn", "deu_Latn", 3)
     assert len(one) == 200
     assert one == aligned_halves(text, "eng_Latn", "fra_Latn", 3)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vocabkit.auditing.parallel_text import AuditText, text_from_lines
+from vocabkit.auditing.parallel_text import AuditText, _text_from_lines
 from vocabkit.auditing.text_quality import (
     SWITCHED,
     TextFacts,
@@ -46,7 +46,7 @@ class Counting(Executor):
 
 @pytest.fixture
 def text() -> AuditText:
-    return text_from_lines(LINES, aligned="yes")
+    return _text_from_lines(LINES, aligned="yes")
 
 
 def search(
@@ -110,7 +110,7 @@ def test_another_text_seed_or_panel_is_searched_anew(text: AuditText, tmp_path: 
     assert jobs > 0
     assert drawn.switched != first.switched
     assert search(text, tmp_path, panel="panels/panel-40")[1] > 0
-    longer = text_from_lines({code: [*lines, "one more"] for code, lines in LINES.items()}, aligned="yes")
+    longer = _text_from_lines({code: [*lines, "one more"] for code, lines in LINES.items()}, aligned="yes")
     assert search(longer, tmp_path)[1] > 0
     assert len(files(tmp_path)) == 4
 
@@ -135,9 +135,9 @@ def test_a_damaged_file_is_found_anew(text: AuditText, tmp_path: Path, damage: s
 
 
 def test_a_text_without_the_reference_has_no_switched_lines(tmp_path: Path) -> None:
-    loose = text_from_lines({"tha_Thai": LINES["tha_Thai"], "yor_Latn": LINES["yor_Latn"][:9]})
+    loose = _text_from_lines({"tha_Thai": LINES["tha_Thai"], "yor_Latn": LINES["yor_Latn"][:9]})
     assert search(loose, tmp_path)[0].switched == {}
-    aligned = text_from_lines({code: LINES[code] for code in ("tha_Thai", "yor_Latn")}, aligned="yes")
+    aligned = _text_from_lines({code: LINES[code] for code in ("tha_Thai", "yor_Latn")}, aligned="yes")
     assert search(aligned, tmp_path)[0].switched == {}
 
 

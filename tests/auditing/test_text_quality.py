@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from vocabkit.auditing.figures import Warned
-from vocabkit.auditing.parallel_text import text_from_counts, text_from_lines
+from vocabkit.auditing.parallel_text import _text_from_lines, text_from_counts
 from vocabkit.auditing.text_quality import _find_mojibake, _is_zawgyi, _stray_finder, _warn_of_text
 from vocabkit.auditing.text_statistics import measure_text
 from vocabkit.core.languages import Language, Panel
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _warn(folder: Path, panel: Panel | None = None, **lines: list[str]) -> dict[tuple[str, str], Warned]:
-    text = text_from_lines(lines)
+    text = _text_from_lines(lines)
     found = _warn_of_text(text, measure_text(text, cache=folder), panel)
     return {(warned.language, warned.check): warned for warned in found}
 
@@ -101,7 +101,7 @@ def test_duplicate_and_blank_lines(folder: Path) -> None:
     warned = _warn(folder, eng_Latn=lines)["eng_Latn", "duplicate_lines"]
     assert (warned.count, warned.total, warned.examples) == (10, 101, ("same",))
     assert _warn(folder, eng_Latn=[*lines[1:-3], "", ""]) == {}
-    text = text_from_lines({"eng_Latn": ["a", "b"], "yor_Latn": ["", "b"]}, aligned="yes")
+    text = _text_from_lines({"eng_Latn": ["a", "b"], "yor_Latn": ["", "b"]}, aligned="yes")
     found = _warn_of_text(text, measure_text(text, cache=folder))
     assert [(w.language, w.check, w.count, w.total) for w in found] == [("yor_Latn", "blank_lines", 1, 2)]
 

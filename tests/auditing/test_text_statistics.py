@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from icu4py.breakers import WordBreaker
 
 from vocabkit.auditing import text_statistics
-from vocabkit.auditing.parallel_text import text_from_counts, text_from_lines
+from vocabkit.auditing.parallel_text import _text_from_lines, text_from_counts
 from vocabkit.auditing.text_statistics import (
     TextStatistics,
     _attribute_scripts,
@@ -133,7 +133,7 @@ def test_words_with_counts_say_what_the_lines_say(lines: list[str]) -> None:
 
 
 def test_the_cache_gives_back_the_same_and_survives_damage(tmp_path: Path) -> None:
-    text = text_from_lines({"hin_Deva": ["क्षि 12", "", "x"], "nod_Lana": ["ᨾᩮ"], "a": ["\x00 b"]})
+    text = _text_from_lines({"hin_Deva": ["क्षि 12", "", "x"], "nod_Lana": ["ᨾᩮ"], "a": ["\x00 b"]})
     first = measure_text(text, cache=tmp_path)
     files = sorted(tmp_path.glob("*.npz"))
     assert len(files) == 3
@@ -154,7 +154,7 @@ def test_the_cache_gives_back_the_same_and_survives_damage(tmp_path: Path) -> No
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    text = text_from_lines({"eng_Latn": ["a b"]})
+    text = _text_from_lines({"eng_Latn": ["a b"]})
     assert measure_text(text, cache=blocked)["eng_Latn"].total("words") == 2
 
 
@@ -175,7 +175,7 @@ def test_the_cache_forgets_what_was_longest_unused(tmp_path: Path) -> None:
 
 def test_the_same_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_statistics, "_POOL_CHARACTERS", 0)
-    text = text_from_lines({"eng_Latn": ["a b"], "tha_Thai": ["ฉันไป"], "yor_Latn": ["ọmọ́"]})
+    text = _text_from_lines({"eng_Latn": ["a b"], "tha_Thai": ["ฉันไป"], "yor_Latn": ["ọmọ́"]})
     one = measure_text(text, workers=1, cache=tmp_path / "one")
     two = measure_text(text, workers=2, cache=tmp_path / "two")
     assert all(_same(one[code], two[code]) for code in one)

@@ -11,7 +11,7 @@ import sentencepiece
 from typer.testing import CliRunner, Result
 
 from cli import app
-from vocabkit.auditing.auditing import parse_share
+from vocabkit.auditing.auditing import _parse_share
 from vocabkit.auditing.report import Audit
 from vocabkit.core.errors import ConfigError
 from vocabkit.vocabulary.vocabulary import Block, read_model
@@ -347,10 +347,10 @@ def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone
     ("text", "share"), [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("150%", 1.5)]
 )
 def test_percents(text: str, share: float) -> None:
-    assert parse_share(text) == pytest.approx(share)
+    assert _parse_share(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["", "%", "two", "-1%", "nan", "inf"])
 def test_what_is_no_percent(text: str) -> None:
     with pytest.raises(ConfigError, match="share"):
-        parse_share(text)
+        _parse_share(text)

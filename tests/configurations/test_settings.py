@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.settings import _FitConfig
 from vocabkit.core.config import dump_toml, find_preset, load_config
 from vocabkit.core.errors import ConfigError
 
 PRESETS = ["shared-250k", "balanced-250k", "bpe"]
 
 
-def load(preset: str, *overrides: str) -> FitConfig:
-    return load_config(FitConfig, find_preset(preset, "fit"), overrides)
+def load(preset: str, *overrides: str) -> _FitConfig:
+    return load_config(_FitConfig, find_preset(preset, "fit"), overrides)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -22,7 +22,7 @@ def test_presets_load_and_come_back_equal(name: str, tmp_path: Path) -> None:
     config = load(name)
     path = tmp_path / "config.toml"
     path.write_text(dump_toml(config), encoding="utf-8")
-    assert load_config(FitConfig, path) == config
+    assert load_config(_FitConfig, path) == config
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
-from vocabkit.configurations.settings import FitConfig
+from vocabkit.configurations.settings import _FitConfig
 from vocabkit.configurations.shared import Fit, fit_shared, select_languages
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError
@@ -28,10 +28,10 @@ TEXTS = {
 COUNTS = WordCounts.from_texts(TEXTS)
 
 
-def configure(**tables: dict[str, Any]) -> FitConfig:
+def configure(**tables: dict[str, Any]) -> _FitConfig:
     tables.setdefault("vocabulary", {})
     tables["vocabulary"].setdefault("size", 600)
-    return validate(FitConfig, tables, "test")
+    return validate(_FitConfig, tables, "test")
 
 
 BALANCED = configure(
@@ -87,7 +87,7 @@ def test_the_engine_of_sentencepiece_rounds_weights_and_finds_much_the_same(
 ) -> None:
     table = BALANCED.model_dump()
     table["trainer"]["engine"] = "sentencepiece"
-    other = fit_shared(COUNTS, validate(FitConfig, table, "test"))
+    other = fit_shared(COUNTS, validate(_FitConfig, table, "test"))
     assert 0.0 < float(str(other.details["rounding"])) < 1e-3
     assert other.details["replaced"] is None
     assert balanced.details["replaced"] is not None
@@ -107,7 +107,7 @@ def test_substrings_are_found_once_per_counts(tmp_path: Path) -> None:
     other = BALANCED.model_dump()
     other["languages"]["weighting"] = "uniform"
     other["vocabulary"]["size"] = 580
-    fit_shared(counts, validate(FitConfig, other, "test"))
+    fit_shared(counts, validate(_FitConfig, other, "test"))
     assert [p.name for p in (tmp_path / "seeds").iterdir()] == [stored.name]
     assert stored.stat().st_mtime_ns >= written
     again = fit_shared(counts, BALANCED)
@@ -123,7 +123,7 @@ def test_lists_of_pieces_to_keep_and_to_deny(balanced: Fit[Vocabulary]) -> None:
     letters = [p for p in balanced.vocabulary.pieces if len(p) == 1 and "a" <= p <= "z"]
     kept = ["▁" + "".join(letters[-5:]), "".join(letters[-2:])]
     table["vocabulary"] |= {"keep": kept, "deny": denied}
-    pieces = fit_shared(COUNTS, validate(FitConfig, table, "test")).vocabulary.pieces
+    pieces = fit_shared(COUNTS, validate(_FitConfig, table, "test")).vocabulary.pieces
     assert set(kept) <= set(pieces)
     assert not set(denied) & set(pieces)
     with pytest.raises(FitError, match="cannot be kept"):
@@ -166,7 +166,7 @@ def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> No
 
 def test_the_folder_reads_back(balanced: Fit[Vocabulary], folder: Path) -> None:
     assert Vocabulary.load(folder) == balanced.vocabulary
-    assert load_config(FitConfig, folder / "config.toml") == BALANCED
+    assert load_config(_FitConfig, folder / "config.toml") == BALANCED
     with (folder / "languages.tsv").open(encoding="utf-8") as file:
         rows = {row["language"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert list(rows) == sorted(TEXTS)

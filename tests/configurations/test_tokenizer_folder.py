@@ -16,7 +16,7 @@ from vocabkit.configurations.allocating import (
     allocate_budget,
     saturate_vocabulary,
 )
-from vocabkit.configurations.settings import FitConfig, read_configuration
+from vocabkit.configurations.settings import _FitConfig, read_configuration
 from vocabkit.configurations.shared import Fit
 from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.core.config import validate
@@ -100,7 +100,7 @@ def test_settings_are_texts_or_tables_and_lie_over_any_preset(tmp_path: Path) ->
     assert read_configuration(tables, "vocabulary.size=300") == read_configuration(
         "balanced-250k", [*texts, "vocabulary.size=300"]
     )
-    config = validate(FitConfig, SMALL, "test")
+    config = validate(_FitConfig, SMALL, "test")
     assert fit_vocabulary(config, COUNTS, workers=1).config == config
     with pytest.raises(ConfigError, match=r"did you mean vocabulary\.size"):
         read_configuration("balanced-250k", {"vocabulary": {"sise": 3}})

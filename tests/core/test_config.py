@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from vocabkit.core.config import Config, dump_toml, load_config, parse_override
+from vocabkit.core.config import Config, _parse_override, dump_toml, load_config
 from vocabkit.core.errors import ConfigError
 
 
@@ -67,5 +67,5 @@ def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
 
 
 def test_override_text() -> None:
-    assert parse_override("a.b=64_000") == {"a": {"b": 64000}}
-    assert parse_override("a=uniform") == {"a": "uniform"}
+    assert _parse_override("a.b=64_000") == {"a": {"b": 64000}}
+    assert _parse_override("a=uniform") == {"a": "uniform"}

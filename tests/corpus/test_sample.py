@@ -16,7 +16,7 @@ from vocabkit.corpus.sample import (
     SMALL_BYTES,
     TAGS,
     TEXT_BYTES,
-    SampleReport,
+    Sample,
     _clean_line,
     write_sample,
 )
@@ -27,7 +27,7 @@ for package in ("babel", "django", "gflanguages"):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return write_sample(tmp_path_factory.mktemp("sample") / "sample")
 
 
@@ -37,7 +37,7 @@ def lines_of(path: Path) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def test_all_panel_languages_with_their_sizes(report: SampleReport) -> None:
+def test_all_panel_languages_with_their_sizes(report: Sample) -> None:
     panel = load_panel("panels/panel-40")
     assert tuple(row.language for row in report.rows) == panel.codes == tuple(TAGS)
     for row in report.rows:
@@ -49,7 +49,7 @@ def test_all_panel_languages_with_their_sizes(report: SampleReport) -> None:
     assert 700_000 < total < 1_200_000
 
 
-def test_text_quality(report: SampleReport) -> None:
+def test_text_quality(report: Sample) -> None:
     for code in TAGS:
         script = {"Hans": "Hani"}.get(code.split("_")[1], code.split("_")[1])
         lines = lines_of(report.folder / "text" / f"{code}.txt")
@@ -60,7 +60,7 @@ def test_text_quality(report: SampleReport) -> None:
             assert not any(mark in line for mark in ("%(", "%s", "{", "}", "<", ">", "://")), line
 
 
-def test_chinese_is_simplified_and_serbian_cyrillic(report: SampleReport) -> None:
+def test_chinese_is_simplified_and_serbian_cyrillic(report: Sample) -> None:
     chinese = (report.folder / "text" / "zho_Hans.txt").read_text(encoding="utf-8")
     # Common characters that simplification replaced, and what replaced them.
     assert not set("國語個這們來時說對會學東車馬龍門") & set(chinese)
@@ -69,7 +69,7 @@ def test_chinese_is_simplified_and_serbian_cyrillic(report: SampleReport) -> Non
     assert set("ђљњћџј") <= set(serbian)
 
 
-def test_aligned_sets_line_up_and_are_held_out(report: SampleReport) -> None:
+def test_aligned_sets_line_up_and_are_held_out(report: Sample) -> None:
     assert {found.folder for found in report.aligned} == {"aligned/messages", "aligned/names"}
     for found in report.aligned:
         folder = report.folder / found.folder
@@ -86,7 +86,7 @@ def test_aligned_sets_line_up_and_are_held_out(report: SampleReport) -> None:
     assert len(messages.languages) >= 25
 
 
-def test_aligned_lines_say_the_same(report: SampleReport) -> None:
+def test_aligned_lines_say_the_same(report: Sample) -> None:
     from babel import Locale
 
     # Names read from Babel the other way round: by key, from each locale.
@@ -99,7 +99,7 @@ def test_aligned_lines_say_the_same(report: SampleReport) -> None:
     assert all(checked)
 
 
-def test_text_is_a_corpus(report: SampleReport) -> None:
+def test_text_is_a_corpus(report: Sample) -> None:
     corpus = open_corpus(report.folder / "text", panel=load_panel("panels/panel-40"))
     repairs = Repairs()
     counts = {
@@ -110,7 +110,7 @@ def test_text_is_a_corpus(report: SampleReport) -> None:
     assert not repairs
 
 
-def test_same_bytes_again(report: SampleReport, tmp_path: Path) -> None:
+def test_same_bytes_again(report: Sample, tmp_path: Path) -> None:
     again = write_sample(tmp_path / "again")
     first = json.loads((report.folder / "manifest.json").read_text(encoding="utf-8"))
     second = json.loads((again.folder / "manifest.json").read_text(encoding="utf-8"))

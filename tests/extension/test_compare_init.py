@@ -20,8 +20,8 @@ transformers = pytest.importorskip("transformers")
 from vocabkit.extension.compare_init import (  # noqa: E402
     _choose_spans,
     _cut_text,
+    _split_lines,
     compare_initializers,
-    split_lines,
 )
 from vocabkit.extension.distill import load_model  # noqa: E402
 from vocabkit.vocabulary.tokenizers import open_tokenizer  # noqa: E402
@@ -246,17 +246,17 @@ def test_long_lines_are_cut_at_spaces() -> None:
 def test_lines_to_learn_from_are_apart(tmp_path: Path) -> None:
     text, other = tmp_path / "a.txt", tmp_path / "b.txt"
     text.write_text("".join(f"line {i}\n" for i in (*range(10), 3, 3)) + "\n\n")
-    scored, learnt = split_lines(text, None)
+    scored, learnt = _split_lines(text, None)
     assert len(scored) + len(learnt) == 10
     assert not set(scored) & set(learnt)
     other.write_text("line 3\nline 77\n")
-    scored, learnt = split_lines(text, other, 4)
+    scored, learnt = _split_lines(text, other, 4)
     assert (len(scored), learnt) == (4, ["line 77"])
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(CorpusError, match="holds no text"):
-        split_lines(tmp_path / "empty", None)
+        _split_lines(tmp_path / "empty", None)
     with pytest.raises(CorpusError, match="cannot be read"):
-        split_lines(tmp_path / "none", None)
+        _split_lines(tmp_path / "none", None)
 
 
 def test_command(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vocabkit.extension.rows import (
     Context,
     Donor,
     RowPlan,
-    add_up,
+    _add_up,
     list_new,
     list_used,
     parse_method,
@@ -45,7 +45,7 @@ def test_rows_follow_sources_and_seed(name: str, case: tuple[RowPlan, Context]) 
     if made.sources is not None:
         mixture = made.sources
         filled = ~mixture.empty
-        np.testing.assert_array_equal(made.values[filled], add_up(mixture, rows)[filled])
+        np.testing.assert_array_equal(made.values[filled], _add_up(mixture, rows)[filled])
         mean = rows[plan.old_used].mean(axis=0)
         np.testing.assert_allclose(made.values[~filled], np.tile(mean, ((~filled).sum(), 1)), 1e-4)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from vocabkit.pretraining.distributed import World
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings
-from vocabkit.pretraining.trainer import Optimizer, clip_gradients
+from vocabkit.pretraining.trainer import Optimizer, _clip_gradients
 
 ALONE = World(0, 1, torch.device("cpu"))
 SETTINGS = OptimizerSettings(weight_decay=0.1, embedding_weight_decay=0.03)
@@ -110,7 +110,7 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float, where: str) -> No
         gradients = optimizer.gradients(names, rows)
         if where == "gradient":
             gradients["table"][0, 0] = bad
-        _, _, skip = clip_gradients(gradients.values(), loss, 1.0, ALONE)
+        _, _, skip = _clip_gradients(gradients.values(), loss, 1.0, ALONE)
         assert skip == 1.0
         optimizer.step(gradients, 0.01, rows=rows, skip=skip)
         assert all(torch.equal(value, before[name]) for name, value in values(model).items())
@@ -133,7 +133,7 @@ def test_clipping_is_torchs_own(limit: float) -> None:
     give_gradients(ours, 0)
     give_gradients(theirs, 0)
     gradients = [value.grad for value in ours.parameters() if value.grad is not None]
-    loss, norm, skip = clip_gradients(gradients, torch.tensor(3.0), limit, ALONE)
+    loss, norm, skip = _clip_gradients(gradients, torch.tensor(3.0), limit, ALONE)
     expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), limit or float("inf"))
     torch.testing.assert_close(norm, expected)
     assert (loss.item(), skip.item()) == (3.0, 0.0)

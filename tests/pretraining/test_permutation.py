@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.pretraining.batches import _mix, _permute, hash_counters, scale_hashes
+from vocabkit.pretraining.batches import _hash_counters, _mix, _permute, _scale_hashes
 
 WORD = (1 << 64) - 1
 
@@ -29,24 +29,24 @@ def test_mix_is_splitmix(value: int) -> None:
 
 def test_the_first_word_of_the_published_stream() -> None:
     # SplitMix64 from seed 0 yields this first; the seed is advanced once and mixed.
-    assert int(hash_counters(0)[0]) == 0xE220A8397B1DCDAF
+    assert int(_hash_counters(0)[0]) == 0xE220A8397B1DCDAF
 
 
 @given(st.integers(-5, WORD), st.integers(0, 2**62), st.integers(0, 2**62))
 def test_words_of_counters_broadcast_and_depend_on_nothing_else(seed: int, first: int, second: int) -> None:
-    alone = hash_counters(seed, first, second)
-    grid = hash_counters(seed, np.array([[first], [7]]), np.array([second, 3, 4]))
+    alone = _hash_counters(seed, first, second)
+    grid = _hash_counters(seed, np.array([[first], [7]]), np.array([second, 3, 4]))
     assert grid.shape == (2, 3)
     assert grid[0, 0] == alone[0]
 
 
 def test_no_two_counters_share_a_word() -> None:
-    words = hash_counters(3, np.arange(200)[:, None], np.arange(500)[None, :])
+    words = _hash_counters(3, np.arange(200)[:, None], np.arange(500)[None, :])
     assert len(np.unique(words)) == 100_000
 
 
 def test_scaled_words_are_uniform() -> None:
-    found = np.bincount(scale_hashes(hash_counters(1, np.arange(60_000)), 6), minlength=6)
+    found = np.bincount(_scale_hashes(_hash_counters(1, np.arange(60_000)), 6), minlength=6)
     # Chi-squared with 5 degrees of freedom passes 20.5 once in a thousand.
     assert float(((found - 10_000.0) ** 2 / 10_000.0).sum()) < 20.5
 
@@ -73,7 +73,7 @@ def test_many_permutations_at_once_are_those_one_by_one(asked: list[tuple[int, i
 
 
 def test_small_sets_come_in_every_order_equally_often() -> None:
-    keys = hash_counters(0, np.arange(24_000))
+    keys = _hash_counters(0, np.arange(24_000))
     orders = _permute(np.arange(4)[None, :], 4, keys[:, None])
     found = Counter(map(tuple, orders.tolist()))
     assert set(found) == set(itertools.permutations(range(4)))
@@ -83,7 +83,7 @@ def test_small_sets_come_in_every_order_equally_often() -> None:
 
 @pytest.mark.parametrize("size", [3, 5, 11, 17])
 def test_each_place_of_a_small_set_goes_everywhere_equally_often(size: int) -> None:
-    keys = hash_counters(1, size, np.arange(1_000 * size))
+    keys = _hash_counters(1, size, np.arange(1_000 * size))
     orders = _permute(np.arange(size)[None, :], size, keys[:, None])
     for place in range(size):
         found = np.bincount(orders[:, place], minlength=size)

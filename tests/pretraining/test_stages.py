@@ -21,8 +21,8 @@ from vocabkit.pretraining.run_config import ModelConfig, OptimizerSettings, Stag
 from vocabkit.pretraining.trainer import (
     Optimizer,
     PlannedStage,
-    find_stage,
-    learning_rate_factor,
+    _find_stage,
+    _learning_rate_factor,
     plan_stages,
     require_new_rows,
 )
@@ -44,7 +44,7 @@ def test_stages_follow_each_other_to_the_last_step(weights: list[int], steps: in
         assert before.stop == after.first
     for stage, share in zip(planned, shares, strict=True):
         assert abs((stage.stop - stage.first) - share * steps) <= 1.0
-        assert find_stage(planned, stage.first) == find_stage(planned, stage.stop - 1) == stage
+        assert _find_stage(planned, stage.first) == _find_stage(planned, stage.stop - 1) == stage
 
 
 def test_a_run_without_stages_trains_everything() -> None:
@@ -78,7 +78,7 @@ def test_the_vocabularys_parameters_are_found_by_what_they_are() -> None:
 def test_each_stage_rises_to_its_own_rate() -> None:
     settings = OptimizerSettings(schedule="constant", warmup=0.1)
     planned = plan_stages(THREE, 100)
-    factors = [learning_rate_factor(settings, planned, step, 100) for step in range(100)]
+    factors = [_learning_rate_factor(settings, planned, step, 100) for step in range(100)]
     assert factors[:3] == [1.0, 2.0, 2.0]  # two steps of ramp
     assert factors[20:24] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
     assert factors[50:56] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
@@ -90,7 +90,7 @@ def test_shapes_of_the_schedule() -> None:
 
     def factor(step: int, **keys: object) -> float:
         settings = OptimizerSettings.model_validate({"warmup": 0.1, "final": 0.2, **keys})
-        return learning_rate_factor(settings, planned, step, 100)
+        return _learning_rate_factor(settings, planned, step, 100)
 
     assert [factor(step) for step in (0, 9, 10, 79, 80)] == pytest.approx([0.1, 1, 1, 1, 1])
     assert factor(90) == pytest.approx(0.2 + 0.8 * 0.5)
@@ -115,7 +115,7 @@ def test_factors_stay_between_zero_and_one_and_end_low(
         {"schedule": schedule, "warmup": warmup, "decay": decay, "final": 0.0}
     )
     planned = plan_stages((), steps)
-    factors = [learning_rate_factor(settings, planned, step, steps) for step in range(steps)]
+    factors = [_learning_rate_factor(settings, planned, step, steps) for step in range(steps)]
     assert all(0.0 < factor <= 1.0 for factor in factors)
     peak = factors.index(max(factors))
     assert factors[:peak] == sorted(factors[:peak])

@@ -14,7 +14,7 @@ from vocabkit.core.errors import VocabkitError
 from vocabkit.extension.plan import plan_extension
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
 from vocabkit.vocabulary.roles import (
-    check_numbering,
+    _check_numbering,
     complete_tokenizer,
     find_special_ids,
     find_tokenizer_files,
@@ -68,7 +68,7 @@ def refusals(folder: Path, tmp_path: Path) -> dict[str, tuple[str, str | None]]:
         "prepare": lambda: find_special_ids(folder),
         "prepare's files": lambda: find_tokenizer_files(folder),
         "extend": lambda: plan_extension(model, folder),
-        "pretrain": lambda: check_numbering(folder),
+        "pretrain": lambda: _check_numbering(folder),
         "export": lambda: complete_tokenizer(folder, tmp_path),
         "open": lambda: open_source(folder),
     }

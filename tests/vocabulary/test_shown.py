@@ -9,8 +9,9 @@ import pytest
 
 from tests.vocabulary.bpe_bases import byte_level_base, write_base
 from vocabkit.core.errors import TokenizerError
+from vocabkit.verbs import diff
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer, list_tokens
-from vocabkit.vocabulary.tokenizers import compare_tokenizers, open_tokenizer
+from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Vocabulary
 
 Build = Callable[..., Vocabulary]
@@ -37,9 +38,9 @@ def test_unknown_tokens_have_no_bytes(built: Build) -> None:
 def test_only_vocabularies_with_a_model_are_compared(built: Build, tmp_path: Path) -> None:
     built("unigram", True).save(tmp_path / "a")
     built("unigram", False).save(tmp_path / "b")
-    found = compare_tokenizers(tmp_path / "a", tmp_path / "b")
+    found = diff(tmp_path / "a", tmp_path / "b")
     assert sum(int(str(row["removed"])) for row in found.to_rows()) >= 256
     base = write_base(byte_level_base(), tmp_path / "bpe")
     assert open_tokenizer(base).size
     with pytest.raises(TokenizerError, match=r"has no \.model"):
-        compare_tokenizers(tmp_path / "a", base)
+        diff(tmp_path / "a", base)

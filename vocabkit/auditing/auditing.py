@@ -18,9 +18,46 @@ from pathlib import Path
 
 import numpy as np
 
-from vocabkit.auditing import composition, encoding, metrics
+from vocabkit.auditing.composition import (
+    Composition,
+    compare_shares,
+    describe_vocabulary,
+    measure_composition,
+    measure_usage,
+)
+from vocabkit.auditing.encoding import (
+    INLINE,
+    Encoded,
+    Opening,
+    find_fixed,
+    finish_encoding,
+    name_tokenizers,
+    reuse_tokenizer,
+    start_encoding,
+)
 from vocabkit.auditing.figures import Audited, Figure, Figures, Finding, Findings, Resampling, draw_resampling
 from vocabkit.auditing.integrity import check_pieces, check_round_trips
+from vocabkit.auditing.metrics import (
+    CHANGE,
+    LOST,
+    Ratio,
+    Spread,
+    aggregate_spread,
+    count_lost,
+    explain_loss,
+    group_languages,
+    list_ratios,
+    measure_changes,
+    measure_language,
+    measure_premium,
+    measure_premium_median,
+    measure_resources,
+    resample_ratios,
+    share_lost,
+    sum_bytes,
+    sum_tokens,
+    withhold_premiums,
+)
 from vocabkit.auditing.parallel_text import Aligned, AuditText, read_audit_text, text_from_counts
 from vocabkit.auditing.report import Audit, Requirement, parse_requirement
 from vocabkit.auditing.text_quality import find_facts
@@ -30,6 +67,7 @@ from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, package_versions
 from vocabkit.core.languages import Panel, load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.sources import Corpus, open_corpus
 from vocabkit.corpus.word_counts import WordCounts
@@ -86,7 +124,7 @@ def run_audit(
     if not paths:
         raise ConfigError("no tokenizer to audit", "name one: vocabkit audit TOKENIZER --corpus DIR")
     if sharing and counts is None:
-        raise ConfigError("sharing fits vocabularies: it needs counts", "give counts=DIR")
+        raise ConfigError("--sharing fits vocabularies and needs counts", "give --counts DIR")
     required = tuple(parse_requirement(one) if isinstance(one, str) else one for one in require)
     if output is not None:
         inputs = (one for one in (*paths, corpus, counts) if isinstance(one, str | Path))
@@ -99,9 +137,9 @@ def run_audit(
     if corpus is not None:
         text = _read_corpus(corpus, languages, among, aligned, limit, progress)
     elif words is None:
-        raise ConfigError("no text to audit on", "give a corpus, counts, or both")
+        raise ConfigError("no text to audit on", "give --corpus DIR, or --counts DIR, or both")
     elif limit is not None or aligned == "yes":
-        raise ConfigError("a limit, and aligned lines, need a corpus: counts hold no lines")
+        raise ConfigError("--limit and --aligned yes need lines, and counts hold none", "give --corpus DIR")
     else:
         known = words.languages
         if languages is not None:
@@ -166,7 +204,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Result):
     """The changes from tokenizer `before` to `after`, the worst language first, read off an `audit`."""
 
     before: str
@@ -230,16 +268,16 @@ def run_comparison(
 
     `max_regression` (`2%` or 0.02) is how many more a language may need. For the rest see `run_audit`.
     """
-    limit_share = parse_share(max_regression)
+    limit_share = _parse_share(max_regression)
     audit = run_audit(
         [first, second], corpus, languages=languages, panel=panel, aligned=aligned, limit=limit,
         pattern=pattern, integrity=False, resamples=resamples, seed=seed, workers=workers,
         progress=progress,
     )  # fmt: skip
-    return compare_tokenizers(audit, *audit.names, max_regression=limit_share)
+    return _compare_tokenizers(audit, *audit.names, max_regression=limit_share)
 
 
-def parse_share(said: str | float) -> float:
+def _parse_share(said: str | float) -> float:
     """Return the share that `2%`, `2 %` or `0.02` says. Raises ConfigError for anything else."""
     text = str(said).strip()
     try:
@@ -247,11 +285,11 @@ def parse_share(said: str | float) -> float:
     except ValueError:
         share = math.nan
     if not 0 <= share < math.inf:
-        raise ConfigError(f"{said!r} is no share such as 2% or 0.02")
+        raise ConfigError(f"{said!r} is no share", "give one such as 2% or 0.02")
     return share
 
 
-def compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression: float = 0.02) -> Comparison:
+def _compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression: float = 0.02) -> Comparison:
     """Return by how much `after` needs more tokens than `before`, the worst language first.
 
     One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
@@ -267,7 +305,7 @@ def compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression:
         raise ConfigError(what, f"audit {before} first, then {after}")
     forward = before == names[0]
     changes = []
-    for figure in audit.select(metrics.CHANGE, "language", tokenizer=after if forward else before):
+    for figure in audit.select(CHANGE, "language", tokenizer=after if forward else before):
         value, low, high = figure.value, figure.low, figure.high
         if not forward:
             # x → 1 ÷ (1 + x) − 1 is monotonic: the percentiles change places and stay percentiles.
@@ -312,7 +350,7 @@ class _Ground:
 
     text: AuditText
     statistics: Mapping[str, TextStatistics]
-    encoded: Mapping[str, Mapping[str, encoding.Encoded]]
+    encoded: Mapping[str, Mapping[str, Encoded]]
     fixed: str
     aligned: tuple[str, ...]
     resamplings: Mapping[str, Resampling | None]
@@ -331,12 +369,12 @@ def _audit(
     workers: int | None,
     report: Progress,
 ) -> Audit:
-    names, seed = encoding.name_tokenizers(paths), settings.seed
-    opened = (encoding.Opening.of(path, settings.pattern, settings.route) for path in paths)
+    names, seed = name_tokenizers(paths), settings.seed
+    opened = (Opening.of(path, settings.pattern, settings.route) for path in paths)
     openings = dict(zip(names, opened, strict=True))
-    held_to = names[encoding.find_fixed(settings.fixed, names, paths)]
+    held_to = names[find_fixed(settings.fixed, names, paths)]
     characters = sum(sum(map(len, lines)) for lines in text.languages.values())
-    wanted = 1 if workers is None and characters * len(paths) < encoding.INLINE else workers
+    wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
     with ExitStack() as stack:
         pool = open_executor(wanted, len(text.languages) * len(paths), stack)
         # Processes start, and open tokenizers, while this one reads what is kept of the text.
@@ -357,9 +395,9 @@ def _audit(
                 checks.append((name, pool.submit(check_pieces, opening, name)))
                 checks.append((name, pool.submit(check_round_trips, opening, name, text.languages, seed)))
             started.append(
-                encoding.start_encoding(opening, text, statistics, exemplars=letters, switched=more, pool=pool)
+                start_encoding(opening, text, statistics, exemplars=letters, switched=more, pool=pool)
             )
-        encoded = dict(zip(names, encoding.finish_encoding(started, statistics, report), strict=True))
+        encoded = dict(zip(names, finish_encoding(started, statistics, report), strict=True))
         findings: list[Finding] = []
         checked: dict[str, list[Figure]] = {name: [] for name in names}
         report.start("checking", len(checks), "checks")
@@ -385,7 +423,7 @@ def _audit(
 
         both = [code for code in text.languages if code in counts.languages]
         for name, opening in openings.items():
-            tokenizer = encoding.reuse_tokenizer(opening).tokenizer
+            tokenizer = reuse_tokenizer(opening).tokenizer
             figures += cost_of_sharing(name, tokenizer, counts, both, threads=workers, progress=report)
     failures = dict(text.failures)
     for name, languages in encoded.items():
@@ -396,9 +434,9 @@ def _audit(
     return Audit(tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures)
 
 
-def _open(opening: encoding.Opening, name: str, *, words: bool) -> Audited:
+def _open(opening: Opening, name: str, *, words: bool) -> Audited:
     """Open a tokenizer and say what it is. Raises TokenizerError where counted `words` do not do for it."""
-    tokenizer = encoding.reuse_tokenizer(opening).tokenizer
+    tokenizer = reuse_tokenizer(opening).tokenizer
     if words and tokenizer.exact_on_words is not None:
         what = f"{opening.path}: counted words do not tell what it costs: {tokenizer.exact_on_words}"
         raise TokenizerError(what, "audit it on text: --corpus DIR")
@@ -408,8 +446,8 @@ def _open(opening: encoding.Opening, name: str, *, words: bool) -> Audited:
     return Audited(name, opening.path, tokenizer.size, tokenizer.style, fingerprint_file(file))
 
 
-def _describe(opening: encoding.Opening) -> composition.Composition:
-    return composition.describe_vocabulary(encoding.reuse_tokenizer(opening).tokenizer)
+def _describe(opening: Opening) -> Composition:
+    return describe_vocabulary(reuse_tokenizer(opening).tokenizer)
 
 
 # --- All figures of one tokenizer ------------------------------------------------------------------
@@ -433,38 +471,38 @@ def _draw_resamplings(
     return drawn
 
 
-def _measure_tokenizer(name: str, vocabulary: composition.Composition, ground: _Ground) -> list[Figure]:
+def _measure_tokenizer(name: str, vocabulary: Composition, ground: _Ground) -> list[Figure]:
     """Return every figure of a tokenizer."""
     statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
     figures, spreads = _measure_languages(name, ground)
     premiums, more = _measure_premiums(name, ground)
     spreads += more
-    groups = metrics.group_languages(tuple(ground.text.languages), ground.panel)
+    groups = group_languages(tuple(ground.text.languages), ground.panel)
     figures += premiums
     for spread in spreads:
-        figures += metrics.aggregate_spread(name, spread, groups)
-    shares = {c: metrics.share_lost(statistics[c], one) for c, one in encoded.items() if one.failure is None}
-    lost = {code for code, share in shares.items() if metrics.explain_loss(share) is not None}
-    figures += metrics.count_lost(name, lost, groups)
-    figures += metrics.measure_resources(
+        figures += aggregate_spread(name, spread, groups)
+    shares = {c: share_lost(statistics[c], one) for c, one in encoded.items() if one.failure is None}
+    lost = {code for code, share in shares.items() if explain_loss(share) is not None}
+    figures += count_lost(name, lost, groups)
+    figures += measure_resources(
         name, spreads, statistics, vocabulary, ground.panel, ground.counts,
         resamples=settings.resamples, seed=settings.seed,
     )  # fmt: skip
     first = next(iter(ground.encoded))
     if name != first:
         before = ground.encoded[first]
-        figures += metrics.measure_changes(name, first, statistics, encoded, before, ground.resamplings)
-    figures += composition.measure_composition(name, vocabulary, width=settings.width)
+        figures += measure_changes(name, first, statistics, encoded, before, ground.resamplings)
+    figures += measure_composition(name, vocabulary, width=settings.width)
     characters, words = Counter[str](), Counter[str]()
     for item in statistics.values():
         characters.update(item.scripts)
         words.update(item.script_words)
-    figures += composition.compare_shares(name, vocabulary, characters, words)
+    figures += compare_shares(name, vocabulary, characters, words)
     used = [(found.ids, found.counts) for found in encoded.values()]
-    return figures + composition.measure_usage(name, vocabulary, used)
+    return figures + measure_usage(name, vocabulary, used)
 
 
-def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[metrics.Spread]]:
+def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
     """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
@@ -474,7 +512,7 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[m
         if found.failure is not None:
             continue
         own = resampled.get(code)
-        measured = metrics.measure_language(
+        measured = measure_language(
             name, ground.statistics[code], found, own, exemplars=ground.exemplars.get(code),
             resamples=ground.settings.resamples, seed=ground.settings.seed,
         )  # fmt: skip
@@ -486,41 +524,38 @@ def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[m
                 if not len(samples):
                     samples = np.full((len(own["fertility"]), len(encoded)), np.nan)
                 samples[:, place] = own["fertility"]
-    return figures, [metrics.Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
+    return figures, [Spread("fertility", "tokens a word", tuple(encoded), values, samples)]
 
 
-def _resample_languages(
-    encoded: Mapping[str, encoding.Encoded], ground: _Ground
-) -> dict[str, dict[str, Float64Array]]:
+def _resample_languages(encoded: Mapping[str, Encoded], ground: _Ground) -> dict[str, dict[str, Float64Array]]:
     """Return the ratios of every language in every resample, the languages that share resamples together."""
-    shared: dict[int, tuple[Resampling, dict[str, tuple[metrics.Ratio, ...]]]] = {}
+    shared: dict[int, tuple[Resampling, dict[str, tuple[Ratio, ...]]]] = {}
     for code, found in encoded.items():
         resampling = ground.resamplings[code]
         if resampling is not None and found.failure is None:
             _, languages = shared.setdefault(id(resampling), (resampling, {}))
-            languages[code] = metrics.list_ratios(ground.statistics[code], found)
+            languages[code] = list_ratios(ground.statistics[code], found)
     resampled: dict[str, dict[str, Float64Array]] = {}
     for resampling, languages in shared.values():
-        resampled |= metrics.resample_ratios(languages, resampling)
+        resampled |= resample_ratios(languages, resampling)
     return resampled
 
 
-def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[metrics.Spread]]:
+def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
     languages, aligned = tuple(ground.text.languages), ground.aligned
     reference = ground.settings.reference
     if not aligned:
-        return metrics.withhold_premiums(name, languages, ground.text.alignment.note), []
+        return withhold_premiums(name, languages, ground.text.alignment.note), []
     shared, lines = ground.resamplings[aligned[0]], len(ground.statistics[aligned[0]])
     costs, held = (
-        metrics.sum_tokens(aligned, ground.statistics, ground.encoded[one], shared)
-        for one in (name, ground.fixed)
+        sum_tokens(aligned, ground.statistics, ground.encoded[one], shared) for one in (name, ground.fixed)
     )
-    weight = metrics.sum_bytes(aligned, ground.statistics, shared)
+    weight = sum_bytes(aligned, ground.statistics, shared)
     note, given = f"against {ground.fixed}'s {reference}", (reference, languages)
-    own, spread = metrics.measure_premium(name, "premium", costs, costs, *given, lines=lines)
-    median, beside = metrics.measure_premium_median(name, costs, languages, lines=lines)
-    other, against = metrics.measure_premium(name, "premium_fixed", costs, held, *given, lines=lines, note=note)
-    of_bytes, _ = metrics.measure_premium(name, "byte_premium", weight, weight, *given, lines=lines)
+    own, spread = measure_premium(name, "premium", costs, costs, *given, lines=lines)
+    median, beside = measure_premium_median(name, costs, languages, lines=lines)
+    other, against = measure_premium(name, "premium_fixed", costs, held, *given, lines=lines, note=note)
+    of_bytes, _ = measure_premium(name, "byte_premium", weight, weight, *given, lines=lines)
     return [*own, *median, *other, *of_bytes], [spread, beside, against]
 
 
@@ -538,8 +573,7 @@ def _tell_method(ground: _Ground) -> dict[str, str]:
         "aggregation": "ratios of sums over lines; in means over languages every language weighs the same",
         "intervals": f"95 %, {settings.resamples} resamples of lines, seed {settings.seed}, the same lines "
         "for every aligned language and every tokenizer",
-        "lost text": f"costs are not given where more than {metrics.LOST:.0%} of a language's characters "
-        "are lost",
+        "lost text": f"costs are not given where more than {LOST:.0%} of a language's characters are lost",
         "embedding width": str(settings.width),
         "integrity": "checked" if settings.integrity else "not checked, as asked",
         "versions": ", ".join(f"{name} {found}" for name, found in versions.items() if found),

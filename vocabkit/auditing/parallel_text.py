@@ -205,7 +205,7 @@ def read_audit_text(
     return _assemble(corpus.name, read, failures, aligned)
 
 
-def text_from_lines(
+def _text_from_lines(
     lines: Mapping[str, Iterable[str]], *, name: str = "text", aligned: Aligned = "auto"
 ) -> AuditText:
     """Return the audit text of lines given in memory. Raises what `read_audit_text` raises.

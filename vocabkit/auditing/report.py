@@ -29,6 +29,7 @@ from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.core.results import Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ HEADLINES = ("premium", "fertility", "tokens_per_grapheme")
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Result):
     """All that an audit found. `method` says how, in a reader's words: segmenter, reference, versions.
 
     `failures` are languages (or `tokenizer: language`) that could not be measured, with the reason; `required`
@@ -131,7 +132,7 @@ class Audit:
     @property
     def failed(self) -> list[Outcome]:
         """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
-        return [one for one in check_requirements(self, self.required) if not one.met]
+        return [one for one in _check_requirements(self, self.required) if not one.met]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
@@ -276,7 +277,7 @@ def parse_requirement(text: str) -> Requirement:
     return Requirement(text.strip(), found["metric"], name, sign, limit)
 
 
-def check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
+def _check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
     """Return the outcome of every requirement for every tokenizer it applies to.
 
     Without a name the overall figure is meant, or every language's where the metric has no overall one.

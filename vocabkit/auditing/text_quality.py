@@ -22,11 +22,19 @@ from typing import Any, NamedTuple
 import regex
 import unicodedata2
 
-from vocabkit.auditing import text_statistics
 from vocabkit.auditing.encoding import Switched
 from vocabkit.auditing.figures import Warned
 from vocabkit.auditing.parallel_text import AuditText
-from vocabkit.auditing.text_statistics import TextStatistics, list_scripts
+from vocabkit.auditing.text_statistics import (
+    TextStatistics,
+    find_cache,
+    find_support,
+    list_scripts,
+    load_values,
+    name_segmenter,
+    save_values,
+    segment_blocks,
+)
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import package_versions
 from vocabkit.core.languages import Panel, resolve_code
@@ -129,8 +137,8 @@ def _find_middle(line: str, language: str) -> int | None:
     Before white space, never after it, and never at an end; None where no such place is.
     """
     cuts: list[int] = []
-    if text_statistics.find_support(language)[0]:
-        segments = [part for block, _ in text_statistics.segment_blocks([line], language) for part in block]
+    if find_support(language)[0]:
+        segments = [part for block, _ in segment_blocks([line], language) for part in block]
         cuts = _list_cuts(line, segments)
     cuts = cuts or _list_cuts(line, _GRAPHEME.findall(line))
     return min(cuts, key=lambda cut: (abs(2 * cut - len(line)), cut), default=None)
@@ -453,8 +461,8 @@ def find_facts(
     """Return the facts of a text; those not in `cache` (default: the user's) are found in `pool`, and kept."""
     rows = _draw_rows(text.alignment.lines or 0, seed, SWITCHED)
     lines = {code: [text.languages[code][row] for row in rows] for code in text.aligned_languages}
-    path = text_statistics.find_cache(cache) / f"{_key(text, panel, seed)}.json"
-    facts = _read(text, rows, text_statistics.load_values(path))
+    path = find_cache(cache) / f"{_key(text, panel, seed)}.json"
+    facts = _read(text, rows, load_values(path))
     if facts is None:
         letters = pool.submit(_list_exemplars, tuple(text.languages))
         cuts = {code: pool.submit(_find_middles, part, code) for code, part in lines.items()}
@@ -463,7 +471,7 @@ def find_facts(
             "exemplars": letters.result(),
             "middles": {code: job.result() for code, job in cuts.items()},
         }
-        text_statistics.save_values(path, values)
+        save_values(path, values)
         facts = _read(text, rows, values)
     assert facts is not None
     exemplars, middles, warned = facts
@@ -508,4 +516,4 @@ def _key(text: AuditText, panel: Panel | None, seed: int) -> str:
 
 
 def _name_tables() -> str:
-    return f"{text_statistics.name_segmenter()} {package_versions(_TABLES)}"
+    return f"{name_segmenter()} {package_versions(_TABLES)}"

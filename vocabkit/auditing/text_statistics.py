@@ -435,10 +435,9 @@ def measure_text(
 ) -> Mapping[str, TextStatistics]:
     """Return the statistics of every language of a text, in its order.
 
-    Each language is kept in `cache` (default: the user's cache folder) by its content and the versions of
-    the Unicode tables; `kept` is what `load_statistics` found there. More than one of `workers` (default: one
-    a core) are spawned processes, so a script needs the usual `if __name__ == "__main__"`. The result is the
-    same for any number of them. Raises `CorpusError` for a lone surrogate, naming language and line;
+    Each language is kept in `cache` (default: the user's cache folder) by its content and the versions of the
+    Unicode tables; `kept` is what `load_statistics` found there. The result is the same for any number of
+    `workers` (default: one a core). Raises `CorpusError` for a lone surrogate, naming language and line;
     `MissingExtra` where icu4py is absent.
     """
     folder = find_cache(cache)

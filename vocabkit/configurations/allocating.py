@@ -28,6 +28,7 @@ from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
@@ -38,13 +39,13 @@ from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import Frozen, warm_kernels
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 # --- Allocation ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Allotment:
+class Allotment(Result):
     """An allocation with a row per language, and what there is to say of it.
 
     `baseline` names the method of the column `before`: in proportion to characters, or even where that is the
@@ -65,11 +66,14 @@ class Allotment:
         """Return one row a language: its text, its sizes and costs, and what held it back."""
         return [dict(row) for row in self.rows]
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return `to_rows` as a pandas table."""
-        import pandas
-
-        return pandas.DataFrame(self.to_rows())
+    @property
+    def summary(self) -> str:
+        """The sizes in all, and what the rows' costs are."""
+        sizes = ""
+        if self.allocation is not None:
+            lexicons = int(self.allocation.lexicon.sum())
+            sizes = f"{self.allocation.budget:,} pieces; lexicons of {lexicons:,} in all; "
+        return f"{sizes}before: {self.baseline}; cost: {self.rows[0]['unit']}"
 
     def save(self, folder: str | Path, *, force: bool = False) -> list[str]:
         """Write the folder that `vocabkit allocate` writes; return what was left out, and why.
@@ -305,7 +309,7 @@ class Saturation:
     served: tuple[ServedGain, ...]
 
 
-class SaturationConfig(Config):
+class _SaturationConfig(Config):
     """Which blocks are tried on which tail languages (default: the panel's tail among the counted ones).
 
     `languages` are those whose text the base's scale is read from: all that it was fitted on.
@@ -323,7 +327,7 @@ class SaturationConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class SaturationReport:
+class SaturationReport(Result):
     """What was measured. Rows are of `found.served`: one for each block size and number of languages served."""
 
     config: Config
@@ -335,12 +339,6 @@ class SaturationReport:
     def to_rows(self) -> list[dict[str, object]]:
         """Return what serving the first k languages saves, for each size of block."""
         return [asdict(row) for row in self.found.served]
-
-    def to_frame(self) -> pandas.DataFrame:
-        """Return `to_rows` as a pandas table."""
-        import pandas
-
-        return pandas.DataFrame(self.to_rows())
 
     @property
     def summary(self) -> str:
@@ -375,7 +373,7 @@ class SaturationReport:
         blocks = [BlockGain(**row) for row in read_rows(root / "blocks.csv", ",")]  # type: ignore[arg-type]
         served = [ServedGain(**row) for row in read_rows(root / "saturation.csv", ",")]  # type: ignore[arg-type]
         return cls(
-            load_config(SaturationConfig, root / "config.toml"),
+            load_config(_SaturationConfig, root / "config.toml"),
             Saturation(tuple(blocks), tuple(served)),
             tuple(manifest.get("details", {}).get("warnings", ())),
             manifest.get("seconds", {}),
@@ -395,10 +393,10 @@ def saturate_vocabulary(
 ) -> SaturationReport:
     """Measure what blocks of new pieces save over `base`; with an `output` folder, write tables and plot there.
 
-    `settings` are of a `SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
+    `settings` are of a `_SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
     `ConfigError`, `CountsError`, `TokenizerError`, `FitError` and `OutputError`; then nothing is left behind.
     """
-    config = validate(SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
+    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
     words = open_counts(counts, output, force=force, others=[base])
     clock = Clock()
     found, notes = _measure(words, config, progress or Silent(), workers or os.cpu_count() or 1)
@@ -411,7 +409,7 @@ def saturate_vocabulary(
 
 
 def _measure(
-    words: WordCounts, config: SaturationConfig, report: Progress, workers: int
+    words: WordCounts, config: _SaturationConfig, report: Progress, workers: int
 ) -> tuple[Saturation, list[str]]:
     base, fingerprint = read_base(config.base), words.fingerprint
     codes = select_languages(words, config.languages)
@@ -437,7 +435,7 @@ def _measure(
     return found, notes
 
 
-def _find_tail(config: SaturationConfig, codes: Sequence[str]) -> list[str]:
+def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
     if config.tail:
         return [resolve_code(text, codes) for text in config.tail]
     panel = load_panel(config.languages.panel or DEFAULT_PANEL)
@@ -454,7 +452,7 @@ def _fit_blocks(
     train: Mapping[str, SpanTable],
     held_out: Mapping[str, SpanTable],
     totals: Mapping[str, float],
-    config: SaturationConfig,
+    config: _SaturationConfig,
     workers: Workers,
     report: Progress,
 ) -> Saturation:
@@ -489,7 +487,7 @@ def _fit_blocks(
 
 
 def _grow(
-    code: str, table: SpanTable, covered: BoolArray, config: SaturationConfig, workers: Workers, frozen: Frozen
+    code: str, table: SpanTable, covered: BoolArray, config: _SaturationConfig, workers: Workers, frozen: Frozen
 ) -> list[tuple[int, FittedBlock]]:
     """Return a block per size; once the text runs dry, larger sizes have the same one."""
     floors, options = config.trainer.floors, choose_options(config.trainer)
@@ -506,7 +504,7 @@ def _grow(
 
 
 def _resample(
-    spent: SpanTable | None, tokens: Sequence[Int64Array], config: SaturationConfig, code: str
+    spent: SpanTable | None, tokens: Sequence[Int64Array], config: _SaturationConfig, code: str
 ) -> tuple[Int64Array, Int64Array] | None:
     """Return tokens of a held-out text with the base, then with each block: of the text, and of every resample.
 

@@ -20,9 +20,19 @@ from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import SPLITS, WordCounts, WordTable
-from vocabkit.fitting import pre_tokens
 from vocabkit.fitting.bpe import Merge, Merger, ParityMerger, SymbolRows, warm_kernels
-from vocabkit.fitting.pre_tokens import BYTE_ORDER, Parted, PreTokens
+from vocabkit.fitting.pre_tokens import (
+    BYTE_ORDER,
+    Parted,
+    PreTokens,
+    byte_symbols,
+    check_sum,
+    count_pre_tokens,
+    find_patterns,
+    part_languages,
+    pool_languages,
+    scale_counts,
+)
 from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 
 # --- Both ------------------------------------------------------------------------------------------
@@ -66,23 +76,23 @@ def fit_byte_bpe(
     report = progress or Silent()
     clock = Clock()
     codes, weights = _choose_languages(counts, config.languages)
-    patterns = pre_tokens.find_patterns(config.pre_tokens.pattern)
-    counted = pre_tokens.count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
+    patterns = find_patterns(config.pre_tokens.pattern)
+    counted = count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
     clock.lap("pre-tokens")
     warm_kernels(report)
     report.start("indexing pairs")
     first = len(config.vocabulary.special)
-    symbols, offsets = pre_tokens.byte_symbols(counted, first), counted.offsets
+    symbols, offsets = byte_symbols(counted, first), counted.offsets
     watched: dict[str, tuple[Int32Array, Int64Array]] | None = None
     if config.merging.development:
         elsewhere = WordCounts.load(config.merging.development)
         watched, more = _read_development(elsewhere, patterns, codes, len(counted), workers)
-        symbols = np.concatenate([symbols, pre_tokens.byte_symbols(more, first)])
+        symbols = np.concatenate([symbols, byte_symbols(more, first)])
         offsets = np.concatenate([offsets, offsets[-1] + more.offsets[1:]])
     spelled = [*(token.encode() for token in config.vocabulary.special), *BYTE_ORDER]
     runs, run_tokens = _merge_spaces(first, len(spelled), config.vocabulary.space_runs)
     spelled += run_tokens
-    pooled, table = pre_tokens.pool_languages(counted, symbols, offsets, weights.weights), config.merging
+    pooled, table = pool_languages(counted, symbols, offsets, weights.weights), config.merging
     merger = Merger(pooled, spelled, min_count=table.min_count)
     report.finish()
     clock.lap("index")
@@ -99,7 +109,7 @@ def fit_byte_bpe(
         merges = _take_merges(iter(merger.merge_best, None), shared, report)
         spelled = [*spelled, *(merge.text for merge in merges)]
         segments, places = merger.list_tokens()
-        parted = pre_tokens.part_languages(counted, segments, places, watched)
+        parted = part_languages(counted, segments, places, watched)
         merger = Merger(parted.rows, spelled, min_count=table.min_count)
         units = _measure_development(counts, codes, config)
         parity = ParityMerger(merger, units, window=table.window, share=table.share)
@@ -155,7 +165,7 @@ def _read_development(
             f"{', '.join(missing)}: not in the development counts ({counts.folder or 'in memory'})",
             "count development text of every language fitted, or narrow the fit with --languages",
         )
-    found = pre_tokens.count_pre_tokens(counts, patterns, codes, workers=workers)
+    found = count_pre_tokens(counts, patterns, codes, workers=workers)
     own = found.languages
     return {c: ((o.rows + rows).astype(np.int32), o.train + o.held_out) for c, o in own.items()}, found
 
@@ -356,9 +366,9 @@ def _collect_rows(
     offsets = np.zeros(len(table) + 1, np.int64)
     lengths = np.fromiter(map(len, table), np.int64, len(table)) // 4
     np.cumsum(lengths, out=offsets[1:])
-    pre_tokens.check_sum(raw, lengths)
+    check_sum(raw, lengths)
     natural = all(weight == 1.0 for weight in weights.values())
-    weighted = raw if natural else pre_tokens.scale_counts(exact, lengths)
+    weighted = raw if natural else scale_counts(exact, lengths)
     symbols = np.frombuffer(b"".join(table), np.int32)
     group = np.zeros(len(table), np.int32)
     return SymbolRows(symbols, offsets, raw, weighted, group, np.zeros_like(raw)), skipped

@@ -157,7 +157,7 @@ class VocabularyTables(Config):
         return self.trainer.seeds or max(8 * self.vocabulary.size, 100_000)
 
 
-class FitConfig(VocabularyTables):
+class _FitConfig(VocabularyTables):
     """The configuration of a shared vocabulary, (a) and (b), and of plain BPE."""
 
     configuration: Literal["shared"] = "shared"
@@ -371,7 +371,7 @@ class ContinuedBpeConfig(Config):
 # --- Reading ---------------------------------------------------------------------------------------
 
 CONFIGURATIONS: Mapping[str, type[Config]] = {
-    "shared": FitConfig,
+    "shared": _FitConfig,
     "parity": ParityConfig,
     "proportional": ProportionalConfig,
     "two-stage": TwoStageConfig,

@@ -30,14 +30,22 @@ from vocabkit.core.folders import (
 )
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts, connect, read_columns
-from vocabkit.fitting import sentencepiece_engine
 from vocabkit.fitting.blocks import count_usage
 from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import Coverage, Lexicon, build_lexicon, cover_characters
+from vocabkit.fitting.sentencepiece_engine import (
+    Rows,
+    Seeds,
+    find_seeds,
+    fit_bpe,
+    fit_by_sentencepiece,
+    pool_rows,
+)
 from vocabkit.fitting.substrings import Substrings, find_substrings, load_or_build
 from vocabkit.fitting.unigram import UnigramOptions, fit_unigram, warm_kernels
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
@@ -45,7 +53,7 @@ from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 from vocabkit.vocabulary.vocabulary import Vocabulary, assemble_vocabulary, block_languages, route_vocabulary
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 # --- The result ------------------------------------------------------------------------------------
 
@@ -55,7 +63,7 @@ _TEXT_COLUMNS = {"language", "code_point", "character", "note"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fit(Generic[AnyVocabulary]):
+class Fit(Result, Generic[AnyVocabulary]):
     """What a preset gave: the vocabulary, and who got what.
 
     `rows` are languages.tsv, one a language; `tables` the folder's other tables by name, as `blocks` or `path`.
@@ -82,12 +90,6 @@ class Fit(Generic[AnyVocabulary]):
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a language: its text, its weight, and what it uses of the vocabulary."""
         return [dict(row) for row in self.rows]
-
-    def to_frame(self) -> pandas.DataFrame:
-        """Return `to_rows` as a pandas table."""
-        import pandas
-
-        return pandas.DataFrame(self.to_rows())
 
     def save(self, folder: str | Path, *, force: bool = False, routed: Sequence[str] = ()) -> None:
         """Write the folder that `vocabkit fit` writes: the tokenizer, tables, config.toml and manifest.json.
@@ -345,20 +347,19 @@ def fit_shared(
 ) -> Fit[Vocabulary]:
     """Fit one vocabulary for all languages of the counts that the configuration selects.
 
-    `workers` processes derive spans that are not cached; above 1 they are spawned, so a script that asks for
-    them needs the usual `if __name__ == "__main__"`. It changes no result. Of a configuration with more tables,
-    those of one shared vocabulary are used.
+    `workers` processes derive spans that are not cached; their number changes no result. Of a
+    configuration with more tables, those of one shared vocabulary are used.
 
     Raises `CountsError` for a selected language without counts, `ConfigError` for settings that do not fit
     the languages, and `FitError` when the size cannot hold the alphabet or the text cannot fill the size.
     """
     ready = prepare(counts, config, progress, workers=workers)
-    vocabulary, details = fit_weighted(ready, ready.weights, progress)
+    vocabulary, details = _fit_weighted(ready, ready.weights, progress)
     ready.clock.lap("train")
-    return complete_fit(ready, ready.weights, vocabulary, details, progress)
+    return _complete_fit(ready, ready.weights, vocabulary, details, progress)
 
 
-def fit_weighted(
+def _fit_weighted(
     ready: Prepared, weights: LanguageWeights, progress: Progress | None = None
 ) -> tuple[Vocabulary, dict[str, object]]:
     """Fit one vocabulary under the weights given, which may be others than the configuration's.
@@ -375,7 +376,7 @@ def fit_weighted(
     return ready.assemble(pieces, scores), details
 
 
-def complete_fit(
+def _complete_fit(
     ready: Prepared,
     weights: LanguageWeights,
     vocabulary: Vocabulary,
@@ -493,12 +494,12 @@ def _cache_key(ready: Prepared) -> str:
 
 def _fit_by_sentencepiece(ready: Prepared, weights: Mapping[str, float], report: Progress) -> _Fitted:
     vocabulary, trainer = ready.config.vocabulary, ready.config.trainer
-    seeds: sentencepiece_engine.Seeds | None = None
+    seeds: Seeds | None = None
     floor: int | None = None
     with open_workers(trainer.threads or None) as workers:
         warm_kernels(workers, report)
         report.start("pooling spans")
-        rows = sentencepiece_engine.pool_rows(ready.spans.languages, weights, ready.coverage.covered, workers)
+        rows = pool_rows(ready.spans.languages, weights, ready.coverage.covered, workers)
         report.finish()
         if vocabulary.model == "unigram":
             seeds, floor = _find_seeds(rows, ready.config, workers, report)
@@ -506,9 +507,9 @@ def _fit_by_sentencepiece(ready: Prepared, weights: Mapping[str, float], report:
     size, threads = vocabulary.pieces, trainer.threads or _SENTENCEPIECE_THREADS
     options = {"other_ids": vocabulary.other_ids, "threads": threads, "max_length": vocabulary.max_piece_length}
     if seeds is not None:
-        fitted = sentencepiece_engine.fit_by_sentencepiece(rows, seeds, size, **options)
+        fitted = fit_by_sentencepiece(rows, seeds, size, **options)
     else:
-        fitted = sentencepiece_engine.fit_bpe(rows, size, **options)
+        fitted = fit_bpe(rows, size, **options)
     report.finish()
     details = _count_rows(rows.lexicon) | {
         "seeds_found": seeds.found if seeds else 0,
@@ -521,14 +522,12 @@ def _fit_by_sentencepiece(ready: Prepared, weights: Mapping[str, float], report:
     return fitted.pieces, fitted.scores, details
 
 
-def _find_seeds(
-    rows: sentencepiece_engine.Rows, config: VocabularyTables, workers: Workers, report: Progress
-) -> tuple[sentencepiece_engine.Seeds, int]:
+def _find_seeds(rows: Rows, config: VocabularyTables, workers: Workers, report: Progress) -> tuple[Seeds, int]:
     """Find seeds at the first floor that leaves twice the size of them, or else at the last."""
     report.start("finding closed substrings")
     least, longest = config.trainer.min_documents, config.vocabulary.max_piece_length
     for floor in config.trainer.floors:
-        seeds = sentencepiece_engine.find_seeds(
+        seeds = find_seeds(
             rows, config.seeds, workers, min_count=floor, min_documents=least, max_length=longest
         )
         if seeds.found >= 2 * config.vocabulary.size:
@@ -576,7 +575,7 @@ def fit_parity(
     for number in range(config.parity.rounds + 1):
         report.start(f"fit {number + 1} of {config.parity.rounds + 1}")
         report.finish()
-        vocabulary, details = fit_weighted(ready, weights, progress)
+        vocabulary, details = _fit_weighted(ready, weights, progress)
         costs = _measure_costs(vocabulary, texts)
         first = first or costs
         row, decile, loss = _describe_round(number, costs, first, weights)
@@ -588,7 +587,7 @@ def fit_parity(
         weights = _reweigh(masses, weights, costs, first, config)
     ready.clock.lap("search")
     kept["kept"] = True
-    fit = complete_fit(ready, *chosen, progress)
+    fit = _complete_fit(ready, *chosen, progress)
     absent = ", ".join(sorted(set(codes) - set(texts)))
     note = f"no development text, so left at their first share: {absent}"
     return replace(

@@ -42,8 +42,8 @@ def fit_vocabulary(
 
     `preset` is a name, a TOML file, an earlier output or a configuration; `settings` are laid over it. `routed`
     are languages whose view of a vocabulary with blocks is written too, to `routed/CODE`. `workers` processes
-    (default: every core) derive spans that are not cached; above 1 they are spawned, so a script needs
-    `if __name__ == "__main__"`. Beside a folder of counts, what another fit can use again is kept.
+    (default: every core) derive spans that are not cached. Beside a folder of counts, what another fit can use
+    again is kept.
 
     Raises `ConfigError`, `CountsError`, `CorpusError`, `FitError`, `TokenizerError` and `OutputError`; nothing
     is left behind when it does.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,11 +56,11 @@ def lay_over(data: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         return _merge(data, settings)
     merged = dict(data)
     for text in [settings] if isinstance(settings, str) else settings:
-        merged = _merge(merged, parse_override(text))
+        merged = _merge(merged, _parse_override(text))
     return merged
 
 
-def parse_override(text: str) -> dict[str, Any]:
+def _parse_override(text: str) -> dict[str, Any]:
     """Read one `key=value` as a TOML line; a value that is no TOML is taken as text. Raises `ConfigError`."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -218,3 +219,36 @@ def find_preset(name: str | Path, kind: str | None = None) -> Path:
     near = difflib.get_close_matches(text, names, n=3)
     did_you_mean = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(f"{text}: no such preset or file{did_you_mean}", "vocabkit presets list")
+
+
+# --- Settings given in words -----------------------------------------------------------------------
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_size(size: str | int) -> int:
+    """Return bytes from `2GB`, `500M` or `1_000_000`; units are powers of 1024. Raises `ConfigError`."""
+    match = re.fullmatch(r"([\d_.]+)\s*([KMGT]?)(?:I?B)?", str(size).strip().upper())
+    try:
+        found = int(float(match[1]) * _UNITS[match[2]]) if match else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise ConfigError(f"{size!r} is no size such as 2GB or 500MB")
+    if found < 1:
+        raise ConfigError(f"{size!r} leaves no memory at all")
+    return found
+
+
+def list_settings(*tables: Mapping[str, object]) -> list[str]:
+    """Return nested tables of settings as `key=value` lines, as `--set` takes them; None is left out."""
+    lines: list[str] = []
+    for table in tables:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                inner = list_settings(value)
+                lines += [f"{_key(key)}.{line}" for line in inner]
+            elif value is not None:
+                plain = str(value) if isinstance(value, Path) else value
+                lines.append(f"{key}={json.dumps(plain, ensure_ascii=False)}")
+    return lines

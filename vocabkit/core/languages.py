@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -134,3 +134,11 @@ def resolve_code(text: str, candidates: Iterable[str] | None = None) -> str:
         f"unknown language {text!r}; candidates: {', '.join(near)}",
         "languages are FLORES codes such as yor_Latn; any xxx_Yyyy may name a file of yours",
     )
+
+
+def split_codes(codes: str | Sequence[str] | None) -> list[str] | None:
+    """Return language codes given as a sequence, or in one text with commas; None where none were given."""
+    if codes is None:
+        return None
+    listed = codes.split(",") if isinstance(codes, str) else codes
+    return [code for code in (part.strip() for part in listed) if code]

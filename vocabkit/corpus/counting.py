@@ -81,14 +81,28 @@ class CountRow:
     repairs: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class CountReport:
-    """What a count found: a row per language, files left aside, and shards taken over from before."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted(WordCounts):
+    """Counts, and what this count met: a row per language, languages that have no data, files left aside.
 
-    rows: tuple[CountRow, ...]
-    ignored: tuple[str, ...]
-    resumed: int
-    seconds: float
+    `resumed` are the shards taken over from an interrupted count, `seconds` is wall time.
+    """
+
+    rows: tuple[CountRow, ...] = ()
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    resumed: int = 0
+    seconds: float = 0.0
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: its sources, and its totals; totals alone for a list of frequencies."""
+        return [asdict(row) for row in self.rows] or WordCounts.to_rows(self)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Languages that have no data, and files left aside."""
+        missing = [f"no data for {code}" for code in self.missing]
+        return (*missing, *(f"left aside {entry}" for entry in self.ignored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +147,7 @@ def count_corpus(
     update: bool = False,
     executor: Executor | None = None,
     progress: Progress | None = None,
-) -> CountReport:
+) -> Counted:
     """Count every source of a corpus into a counts folder.
 
     With `update`, the output must hold counts; only sources it has not seen are counted, and added.
@@ -170,7 +184,9 @@ def count_corpus(
                 raise no_document(code, group)
         write_index(ready, _finish_languages(pool, groups, ready, settings, before, report))
         rows = _describe(corpus, groups, ready, settings, before, clock)
-    return CountReport(rows, tuple(corpus.ignored), resumed, clock.elapsed)
+    counts = WordCounts.load(target)
+    missing, ignored = tuple(corpus.missing), tuple(corpus.ignored)
+    return Counted(counts.languages, target, rows, missing, ignored, resumed, clock.elapsed)
 
 
 def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:
@@ -377,7 +393,7 @@ def import_frequencies(
     held_out: float = 0.02,
     seed: int = 0,
     force: bool = False,
-) -> WordCounts:
+) -> Counted:
     """Write a counts folder from a list of `word<TAB>count` lines in UTF-8.
 
     Equal words add up. Raises `CountsError` naming the file and line of anything else.
@@ -387,7 +403,7 @@ def import_frequencies(
     counts = _thin_frequencies(_read_frequencies(source), language, held_out, seed)
     check_inputs(Path(output), [source])
     with output_folder(output, force=force) as work:
-        WordCounts({language: counts}).save(work)
+        WordCounts({language: counts}).write_tables(work)
         write_manifest(
             work,
             config={"held_out": held_out, "min_count": 1, "from_frequencies": str(source)},
@@ -399,7 +415,7 @@ def import_frequencies(
             },
             seed=seed,
         )
-    return WordCounts.load(output)
+    return Counted(WordCounts.load(output).languages, Path(output), seconds=clock.elapsed)
 
 
 def _read_frequencies(path: Path) -> dict[str, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,9 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vocabkit.core.errors import MissingExtra
-from vocabkit.core.folders import Clock, output_folder, write_manifest
+from vocabkit.core.errors import MissingExtra, OutputError
+from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script
 
 # --- Sample texts ----------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class AlignedSet:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleReport:
+class Sample(Result):
     """What `write_sample` wrote. `small` names the languages with under `SMALL_BYTES` of text."""
 
     folder: Path
@@ -189,8 +191,27 @@ class SampleReport:
         """The codes of the languages with under `SMALL_BYTES` of text, in panel order."""
         return tuple(row.language for row in self.rows if row.size < SMALL_BYTES)
 
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language."""
+        return [asdict(row) for row in self.rows]
 
-def write_sample(folder: str | Path, *, force: bool = False, progress: Progress | None = None) -> SampleReport:
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Copy the sample's folder. Raises `OutputError`."""
+        with output_folder(folder, force=force) as work:
+            shutil.copytree(self.folder, work, dirs_exist_ok=True)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Sample:
+        """Read what is in a folder written before. Raises `OutputError` where it is no sample."""
+        details = read_manifest(folder).get("details", {})
+        if "aligned" not in details:
+            raise OutputError(f"{folder}: is no sample", f"vocabkit sample {folder}")
+        rows = tuple(SampleRow(**row) for row in details["languages"])
+        aligned = (AlignedSet(**{**row, "languages": tuple(row["languages"])}) for row in details["aligned"])
+        return cls(Path(folder), rows, tuple(aligned))
+
+
+def write_sample(folder: str | Path, *, force: bool = False, progress: Progress | None = None) -> Sample:
     """Write the sample into `folder`. The same package versions give the same bytes.
 
     Raises `MissingExtra` when a package of the extra `sample` is not installed, and `OutputError` when
@@ -225,7 +246,7 @@ def write_sample(folder: str | Path, *, force: bool = False, progress: Progress 
             held_out = {line for tables in chosen.values() for line in tables.get(code, ())}
             held_out |= english if code != "eng_Latn" else set()
             rows.append(_write_text(temporary, code, messages[code], names[code], held_out))
-        report = SampleReport(Path(folder), tuple(rows), aligned)
+        report = Sample(Path(folder), tuple(rows), aligned)
         write_manifest(
             temporary,
             inputs={package: version(package) for package in PACKAGES},

@@ -29,7 +29,8 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CountsError
-from vocabkit.core.folders import write_json
+from vocabkit.core.folders import output_folder, write_json
+from vocabkit.core.results import Result
 from vocabkit.core.text import cut_run
 
 RUN_LIMIT = 1_000
@@ -152,7 +153,7 @@ class LanguageCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class WordCounts:
+class WordCounts(Result):
     """Counts of a corpus by language code. `folder` is where they were loaded from, None in memory."""
 
     languages: Mapping[str, LanguageCounts]
@@ -210,7 +211,16 @@ class WordCounts:
         codes = sorted(_read_index(root))
         return cls(LoadedMapping(codes, lambda code: load_language(root, code)), root)
 
-    def save(self, folder: Path) -> None:
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: its totals to train on."""
+        return [{"language": code, **asdict(totals)} for code, totals in self.totals.items()]
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write every language's tables and the index into a folder. Raises `OutputError`."""
+        with output_folder(folder, force=force) as work:
+            self.write_tables(work)
+
+    def write_tables(self, folder: Path) -> None:
         """Write every language's tables and the index into an existing, empty folder."""
         entries = {}
         for code, counts in self.languages.items():
@@ -221,7 +231,7 @@ class WordCounts:
                     columns = {column: np.asarray(getattr(table, column)) for column in _NUMBERS}
                     columns = {"word": np.array(table.words, dtype=object), **columns}
                     write_columns(database, columns, folder / code / f"{name}.parquet")
-                write_characters(database, counts.characters, folder / code / "characters.parquet")
+                _write_characters(database, counts.characters, folder / code / "characters.parquet")
             entries[code] = index_entry(counts.totals, counts.held_out_totals, _fingerprint(counts))
         write_index(folder, entries)
 
@@ -258,7 +268,7 @@ class LoadedMapping(Mapping[str, Value]):
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
-def quote(text: str | Path) -> str:
+def _quote(text: str | Path) -> str:
     """Return a SQL string literal."""
     return "'" + str(text).replace("'", "''") + "'"
 
@@ -293,16 +303,16 @@ def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: P
     )
     database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
     try:
-        with full_disk():
+        with _full_disk():
             database.execute(
-                f"COPY (SELECT {casts} FROM columns_in) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
+                f"COPY (SELECT {casts} FROM columns_in) TO {_quote(path)} (FORMAT parquet, COMPRESSION zstd)"
             )
     finally:
         database.unregister("columns_in")
 
 
 @contextlib.contextmanager
-def full_disk() -> Iterator[None]:
+def _full_disk() -> Iterator[None]:
     """Turn DuckDB's error about a full disk into the OSError it wraps."""
     try:
         yield
@@ -318,7 +328,7 @@ def read_columns(
     """Read named columns of a parquet file in file order. Raises `CountsError` naming the file."""
     names = ", ".join(f'"{name}"' for name in types)
     try:
-        found = database.execute(f"SELECT {names} FROM read_parquet({quote(path)})").fetchnumpy()
+        found = database.execute(f"SELECT {names} FROM read_parquet({_quote(path)})").fetchnumpy()
     except duckdb.Error as error:
         reason = str(error).split("\n", 1)[0]
         raise CountsError(f"{path}: cannot be read: {reason}", "count the corpus again") from error
@@ -335,7 +345,7 @@ def load_language(root: Path, code: str) -> LanguageCounts:
         train, held_out = (
             _make_table(read_columns(database, root / code / f"{name}.parquet", _TABLE)) for name in SPLITS
         )
-        characters = read_characters(database, root / code)
+        characters = _read_characters(database, root / code)
     return LanguageCounts(code, train, held_out, characters, *totals)
 
 
@@ -344,14 +354,14 @@ def _make_table(columns: Columns) -> WordTable:
     return WordTable(columns["word"].tolist(), columns["continuation"].astype(np.bool_), count, documents)
 
 
-def write_characters(database: duckdb.DuckDBPyConnection, characters: Mapping[str, int], path: Path) -> None:
+def _write_characters(database: duckdb.DuckDBPyConnection, characters: Mapping[str, int], path: Path) -> None:
     """Write a character table, sorted by code point."""
     order = sorted(characters)
     count = np.array([characters[c] for c in order], dtype=np.int64)
     write_columns(database, {"character": np.array(order, dtype=object), "count": count}, path)
 
 
-def read_characters(database: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:
+def _read_characters(database: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:
     """Read the character table of a language's folder. Raises `CountsError`."""
     types = {"character": "VARCHAR", "count": "BIGINT"}
     found = read_columns(database, folder / "characters.parquet", types)
@@ -381,7 +391,7 @@ def _parse_totals(entry: Mapping[str, Any]) -> tuple[Totals, Totals]:
     return Totals(**entry["train"]), Totals(**entry["held_out"])
 
 
-def digest_parts(database: duckdb.DuckDBPyConnection, rows: str) -> str:
+def _digest_parts(database: duckdb.DuckDBPyConnection, rows: str) -> str:
     """Return the digest of the word table that a query gives, in any order: XOR of MD5 over its rows.
 
     Rows are distinct, so none cancels another; the digest tells tables apart, it does not authenticate.
@@ -394,7 +404,7 @@ def digest_parts(database: duckdb.DuckDBPyConnection, rows: str) -> str:
 
 
 def _fingerprint(counts: LanguageCounts) -> str:
-    """Return the digest of one language's two tables: what `digest_parts` returns for them in a database."""
+    """Return the digest of one language's two tables: what `_digest_parts` returns for them in a database."""
     parts = []
     for name in SPLITS:
         total = 0
@@ -420,16 +430,16 @@ def add_tables(
     characters: Counter[str] = Counter()
     with connect(memory=memory, spill=spill) as database:
         for part in parts:
-            characters.update(read_characters(database, part))
-        write_characters(database, characters, target / "characters.parquet")
+            characters.update(_read_characters(database, part))
+        _write_characters(database, characters, target / "characters.parquet")
         for split in SPLITS:
-            files = ", ".join(quote(part / f"{split}.parquet") for part in parts)
+            files = ", ".join(_quote(part / f"{split}.parquet") for part in parts)
             cut = min_count if split == "train" else 1
             path = target / f"{split}.parquet"
             discarded = _add_split(database, files, path, cut)
             if split == "train":
                 totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
-            parts_digest.append(digest_parts(database, f"SELECT * FROM read_parquet({quote(path)})"))
+            parts_digest.append(_digest_parts(database, f"SELECT * FROM read_parquet({_quote(path)})"))
     shutil.rmtree(spill, ignore_errors=True)
     return index_entry(*totals, "".join(parts_digest))
 
@@ -437,10 +447,10 @@ def add_tables(
 def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int) -> int:
     summed = f"SELECT {_ORDER}, {_SUMS} FROM read_parquet([{files}]) GROUP BY {_ORDER}"
     try:
-        with full_disk():
+        with _full_disk():
             database.execute(
                 f"COPY (SELECT * FROM ({summed}) WHERE count >= {cut} ORDER BY {_ORDER}) "
-                f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
+                f"TO {_quote(path)} (FORMAT parquet, COMPRESSION zstd)"
             )
         if cut == 1:
             return 0
@@ -538,14 +548,14 @@ class Tally:
         self._finish()
         folder.mkdir()
         parts = []
-        with full_disk():
+        with _full_disk():
             for held, split in enumerate(SPLITS):
                 own = f"FROM running WHERE held = {bool(held)}"
-                path = quote(folder / f"{split}.parquet")
+                path = _quote(folder / f"{split}.parquet")
                 query = f"SELECT {_WORDS} {own} ORDER BY {_ORDER}"
                 self._database.execute(f"COPY ({query}) TO {path} (FORMAT parquet, COMPRESSION zstd)")
-                parts.append(digest_parts(self._database, f"SELECT * {own}"))
-            write_characters(self._database, self._take_characters(), folder / "characters.parquet")
+                parts.append(_digest_parts(self._database, f"SELECT * {own}"))
+            _write_characters(self._database, self._take_characters(), folder / "characters.parquet")
         self._database.execute("DELETE FROM running")
         self._rows = self._compacted = 0
         return "".join(parts)
@@ -577,7 +587,7 @@ class Tally:
         self._waiting, self._waiting_size = [], 0
         # Only a space is split at; the other delimiters become one where the chunk has any.
         others = "".join(d for d in DELIMITERS if d != " " and present[ord(d)])
-        text = f"translate(text, {quote(others)}, {quote(' ' * len(others))})" if others else "text"
+        text = f"translate(text, {_quote(others)}, {_quote(' ' * len(others))})" if others else "text"
         lines = "length(text) - length(replace(text, chr(10), ''))" if present[10] else "0"
         before = self._word_totals()
         self._database.execute(_COUNT.format(text=text))

@@ -22,6 +22,7 @@ from vocabkit.checkpoints.receipt import invert_kept
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.extension.distill import LanguageModel, load_model, pad_lines
 from vocabkit.extension.initializers import METHODS, explain_missing, initialize
 from vocabkit.extension.plan import match_tokenizers
@@ -73,7 +74,7 @@ class InitScore:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InitComparison:
+class InitComparison(Result):
     """All scores, the old tokenization first, and each line's share of them, in bits or as a cosine (`sums`).
 
     `metric` is `bits_per_byte` or `cosine`; `skipped` names the methods left out and why.
@@ -123,12 +124,12 @@ def compare_initializers(
 ) -> InitComparison:
     """Score every initialiser on text, or those named, as `omp` or `omp/first` for input and output apart.
 
-    Keywords are the options of `vocabkit compare-init`; for text see `split_lines`. With `untie`, pairs are
+    Keywords are the options of `vocabkit compare-init`; for text see `_split_lines`. With `untie`, pairs are
     tried for a tied model too. Raises CorpusError, CheckpointError, TokenizerError, MissingExtra, and
     ConfigError for an unknown method, for text on which nothing can be scored, or for overlapping lines.
     """
     report = progress or Silent()
-    lines, learning = split_lines(text, init_text, limit)
+    lines, learning = _split_lines(text, init_text, limit)
     opened = load_model(model)
     old = open_source(old_tokenizer or model, opened.model.config.model_type)
     new = open_source(tokenizer)
@@ -156,7 +157,7 @@ def compare_initializers(
     return InitComparison(scorer.metric, told, len(scorer.sizes), scorer.bytes, skipped, warnings, sums)
 
 
-def split_lines(
+def _split_lines(
     text: Text, init_text: Text | None = None, limit: int | None = None
 ) -> tuple[list[str], list[str]]:
     """Return lines to score and, apart from them, lines to learn from.

@@ -36,10 +36,22 @@ from vocabkit.checkpoints.safetensors_files import (
     rewrite_file,
 )
 from vocabkit.checkpoints.torch_files import Stored, TorchFile, write_torch_file
-from vocabkit.core import folders
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.folders import (
+    Clock,
+    Manifest,
+    check_output,
+    check_places,
+    check_space,
+    duplicate_file,
+    fingerprint_file,
+    finished_file,
+    open_staging,
+    package_versions,
+)
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.extension.initializers import initialize
 from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, new_shape, plan_extension
 from vocabkit.extension.rows import Context, RowPlan, Rows
@@ -49,7 +61,7 @@ from vocabkit.vocabulary.roles import TokenizerSource, dump_json
 
 
 @dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(Result):
     """What was done: the plan, what each group's rows came to, and the seconds of each phase.
 
     `output` is None, and notes and seconds are empty, where nothing was written.
@@ -63,6 +75,11 @@ class Extension:
     def to_rows(self) -> list[dict[str, object]]:
         """Return the plan as the command prints it, a row a fact."""
         return list_plan(self.plan)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be looked at before the result is trained."""
+        return tuple(self.plan.warnings)
 
 
 def extend_checkpoint(
@@ -106,20 +123,20 @@ def extend_checkpoint(
     )
     if output is None or dry_run:
         return Extension(plan_extension(model, tokenizer, told))
-    clock = folders.Clock()
+    clock = Clock()
     shown, target = progress or Silent(), Path(output)
-    folders.check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
-    folders.check_output(target, force=force)
+    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
+    check_output(target, force=force)
     with clock.measure("plan"):
         plan = plan_extension(model, tokenizer, told)
-        folders.check_space(target, plan.disk_size)
+        check_space(target, plan.disk_size)
     with clock.measure("rows"):
         context = Context(plan.old.tokenizer, plan.new.tokenizer, lines=read_lines(told.text), seed=seed)
         context = replace(context, model=plan.checkpoint.root, progress=shown)
         rows = [_make_rows(plan, group, context) for group in plan.groups]
         pairs = list(zip(plan.groups, rows, strict=True))
         digests = [digest_rows(_new_blocks(made.values, group.dtype)) for group, made in pairs]
-    with folders.open_staging(target, _make_key(plan, digests), force=force) as work:
+    with open_staging(target, _make_key(plan, digests), force=force) as work:
         with clock.measure("write"):
             _write_weights(plan, rows, work, shown)
             how = dict.fromkeys(plan.shards, "rewritten") | _write_others(plan, work)
@@ -162,8 +179,8 @@ def _make_key(plan: ExtensionPlan, digests: list[str]) -> str:
         "kept": hashlib.blake2b(plan.rows.kept.tobytes(), digest_size=20).hexdigest(),
         "rows": digests,
         "root": str(root.resolve()),
-        "tokenizers": [folders.fingerprint_file(plan.old.path), folders.fingerprint_file(plan.new.path)],
-        "versions": folders.package_versions(("vocabkit", "numpy")),
+        "tokenizers": [fingerprint_file(plan.old.path), fingerprint_file(plan.new.path)],
+        "versions": package_versions(("vocabkit", "numpy")),
     }  # fmt: skip
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=20).hexdigest()
 
@@ -319,7 +336,7 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
     progress.start("writing", plan.written_size, "B")
     for shard in plan.shards:
         mine = {name: one for name, one in moved.items() if one.item.tensor.shard == shard}
-        with folders.finished_file(work / shard) as part:
+        with finished_file(work / shard) as part:
             if part is None:
                 continue
             if shard in checkpoint.torch_files:
@@ -333,7 +350,7 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
 def _write_others(plan: ExtensionPlan, work: Path) -> dict[str, str]:
     """Copy or link what stays and write the small files; file name → which of these it was."""
     root, link = plan.checkpoint.root, plan.options.link
-    how = {name: folders.duplicate_file(root / name, work / name, link=link) for name in plan.copied}
+    how = {name: duplicate_file(root / name, work / name, link=link) for name in plan.copied}
     for name, data in plan.written.items():
         (work / name).write_bytes(data)
     return how | dict.fromkeys(plan.written, "written")
@@ -393,9 +410,7 @@ def _hash_originals(plan: ExtensionPlan) -> dict[str, str]:
 
 def _fingerprint_all(root: Path, names: Sequence[str]) -> dict[str, str]:
     with ThreadPoolExecutor(2) as pool:
-        return dict(
-            zip(names, pool.map(folders.fingerprint_file, (root / name for name in names)), strict=True)
-        )
+        return dict(zip(names, pool.map(fingerprint_file, (root / name for name in names)), strict=True))
 
 
 def _describe(
@@ -455,12 +470,12 @@ def _describe(
         "left_out": list(plan.left_out),
         "originals": originals,
         "files": files,
-        "versions": folders.package_versions(),
+        "versions": package_versions(),
     }
 
 
 def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
-    path, digest = source.path, folders.fingerprint_file(source.path)
+    path, digest = source.path, fingerprint_file(source.path)
     return {"file": path.name, "path": str(path.resolve()), "size": source.size, "blake2b": digest}
 
 
@@ -470,11 +485,11 @@ def _write_manifest(
     """`manifest.json` from digests already taken: hashing a large checkpoint twice takes minutes."""
     receipt = f"{RECEIPT}/receipt.json"
     outputs = {name: item["blake2b"] for name, item in files.items()}
-    outputs[receipt] = folders.fingerprint_file(work / receipt)
-    manifest = folders.Manifest(
+    outputs[receipt] = fingerprint_file(work / receipt)
+    manifest = Manifest(
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         config={name: str(value) for name, value in asdict(plan.options).items()},
-        inputs={"tokenizer": folders.fingerprint_file(plan.new.path)},
+        inputs={"tokenizer": fingerprint_file(plan.new.path)},
         outputs=dict(sorted(outputs.items())),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         details={"mode": plan.mode, "coverage": asdict(plan.coverage)},

@@ -16,8 +16,28 @@ import numpy as np
 
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError
-from vocabkit.extension import simple_rows, space_rows
 from vocabkit.extension.rows import Context, Mixture, RowPlan, Rows, list_new, parse_method, sum_rows
+from vocabkit.extension.simple_rows import (
+    make_diagonal,
+    make_mean,
+    make_multivariate,
+    make_normal,
+    make_zero,
+    mix_first,
+    mix_last,
+    mix_overlap,
+    mix_positional,
+    mix_subwords,
+)
+from vocabkit.extension.space_rows import (
+    average_by_cosine,
+    map_by_least_squares,
+    map_by_rotation,
+    mix_alignment,
+    mix_focus,
+    mix_nearest,
+    mix_pursuit,
+)
 
 _Need = Literal["nothing", "space", "text", "model"]
 _Make = Callable[[RowPlan, Float32Array, Context], Rows]
@@ -120,7 +140,7 @@ def _mixed(name: str, mix: Callable[[RowPlan, Float32Array, Context], Mixture | 
         mixture, note = found if isinstance(found, tuple) else (found, "")
         lacking = mixture.empty
         if lacking.any() and mix not in _SPELLED:
-            mixture = mixture.fill(simple_rows.mix_subwords(plan, rows, context))
+            mixture = mixture.fill(mix_subwords(plan, rows, context))
         values = sum_rows(mixture, rows, plan.old_used)
         seed = context.seed if METHODS[name].needs == "space" and context.donor is None else None
         return Rows(values, name, mixture, seed, _describe(name, lacking, mixture.empty, note))
@@ -133,7 +153,7 @@ def _mapped(
 ) -> _Make:
     def make(plan: RowPlan, rows: Float32Array, context: Context) -> Rows:
         found, positions = map_rows(plan, rows, context)
-        spare = simple_rows.mix_subwords(plan, rows, context)
+        spare = mix_subwords(plan, rows, context)
         values = sum_rows(spare, rows, plan.old_used)
         values[positions] = found
         lacking = np.ones(len(values), bool)
@@ -158,29 +178,27 @@ def _describe(name: str, lacking: BoolArray, empty: BoolArray, note: str) -> str
     return f"{said}; {note}" if note else said
 
 
-_SPELLED = (simple_rows.mix_subwords, simple_rows.mix_positional, simple_rows.mix_first, simple_rows.mix_last)
+_SPELLED = (mix_subwords, mix_positional, mix_first, mix_last)
 _SPACE = frozenset({"width", "min_count"})
 
 METHODS: dict[str, _Method] = {
-    "zero": _Method(simple_rows.make_zero, "nothing", frozenset()),
-    "normal": _Method(simple_rows.make_normal, "nothing", frozenset({"std"})),
-    "mean": _Method(simple_rows.make_mean, "nothing", frozenset()),
-    "diagonal": _Method(simple_rows.make_diagonal, "nothing", frozenset({"scale"})),
-    "multivariate": _Method(simple_rows.make_multivariate, "nothing", frozenset({"scale"})),
-    "subword-mean": _Method(_mixed("subword-mean", simple_rows.mix_subwords), "nothing", frozenset()),
-    "positional": _Method(_mixed("positional", simple_rows.mix_positional), "nothing", frozenset({"rate"})),
-    "first": _Method(_mixed("first", simple_rows.mix_first), "nothing", frozenset()),
-    "last": _Method(_mixed("last", simple_rows.mix_last), "nothing", frozenset()),
-    "overlap": _Method(_mixed("overlap", simple_rows.mix_overlap), "nothing", frozenset()),
-    "knn": _Method(_mixed("knn", space_rows.mix_nearest), "space", _SPACE | {"k", "temperature"}),
-    "focus": _Method(_mixed("focus", space_rows.mix_focus), "space", _SPACE),
-    "clp": _Method(_mapped("clp", space_rows.average_by_cosine), "space", _SPACE),
-    "omp": _Method(_mixed("omp", space_rows.mix_pursuit), "space", _SPACE | {"k", "candidates", "refresh"}),
-    "least-squares": _Method(
-        _mapped("least-squares", space_rows.map_by_least_squares), "space", _SPACE | {"ridge"}
-    ),
-    "procrustes": _Method(_mapped("procrustes", space_rows.map_by_rotation), "space", _SPACE),
-    "alignment": _Method(_mixed("alignment", space_rows.mix_alignment), "text", frozenset()),
+    "zero": _Method(make_zero, "nothing", frozenset()),
+    "normal": _Method(make_normal, "nothing", frozenset({"std"})),
+    "mean": _Method(make_mean, "nothing", frozenset()),
+    "diagonal": _Method(make_diagonal, "nothing", frozenset({"scale"})),
+    "multivariate": _Method(make_multivariate, "nothing", frozenset({"scale"})),
+    "subword-mean": _Method(_mixed("subword-mean", mix_subwords), "nothing", frozenset()),
+    "positional": _Method(_mixed("positional", mix_positional), "nothing", frozenset({"rate"})),
+    "first": _Method(_mixed("first", mix_first), "nothing", frozenset()),
+    "last": _Method(_mixed("last", mix_last), "nothing", frozenset()),
+    "overlap": _Method(_mixed("overlap", mix_overlap), "nothing", frozenset()),
+    "knn": _Method(_mixed("knn", mix_nearest), "space", _SPACE | {"k", "temperature"}),
+    "focus": _Method(_mixed("focus", mix_focus), "space", _SPACE),
+    "clp": _Method(_mapped("clp", average_by_cosine), "space", _SPACE),
+    "omp": _Method(_mixed("omp", mix_pursuit), "space", _SPACE | {"k", "candidates", "refresh"}),
+    "least-squares": _Method(_mapped("least-squares", map_by_least_squares), "space", _SPACE | {"ridge"}),
+    "procrustes": _Method(_mapped("procrustes", map_by_rotation), "space", _SPACE),
+    "alignment": _Method(_mixed("alignment", mix_alignment), "text", frozenset()),
     "distill": _Method(_distilled, "model", frozenset({"steps", "batch", "length", "rate"})),
 }
 """Name → method, the baselines first."""

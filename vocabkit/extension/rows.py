@@ -180,7 +180,7 @@ def make_mixture(
     return Mixture(np.concatenate(ids), np.concatenate(weights), offsets)
 
 
-def add_up(mixture: Mixture, rows: npt.NDArray[np.floating]) -> Float32Array:
+def _add_up(mixture: Mixture, rows: npt.NDArray[np.floating]) -> Float32Array:
     """Return the mixture of rows, float32[n, …]; a row made from none is zero.
 
     The sum is made in float64 and rounded once, so that it comes out the same from the receipt, whatever the
@@ -212,7 +212,7 @@ _STATISTICS_BLOCK = 8_192
 
 def sum_rows(mixture: Mixture, rows: Float32Array, old_used: BoolArray) -> Float32Array:
     """Return the mixture of rows, float32[n, d]; a row made from none is the mean of the trained rows."""
-    values = add_up(mixture, rows)
+    values = _add_up(mixture, rows)
     if mixture.empty.any():
         values[mixture.empty] = measure_moments(rows, list_used(old_used, rows))[0]
     return values

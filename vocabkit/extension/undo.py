@@ -20,15 +20,20 @@ from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_fi
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import check_places, check_space, duplicate_file, fingerprint_file, output_folder
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.extension.extend import MovedRows, write_moved
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(Result):
     """The files written, and those whose bytes are not the original's, each with the reason."""
 
     files: tuple[str, ...]
     differing: Mapping[str, str]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return a row a file, with why its bytes are not the original's, if so."""
+        return [{"file": name, "differs": self.differing.get(name)} for name in self.files]
 
 
 def undo_extension(

@@ -25,6 +25,7 @@ from vocabkit.checkpoints.safetensors_files import as_bytes, as_float32, equal_b
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json
+from vocabkit.core.results import Result
 from vocabkit.extension.distill import quiet
 from vocabkit.extension.extend import read_lines, restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
@@ -53,7 +54,7 @@ class Check:
     detail: str
 
 
-class Verification(tuple[Check, ...]):
+class Verification(tuple[Check, ...], Result):
     """All checks, most basic things first."""
 
     @property

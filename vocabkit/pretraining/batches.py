@@ -53,7 +53,7 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mixed
 
 
-def hash_counters(seed: int, *counters: ArrayLike) -> NDArray[np.uint64]:
+def _hash_counters(seed: int, *counters: ArrayLike) -> NDArray[np.uint64]:
     """Return one 64-bit word for each combination of counters, which broadcast; at least one dimension.
 
     Words that differ in the last counter alone never collide.
@@ -66,7 +66,7 @@ def hash_counters(seed: int, *counters: ArrayLike) -> NDArray[np.uint64]:
     return state
 
 
-def scale_hashes(words: NDArray[np.uint64], size: int) -> Int64Array:
+def _scale_hashes(words: NDArray[np.uint64], size: int) -> Int64Array:
     """Return a number from 0 to `size` − 1 for each word, uniform to 1 part in 2³² ÷ `size`.
 
     `size` must be below 2³²: the upper half of the word times `size`, without a division.
@@ -183,7 +183,7 @@ class Order:
             draws[inside] = block.draws[places]
         sizes = self.sizes[languages]
         epochs, turns = np.divmod(draws, sizes)
-        keys = hash_counters(self.seed, _ROW, languages, epochs)
+        keys = _hash_counters(self.seed, _ROW, languages, epochs)
         return languages.astype(np.int32), _permute(turns, sizes, keys), epochs
 
     def drawn_before(self, block: int) -> Int64Array:
@@ -216,7 +216,7 @@ class Order:
         before = self.drawn_before(number)
         counts = self.drawn_before(number + 1) - before
         everyone = np.repeat(np.arange(len(counts)), counts)
-        places = hash_counters(self.seed, _IN_BLOCK, number, np.arange(self.block))
+        places = _hash_counters(self.seed, _IN_BLOCK, number, np.arange(self.block))
         languages = everyone[np.argsort(places, kind="stable")]
         # Draws are numbered in the order of samples, so that no row comes again before its epoch is over.
         draws = np.empty(self.block, dtype=np.int64)
@@ -367,7 +367,7 @@ class _MaskedChoice:
     def choose(self, rows: Int32Array, used: Int32Array, samples: Int64Array) -> _Choice:
         """Hide places of rows int32[r, length], of which `used` int32[r] are not padding."""
         length = rows.shape[1]
-        scores = hash_counters(self._seed, _HIDDEN, samples[:, None], np.arange(length)[None, :])
+        scores = _hash_counters(self._seed, _HIDDEN, samples[:, None], np.arange(length)[None, :])
         bits, top = self._place_bits, np.uint64(63)
         scores = (scores >> (bits + np.uint64(1)) << bits) | np.arange(length, dtype=np.uint64)
         scores |= (~self._find_open(rows, used)).astype(np.uint64) << top
@@ -389,14 +389,14 @@ class _MaskedChoice:
         return inside & self._is_text[rows]
 
     def _replace(self, samples: Int64Array, places: Int64Array, targets: Int32Array) -> Int32Array:
-        words = hash_counters(self._seed, _KIND, samples, places)
+        words = _hash_counters(self._seed, _KIND, samples, places)
         kinds = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
         keep = kinds < self._settings.keep
         random = ~keep & (kinds < self._settings.keep + self._settings.replace_random)
         shown = np.full(len(targets), self._mask, dtype=np.int32)
         shown[keep] = targets[keep]
-        words = hash_counters(self._seed, _RANDOM, samples[random], places[random])
-        shown[random] = self._text_ids[scale_hashes(words, len(self._text_ids))]
+        words = _hash_counters(self._seed, _RANDOM, samples[random], places[random])
+        shown[random] = self._text_ids[_scale_hashes(words, len(self._text_ids))]
         return shown
 
 
@@ -516,7 +516,9 @@ class BatchMaker:
         rank_rows = -(-self.batch_rows // world)
         self.micro_rows = min(training.micro_rows, rank_rows)
         self.micro_batches = -(-rank_rows // self.micro_rows)
-        order_seed, mask_seed = (int(hash_counters(training.seed, use)[0]) for use in (_ORDER_SEED, _MASK_SEED))
+        order_seed, mask_seed = (
+            int(_hash_counters(training.seed, use)[0]) for use in (_ORDER_SEED, _MASK_SEED)
+        )
         splits = [corpus.split(language, "train") for language in corpus.languages]
         self.order = Order(order_seed, shares, [split.rows for split in splits])
         self.objective = make_objective(corpus, data, mask_seed, causal=causal)

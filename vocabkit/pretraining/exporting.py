@@ -20,6 +20,7 @@ from torch import Tensor
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
 from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, output_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import Result
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
@@ -33,7 +34,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class Export(Result):
     """What was written: the class that loads it, the step it is of, and bytes.
 
     `parameters` counts a tied matrix once, and no rows of padding. `route`: the language whose view the

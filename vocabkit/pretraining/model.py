@@ -174,7 +174,7 @@ def compile_layers(model: Model) -> str | None:
 
     Layers of one kind share the work, and shapes are static; hooks around a layer stay outside.
     """
-    lack = find_lack(model.table.device.type)
+    lack = _find_lack(model.table.device.type)
     if lack is not None:
         return f"layers are not compiled: {lack}"
     # Not above: torch loads its compiler, a second of imports, only where it is used.
@@ -522,7 +522,7 @@ _apply: Any = _ChunkedLoss.apply
 
 @cache
 def _has_kernel() -> bool:
-    return find_lack("cuda") is None
+    return _find_lack("cuda") is None
 
 
 def _turn_into_gradient(
@@ -639,7 +639,7 @@ if AVAILABLE:
                 tl.store(place + columns_here, slope.to(logits.dtype.element_ty), mask=columns_here < columns)
 
 
-def find_lack(kind: str) -> str | None:
+def _find_lack(kind: str) -> str | None:
     """Return what is missing for kernels on a kind of device (`cpu`, `cuda`), in words; None if nothing is."""
     if kind == "cuda" and not AVAILABLE:
         return "Triton is not installed"

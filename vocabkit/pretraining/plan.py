@@ -16,6 +16,7 @@ import numpy as np
 
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
+from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import (
@@ -372,7 +373,7 @@ _ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunPlan:
+class RunPlan(Result):
     """What a run will be: all that is decided before it, once.
 
     `corpus`, `tokens` (of text) and `bytes` (of original text, both expected over the run) and `languages` are

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import PretrainingError
+from vocabkit.core.folders import output_folder
+from vocabkit.core.results import Result
 from vocabkit.vocabulary.roles import SpecialIds
 
 Encoding = Literal["union", "routed"]
@@ -53,7 +56,7 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedCorpus:
+class PreparedCorpus(Result):
     """A folder of prepared rows.
 
     `languages` is sorted. `fingerprint` is of the index, which holds a digest of every file of rows: two
@@ -98,6 +101,19 @@ class PreparedCorpus:
             raise PretrainingError(f"{root / INDEX}: is damaged: {error!r}", _AGAIN) from error
         found._check_files()
         return found
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: documents, bytes, tokens and rows to train on, and those held out."""
+        return [
+            {"language": code, **asdict(self.split(code, "train"))}
+            | {f"held_out_{name}": number for name, number in asdict(self.split(code, "held-out")).items()}
+            for code in self.languages
+        ]
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Copy the folder of rows. Raises `OutputError`."""
+        with output_folder(folder, force=force) as work:
+            shutil.copytree(self.folder, work, dirs_exist_ok=True)
 
     @property
     def tokenizer_folder(self) -> Path:

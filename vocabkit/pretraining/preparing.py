@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,20 +107,47 @@ class PrepareRow:
     repairs: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareReport:
-    """What was prepared: a row per language, files left aside, shards taken over from an interrupted run.
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared(PreparedCorpus):
+    """Prepared rows, and what preparing them met: a row per language, languages without data, files left aside.
 
-    `efficiency` is that of all training rows together. `no_export`: why AutoTokenizer will not open the
-    tokenizer of a model trained on them; None where it will.
+    `resumed` are the shards taken over from an interrupted run; `efficiency` is that of all training rows
+    together. `no_export`: why AutoTokenizer will not open the tokenizer of a model trained on them; None where
+    it will.
     """
 
-    rows: tuple[PrepareRow, ...]
-    efficiency: float
-    ignored: tuple[str, ...]
-    resumed: int
-    seconds: float
-    no_export: str | None
+    rows: tuple[PrepareRow, ...] = ()
+    efficiency: float = 0.0
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    resumed: int = 0
+    seconds: float = 0.0
+    no_export: str | None = None
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a language: what was prepared, and how well it packs."""
+        return [asdict(row) for row in self.rows]
+
+    def describe(self) -> str:
+        """Return a sentence on what was done."""
+        taken = f", {self.resumed} shards taken over" if self.resumed else ""
+        held = f"{self.efficiency:.2%} of places hold text"
+        return f"wrote {self.folder} in {self.seconds:.1f} s: {held}{taken}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be looked at before training: much that is unknown, much that is padding."""
+        lines = [f"no data for {code}" for code in self.missing]
+        lines += [f"left aside {entry}" for entry in self.ignored]
+        if self.no_export is not None:
+            lines.append(f"AutoTokenizer will not open an export of a run on these: {self.no_export}")
+        for row in self.rows:
+            if row.unknown > 0.01:
+                lines.append(f"{row.language}: {row.unknown:.1%} of its tokens are unknown")
+            # A few rows are never full; that says nothing of the packing.
+            if row.rows >= 100 and row.efficiency < 0.95:
+                lines.append(f"{row.language}: {1 - row.efficiency:.1%} of its places are padding")
+        return tuple(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +181,15 @@ class _RowShard(Shard):
 
 
 def prepare_corpus(
-    corpus: Corpus, tokenizer: str | Path, output: str | Path, options: PrepareOptions | None = None, *,
-    force: bool = False, executor: Executor | None = None, progress: Progress | None = None,
-) -> PrepareReport:  # fmt: skip
+    corpus: Corpus,
+    tokenizer: str | Path,
+    output: str | Path,
+    options: PrepareOptions | None = None,
+    *,
+    force: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
     """Encode and pack every source of a corpus into a folder of prepared rows.
 
     Raises `CorpusError` for text that cannot be read, `TokenizerError` for a tokenizer that cannot be used,
@@ -238,7 +271,17 @@ def prepare_corpus(
             },
         )  # fmt: skip
     efficiency = _measure_efficiency(shards, settings.length) or 0.0
-    return PrepareReport(rows, efficiency, tuple(corpus.ignored), resumed, clock.elapsed, no_export)
+    made = PreparedCorpus.load(target)
+    return Prepared(
+        **{item.name: getattr(made, item.name) for item in fields(made)},
+        rows=rows,
+        efficiency=efficiency,
+        missing=tuple(corpus.missing),
+        ignored=tuple(corpus.ignored),
+        resumed=resumed,
+        seconds=clock.elapsed,
+        no_export=no_export,
+    )
 
 
 def _check_options(settings: PrepareOptions) -> None:

@@ -37,6 +37,7 @@ from vocabkit.core.folders import (
     write_manifest,
     write_text,
 )
+from vocabkit.core.results import Result
 from vocabkit.pretraining.plan import RunPlan
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import LogSettings, ModelConfig, RunConfig
@@ -230,7 +231,7 @@ RESULT = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Result):
     """A run: what it is, how far it came, and how it ended.
 
     `stopped`: `done`; `signal` (saved, and goes on when started again); `nan` (ten steps in a row were not

@@ -70,11 +70,11 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         settings = self.config.optimizer
-        return settings.rate * learning_rate_factor(settings, self.stages, step, self.stages[-1].stop)
+        return settings.rate * _learning_rate_factor(settings, self.stages, step, self.stages[-1].stop)
 
     def train_step(self, step: Step) -> None:
         """Make one step. Every rank divides by the predictions of all, so that each counts alike."""
-        stage = find_stage(self.stages, step.number)
+        stage = _find_stage(self.stages, step.number)
         if stage is not self._stage:
             self._enter(stage)
         weight = max(step.weight, 1)
@@ -93,7 +93,7 @@ class Trainer:
             self.seen.add_batch(batch)
         rows = self._new_rows if stage.train == "new-rows" else None
         gradients = self.optimizer.gradients(self._trained, rows)
-        total, norm, skip = clip_gradients(gradients.values(), total, self.config.optimizer.clip, self.world)
+        total, norm, skip = _clip_gradients(gradients.values(), total, self.config.optimizer.clip, self.world)
         self.optimizer.step(gradients, self.learning_rate(step.number), rows=rows, skip=skip)
         self.optimizer.clear()
         self.meter.add_step(total / weight, norm, skip)
@@ -186,7 +186,7 @@ def plan_stages(stages: Sequence[Stage], steps: int) -> tuple[PlannedStage, ...]
     return tuple(planned)
 
 
-def find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
+def _find_stage(stages: Sequence[PlannedStage], step: int) -> PlannedStage:
     """Return the stage that a step lies in; the last one for steps after the end."""
     return next((stage for stage in stages if step < stage.stop), stages[-1])
 
@@ -200,7 +200,7 @@ def require_new_rows(stages: Sequence[PlannedStage], new_rows: Tensor | None) ->
         )
 
 
-def learning_rate_factor(
+def _learning_rate_factor(
     settings: OptimizerSettings, stages: Sequence[PlannedStage], step: int, steps: int
 ) -> float:
     """Return what `optimizer.rate` is multiplied by in `step`, from 0, of a run of `steps`.
@@ -211,7 +211,7 @@ def learning_rate_factor(
     fall from the end of the first ramp on, and know no `decay`. All end near `final`, which the step after
     the last one would have.
     """
-    stage = find_stage(stages, step)
+    stage = _find_stage(stages, step)
     ramp, first_ramp = (round(settings.warmup * (each.stop - each.first)) for each in (stage, stages[0]))
     risen = stage.rate * (min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0)
     falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - first_ramp
@@ -316,7 +316,7 @@ class Optimizer:
         return self.settings.weight_decay
 
 
-def clip_gradients(
+def _clip_gradients(
     gradients: Iterable[Tensor], loss: Tensor, limit: float, world: World
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scale gradients in place to a global norm of at most `limit`; 0 clips nothing.
@@ -345,7 +345,7 @@ _SMOOTHING = 0.98
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class _Reading:
     """What was measured since the last reading, over all ranks.
 
     `loss` is the mean over steps that were not skipped of nats per prediction; `smoothed` its moving average
@@ -408,7 +408,7 @@ class _Meter:
         longest.copy_(torch.maximum(longest, in_a_row))
         self._steps += 1
 
-    def read(self) -> Reading:
+    def read(self) -> _Reading:
         """Return what there is since the last reading. Waits for the device; every rank calls."""
         self._world.sum(self._languages)
         self._world.sum(self._counts)
@@ -417,7 +417,7 @@ class _Meter:
         nats, weights = self._languages.tolist()
         tokens, size = self._counts.tolist()
         losses = (cost / count if count else None for cost, count in zip(nats, weights, strict=True))
-        reading = Reading(
+        reading = _Reading(
             self._steps, total / counted if counted else None, average / weight if weight else None,
             last if counted else None, int(skipped), int(in_a_row), int(longest), tokens, size, tuple(losses),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ import tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
+from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script, show_token
 from vocabkit.vocabulary.vocabulary import (
     SPACE,
@@ -199,6 +201,18 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
 def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says."""
     return str(error).split("\n", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Result):
+    """The tokens that a text is cut into, a row each, as `list_tokens` gives them."""
+
+    text: str
+    rows: tuple[dict[str, object], ...]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """Return one row a token."""
+        return list(self.rows)
 
 
 def list_tokens(tokenizer: Tokenizer, text: str) -> list[dict[str, object]]:

@@ -73,7 +73,7 @@ def _choose_file(target: Path, model_type: str | None = None, *, prefer_ours: bo
     return file
 
 
-def check_numbering(folder: Path) -> None:
+def _check_numbering(folder: Path) -> None:
     """Raise TokenizerError for a folder whose only tokenizer is a .model with ids that are not its rows."""
     if not (folder / "tokenizer.json").is_file():
         for file in sorted(folder.glob("*.model")):
@@ -159,7 +159,7 @@ def complete_tokenizer(source: Path, folder: Path) -> str | None:
     """
     if (source / "tokenizer.json").is_file():
         return None
-    check_numbering(source)
+    _check_numbering(source)
     if (source / _CONFIG).is_file():
         return None
     opened = open_source(source).tokenizer

@@ -50,14 +50,12 @@ from vocabkit.vocabulary.vocabulary import (
     SHARED,
     SPACE,
     Block,
-    Difference,
     Kind,
     Model,
     Roles,
     Spacing,
     Vocabulary,
     block_languages,
-    compare_vocabularies,
     route_vocabulary,
 )
 
@@ -648,15 +646,12 @@ def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(str(find_file(path)), route_vocabulary(vocabulary, block))
 
 
-def compare_tokenizers(first: str | Path, second: str | Path) -> Difference:
-    """Compare two tokenizer folders or .model files piece by piece. Raises TokenizerError."""
-    found = []
-    for path in (first, second):
-        opened = open_tokenizer(path)
-        if not isinstance(opened, SentencePieceTokenizer):
-            raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
-        found.append(opened.vocabulary)
-    return compare_vocabularies(*found)
+def open_vocabulary(path: str | Path) -> Vocabulary:
+    """Return the vocabulary of a tokenizer folder or a .model file. Raises TokenizerError."""
+    opened = open_tokenizer(path)
+    if not isinstance(opened, SentencePieceTokenizer):
+        raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
+    return opened.vocabulary
 
 
 def takes_pattern(path: str | Path) -> bool:

@@ -27,6 +27,7 @@ from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CountsError, TokenizerError
 from vocabkit.core.folders import write_json, write_text
 from vocabkit.core.languages import resolve_code
+from vocabkit.core.results import Result
 from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.corpus.word_counts import connect, read_columns, write_columns
@@ -668,12 +669,12 @@ def _characters(texts: frozenset[str]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Result):
     """What turns vocabulary a into b, in order of b's ids (`removed`: a's).
 
     `changes` has a row for each piece added, removed or moved: what happened, its script as ISO 15924 code
     (None for a piece that stands for no letters), and its id before and after. `rescored` are pieces both have,
-    with the score before and after.
+    with the score before and after. `pieces` says that a row is a piece where `to_rows` is not told.
     """
 
     added: tuple[str, ...]
@@ -681,14 +682,15 @@ class Difference:
     moved: tuple[str, ...]
     rescored: tuple[tuple[str, float, float], ...]
     changes: tuple[Mapping[str, object], ...]
+    pieces: bool = False
 
-    def to_rows(self, pieces: bool = False) -> list[dict[str, object]]:
+    def to_rows(self, pieces: bool | None = None) -> list[dict[str, object]]:
         """Return a row a script, the most changed first: how many pieces were added, removed, moved.
 
         With `pieces` a row a piece, written so that it can be printed. Equal vocabularies have no row.
         """
-        if pieces:
-            return [*map(dict, self.changes)]
+        if self.pieces if pieces is None else pieces:
+            return [dict(row) for row in self.changes]
         amount = Counter((row["script"], row["change"]) for row in self.changes)
         scripts = Counter(row["script"] for row in self.changes)
         kinds = ("added", "removed", "moved")

@@ -1,0 +1,67 @@
+"""What the results of all verbs can do: give their rows, as a table of pandas or a notebook, and keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vocabkit.core.errors import OutputError
+from vocabkit.core.folders import output_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FILE = "result.json"
+
+
+class Result:
+    """A result with one row a language, check or piece: the rows that its command prints.
+
+    `save` and `load` keep the rows; results that are a folder of their own, as `Fit`, keep everything.
+    """
+
+    __slots__ = ()
+
+    def to_rows(self) -> Sequence[Mapping[str, object]]:
+        """Return the rows, all with the same keys; None where there is no value."""
+        raise NotImplementedError(type(self).__name__)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows as a pandas table."""
+        import pandas as pd
+
+        return pd.DataFrame([dict(row) for row in self.to_rows()])
+
+    def save(self, folder: str | Path, *, force: bool = False) -> object:
+        """Write the rows into a new folder, or over an old one with `force`. Raises `OutputError`."""
+        with output_folder(folder, force=force) as work:
+            rows = [dict(row) for row in self.to_rows()]
+            write_json(work / _FILE, {"schema": f"vocabkit.{type(self).__name__}/1", "rows": rows})
+        return None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Result:
+        """Read the rows that `save` wrote. Raises `OutputError` where they are another result's, or damaged."""
+        path = Path(folder) / _FILE
+        found = read_json(path, OutputError, "name a folder that a result was saved to")
+        if found.get("schema") != f"vocabkit.{cls.__name__}/1" or not isinstance(found.get("rows"), list):
+            raise OutputError(f"{path}: holds no {cls.__name__}", f"it says schema {found.get('schema')!r}")
+        return _Rows(tuple(found["rows"]))
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        html: str = self.to_frame().to_html(notebook=True, max_rows=60, na_rep="–")
+        return html
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows(Result):
+    """The rows of a result that was read back."""
+
+    rows: tuple[Mapping[str, object], ...]
+
+    def to_rows(self) -> Sequence[Mapping[str, object]]:
+        """Return the rows."""
+        return self.rows
