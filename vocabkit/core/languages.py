@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from vocabkit.core.config import find_preset
 from vocabkit.core.errors import ConfigError
 
 CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
@@ -78,6 +77,9 @@ class Panel:
 
 def load_panel(name: str | Path) -> Panel:
     """Read a panel by preset name (`panels/panel-40`) or path. Raises `ConfigError`."""
+    # Its models cost a worker process 0.07 s, and workers load no panel.
+    from vocabkit.core.config import find_preset
+
     path = find_preset(name, "panels")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

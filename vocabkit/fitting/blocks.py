@@ -221,10 +221,10 @@ def count_usage(
     """Return, by language, how often each id is used on the language's spans."""
     report = progress or Silent()
     report.start("usage", sum(map(len, tables.values())), "spans")
-    usage = {}
+    usage, encoder = {}, _open_encoder(vocabulary)
     for code in sorted(tables):
         usage[code] = np.zeros(vocabulary.size, np.int64)
-        for part, ids, lengths in _encode_spans(vocabulary, tables[code], threads):
+        for part, ids, lengths in _encode_spans(encoder, tables[code], threads):
             flat = np.fromiter(itertools.chain.from_iterable(ids), np.int64, int(lengths.sum()))
             np.add.at(usage[code], flat, np.repeat(tables[code].count[part], lengths))
             report.advance(len(ids))
@@ -234,20 +234,24 @@ def count_usage(
 
 def count_span_tokens(vocabulary: Vocabulary, table: SpanTable, *, threads: int = 2) -> Int64Array:
     """Return how many tokens each span of a table takes, in table order; occurrences play no part."""
-    parts = (lengths for _, _, lengths in _encode_spans(vocabulary, table, threads))
+    parts = (lengths for _, _, lengths in _encode_spans(_open_encoder(vocabulary), table, threads))
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _encode_spans(
-    vocabulary: Vocabulary, table: SpanTable, threads: int
-) -> Iterator[tuple[slice, list[list[int]], Int64Array]]:
-    """Yield batches of a table's rows: which, the ids SentencePiece gives each as it stands, how many."""
+def _open_encoder(vocabulary: Vocabulary) -> sentencepiece.SentencePieceProcessor:
+    """Return SentencePiece taking its input as it stands: half a second at 250k, so once for all languages."""
     proto = sentencepiece_model_pb2.ModelProto()
     proto.ParseFromString(write_model(vocabulary))
     proto.normalizer_spec.Clear()
     proto.normalizer_spec.add_dummy_prefix = False
     proto.normalizer_spec.remove_extra_whitespaces = False
-    encoder = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+
+
+def _encode_spans(
+    encoder: sentencepiece.SentencePieceProcessor, table: SpanTable, threads: int
+) -> Iterator[tuple[slice, list[list[int]], Int64Array]]:
+    """Yield batches of a table's rows: which, the ids SentencePiece gives each, how many."""
     spans = decode_rows(table.text, table.offsets)
     for start in range(0, len(table), _BATCH):
         ids = encoder.encode(list(itertools.islice(spans, _BATCH)), num_threads=threads)
