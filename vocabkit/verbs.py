@@ -96,6 +96,11 @@ def open_corpus(
     from vocabkit.corpus import sources
 
     if isinstance(corpus, sources.Corpus):
+        if any(given is not None for given in (document, field, languages, panel)):
+            raise ConfigError(
+                "document, field, languages and panel say what to open, and this corpus is open already",
+                "give them to open_corpus, with the path",
+            )
         return corpus
     return sources.open_corpus(
         corpus,
@@ -180,17 +185,18 @@ def merge(
 
     >>> vk.merge(["counts-2025/", "counts-2026/"], "counts/")
     """
-    from vocabkit.corpus.counting import merge_counts
-    from vocabkit.corpus.word_counts import WordCounts
+    from vocabkit.corpus.counting import add_counts, merge_counts
 
-    if output is None:
-        total = WordCounts({})
-        for item in counts:
-            total = total + _open_counts(item)
+    opened = [_open_counts(item) for item in ([counts] if isinstance(counts, str | Path) else counts)]
+    folders = [item.folder for item in opened if item.folder is not None]
+    if output is None or len(folders) < len(opened):
+        total = add_counts(opened)
+        if output is not None:
+            total.save(output, force=force)
         return total
     with _watched(progress) as shown:
         return merge_counts(
-            [_counts_folder(item) for item in counts],
+            folders,
             output,
             memory=parse_size(memory),
             force=force,
@@ -233,15 +239,15 @@ def fit(
         **_language_settings(languages),
         "languages.allow_oversampling": allow_oversampling,
         "trainer.memory": None if memory is None else parse_size(memory),
-        "base": None if base is None else str(base),
-        "parity.development": None if dev is None else str(dev),
+        "base": base,
+        "parity.development": dev,
     }
     with _watched(progress) as shown:
         return fit_vocabulary(
             preset,
             _open_counts(counts),
             output,
-            settings=[*(settings or ()), *list_settings(tables, given)],
+            settings=[*_as_list(settings), *list_settings(tables, given)],
             routed=split_codes(routed) or (),
             force=force,
             progress=shown,
@@ -280,14 +286,14 @@ def allocate(
 
     given = {
         "allocation.method": method,
-        "allocation.dev": None if dev is None else str(dev),
+        "allocation.dev": dev,
         "allocation.dev_lines": dev_lines,
         "allocation.floor": floor,
         "allocation.ceiling": ceiling,
-        "languages.panel": None if panel is None else str(panel),
+        "languages.panel": panel,
         **_language_settings(languages),
     }
-    settings = [*(settings or ()), *list_settings(tables, given)]
+    settings = [*_as_list(settings), *list_settings(tables, given)]
     words = _open_counts(counts)
     if saturation and base is None:
         raise ConfigError("--saturation needs a fitted vocabulary", "give --base TOK")
@@ -414,7 +420,7 @@ def audit(
             sharing=sharing,
             resamples=resamples,
             seed=seed,
-            require=require or (),
+            require=_as_list(require),
             workers=workers,
             force=force,
             progress=shown,
@@ -510,7 +516,7 @@ def extend(
             text=text,
             pad_to_multiple_of=pad_to_multiple_of,
             old_tokenizer=old_tokenizer,
-            tensor=tensor or (),
+            tensor=tensor if isinstance(tensor, Mapping) else _as_list(tensor),
             seed=seed,
             link=link,
             dry_run=output is None,
@@ -550,7 +556,7 @@ def compare_init(
             tokenizer,
             text,
             init_text=init_text,
-            method=method,
+            method=_as_list(method) or None,
             donor=donor,
             old_tokenizer=old_tokenizer,
             limit=limit,
@@ -685,7 +691,7 @@ def pretrain(
             data,
             output,
             checkpoint=checkpoint,
-            settings=[*(settings or ()), *list_settings(tables)],
+            settings=[*_as_list(settings), *list_settings(tables)],
             allow_epochs=allow_epochs,
             dry_run=output is None,
             force=force,
@@ -709,9 +715,9 @@ def export(
     """Write a run's model and tokenizer as transformers reads them.
 
     AutoModelForMaskedLM or AutoModelForCausalLM loads the folder, and AutoTokenizer. With `verify` the result
-    is loaded and its logits are compared; `check` says how much they differ.
+    is loaded and its logits are compared; `difference` says how much they differ, `passed` whether too much.
 
-    >>> vk.export("run/", "hf/", verify=True).check
+    >>> vk.export("run/", "hf/", verify=True).passed
     """
     from vocabkit.pretraining.exporting import export_run
 
@@ -752,15 +758,9 @@ def _language_settings(languages: Codes | Table | None) -> Table:
     return {"languages.include": split_codes(languages)}
 
 
-def _counts_folder(counts: Pathlike | WordCounts) -> Path:
-    """The folder of counts. Raises `CountsError` for counts that are in memory alone."""
-    from vocabkit.core.errors import CountsError
-
-    if isinstance(counts, str | Path):
-        return Path(counts)
-    if counts.folder is None:
-        raise CountsError("counts in memory cannot be merged into a folder", "save them first")
-    return counts.folder
+def _as_list(given: Sequence[str] | None) -> list[str]:
+    """What was given once or several times; a text alone is one, and not its letters."""
+    return [given] if isinstance(given, str) else list(given or ())
 
 
 def _keep_in_memory(counts: Counted) -> Counted:

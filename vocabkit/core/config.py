@@ -241,7 +241,10 @@ def parse_size(size: str | int) -> int:
 
 
 def list_settings(*tables: Mapping[str, object]) -> list[str]:
-    """Return nested tables of settings as `key=value` lines, as `--set` takes them; None is left out."""
+    """Return nested tables of settings as `key=value` lines, as `--set` takes them; None is left out.
+
+    Raises `ConfigError` for a value that no TOML file could hold.
+    """
     lines: list[str] = []
     for table in tables:
         for key, value in table.items():
@@ -250,5 +253,13 @@ def list_settings(*tables: Mapping[str, object]) -> list[str]:
                 lines += [f"{_key(key)}.{line}" for line in inner]
             elif value is not None:
                 plain = str(value) if isinstance(value, Path) else value
-                lines.append(f"{key}={json.dumps(plain, ensure_ascii=False)}")
+                try:
+                    # A number of numpy's is one of Python's to a reader.
+                    text = json.dumps(plain, ensure_ascii=False, default=lambda item: item.item())
+                except (AttributeError, TypeError, ValueError) as error:
+                    kind = type(value).__name__
+                    raise ConfigError(
+                        f"{key}: a {kind} is no setting", "save it, and give the folder's path"
+                    ) from error
+                lines.append(f"{key}={text}")
     return lines

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocabkit.core.errors import OutputError
-from vocabkit.core.folders import output_folder, read_json, write_json
+from vocabkit.core.folders import check_inputs, output_folder, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +35,16 @@ class Result:
         return pd.DataFrame([dict(row) for row in self.to_rows()])
 
     def save(self, folder: str | Path, *, force: bool = False) -> object:
-        """Write the rows into a new folder, or over an old one with `force`. Raises `OutputError`."""
+        """Write the rows into a new folder, or over an old one with `force`. Raises `OutputError`.
+
+        The folder that the result itself is about is never replaced.
+        """
+        own = getattr(self, "folder", None) or getattr(self, "output", None)
+        check_inputs(Path(folder), [] if own is None else [own])
         with output_folder(folder, force=force) as work:
             rows = [dict(row) for row in self.to_rows()]
-            write_json(work / _FILE, {"schema": f"vocabkit.{type(self).__name__}/1", "rows": rows})
+            kind = self.kind if isinstance(self, _Rows) else type(self).__name__
+            write_json(work / _FILE, {"schema": f"vocabkit.{kind}/1", "rows": rows})
         return None
 
     @classmethod
@@ -48,7 +54,7 @@ class Result:
         found = read_json(path, OutputError, "name a folder that a result was saved to")
         if found.get("schema") != f"vocabkit.{cls.__name__}/1" or not isinstance(found.get("rows"), list):
             raise OutputError(f"{path}: holds no {cls.__name__}", f"it says schema {found.get('schema')!r}")
-        return _Rows(tuple(found["rows"]))
+        return _Rows(cls.__name__, tuple(found["rows"]))
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
@@ -58,8 +64,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Rows(Result):
-    """The rows of a result that was read back."""
+    """The rows of a result that was read back; `kind` is the class that they are of."""
 
+    kind: str
     rows: tuple[Mapping[str, object], ...]
 
     def to_rows(self) -> Sequence[Mapping[str, object]]:

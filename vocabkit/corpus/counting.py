@@ -343,12 +343,7 @@ def merge_counts(
     """
     report = progress or Silent()
     inputs = [WordCounts.load(folder) for folder in folders]
-    if not inputs:
-        raise CountsError("nothing to merge", "vocabkit merge A B -o counts/")
-    roots = [Path(folder).resolve() for folder in folders]
-    for root in roots:
-        if roots.count(root) > 1:
-            raise CountsError(f"{root}: given twice; its text would count double", "name it once")
+    _check_parts(inputs)
     clock = Clock()
     with output_folder(output, force=force) as work:
         codes = sorted({code for counts in inputs for code in counts.languages})
@@ -369,6 +364,21 @@ def merge_counts(
             seconds={"merge": clock.elapsed},
         )
     return WordCounts.load(output)
+
+
+def add_counts(parts: Sequence[WordCounts]) -> WordCounts:
+    """Return the sum of counts, in memory. Raises `CountsError` for none, and for a folder given twice."""
+    _check_parts(parts)
+    return reduce(add, parts)
+
+
+def _check_parts(parts: Sequence[WordCounts]) -> None:
+    if not parts:
+        raise CountsError("nothing to merge", "vocabkit merge A B -o counts/")
+    roots = [part.folder.resolve() for part in parts if part.folder is not None]
+    for root in roots:
+        if roots.count(root) > 1:
+            raise CountsError(f"{root}: given twice; its text would count double", "name it once")
 
 
 def _sum_totals(totals: Sequence[tuple[Totals, Totals]]) -> tuple[Totals, Totals]:

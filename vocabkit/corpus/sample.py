@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabkit.core.errors import MissingExtra, OutputError
-from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
+from vocabkit.core.folders import Clock, check_inputs, output_folder, read_manifest, write_manifest
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script
@@ -197,6 +197,7 @@ class Sample(Result):
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Copy the sample's folder. Raises `OutputError`."""
+        check_inputs(Path(folder), [self.folder])
         with output_folder(folder, force=force) as work:
             shutil.copytree(self.folder, work, dirs_exist_ok=True)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import PretrainingError
-from vocabkit.core.folders import output_folder
+from vocabkit.core.folders import check_inputs, output_folder
 from vocabkit.core.results import Result
 from vocabkit.vocabulary.roles import SpecialIds
 
@@ -112,6 +112,7 @@ class PreparedCorpus(Result):
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Copy the folder of rows. Raises `OutputError`."""
+        check_inputs(Path(folder), [self.folder])
         with output_folder(folder, force=force) as work:
             shutil.copytree(self.folder, work, dirs_exist_ok=True)
 

@@ -126,7 +126,7 @@ class Prepared(PreparedCorpus):
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a language: what was prepared, and how well it packs."""
-        return [asdict(row) for row in self.rows]
+        return [asdict(row) for row in self.rows] or PreparedCorpus.to_rows(self)
 
     def describe(self) -> str:
         """Return a sentence on what was done."""

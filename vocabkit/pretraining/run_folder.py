@@ -29,6 +29,7 @@ from vocabkit.core.arrays import Int64Array
 from vocabkit.core.config import dump_toml, load_config
 from vocabkit.core.errors import MissingExtra, OutputError, PretrainingError
 from vocabkit.core.folders import (
+    check_inputs,
     check_output,
     hold_folder,
     output_folder,
@@ -276,6 +277,12 @@ class Run(Result):
             ended = _read_end(run)
             ended["samples"] = ended["steps"] * config.training.batch_rows
         return cls(run, config, ModelConfig(**held["model"]), held["encoding"], epochs, **ended)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Copy the run's folder, checkpoints and all. Raises `OutputError`."""
+        check_inputs(Path(folder), [self.folder])
+        with output_folder(folder, force=force) as work:
+            shutil.copytree(self.folder, work, dirs_exist_ok=True)
 
     @property
     def tokenizer(self) -> Path:
