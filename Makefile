@@ -27,7 +27,7 @@ demo: $(VENV)/.runtime ## the whole path on the built-in sample, offline: 1 minu
 test: $(VENV)/.development ## the tests but the slow ones: 4 minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not slow and not network" $(PYTEST)
 
-test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation: 12 minutes
+test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation: 10 minutes
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not network" $(PYTEST)
 
 lint: $(VENV)/.development ## ruff, mypy --strict and the import layers: 1 minute
@@ -60,7 +60,7 @@ bench: $(VENV)/.development ## the benchmarks, with VOCABKIT_CORPORA naming the 
 	$(BIN)/python benchmarks/pretrain.py head loop large
 	$(BIN)/python benchmarks/large.py build/bench/counts
 
-notebooks: $(VENV)/.development ## build every notebook from its source and execute it: 1 minute
+notebooks: $(VENV)/.development ## build every notebook from its source and execute it: 2 minutes
 	rm -rf build/notebooks
 	mkdir -p build/notebooks
 	set -e; for source in notebooks/*.py; do \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ class Result:
 
     __slots__ = ()
 
+    @abstractmethod
     def to_rows(self) -> Sequence[Mapping[str, object]]:
         """Return the rows, all with the same keys; None where there is no value."""
-        raise NotImplementedError(type(self).__name__)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a pandas table."""
