@@ -13,10 +13,13 @@ unless `--debug` or VOCABKIT_DEBUG asks for it.
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from .output import say
 
 # Top-level module of an optional dependency → the extra that installs it.
 EXTRAS = {
@@ -49,6 +52,7 @@ class Boundary(TyperGroup):
         """Run the command that was asked for."""
         _speak_utf8()
         try:
+            _check_paths(sys.argv[1:])
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -59,7 +63,10 @@ class Boundary(TyperGroup):
             raise typer.Exit(130) from error
         except BrokenPipeError:
             _stop_quietly()
-        except Exception as error:
+        except BaseException as error:
+            # A panic of a library in Rust is no Exception: passed on, Python exits with 1, "the check failed".
+            if not isinstance(error, Exception) and not _is_panic(error):
+                raise
             raise typer.Exit(_report(error)) from error
 
 
@@ -71,12 +78,39 @@ def _say_interrupted() -> str:
     return "interrupted; nothing was written"
 
 
+def _check_paths(words: list[str]) -> None:
+    """Refuse a path that is not UTF-8: DuckDB, tokenizers and safetensors cannot open one, each in its own way.
+
+    The text of `show` may be any bytes: it is refused only where it names what is there.
+    """
+    from vocabkit.core.errors import ConfigError
+
+    for word in (str(Path.cwd()), *words):
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            if "show" not in words[:1] or Path(word).exists():
+                what = f"{word}: a path that is not UTF-8"
+                spelled = "".join(
+                    c if c and (c.isalnum() or c in "/._-") else f"\\x{b:02x}" for c, b in _list_bytes(word)
+                )
+                raise ConfigError(what, f"mv $'{spelled}' NEW-NAME") from error
+
+
+def _list_bytes(word: str) -> list[tuple[str, int]]:
+    return [(chr(byte) if byte < 0x80 else "", byte) for byte in os.fsencode(word)]
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"
+
+
 def is_debug() -> bool:
     """Whether tracebacks were asked for."""
     return os.environ.get("VOCABKIT_DEBUG", "") not in {"", "0"}
 
 
-def _report(error: Exception) -> int:
+def _report(error: BaseException) -> int:
     """Print what went wrong on stderr and return the exit code."""
     from vocabkit.core.errors import VocabkitError
 
@@ -85,6 +119,9 @@ def _report(error: Exception) -> int:
         message, hint = error.message, error.hint
     elif isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)):
         message, hint = f"this needs {error.name}", f"pip install 'vocabkit[{extra}]'"
+    elif _is_panic(error):
+        message = f"a library that reads the input gave up: {str(error).partition(chr(10))[0]}"
+        hint = "one of the input files is malformed: the lines above and --debug say which"
     elif isinstance(error, MemoryError):
         message = "out of memory"
         hint = "lower --memory, raise --min-count, or run with fewer --workers"
@@ -93,14 +130,14 @@ def _report(error: Exception) -> int:
         message = f"{place}{error.strerror or error}"
     else:
         traceback.print_exception(error)
-        print(f"error: this is a bug in vocabkit: {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"error: this is a bug in vocabkit: {type(error).__name__}: {error}")
         print("hint: please report it with the lines above and `vocabkit --version`", file=sys.stderr)
         return 101
     if is_debug():
         traceback.print_exception(error)
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        say(f"hint: {hint}")
     return 2
 
 

@@ -1,12 +1,13 @@
 """Prints one set of rows as a table, JSON, CSV or Markdown on stdout.
 
 Every format shows the same rows and the same columns. Nothing is shortened: a table wider than the
-terminal runs past its edge. Cells are printed as they are: tokens come here already made safe by
-`vocabkit.core.text.show_token`.
+terminal runs past its edge. Whatever a name read from a file holds, it commands neither the terminal nor a
+spreadsheet.
 """
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -16,6 +17,10 @@ from .options import OutputFormat
 Row = Mapping[str, object]
 
 _MISSING = "-"
+# All that moves a terminal's cursor, recolours it, starts a line, or turns the rest of it around. U+2068 and
+# U+2069 may stay: they set text apart, and `vocabkit.core.text.show_token` puts them there.
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066\u2067\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
@@ -27,11 +32,14 @@ def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
     rows = [_row(item) for item in items]
     if output == "json":
         document = {"schema": f"vocabkit.{name}/1", "rows": rows}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        text = json.dumps(document, ensure_ascii=False, indent=2)
+        # JSON escapes the controls below U+0020 itself, all but its own line ends; U+009B begins a command too.
+        lines = [_COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")]
+        sys.stdout.write("\n".join(lines) + "\n")
     elif output == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(_columns(rows))
-        writer.writerows([_raw(row.get(key)) for key in _columns(rows)] for row in rows)
+        writer.writerow(map(_quote_formula, _columns(rows)))
+        writer.writerows([_quote_formula(_raw(row.get(key))) for key in _columns(rows)] for row in rows)
     elif output == "markdown":
         _print_markdown(rows)
     elif rows:
@@ -42,13 +50,26 @@ def show_warnings(lines: Sequence[str], quiet: bool = False) -> None:
     """Print each line on stderr as a warning, unless `quiet`."""
     if not quiet:
         for line in lines:
-            print(f"warning: {line}", file=sys.stderr)
+            say(f"warning: {line}")
 
 
 def show_note(text: str, quiet: bool = False) -> None:
     """Print a line on stderr, where it does not mix with the result, unless `quiet`."""
     if not quiet:
-        print(text, file=sys.stderr)
+        say(text)
+
+
+def escape_commands(text: str) -> str:
+    r"""Return text in which nothing commands a terminal: `\x1b[2J`, spelled out, instead of a cleared screen.
+
+    For names that come from files: a key of a TOML file, a file's or a tokenizer's name. Escapes are Python's.
+    """
+    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr; what would command the terminal is escaped."""
+    print(escape_commands(line), file=sys.stderr)
 
 
 def _row(item: object) -> dict[str, object]:
@@ -62,6 +83,14 @@ def _row(item: object) -> dict[str, object]:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """All keys in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _quote_formula(value: object) -> object:
+    """A cell that a spreadsheet takes for text: one that begins as a formula does gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    shown = escape_commands(value)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
 def _raw(value: object) -> object:
@@ -83,7 +112,7 @@ def _text(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(_raw(value))
+    return escape_commands(str(_raw(value)))
 
 
 def _numeric_columns(rows: Sequence[Row]) -> set[str]:
@@ -98,7 +127,7 @@ def _numeric_columns(rows: Sequence[Row]) -> set[str]:
 
 def _print_markdown(rows: Sequence[Row]) -> None:
     columns, numeric = _columns(rows), _numeric_columns(rows)
-    lines = [columns, ["--:" if key in numeric else "---" for key in columns]]
+    lines = [list(map(escape_commands, columns)), ["--:" if key in numeric else "---" for key in columns]]
     lines += [[_text(row.get(key)).replace("|", "\\|") for key in columns] for row in rows]
     sys.stdout.writelines(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -120,7 +149,9 @@ def _print_terminal_table(columns: Sequence[str], numeric: set[str], cells: Sequ
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for key in columns:
-        table.add_column(key, justify="right" if key in numeric else "left", no_wrap=True)
+        table.add_column(
+            Text(escape_commands(key)), justify="right" if key in numeric else "left", no_wrap=True
+        )
     for line in cells:
         # Text, not str: a piece such as "[b]" is no markup.
         table.add_row(*(Text(cell) for cell in line))
@@ -134,7 +165,7 @@ def _print_plain_table(columns: Sequence[str], numeric: set[str], cells: Sequenc
     """Columns aligned by the cells a terminal gives each character, two spaces between them."""
     from rich.cells import cell_len
 
-    lines = [list(columns), *cells]
+    lines = [list(map(escape_commands, columns)), *cells]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         parts = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import Force, Format, Overrides, Quiet
-from .output import show_note, show_rows, show_warnings
+from .output import say, show_note, show_rows, show_warnings
 
 if TYPE_CHECKING:
     from vocabkit.pretraining.run_folder import Run
@@ -106,6 +106,6 @@ def _show_end(result: "Run", quiet: bool) -> None:
     if result.stopped == "signal":
         show_note("stopped by a signal and saved; the same command goes on", quiet)
     elif result.message is not None:
-        print(f"error: {result.message}", file=sys.stderr)
+        say(f"error: {result.message}")
     else:
         show_note(f"next: vocabkit export {result.folder} -o model/", quiet)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from vocabkit.auditing.figures import Figure, Scope
@@ -84,3 +86,40 @@ def test_unknown_names_suggest_known_ones() -> None:
         _check_requirements(AUDIT, ["premium.botom_decile<2"])
     with pytest.raises(ConfigError, match="yor_Latn"):
         _check_requirements(AUDIT, ["fertility[yor]<2"])
+
+
+MISSING = replace(
+    AUDIT, failures={"mya_Mymr": "mya_Mymr.txt: line 3: not UTF-8", "b: tha_Thai": "cannot be encoded"}
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["premium.mean<9", "premium.mean[Germanic]<9", "fertility<9", "fertility[eng_Latn]<9"]
+)
+def test_nothing_holds_while_a_language_is_not_measured(text: str) -> None:
+    outcomes = _check_requirements(MISSING, [text])
+    assert not any(outcome.met for outcome in outcomes)
+    with_value = [outcome for outcome in outcomes if outcome.figure.value is not None]
+    assert with_value
+    assert all("mya_Mymr, not measured" in outcome.describe() for outcome in with_value)
+
+
+def test_what_one_tokenizer_cannot_encode_is_missing_from_its_own_figures() -> None:
+    first, second = _check_requirements(MISSING, ["premium.bottom_decile<9"])
+    assert (first.missing, second.missing) == (("mya_Mymr",), ("mya_Mymr", "tha_Thai"))
+
+
+def test_a_language_that_was_not_measured_is_named_with_its_reason() -> None:
+    outcomes = _check_requirements(MISSING, ["fertility[mya_Mymr]<9"])
+    assert [outcome.met for outcome in outcomes] == [False] * len(MISSING.names)
+
+
+def test_a_premium_over_languages_wants_all_of_them_in_step() -> None:
+    rows = (
+        row("language", "yor_Latn", "premium", None, note="19 lines, not 20"),
+        row("language", "yor_Latn", "fertility", 2.5),
+        row("language", "eng_Latn", "premium", 1.0),
+        row("overall", "all", "premium.mean", 1.0),
+    )
+    (outcome,) = _check_requirements(Audit(rows, ()), ["premium.mean<9"])
+    assert (outcome.met, outcome.missing) == (False, ("yor_Latn",))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -337,6 +338,36 @@ def test_compare_passes_where_nothing_gets_worse(corpus: Path, everyone: Path) -
     result = vocabkit("compare", everyone, everyone, "--corpus", corpus, "-f", "json", *OPTIONS)
     assert all(row["change"] == 0.0 for row in rows_of(result))
     assert all(row["verdict"] is None for row in rows_of(result))
+
+
+@pytest.fixture
+def torn(corpus: Path, tmp_path: Path) -> Path:
+    """The corpus with a language that is not UTF-8, one that is short of lines, and one without text."""
+    folder = tmp_path / "torn"
+    shutil.copytree(corpus, folder)
+    (folder / "mya_Mymr.txt").write_bytes(b"text\n\xff\xfe\n")
+    (folder / "hau_Latn.txt").write_text("ruwa\n" * (LINES - 1), encoding="utf-8")
+    (folder / "sin_Sinh.txt").write_text("", encoding="utf-8")
+    return folder
+
+
+def test_no_gate_passes_without_the_worst_language(torn: Path, everyone: Path, tmp_path: Path) -> None:
+    wide = ("--require", "premium.mean<99", "--quiet", "--no-integrity")
+    result = vocabkit("audit", everyone, "--corpus", torn, "-o", tmp_path / "out", *wide, *OPTIONS, code=1)
+    assert result.stderr.startswith("failed: ")
+    assert "hau_Latn, mya_Mymr, sin_Sinh, not measured" in result.stderr
+    result = vocabkit("compare", everyone, everyone, "--corpus", torn, "--quiet", *OPTIONS, code=1)
+    failed = [line.split(":")[1].strip() for line in result.stderr.splitlines()]
+    assert failed == ["mya_Mymr", "sin_Sinh"]
+    whole = ("--languages", "eng,rus,yor")
+    vocabkit("compare", everyone, everyone, "--corpus", torn, *whole, *OPTIONS)
+    vocabkit("audit", everyone, "--corpus", torn, "-o", tmp_path / "out", "--force", *whole, *wide, *OPTIONS)
+
+
+def test_lines_are_not_said_to_be_aligned_where_their_numbers_differ(torn: Path, everyone: Path) -> None:
+    options = ("--aligned", "yes", *OPTIONS)
+    result = vocabkit("compare", everyone, everyone, "--corpus", torn, *options, code=2)
+    assert f"hau_Latn: {LINES - 1} lines, not {LINES}" in result.stderr
 
 
 def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone: Path) -> None:

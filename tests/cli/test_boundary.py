@@ -69,6 +69,45 @@ def test_what_the_machine_refuses_is_no_bug(error: Exception, words: str) -> Non
     assert "Traceback" not in result.stderr
 
 
+def test_a_panic_of_a_library_is_no_failed_check() -> None:
+    # tiktoken's core panics on a rank that two tokens have.
+    from tiktoken import Encoding
+
+    ranks = {b"a": 0, b"b": 0}
+    with pytest.raises(BaseException, match="duplicate token") as caught:
+        Encoding("twice", pat_str=".", mergeable_ranks=ranks, special_tokens={})
+    assert not isinstance(caught.value, Exception)
+    result = run_raising(caught.value)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_message_commands_no_terminal() -> None:
+    result = run_raising(ConfigError("\x1b[2J.toml: key\nerror: none", "ls '\x9b1m'"))
+    assert result.stderr == "error: \\x1b[2J.toml: key\\nerror: none\nhint: ls '\\x9b1m'\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("count", "{}", "-o", "c"),
+        ("fit", "x", "--counts={}"),
+        ("show", "{}", "text"),
+        ("presets", "show", "{}"),
+    ],
+)
+def test_a_path_that_is_not_utf8_is_refused_at_the_start(words: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    asked = [sys.executable, "-m", "vocabkit", *(word.format(folder) for word in words)]
+    found = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "\\udcff: a path that is not UTF-8" in found.stderr
+    assert "\\xff' NEW-NAME" in found.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
 def test_a_missing_extra_says_how_to_install_it() -> None:
     result = run_raising(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
     assert result.exit_code == 2

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.output import show_rows
+from cli.options import OutputFormat
+from cli.output import show_note, show_rows, show_warnings
 
 ROWS = [
     {"language": "yor_Latn", "words": 1_234_567, "weight": 1.5, "note": None},
@@ -112,3 +113,28 @@ def test_json_and_csv_give_back_what_went_in(rows: list[dict[str, Any]]) -> None
         patch.setattr("sys.stdout", stream := io.StringIO(newline=""))
         show_rows(rows, "json", "test")
     assert json.loads(stream.getvalue())["rows"] == rows
+
+
+HOSTILE = "yor\x1b[2J\x9b31m\u202etxt\r\nerror: none"
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "json"])
+def test_no_name_commands_the_terminal(format: OutputFormat, capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([{"language": HOSTILE, HOSTILE: 1}], format, "test")
+    show_warnings([HOSTILE])
+    show_note(HOSTILE)
+    captured = capsys.readouterr()
+    for text in captured:
+        assert not set(text) & set("\x1b\x9b\u202e\r")
+    # One line each: no name can forge a line of its own.
+    assert len(captured.err.splitlines()) == 2
+    if format == "json":
+        assert json.loads(captured.out)["rows"] == [{"language": HOSTILE, HOSTILE: 1}]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-2", "@SUM(A1)", "\x1b=1"])
+def test_csv_holds_no_formula(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([{"name": cell, "value": -2.5}], "csv", "test")
+    (_, row) = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert row[0][0] in "'\\"
+    assert row[1] == "-2.5"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -242,3 +244,36 @@ def test_urls_without_fsspec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MissingExtra) as caught:
         open_corpus(path)
     assert caught.value.hint == "pip install fsspec"
+
+
+def test_a_pipe_is_no_file_of_a_corpus(tmp_path: Path) -> None:
+    fill(tmp_path, "eng_Latn.txt")
+    os.mkfifo(tmp_path / "yor_Latn.txt")
+    with pytest.raises(CorpusError, match=r"yor_Latn\.txt: not a regular file"):
+        open_corpus(tmp_path)
+    (tmp_path / "corpus.toml").write_text('[languages]\nyor_Latn = "yor_Latn.txt"\n')
+    with pytest.raises(CorpusError, match="not a regular file"):
+        open_corpus(tmp_path / "corpus.toml")
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one() -> None:
+    # Not under pytest's folder, which nobody else may enter; root, who may read anything, becomes nobody.
+    with tempfile.TemporaryDirectory() as name:
+        root = fill(Path(name), "eng_Latn.txt", "yor/a.txt", "yor/deep/b.txt")
+        root.chmod(0o755)
+        (root / "yor" / "deep").chmod(0)
+        before = os.geteuid()
+        try:
+            if before == 0:
+                os.seteuid(65_534)
+            with pytest.raises(CorpusError, match="deep: cannot be read: Permission denied"):
+                open_corpus(root)
+        finally:
+            os.seteuid(before)
+            (root / "yor" / "deep").chmod(0o755)
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None:
+    fill(tmp_path, "eng_Latn.txt", "yor/\udcff.txt")
+    with pytest.raises(CorpusError, match="a file name that is not UTF-8"):
+        open_corpus(tmp_path)

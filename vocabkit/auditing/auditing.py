@@ -141,12 +141,13 @@ def run_audit(
     elif limit is not None or aligned == "yes":
         raise ConfigError("--limit and --aligned yes need lines, and counts hold none", "give --corpus DIR")
     else:
-        known = words.languages
+        known, missing = words.languages, list[str]()
         if languages is not None:
             words = WordCounts({c: known[c] for c in sorted(resolve_code(c, known) for c in languages)})
         elif among is not None:
+            missing = [code for code in sorted(among.codes) if code not in known]
             words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})
-        text = text_from_counts(words)
+        text = _add_missing(text_from_counts(words), missing)
     # A text may lack the default, which leaves premiums null, but not one asked for.
     code = reference if reference == REFERENCE else resolve_code(reference, text.languages)
     settings = _Settings(
@@ -180,7 +181,11 @@ def _read_corpus(
     if not isinstance(corpus, Corpus):
         corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
     text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
-    return replace(text, failures={**text.failures, **dict.fromkeys(corpus.missing, "no data")})
+    return _add_missing(text, corpus.missing)
+
+
+def _add_missing(text: AuditText, codes: Iterable[str]) -> AuditText:
+    return replace(text, failures={**text.failures, **dict.fromkeys(codes, "no data")})
 
 
 # --- Comparison ------------------------------------------------------------------------------------
@@ -293,7 +298,8 @@ def _compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression
     """Return by how much `after` needs more tokens than `before`, the worst language first.
 
     One of the two must be the audit's first tokenizer. A language that `before` encodes and `after` loses
-    counts as a regression. Raises ConfigError for a name the audit does not have.
+    counts as a regression, and so does one that was not measured. Raises ConfigError for a name the audit
+    does not have.
     """
     names = audit.names
     for name in (before, after):
@@ -314,6 +320,14 @@ def _compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression
         regressed, certain = (x is not None and x > max_regression for x in (value, low))
         verdict = (lost or regressed, lost or certain)
         changes.append(Change(figure.name, value, low, high, figure.n, *verdict, figure.note))
+    # A gate that passes because the worst language could not be read is none.
+    told = {change.language for change in changes}
+    for name, reason in audit.failures.items():
+        code = name.rpartition(": ")[2]
+        if code in told:
+            changes = [replace(c, regressed=True, certain=True) if c.language == code else c for c in changes]
+        else:
+            changes.append(Change(code, None, None, None, None, True, True, f"not measured: {reason}"))
     changes.sort(key=lambda change: (change.value is not None, -(change.value or 0.0), change.language))
     return Comparison(before, after, max_regression, tuple(changes), audit)
 

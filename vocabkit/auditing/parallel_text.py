@@ -84,7 +84,7 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
     """Return which languages' lines correspond.
 
     With `auto`, those with the number of lines most have, unless they are few or their lengths disagree; with
-    `yes` those with that number. Raises `CorpusError` when `yes` finds no two, `ConfigError` for another word.
+    `yes` all. Raises `CorpusError` when `yes` is said of unequal numbers, `ConfigError` for another word.
     """
     if aligned not in get_args(Aligned):
         raise ConfigError(f"aligned = {aligned!r} is none of {', '.join(get_args(Aligned))}")
@@ -113,6 +113,13 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
         return Alignment(False, None, f"{reason} ({shown}{', …' if len(read) > 4 else ''})")
     lines = min(count, max(len(read[code].lines) for code in members))
     if aligned == "yes":
+        if excluded:
+            shown = "; ".join(f"{code}: {reason}" for code, reason in islice(excluded.items(), 8))
+            what = f"{name}: not aligned: {shown}" + ("; …" if len(excluded) > 8 else "")
+            hint = (
+                "mend these files, name the others with --languages, or leave --aligned out to set these apart"
+            )
+            raise CorpusError(what, hint)
         return Alignment(True, lines, _describe(lines, members, excluded, "as told"), excluded)
     if count < MIN_ALIGNED:
         return Alignment(False, None, f"equal counts of {count} lines are too few to tell: say --aligned yes")
@@ -189,7 +196,7 @@ def read_audit_text(
     """Read every language of a corpus, at most `limit` lines of each.
 
     A language that cannot be read is recorded in `failures`. Raises `CorpusError` when none can, or when
-    `aligned` is `yes` and no two languages have as many lines; `ConfigError` for bad arguments.
+    `aligned` is `yes` and not all languages have as many lines; `ConfigError` for bad arguments.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit = {limit}: not a number of lines", "leave it out to read all")

@@ -225,6 +225,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _COSTS = ("premium", "fertility")
+_PREMIUM = ("premium", "byte_premium")
 _HINT = "write METRIC<NUMBER, as in premium.bottom_decile<2.0 or fertility[yor_Latn]<=2.5"
 
 
@@ -243,14 +244,16 @@ class Requirement:
 class Outcome:
     """Whether one figure meets a requirement.
 
-    A figure without a value does not, nor does one over languages of which `lost` have their text lost in
-    unknown tokens: those are worse than any number says, and are not in it.
+    A figure without a value does not, nor does one over languages of which some are not in it: `lost` of them
+    have their text lost in unknown tokens and are worse than any number says; `missing` were asked for or
+    found and not measured, and may be the worst.
     """
 
     requirement: Requirement
     figure: Figure
     met: bool
     lost: int = 0
+    missing: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return the outcome in a sentence: tokenizer, figure, value, interval."""
@@ -262,8 +265,8 @@ class Outcome:
         said += f"{'met' if self.met else 'not met'}: {metric} is {figure.value:.4g}"
         if figure.low is not None and figure.high is not None:
             said += f" (95 %: {figure.low:.4g}–{figure.high:.4g})"
-        missing = f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
-        return said + missing
+        said += f", but {self.lost} languages are lost in unknown tokens" if self.lost else ""
+        return said + (f", but without {_shorten(self.missing)}, not measured" if self.missing else "")
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -280,8 +283,9 @@ def parse_requirement(text: str) -> Requirement:
 def _check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
     """Return the outcome of every requirement for every tokenizer it applies to.
 
-    Without a name the overall figure is meant, or every language's where the metric has no overall one.
-    Raises ConfigError for a metric or a name that the audit does not have.
+    Without a name the overall figure is meant, or every language's where the metric has no overall one. None
+    is met while a language that was asked for or found is not measured. Raises ConfigError for a metric or a
+    name that the audit does not have.
     """
     outcomes = []
     for given in requirements:
@@ -293,9 +297,29 @@ def _check_requirements(audit: Audit, requirements: Iterable[Requirement | str])
                 whose = {"tokenizer": figure.tokenizer, "name": figure.name}
                 beside = audit.select("languages_lost", figure.scope, **whose)
                 lost = sum(int(found.value or 0) for found in beside)
+            missing = _list_missing(audit, figure)
             holds = figure.value is not None and _SIGNS[requirement.sign](figure.value, requirement.limit)
-            outcomes.append(Outcome(requirement, figure, holds and not lost, lost))
+            outcomes.append(Outcome(requirement, figure, holds and not lost and not missing, lost, missing))
     return outcomes
+
+
+def _list_missing(audit: Audit, figure: Figure) -> tuple[str, ...]:
+    """Return the languages that a figure should tell of and does not, lost ones aside.
+
+    They are those that could not be read or encoded, and for a premium those whose lines are out of step.
+    """
+    apart = f"{figure.tokenizer}: "
+    missing = {
+        name.removeprefix(apart) for name in audit.failures if name.startswith(apart) or ": " not in name
+    }
+    metric = figure.metric.partition(".")[0]
+    if metric.startswith(_PREMIUM) and figure.scope != "language":
+        # A lost language has no cost of either kind; one out of step has a fertility.
+        rows = audit.select(metric, "language", tokenizer=figure.tokenizer)
+        without = {row.name for row in rows if row.value is None}
+        words = audit.select("fertility", "language", tokenizer=figure.tokenizer)
+        missing |= without & {row.name for row in words if row.value is not None}
+    return tuple(sorted(missing))
 
 
 def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
@@ -310,6 +334,13 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
         )
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
+        if not named and (reason := audit.failures.get(requirement.name)) is not None:
+            return [
+                Figure(
+                    name, "language", requirement.name, requirement.metric, None, "", "", None, None, 0, reason
+                )
+                for name in audit.names
+            ]
         if not named:
             known = sorted({figure.name for figure in figures})
             near = difflib.get_close_matches(requirement.name, known, n=3, cutoff=0.5) or known[:8]

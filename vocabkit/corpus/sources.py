@@ -10,6 +10,9 @@ from __future__ import annotations
 import difflib
 import glob
 import json
+import os
+import shlex
+import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -257,8 +260,7 @@ def _find_in_folder(root: Path) -> _Findings:
     findings = _Findings(root.name or str(root), {}, [])
     for entry in sorted(root.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
-            paths = [path for path in sorted(entry.rglob("*")) if not path.is_dir()]
-            sources = [_local_source(path, findings.ignored) for path in paths]
+            sources = [_local_source(path, findings.ignored) for path in _list_files(entry)]
             if group := [source for source in sources if source]:
                 findings.by_name.setdefault(entry.name, []).extend(group)
             else:
@@ -301,16 +303,40 @@ def _find_in_toml(path: Path) -> _Findings:
     return findings
 
 
+def _list_files(folder: Path) -> list[Path]:
+    """Return all that is under a folder and is no folder, sorted; one that may not be read is an error."""
+
+    def refuse(error: OSError) -> None:
+        # Passed over, a whole language would be missing without a word.
+        raise CorpusError(
+            f"{error.filename}: cannot be read: {error.strerror}", f"ls -ld {shlex.quote(str(error.filename))}"
+        ) from error
+
+    walked = os.walk(folder, onerror=refuse)
+    return sorted(Path(root) / name for root, _, names in walked for name in names)
+
+
 def _local_source(path: Path, ignored: list[str]) -> Source | None:
     if path.name.startswith("."):
         ignored.append(f"{path}: hidden")
         return None
     try:
-        source = _make_source(str(path), path.stat().st_size)
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        what = f"{path}: a file name that is not UTF-8"
+        raise CorpusError(what, "rename the file, or move it out of the corpus") from error
+    try:
+        found = path.stat()
+        source = _make_source(str(path), found.st_size)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
+        what = f"{path}: cannot be read: {error.strerror}"
+        raise CorpusError(what, f"ls -l {shlex.quote(str(path))}") from error
     if source is None:
         ignored.append(f"{path}: not a data file")
+    elif not stat.S_ISREG(found.st_mode):
+        # A pipe would be waited for without end, and a device never ends.
+        what = f"{path}: not a regular file, so not text that can be read twice"
+        raise CorpusError(what, "copy its text to a file in its place, or move it out of the corpus")
     return source
 
 
@@ -334,7 +360,10 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
         matches = glob.glob(joined, recursive=True) if wild else []  # noqa: PTH207
         paths = [Path(match) for match in sorted(matches)] if wild else [literal]
         if not wild and not literal.is_file():
-            raise CorpusError(f"{toml}: languages.{name}: {pattern}: no such file")
+            what = "not a regular file" if literal.exists() else "no such file"
+            raise CorpusError(
+                f"{toml}: languages.{name}: {pattern}: {what}", f"ls -l {shlex.quote(str(literal))}"
+            )
         pairs = [(str(p), p.stat().st_size) for p in paths if p.is_file()]
     sources = []
     for path, size in pairs:
