@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 INSTALL_INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format check same-bytes bench notebooks docs reference wheel-test clean
+.PHONY: help demo test test-all lint format check same-bytes bench notebooks docs reference wheel-test mutants fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -76,6 +76,12 @@ reference: $(VENV)/.development ## rewrite docs/cli-reference.md and tests/golde
 
 wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere: 2 minutes
 	$(BIN)/python tools/wheel_test.py
+
+mutants: $(VENV)/.development ## sample 100 small wrongs in the code and count those the tests find: hours
+	$(BIN)/python tools/mutants.py
+
+fuzz: $(VENV)/.development ## 20,000 damaged files for every reader: three hours
+	$(BIN)/python -m tests.fuzz
 
 clean: ## remove everything that the other targets make
 	rm -rf $(VENV) build dist site $(DEMO) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

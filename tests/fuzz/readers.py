@@ -36,7 +36,8 @@ from tests.fuzz.mutations import (
 from tests.pretraining.prepared_rows import write_rows
 from tests.pretraining.tiny_runs import make_config, make_data, train
 from tests.pretraining.tiny_tokenizers import write_byte_level, write_ours
-from tests.vocabulary.conftest import SENTENCES, build, train as train_model
+from tests.vocabulary.conftest import SENTENCES, build
+from tests.vocabulary.conftest import train as train_model
 from tests.vocabulary.test_gguf_format import describe, write_gguf
 from tests.vocabulary.test_tiktoken_ranks import RANKS, write_tekken
 from vocabkit.core.languages import load_panel
@@ -48,7 +49,7 @@ LINES = [line for line in SENTENCES for _ in range(3)]
 
 @dataclass(frozen=True)
 class Reader:
-    """`make` fills a folder; `damage` maps a glob to the ways of damaging its files; `read` reads the folder."""
+    """`make` fills a folder; `damage` maps a glob to ways of damaging its files; `read` reads the folder."""
 
     make: Callable[[Path], object]
     damage: Mapping[str, tuple[Mutation, ...]]
@@ -70,6 +71,11 @@ def use_tokenizer(path: Path, pattern: str | None = None) -> None:
     for index in (0, 1, tokenizer.size // 2, tokenizer.size - 1):
         tokenizer.token_bytes(index)
     tokenizer.decode_bytes([int(str(row["id"])) for row in shown.to_rows()])
+
+
+def read_folder(folder: Path) -> None:
+    use_tokenizer(folder)
+    vk.Vocabulary.load(folder)
 
 
 def mutate_gguf(path: Path, chance: random.Random) -> str:
@@ -205,7 +211,7 @@ def read_fit_preset(name: str, folder: Path) -> None:
 def read_run_preset(folder: Path) -> None:
     from vocabkit.pretraining.run_config import read_preset
 
-    read_preset(folder / "tiny.toml", {})
+    read_preset(folder / "tiny.toml", ())
 
 
 def make_audit(folder: Path) -> None:
@@ -240,12 +246,18 @@ READERS: Mapping[str, Reader] = {
             "*.model": (mutate_bytes,),
             "*.parquet": (mutate_bytes, mutate_table),
         },
-        lambda folder: (use_tokenizer(folder), vk.Vocabulary.load(folder)),
+        read_folder,
     ),
-    "gguf": Reader(make_gguf, {"*.gguf": (mutate_bytes, mutate_gguf)}, lambda f: use_tokenizer(f / "vocab.gguf")),
-    "tiktoken": Reader(make_ranks, {"*.tiktoken": (mutate_bytes,)}, lambda f: use_tokenizer(f / "own.tiktoken", "gpt2")),
+    "gguf": Reader(
+        make_gguf, {"*.gguf": (mutate_bytes, mutate_gguf)}, lambda f: use_tokenizer(f / "vocab.gguf")
+    ),
+    "tiktoken": Reader(
+        make_ranks, {"*.tiktoken": (mutate_bytes,)}, lambda f: use_tokenizer(f / "own.tiktoken", "gpt2")
+    ),
     "tekken": Reader(
-        make_tekken, {"*.json": (mutate_bytes, mutate_json, mutate_json)}, lambda f: use_tokenizer(f / "tekken.json")
+        make_tekken,
+        {"*.json": (mutate_bytes, mutate_json, mutate_json)},
+        lambda f: use_tokenizer(f / "tekken.json"),
     ),
     "corpus": Reader(
         make_corpus,

@@ -54,7 +54,11 @@ def run_trials(name: str, root: Path, count: int, first: int = 0) -> list[str]:
             said = _try(name, whole, work, seed)
             if said is not None:
                 wrong.append(said)
-            left = [path.name for path in (*root.iterdir(), *work.iterdir()) if path.name not in ("whole", "work", "in")]
+            left = [
+                path.name
+                for path in (*root.iterdir(), *work.iterdir())
+                if path.name not in ("whole", "work", "in")
+            ]
             if left:
                 wrong.append(f"{name} {seed}: wrote {', '.join(left)} outside its folder")
             shutil.rmtree(work)

@@ -100,10 +100,11 @@ def load_panel(name: str | Path) -> Panel:
         ) from error
     codes = [row.code for row in rows]
     for code in codes:
-        if not CODE.fullmatch(code):
-            raise ConfigError(f"{path}: {code!r} is not a language code such as yor_Latn")
+        if not isinstance(code, str) or not CODE.fullmatch(code):
+            what = f"{path}: {code!r} is not a language code such as yor_Latn"
+            raise ConfigError(what, "vocabkit presets show panels/panel-40")
         if codes.count(code) > 1:
-            raise ConfigError(f"{path}: {code} is listed twice")
+            raise ConfigError(f"{path}: {code} is listed twice", "remove one of its [[languages]] tables")
     return Panel(str(data.get("name", path.stem)), rows)
 
 
