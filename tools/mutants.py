@@ -1,8 +1,8 @@
 """Say how many small wrongs in the code the quick tests find: `make mutants`, or `tools/mutants.py --count 20`.
 
-A mutant is one operator of vocabkit/ turned into its neighbour: `<` into `<=`, `+` into `-`, `and` into `or`. The
-tests of its stage run on a copy of the tree, then, if those pass, all quick tests. A mutant that no test fails on
-is a survivor: a gap in the tests, or code that does not matter.
+A mutant is one operator of vocabkit/ turned into its neighbour: `<` into `<=`, `+` into `-`, `and` into `or`.
+The tests of its stage run on a copy of the tree, then, if those pass, all quick tests. A mutant that no test
+fails on is a survivor: a gap in the tests, or code that does not matter.
 """
 
 from __future__ import annotations
