@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabkit.auditing.metrics import _bound_correlation, _correlate_ranks, _rank_values
+from tests.auditing.test_composition import table
+from vocabkit.auditing.composition import describe_vocabulary
+from vocabkit.auditing.metrics import (
+    Spread,
+    _bound_correlation,
+    _correlate_ranks,
+    _rank_values,
+    measure_resources,
+)
+from vocabkit.auditing.text_statistics import _measure_language
+from vocabkit.core.languages import load_panel
 
 NUMBERS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=5, max_size=30)
 
@@ -51,3 +61,20 @@ def test_interval_holds_the_value_and_repeats() -> None:
     assert high is not None
     assert -1 <= low < value < high <= 1
     assert _bound_correlation(x, y, 300, 1) == (low, high)
+
+
+def test_a_language_without_a_cost_or_a_size_is_in_no_pair() -> None:
+    """Two of eight lack one of the two: they are neither paired nor put in each other's place."""
+    panel = load_panel("panels/panel-40")
+    by_class = {name: [row.code for row in panel.languages if row.resource == name] for name in ("low", "high")}
+    codes = (*by_class["low"][:4], *by_class["high"][:3], "tlh_Latn")
+    costs = np.array([4.0, 3.0, np.nan, 2.0, 1.0, 3.5, 0.5, 9.0])
+    texts = {code: _measure_language(code, ["a b", "c"]) for code in codes}
+    composition = describe_vocabulary(table())
+    spread = Spread("fertility", "tokens a word", codes, costs, np.zeros((0, 8)))
+    figures = measure_resources("t", [spread], texts, composition, panel, None, resamples=50, seed=0)
+    (found,) = [figure for figure in figures if figure.metric == "fertility.spearman_resource"]
+    both = [(cost, float(place < 4)) for place, cost in enumerate(costs[:7]) if np.isfinite(cost)]
+    ranks = [slow_ranks([int(10 * pair[side]) for pair in both]) for side in (0, 1)]
+    # `place < 4` ranks the low class above the high: the other way round from the classes' order.
+    assert (found.n, found.value) == (6, pytest.approx(-statistics.correlation(*ranks)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import pytest
@@ -173,3 +174,16 @@ def test_a_few_rules_of_several_characters() -> None:
     texts = ("e\u0301", "o\u0301", "e\u0323\u0301", "a->b", "....", "\u1100\u1161\u11a8")
     for text in texts:
         assert steps.normalize_str(text) == expected.normalize(text), text
+
+
+def test_what_is_no_rule_is_kept_from_composing_wherever_it_is_cut() -> None:
+    """ſ with both dots is no rule where s with both is; nor is ſ with the dot above, in the other set."""
+    singletons = {key: value for key, value in load_normalizer("nfc").rules.items() if len(key) == 1}
+    letter_s = {"s\u0323": "ṣ", "s\u0307": "ṡ", "s\u0323\u0307": "ṩ", "ṣ\u0307": "ṩ", "\u017f": "s"}
+    for own in ({"\u017f\u0323": "ṣ"}, {"\u017f\u0323": "ṣ", "\u017f\u0307": "ṡ"}, {"\u017f\u0307": "ṡ"}, {}):
+        charsmap = compile_charsmap(singletons | letter_s | own)
+        steps, expected = normalizers.Sequence(build_steps(charsmap)), oracle(charsmap)
+        for length in range(1, 5):
+            for parts in itertools.product("sṣ\u017f\u0323\u0307x", repeat=length):
+                text = "".join(parts)
+                assert steps.normalize_str(text) == expected.normalize(text), (own, ascii(text))
