@@ -77,4 +77,5 @@ def test_a_language_without_a_cost_or_a_size_is_in_no_pair() -> None:
     both = [(cost, float(place < 4)) for place, cost in enumerate(costs[:7]) if np.isfinite(cost)]
     ranks = [slow_ranks([int(10 * pair[side]) for pair in both]) for side in (0, 1)]
     # `place < 4` ranks the low class above the high: the other way round from the classes' order.
-    assert (found.n, found.value) == (6, pytest.approx(-statistics.correlation(*ranks)))
+    assert found.n == 6
+    assert found.value == pytest.approx(-statistics.correlation(*ranks))
