@@ -76,8 +76,9 @@ class _Codec:
             for index, kind in enumerate(kinds)
         ]
         (ids,) = tokenizer.encode_batch(["a"])
-        # Decoding takes off the one space that encoding put first, if it did.
-        self._strips = self._join(ids.tolist()) != tokenizer.decode_bytes(ids)
+        # Decoding takes off the one space that encoding put first or last, if it did.
+        whole, bare = self._join(ids.tolist()), tokenizer.decode_bytes(ids)
+        self._first, self._last = (b" " if whole == one else b"" for one in (b" " + bare, bare + b" "))
 
     def _join(self, ids: Sequence[int]) -> bytes:
         return b"".join([self._table[index] for index in ids])
@@ -91,8 +92,7 @@ class _Codec:
         batch = [ids.tolist() for ids in self._tokenizer.encode_batch(texts)]
         for text, ids in zip(texts, batch, strict=True):
             data, back = text.encode(), self._join(ids)
-            if self._strips and back.startswith(b" "):
-                back = back[1:]
+            back = back.removeprefix(self._first).removesuffix(self._last)
             if back != data:
                 known = self._tokenizer.normalize(text)
                 if known is None or back != known.encode():

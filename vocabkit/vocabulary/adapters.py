@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -54,6 +54,8 @@ BYTE_ALPHABET: Mapping[str, bytes] = MappingProxyType(
 _T = TypeVar("_T")
 Flat = tuple[Int32Array, Int64Array]
 Style = Literal["sentencepiece", "byte-level", "wordpiece"]
+Edge = Literal["start", "end"] | None
+"""Where encoding puts a space that the text has not: before its first word, behind its last, or nowhere."""
 # What an id that stands for no known text decodes to.
 UNKNOWN_BYTES = "\ufffd".encode()
 HINT = (
@@ -93,6 +95,10 @@ class Tokenizer(Protocol):
     @property
     def exact_on_words(self) -> str | None:
         """None when a line costs what its words do, encoded one by one; else the reason why not."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What reading turned off or took for granted, a line each; most files need none."""
 
     def normalize(self, text: str) -> str | None:
         """Return the text as the pieces see it, without a space put first; None when it stays as it is."""
@@ -152,8 +158,8 @@ def flatten(parts: Sequence[Sequence[int]]) -> tuple[Int32Array, Int64Array]:
     return np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum())), lengths
 
 
-def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix: bool) -> bytes:
-    """Return the bytes of ids, without the one space that encoding put first where `has_prefix`."""
+def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, edge: Edge) -> bytes:
+    """Return the bytes of ids, without the one space that encoding put at an `edge` of the text."""
     parts: list[bytes] = []
     for index in map(int, ids):
         part = tokenizer.token_bytes(index)
@@ -161,7 +167,7 @@ def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, has_prefix
             part = UNKNOWN_BYTES if tokenizer.kinds[index] is Kind.UNKNOWN else b""
         parts.append(part)
     data = b"".join(parts)
-    return data[1:] if has_prefix and data.startswith(b" ") else data
+    return data.removeprefix(b" ") if edge == "start" else data.removesuffix(b" ") if edge == "end" else data
 
 
 def check_id(tokenizer: Tokenizer, index: int) -> int:
@@ -205,10 +211,11 @@ def first_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shown(Result):
-    """The tokens that a text is cut into, a row each, as `list_tokens` gives them."""
+    """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` are the tokenizer's."""
 
     text: str
     rows: tuple[dict[str, object], ...]
+    notes: tuple[str, ...] = ()
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a token."""
@@ -252,16 +259,156 @@ def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
     return text, content if isinstance(content, dict) else {}
 
 
+_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+_BYTE_NAME = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def build_backend(source: str, content: Mapping[str, Any], text: str | None = None) -> tokenizers.Tokenizer:
+    """Return the backend of a tokenizer.json's content, `text` its bytes where they are at hand.
+
+    Raises TokenizerError naming the part that the installed `tokenizers` does not know.
+    """
+    try:
+        return tokenizers.Tokenizer.from_str(text or json.dumps(content))
+    except Exception as error:  # tokenizers raises Exception itself
+        said, hint = first_line(error), HINT
+        part = next((name for name in _PARTS if content.get(name) and not _is_known(content[name], name)), None)
+        model = content["model"] if isinstance(content["model"], dict) else {}
+        known = ("BPE", "WordPiece", "WordLevel", "Unigram", None)
+        if part is None and model.get("type") not in known:
+            part = "model"
+        if part is not None:
+            said = f"its {part} is of a kind that tokenizers {tokenizers.__version__} does not know: "
+            said += ", ".join(dict.fromkeys(map(str, _list_types(content[part]))))
+        if part is not None or "Unknown tokenizer version" in said:
+            hint = "the file may be of a newer format: update tokenizers (pip install -U tokenizers)"
+        raise TokenizerError(f"{source}: not a tokenizer: {said}", hint) from error
+
+
+def _is_known(part: Any, name: str) -> bool:
+    empty = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    try:
+        tokenizers.Tokenizer.from_str(json.dumps(empty | {name: part}))
+    except Exception:  # tokenizers raises Exception itself
+        return False
+    return True
+
+
+def _list_types(part: Any) -> list[Any]:
+    """Return the types of a part's steps, a sequence's own left out."""
+    if not isinstance(part, dict):
+        return [type(part).__name__]
+    inner = _list_steps(part)
+    return [step.get("type") for step in inner] if inner else [part.get("type")]
+
+
+def _list_steps(part: Any) -> list[dict[str, Any]]:
+    """Return the steps of a part in order, those of sequences within it too."""
+    if not isinstance(part, dict):
+        return []
+    for key in ("decoders", "pretokenizers", "normalizers"):
+        if isinstance(part.get(key), list):
+            return list(chain.from_iterable(map(_list_steps, part[key])))
+    return [part]
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """How the tokens of a tokenizer.json write text.
+
+    `letters`: a letter a byte. `space`: what stands for a space. `before` is put before a token within a word,
+    `after` behind the last one of a word. `implied` tells, where spaces have no letter, where a word's is: at
+    the start of the token without `before`, or at the end of the one with `after`.
+    """
+
+    letters: bool
+    space: str | None
+    before: str
+    after: str
+    implied: Edge
+
+    @classmethod
+    def of(cls, backend: tokenizers.Tokenizer, content: Mapping[str, Any]) -> _Marks:
+        """Read the marks off what the file says, and off what it makes of `a b`."""
+        model, decoder = content["model"], _list_steps(content.get("decoder"))
+        steps = [*decoder, *(step for part in _PARTS[:2] for step in _list_steps(content.get(part)))]
+        letters = any(step["type"] == "ByteLevel" for step in steps)
+        # A file whose model names no mark may still have a decoder that takes one off.
+        told = {step["type"]: step for step in decoder}
+        before = model.get("continuing_subword_prefix") or told.get("WordPiece", {}).get("prefix") or ""
+        after = model.get("end_of_word_suffix") or told.get("BPEDecoder", {}).get("suffix") or ""
+        gap = _split_probe(backend, "a b")
+        space = gap if gap and gap != " " and not letters else None
+        for step in decoder:
+            if space is None and not letters:
+                space = _decoded_space(step)
+        implied: Edge = None
+        if gap == "":
+            is_word = model.get("type") == "WordLevel" and _count_pieces(backend, "ab") == 1
+            implied = "end" if after else "start" if before or is_word else None
+        return cls(letters, space, before, after, implied)
+
+    def spell(self, token: str) -> bytes:
+        """Return the bytes that a token of the model stands for."""
+        is_within = bool(self.before) and len(token) > len(self.before) and token.startswith(self.before)
+        body = token[len(self.before) :] if is_within else token
+        is_last = bool(self.after) and body.endswith(self.after)
+        body = body.removesuffix(self.after) if is_last else body
+        if self.letters:
+            parts = [BYTE_ALPHABET.get(char) for char in body]
+            data = body.encode() if None in parts else b"".join(part or b"" for part in parts)
+        else:
+            data = (body if self.space is None else body.replace(self.space, " ")).encode()
+        if self.implied == "start" and not is_within:
+            return b" " + data
+        return data + b" " if self.implied == "end" and is_last else data
+
+
+def _split_probe(backend: tokenizers.Tokenizer, text: str) -> str | None:
+    """Return what stands between the letters of `a b` when models see it; None where no letter is left."""
+    found = re.search(r"a(.*?)b", "".join(_pre_tokenize(backend, text)), re.DOTALL)
+    return None if found is None else found[1]
+
+
+def _count_pieces(backend: tokenizers.Tokenizer, text: str) -> int:
+    return len(_pre_tokenize(backend, text))
+
+
+def _pre_tokenize(backend: tokenizers.Tokenizer, text: str) -> list[str]:
+    """Return the texts that the model is given, one after another."""
+    normalizer, split = backend.normalizer, backend.pre_tokenizer
+    known = text if normalizer is None else str(normalizer.normalize_str(text))
+    return [known] if split is None else [piece for piece, _ in split.pre_tokenize_str(known)]
+
+
+def _decoded_space(step: Mapping[str, Any]) -> str | None:
+    """Return what a step of a decoder makes a space of."""
+    kind = step["type"]
+    if kind == "Metaspace":
+        return str(step.get("replacement", SPACE))
+    if kind == "CTC":
+        return str(step["word_delimiter_token"])
+    if kind == "Replace" and step.get("content") == " ":
+        return step["pattern"].get("String") or None
+    return None
+
+
 class BackendTokenizer:
     """A tokenizer.json run by `tokenizers`: SentencePiece-like, byte-level or WordPiece."""
 
-    def __init__(self, name: str, backend: tokenizers.Tokenizer) -> None:
-        """Wrap a backend, which is changed: specials typed in a text are text from now on."""
+    def __init__(self, name: str, backend: tokenizers.Tokenizer, notes: Sequence[str] = ()) -> None:
+        """Wrap a backend, which is changed: specials typed in a text are text, and BPE dropout is off."""
         self.name = name
         self._backend = backend
         backend.encode_special_tokens = True
         backend.no_padding()
         backend.no_truncation()
+        self.notes = tuple(notes)
+        dropout = getattr(backend.model, "dropout", None)
+        if dropout:
+            backend.model.dropout = None
+            said = f"BPE dropout of {dropout:.3g} is turned off in reading: equal texts get equal tokens"
+            self.notes = (*self.notes, said)
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self._tokens: dict[int, str] = {index: token for token, index in vocabulary.items()}
         self.size = max(self._tokens, default=-1) + 1
@@ -272,16 +419,17 @@ class BackendTokenizer:
         text, content = parse_json(path)
         if "model" not in content:
             raise TokenizerError(f"{path}: JSON, but not a tokenizer: it has no `model`", HINT)
-        try:
-            return cls(str(path), tokenizers.Tokenizer.from_str(text))
-        except Exception as error:  # tokenizers raises Exception itself
-            raise TokenizerError(f"{path}: not a tokenizer: {first_line(error)}", HINT) from error
+        return cls(str(path), build_backend(str(path), content, text))
 
     @cached_property
     def _content(self) -> dict[str, Any]:
         content = json.loads(self._backend.to_str())
         assert isinstance(content, dict)
         return content
+
+    @cached_property
+    def _marks(self) -> _Marks:
+        return _Marks.of(self._backend, self._content)
 
     @cached_property
     def _added(self) -> dict[int, bool]:
@@ -295,7 +443,10 @@ class BackendTokenizer:
         unknown = model.get("unk_token")
         if isinstance(model.get("unk_id"), int):
             unknown = self._tokens.get(model["unk_id"])
-        fallback = bool(model.get("byte_fallback"))
+        joins = any(step["type"] == "ByteFallback" for step in _list_steps(self._content.get("decoder")))
+        fallback = bool(model.get("byte_fallback")) or joins
+        # Our own files name an unused piece with a space in front, where every space in a text is a mark.
+        marked = self.style == "sentencepiece" and self._marks.space is not None
 
         def kind(index: int) -> Kind:
             token = self._tokens.get(index)
@@ -305,59 +456,59 @@ class BackendTokenizer:
                 return Kind.UNKNOWN
             if index in self._added:
                 return Kind.CONTROL if self._added[index] else Kind.USER
-            if self.style == "sentencepiece" and is_unused_name(token):
+            if marked and is_unused_name(token):
                 return Kind.UNUSED
-            is_byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
-            return Kind.BYTE if fallback and is_byte else Kind.NORMAL
+            return Kind.BYTE if fallback and _BYTE_NAME.fullmatch(token) else Kind.NORMAL
 
         return tuple(kind(index) for index in range(self.size))
 
     @cached_property
     def style(self) -> Style:
-        """How pieces are made, read off the decoder and the pre-tokeniser."""
-        steps = {step["type"]: step for key in ("decoder", "pre_tokenizer") for step in self._steps(key)}
-        if "ByteLevel" in steps:
+        """How pieces are made: a letter a byte, words with marked parts, or spaces as letters."""
+        if self._marks.letters:
             return "byte-level"
-        return "wordpiece" if self._content["model"].get("type") == "WordPiece" else "sentencepiece"
-
-    def _steps(self, key: str) -> list[dict[str, Any]]:
-        part = self._content.get(key)
-        if part is None:
-            return []
-        inner = part.get("decoders") or part.get("pretokenizers") or part.get("normalizers")
-        return list(inner or [part])
+        is_wordpiece = self._content["model"].get("type") == "WordPiece"
+        return "wordpiece" if is_wordpiece or self._marks.implied else "sentencepiece"
 
     @cached_property
-    def _has_prefix(self) -> bool:
-        """Whether encoding puts a space before the first word."""
-        for step in self._steps("pre_tokenizer"):
-            if step["type"] == "ByteLevel":
-                return bool(step["add_prefix_space"])
-            if step["type"] == "Metaspace":
-                return bool(step.get("prepend_scheme", "always") != "never")
-        prepends = any(step.get("type") == "Prepend" for step in self._steps("normalizer"))
-        return self.style == "wordpiece" or prepends
+    def edge(self) -> Edge:
+        """Where encoding puts a space that the text has not."""
+        if self._marks.implied:
+            return self._marks.implied
+        first = "".join(_pre_tokenize(self._backend, "a"))
+        put = BYTE_LETTERS[0x20] if self._marks.letters else self._marks.space or " "
+        return "start" if first.startswith(put) else None
 
     @property
     def word_prefix(self) -> str:
-        """Nothing where every text starts with a space, else one space."""
-        return "" if self._has_prefix else " "
+        """Nothing where every word has a space of its own, or text starts with one; else one space."""
+        return " " if self.edge is None else ""
 
     @cached_property
     def exact_on_words(self) -> str | None:
         """None unless pieces cross a space, or a space before a word or a run of them has its own tokens."""
-        return find_inexactness(self)
+        return find_inexactness(self, self.edge == "end")
 
     def normalize(self, text: str) -> str | None:
-        """Return the text after the normaliser, spaces as spaces; None when unchanged."""
-        normalizer = self._backend.normalizer
-        if normalizer is None:
+        """Return the text after the normaliser, spaces as spaces; None when unchanged.
+
+        Where spaces have no tokens and words do, it is the words with one space between them.
+        """
+        normalizer, marks = self._backend.normalizer, self._marks
+        if normalizer is None and not marks.implied:
             return None
-        found = str(encode_checked([text], lambda: normalizer.normalize_str(text)))
-        if self.style == "sentencepiece":
-            found = found.replace(SPACE, " ")
-            prepends = any(step.get("type") == "Prepend" for step in self._steps("normalizer"))
-            found = found.removeprefix(" ") if prepends else found
+        if marks.implied:
+            words = encode_checked([text], lambda: _pre_tokenize(self._backend, text))
+            plain = replace(marks, before="", after="", implied=None)
+            found = " ".join(plain.spell(word).decode(errors="replace") for word in words)
+        else:
+            found = str(encode_checked([text], lambda: normalizer.normalize_str(text)))
+            steps = [step["type"] for step in _list_steps(self._content.get("normalizer"))]
+            if "ByteLevel" in steps:
+                found = marks.spell(found).decode(errors="replace")
+            elif marks.space is not None and not marks.letters:
+                found = found.replace(marks.space, " ")
+            found = found.removeprefix(" ") if "Prepend" in steps and self.edge == "start" else found
         return None if found == text else found
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
@@ -385,14 +536,12 @@ class BackendTokenizer:
         """Whether characters can vanish without an unknown token: a letter for a byte is missing, or any."""
         if self.style == "byte-level":
             return not BYTE_ALPHABET.keys() <= set(self._tokens.values())
-        return self._unknown is None and Kind.BYTE not in self.kinds
+        return self._unknown is None and not self._content["model"].get("byte_fallback")
 
     @cached_property
     def _letters(self) -> frozenset[str]:
         """All tokens, also as they stand within and at the end of a word."""
-        model = self._content["model"]
-        before = model.get("continuing_subword_prefix") or ""
-        after = model.get("end_of_word_suffix") or ""
+        before, after = self._marks.before, self._marks.after
         tokens = self._tokens.values()
         bare = {token.removeprefix(before).removesuffix(after) for token in tokens}
         return frozenset(bare.union(tokens))
@@ -449,20 +598,16 @@ class BackendTokenizer:
         return any(BYTE_LETTERS[byte] not in self._letters for byte in char.encode())
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """Return the bytes of ids, without the space that encoding put before the first word."""
-        return join_bytes(self, ids, self._has_prefix)
+        """Return the bytes of ids, without the space that encoding put at an edge of the text."""
+        return join_bytes(self, ids, self.edge)
 
     def token_bytes(self, index: int) -> bytes | None:
         """Return the bytes of one id; None for special and unknown tokens and ids without a token."""
         kind = self.kinds[check_id(self, index)]
         token = self._tokens.get(index, "")
-        if kind is Kind.USER:
+        if kind is Kind.USER and self._marks.letters:
             return token.encode()
-        if kind is not Kind.NORMAL or self.style == "sentencepiece":
-            return piece_bytes(token, kind)
-        if self.style == "byte-level":
-            return b"".join(BYTE_ALPHABET.get(char, char.encode()) for char in token)
-        return token[2:].encode() if token.startswith("##") else b" " + token.encode()
+        return self._marks.spell(token) if kind in TEXT else piece_bytes(token, kind)
 
 
 # --- SentencePiece ---------------------------------------------------------------------------------
@@ -472,6 +617,7 @@ class SentencePieceTokenizer:
     """A .model run by SentencePiece."""
 
     style: Style = "sentencepiece"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, name: str, vocabulary: Vocabulary, data: bytes | None = None) -> None:
         """Open a vocabulary; `data` is the .model that it was read from, if it was."""
@@ -500,9 +646,10 @@ class SentencePieceTokenizer:
         return self.vocabulary.kinds
 
     @property
-    def _has_prefix(self) -> bool:
+    def edge(self) -> Edge:
+        """Where encoding puts a space that the text has not."""
         spacing = self.vocabulary.spacing
-        return spacing.dummy_prefix and not spacing.as_suffix
+        return None if not spacing.dummy_prefix else "end" if spacing.as_suffix else "start"
 
     @property
     def word_prefix(self) -> str:
@@ -572,8 +719,8 @@ class SentencePieceTokenizer:
         return min(len(text), 1)
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
-        """Return the bytes of ids, without the space that encoding put before the first word."""
-        return join_bytes(self, ids, self._has_prefix)
+        """Return the bytes of ids, without the space that encoding put at an edge of the text."""
+        return join_bytes(self, ids, self.edge)
 
     def token_bytes(self, index: int) -> bytes | None:
         """Return the bytes of one id; None for control, unknown and unused pieces."""

@@ -286,7 +286,7 @@ class _TiktokenTokenizer:
 
     def decode_bytes(self, ids: Sequence[int] | Int32Array) -> bytes:
         """Return the bytes of ids."""
-        return join_bytes(self, ids, has_prefix=False)
+        return join_bytes(self, ids, None)
 
     def token_bytes(self, index: int) -> bytes | None:
         """Return the bytes of one id; None for special tokens and ranks left out."""
