@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from .audit_options import Aligned, Limit, Pattern, Resamples, Seed
+from .audit_options import Aligned, Limit, Resamples, Seed
 from .options import (
     Force,
     Format,
     Languages,
     OutputFolder,
     Panel,
+    Pattern,
     Quiet,
     Route,
     Workers,

@@ -12,10 +12,6 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, metavar="N", help="Only the first N lines of a language."),
 ]
-Pattern = Annotated[
-    str | None,
-    typer.Option("--pattern", metavar="NAME", help="The splitting pattern of tiktoken ranks that name none."),
-]
 Resamples = Annotated[
     int,
     typer.Option("--resamples", min=0, metavar="N", help="Resamples behind a 95 % interval."),

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .audit_options import Aligned, Limit, Pattern, Resamples, Seed
-from .options import Format, Languages, Panel, Quiet, Workers
+from .audit_options import Aligned, Limit, Resamples, Seed
+from .options import Format, Languages, Panel, Pattern, Quiet, Workers
 from .output import show_note, show_rows, show_warnings
 
 

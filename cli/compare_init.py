@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .audit_options import Resamples, Seed
-from .options import Format, Quiet
+from .options import Format, Pattern, Quiet
 from .output import show_note, show_rows, show_warnings
 
 
@@ -41,6 +41,7 @@ def run(
         Path | None,
         typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, if not beside it."),
     ] = None,
+    pattern: Pattern = None,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Most lines to score.")] = 200,
     untie: Annotated[
         bool,
@@ -73,6 +74,7 @@ def run(
         method=method,
         donor=donor,
         old_tokenizer=old_tokenizer,
+        pattern=pattern,
         limit=limit,
         untie=untie,
         bias=bias,

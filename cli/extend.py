@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Force, Format, OutputFolder, Quiet
+from .options import Force, Format, OutputFolder, Pattern, Quiet
 from .output import show_note, show_rows, show_warnings
 
 
@@ -50,6 +50,7 @@ def run(
         Path | None,
         typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, where MODEL has none."),
     ] = None,
+    pattern: Pattern = None,
     tensor: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +88,7 @@ def run(
         text=text,
         pad_to_multiple_of=pad_to_multiple_of,
         old_tokenizer=old_tokenizer,
+        pattern=pattern,
         tensor=tensor,
         seed=seed,
         link=link,

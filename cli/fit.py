@@ -12,6 +12,7 @@ from .options import (
     Languages,
     OutputFolder,
     Overrides,
+    Pattern,
     Quiet,
 )
 from .output import show_note, show_rows, show_warnings
@@ -42,6 +43,7 @@ def run(
             help="What two-stage and continued-bpe add to: a folder, .model or tokenizer.json.",
         ),
     ] = None,
+    pattern: Pattern = None,
     routed: Annotated[
         str | None,
         typer.Option("--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."),
@@ -72,6 +74,7 @@ def run(
         languages=languages,
         allow_oversampling=allow_oversampling,
         base=base,
+        pattern=pattern,
         routed=routed,
         dev=dev,
         memory=memory,

@@ -77,6 +77,14 @@ Route = Annotated[
         help="Encode as this language, by its block of a vocabulary and the shared one.",
     ),
 ]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern",
+        metavar="NAME|REGEX",
+        help="How text is split, where the file does not say: tiktoken ranks, GGUF, merges.txt.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

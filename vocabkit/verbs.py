@@ -215,6 +215,7 @@ def fit(
     languages: Codes | Table | None = None,
     allow_oversampling: float | None = None,
     base: Pathlike | None = None,
+    pattern: str | None = None,
     routed: Codes | None = None,
     dev: Pathlike | None = None,
     memory: int | str | None = None,
@@ -240,6 +241,7 @@ def fit(
         "languages.allow_oversampling": allow_oversampling,
         "trainer.memory": None if memory is None else parse_size(memory),
         "base": base,
+        "base_pattern": pattern,
         "parity.development": dev,
     }
     with _watched(progress) as shown:
@@ -314,10 +316,10 @@ def allocate(
 
 
 def open_tokenizer(tokenizer: Pathlike, *, route: str | None = None, pattern: str | None = None) -> Tokenizer:
-    """Open a tokenizer: SentencePiece, tokenizer.json, tiktoken ranks, GGUF, or a folder that holds one.
+    """Open a tokenizer: SentencePiece, tokenizer.json, vocab.txt, tiktoken ranks, GGUF, or a folder with one.
 
-    `route` is the language whose block of a vocabulary is used beside the shared pieces; `pattern` names the
-    splitting pattern of tiktoken ranks that name none. Raises `TokenizerError`.
+    `route` is the language whose block of a vocabulary is used beside the shared pieces; `pattern` is how a
+    file splits text that does not say: a name, or a regular expression. Raises `TokenizerError`.
 
     >>> tokenizer = vk.open_tokenizer("tok/")
     >>> (ids,) = tokenizer.encode_batch(["Ẹ kú àárọ̀"])
@@ -330,22 +332,27 @@ def open_tokenizer(tokenizer: Pathlike, *, route: str | None = None, pattern: st
     return tokenizers.open_tokenizer(tokenizer, pattern=pattern)
 
 
-def show(tokenizer: Pathlike | Tokenizer, text: str, *, route: str | None = None) -> Shown:
+def show(
+    tokenizer: Pathlike | Tokenizer, text: str, *, route: str | None = None, pattern: str | None = None
+) -> Shown:
     """Show the pieces a text is cut into, with ids, scripts and bytes.
 
-    Control characters are escaped and right-to-left text is isolated; ▁ is a space.
+    `route` and `pattern` are those of `open_tokenizer`. Control characters are escaped and right-to-left text
+    is isolated; ▁ is a space.
 
     >>> vk.show("tok/", "Ẹ kú àárọ̀").to_frame()
     """
     from vocabkit.vocabulary.adapters import Shown, list_tokens
 
     if isinstance(tokenizer, str | Path):
-        opened = open_tokenizer(tokenizer, route=route)
-    elif route is None:
+        opened = open_tokenizer(tokenizer, route=route, pattern=pattern)
+    elif route is None and pattern is None:
         opened = tokenizer
     else:
-        raise ConfigError("a route is chosen when a tokenizer is opened", "open_tokenizer(path, route=…)")
-    return Shown(text, tuple(list_tokens(opened, text)))
+        name = "route" if pattern is None else "pattern"
+        what = f"a {name} is chosen when a tokenizer is opened"
+        raise ConfigError(what, f"open_tokenizer(path, {name}=…)")
+    return Shown(text, tuple(list_tokens(opened, text)), tuple(opened.notes))
 
 
 def diff(first: Pathlike | Vocabulary, second: Pathlike | Vocabulary, *, pieces: bool = False) -> Difference:
@@ -486,6 +493,7 @@ def extend(
     text: Pathlike | None = None,
     pad_to_multiple_of: int | None = None,
     old_tokenizer: Pathlike | None = None,
+    pattern: str | None = None,
     tensor: Mapping[str, str] | Sequence[str] | None = None,
     seed: int = 0,
     link: bool = False,
@@ -516,6 +524,7 @@ def extend(
             text=text,
             pad_to_multiple_of=pad_to_multiple_of,
             old_tokenizer=old_tokenizer,
+            pattern=pattern,
             tensor=tensor if isinstance(tensor, Mapping) else _as_list(tensor),
             seed=seed,
             link=link,
@@ -534,6 +543,7 @@ def compare_init(
     method: Sequence[str] | None = None,
     donor: Pathlike | None = None,
     old_tokenizer: Pathlike | None = None,
+    pattern: str | None = None,
     limit: int = 200,
     untie: bool = True,
     bias: str = "mean",
@@ -559,6 +569,7 @@ def compare_init(
             method=_as_list(method) or None,
             donor=donor,
             old_tokenizer=old_tokenizer,
+            pattern=pattern,
             limit=limit,
             untie=untie,
             bias=bias,

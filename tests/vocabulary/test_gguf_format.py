@@ -159,7 +159,7 @@ def test_a_pattern_that_is_not_known(byte_level: tokenizers.Tokenizer, tmp_path:
     path = write_gguf(tmp_path / "v.gguf", model="gpt2", pre="my-own", **fields)
     with pytest.raises(TokenizerError, match=r"pre-tokeniser is 'my-own'.*one of gpt2") as caught:
         open_tokenizer(path)
-    assert caught.value.hint == "--pattern NAME"
+    assert (caught.value.hint or "").startswith("--pattern NAME")
     ids = open_tokenizer(path, pattern="cl100k").encode_batch(["12345"])
     assert open_tokenizer(path, pattern="qwen2").encode_batch(["12345"])[0].size == 5
     assert ids[0].size <= 5
@@ -229,7 +229,7 @@ def test_a_file_cut_off_anywhere(built: Build, tmp_path: Path) -> None:
         ({"tokens": ["a"], "model": "rwkv"}, "the vocabulary is 'rwkv': expected llama"),
         ({"tokens": ["a"], "model": "t5"}, "no unknown piece"),
         ({"tokens": ["a", "b"], "token_type": np.array([1], np.int32)}, "2 tokens, 1 token types"),
-        ({"tokens": ["a"], "token_type": np.array([9], np.int32)}, "1 tokens, 1 token types"),
+        ({"tokens": ["a"], "token_type": np.array([9], np.int32)}, r"'a' \(id 0\) has type 9: expected 1 to 6"),
         (
             {"tokens": ["a"], "model": "t5", "token_type": np.array([2], np.int32)},
             "a score a piece",

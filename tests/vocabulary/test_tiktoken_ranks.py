@@ -194,8 +194,8 @@ def test_a_fingerprint_is_of_the_ranks_alone() -> None:
         (b"IQ==", r":257: expected a token in base64"),
         (b"!! 9", r":257: expected a token in base64"),
         (b"IQ== x", r":257: expected a token in base64"),
-        (b"IQ== 300", r":257: the token b'!' occurs twice"),
-        (b"YWI= 5", "two tokens have the same rank"),
+        (b"IQ== 300", r":257: the token b'!' occurs twice, first at line 34"),
+        (b"YWI= 5", ":257: rank 5 occurs twice, first at line 6"),
         (b"YWI= -5", ":257: the token b'ab' has rank -5"),
     ],
 )

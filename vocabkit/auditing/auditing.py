@@ -457,7 +457,8 @@ def _open(opening: Opening, name: str, *, words: bool) -> Audited:
     file = Path(tokenizer.name)
     if not file.is_file():
         file = min(path for path in Path(opening.path).iterdir() if path.is_file())
-    return Audited(name, opening.path, tokenizer.size, tokenizer.style, fingerprint_file(file))
+    told = tokenizer.size, tokenizer.style, fingerprint_file(file), tuple(tokenizer.notes)
+    return Audited(name, opening.path, *told)
 
 
 def _describe(opening: Opening) -> Composition:

@@ -131,7 +131,7 @@ def _align_tokens(tokenizer: Tokenizer, line: str, parts: Sequence[bytes]) -> tu
     """The line, normalised if need be, and where tokens end in it, in bytes; None if they do not spell it."""
     spelled, text = b"".join(parts), line
     if not spelled.endswith(text.encode()):
-        text = tokenizer.normalize(line) or line
+        text = tokenizer.settle(line) or line
         # A space behind the last word is one that encoding puts there.
         spelled = spelled if spelled.endswith(text.encode()) else spelled.removesuffix(b" ")
         if not text or not spelled.endswith(text.encode()):

@@ -215,3 +215,4 @@ class Audited:
     size: int
     style: str
     fingerprint: str
+    notes: tuple[str, ...] = ()

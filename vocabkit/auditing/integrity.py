@@ -94,7 +94,7 @@ class _Codec:
             data, back = text.encode(), self._join(ids)
             back = back.removeprefix(self._first).removesuffix(self._last)
             if back != data:
-                known = self._tokenizer.normalize(text)
+                known = self._tokenizer.settle(text)
                 if known is None or back != known.encode():
                     lost.append((data, back))
         return lost, batch
@@ -147,7 +147,7 @@ def _check_integrity(
         # What the normaliser alone changes is a note and listed too.
         lost, _ = codec.find_lost(texts)
         gone = {data for data, _ in lost}
-        normalized = [(text.encode(), tokenizer.normalize(text)) for text in texts]
+        normalized = [(text.encode(), tokenizer.settle(text)) for text in texts]
         changes = [
             (data, known.encode()) for data, known in normalized if known is not None and data not in gone
         ]
@@ -373,6 +373,7 @@ Reach = Literal[
 # and `context-only`; only what an earlier probe missed is tried by a later one.
 _ALONE = ("{}", "{stripped}", "«{}»")
 _WITHIN = ("a{}", "q{}", "qx{}", "\N{CYRILLIC SMALL LETTER YA}{}")
+_BEFORE = ("{}a", "{}q", "{}qx")
 _BESIDE = (*_WITHIN, " {}", "{}\n", "a {} b", "a{} b", "。{}。", "1{}1", "\n{}a")
 _NOTES: Mapping[Reach, tuple[Severity, str]] = {
     "reachable": ("fine", "given by the piece alone, or between «»"),
@@ -465,8 +466,8 @@ def _classify_pieces(tokenizer: Tokenizer, pieces: Sequence[_Piece]) -> list[Rea
     """
     found: list[Reach] = ["unverifiable"] * len(pieces)
     left = np.array([place for place, piece in enumerate(pieces) if piece.text is not None], int)
-    # A WordPiece that goes on within a word never stands alone.
-    alone = (*_ALONE, *_WITHIN) if tokenizer.style == "wordpiece" else _ALONE
+    # What goes on within a word never stands alone, nor does what is not its end where ends are marked.
+    alone = (*_ALONE, *_WITHIN, *_BEFORE) if tokenizer.style == "wordpiece" else _ALONE
     steps: tuple[tuple[Reach, Sequence[str]], ...] = (("reachable", alone), ("context-only", _BESIDE))
     for reach, probes in steps:
         for probe in probes:

@@ -110,7 +110,8 @@ class Audit(Result):
     def list_doubts(self) -> list[str]:
         """Return what makes figures doubtful, in a line each.
 
-        That is a pattern given in vain, what has no value, and text that looks wrong.
+        That is a pattern given in vain, what reading a tokenizer turned off or took for granted, what has no
+        value, and text that looks wrong.
         """
         headline = _find_headline(self)
         unranked = {} if headline is None else _list_unranked(self, headline)
@@ -119,6 +120,7 @@ class Audit(Result):
             said = "--pattern does nothing: its file says how text is split"
             paths = [item.path for item in self.tokenizers]
             doubts += [f"{path}: {said}" for path in paths if not takes_pattern(path)]
+        doubts += [f"{item.path}: {note}" for item in self.tokenizers for note in item.notes]
         doubts += [f"{name} was not measured: {reason}" for name, reason in self.failures.items()]
         doubts += [
             f"no {headline} with {name} for {_shorten(codes)}: report.html says why"
@@ -157,7 +159,10 @@ class Audit(Result):
             connection.execute(f"COPY (SELECT * FROM figures) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
         rest = {
             "schema": "vocabkit.audit/1",
-            "tokenizers": list(map(asdict, self.tokenizers)),
+            "tokenizers": [
+                {key: value for key, value in asdict(item).items() if key != "notes" or value}
+                for item in self.tokenizers
+            ],
             "findings": list(map(asdict, self.findings)),
             "warnings": list(map(asdict, self.warnings)),
             "method": dict(self.method),
@@ -183,7 +188,9 @@ class Audit(Result):
             )
             return cls(
                 tuple(Figure(*row) for row in rows),
-                tuple(Audited(**item) for item in rest["tokenizers"]),
+                tuple(
+                    Audited(**{**item, "notes": tuple(item.get("notes", ()))}) for item in rest["tokenizers"]
+                ),
                 tuple(Finding(**item) for item in findings),
                 tuple(Warned(**item) for item in warnings),
                 rest["method"],

@@ -263,12 +263,12 @@ def continue_bpe(
     """
     if base is None and not config.base:
         raise ConfigError("continued-bpe needs the tokenizer it continues", "--base tokenizer.json")
-    base = base or BpeBase.read(config.base)
+    base = base or BpeBase.read(config.base, config.base_pattern or None)
     report = progress or Silent()
     clock = Clock()
     table = config.tokens
     codes, weights = _choose_languages(counts, config.languages)
-    warnings = list(weights.warnings())
+    warnings = [*base.tokenizer.notes, *weights.warnings()]
     characters: tuple[str, ...] = ()
     if table.characters:
         characters = _missing_characters(counts, codes, base, table.min_count)[: table.new]

@@ -359,11 +359,13 @@ class TokensTable(Config):
 class ContinuedBpeConfig(Config):
     """More merges on top of a base: of the languages chosen; all counted ones are reported on.
 
-    `base` is a tokenizer.json or its folder.
+    `base` is a tokenizer.json or its folder, or another file of byte-level BPE; `base_pattern` names how that
+    one splits text, or is the regular expression, where it does not say.
     """
 
     configuration: Literal["continued-bpe"] = "continued-bpe"
     base: str = ""
+    base_pattern: str = ""
     tokens: TokensTable = TokensTable()
     languages: LanguagesTable = LanguagesTable()
 

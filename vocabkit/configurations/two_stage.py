@@ -110,7 +110,7 @@ def read_base(path: str | Path) -> BlockBase:
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
     elif source.is_file():
-        opened = open_tokenizer(source)
+        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is no .model is refused
         if not isinstance(opened, SentencePieceTokenizer):
             raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
         vocabulary = opened.vocabulary

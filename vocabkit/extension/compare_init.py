@@ -115,6 +115,7 @@ def compare_initializers(
     method: Sequence[str] | None = None,
     donor: str | Path | None = None,
     old_tokenizer: str | Path | None = None,
+    pattern: str | None = None,
     limit: int | None = 200,
     untie: bool = True,
     bias: str = "mean",
@@ -131,8 +132,8 @@ def compare_initializers(
     report = progress or Silent()
     lines, learning = _split_lines(text, init_text, limit)
     opened = load_model(model)
-    old = open_source(old_tokenizer or model, opened.model.config.model_type)
-    new = open_source(tokenizer)
+    old = open_source(old_tokenizer or model, opened.model.config.model_type, pattern)
+    new = open_source(tokenizer, pattern=pattern)
     _, plan, _ = match_tokenizers(old, new, len(opened.input_rows))
     if (plan.kept >= 0).all():
         what = f"{tokenizer}: has no token that the model lacks: there is nothing to make"

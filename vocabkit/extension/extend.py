@@ -95,6 +95,7 @@ def extend_checkpoint(
     text: str | Path | None = None,
     pad_to_multiple_of: int | None = None,
     old_tokenizer: str | Path | None = None,
+    pattern: str | None = None,
     tensor: Mapping[str, str] | Sequence[str] = (),
     seed: int = 0,
     link: bool = False,
@@ -119,6 +120,7 @@ def extend_checkpoint(
         link=link,
         seed=seed,
         old_tokenizer=_as_path(old_tokenizer),
+        pattern=pattern,
         tensors=tensor if isinstance(tensor, Mapping) else dict(map(_split_role, tensor)),
     )
     if output is None or dry_run:
@@ -150,6 +152,11 @@ def extend_checkpoint(
         _write_manifest(plan, work, files, clock.seconds)
     notes = {f"{one.role} ({one.first.tensor.name})": made.note or made.method for one, made in pairs}
     return Extension(plan, target, notes, clock.seconds)
+
+
+def _list_options(options: Options) -> dict[str, Any]:
+    """Return the options by name; the pattern only where one was given, as few files need one."""
+    return {name: value for name, value in asdict(options).items() if name != "pattern" or value is not None}
 
 
 def _as_path(path: str | Path | None) -> Path | None:
@@ -446,7 +453,7 @@ def _describe(
                 ],
             }
         )
-    told = asdict(replace(plan.options, tensors={}))
+    told = _list_options(replace(plan.options, tensors={}))
     options = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
     return {
         "schema": SCHEMA,
@@ -488,7 +495,7 @@ def _write_manifest(
     outputs[receipt] = fingerprint_file(work / receipt)
     manifest = Manifest(
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        config={name: str(value) for name, value in asdict(plan.options).items()},
+        config={name: str(value) for name, value in _list_options(plan.options).items()},
         inputs={"tokenizer": fingerprint_file(plan.new.path)},
         outputs=dict(sorted(outputs.items())),
         seconds={name: round(value, 3) for name, value in seconds.items()},

@@ -53,7 +53,8 @@ def make_tokenizer_files(
     `ids` maps old ids to new ones. Raises TokenizerError for a format that no tokenizer.json is made of.
     """
     if new.has_content:
-        plain = {"tokenizer.json": new.path.read_bytes()}
+        is_list = new.path.suffix == ".txt"
+        plain = {"tokenizer.json": dump_json(new.read_content()) if is_list else new.path.read_bytes()}
         content: _Json = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
         if new.folder is not None:
             beside = [new.folder / name for name in _BESIDE]

@@ -199,6 +199,7 @@ class Options:
     link: bool = False
     seed: int = 0
     old_tokenizer: Path | None = None
+    pattern: str | None = None
     tensors: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -356,7 +357,7 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     chosen = options or Options()
     checkpoint = open_checkpoint(model)
     old = _open_old(checkpoint, chosen)
-    new = open_source(tokenizer)
+    new = open_source(tokenizer, pattern=chosen.pattern)
     found = find_vocabulary_tensors(checkpoint, old.size, chosen.tensors)
     mode, rows, coverage = match_tokenizers(old, new, found.rows, chosen.multiple)
     head = new_head(checkpoint) if chosen.untie and found.tied == "alias" else None
@@ -364,7 +365,7 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
         raise CheckpointError(f"{checkpoint.root}: is untied already", "leave --untie out")
     groups = _make_groups(checkpoint, found, chosen, head)
     _check_methods(groups, chosen)
-    warnings = list(found.warnings)
+    warnings = [*found.warnings, *(f"{one.path}: {note}" for one in (old, new) for note in one.tokenizer.notes)]
     back = invert_kept(rows.kept, rows.old_size).tolist()
     ids = {index: None if position < 0 else position for index, position in enumerate(back)}
     moves = IdMap(ids, rows.old_size, rows.new_size, new.roles)
@@ -414,7 +415,7 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
 
 def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
     if options.old_tokenizer is not None:
-        return open_source(options.old_tokenizer)
+        return open_source(options.old_tokenizer, pattern=options.pattern)
     hint = "name it: --old-tokenizer PATH"
     if checkpoint.config is None:
         what = f"{checkpoint.root}: has no config.json, and so no tokenizer of its own"
@@ -422,7 +423,7 @@ def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
             what = f"{checkpoint.root / checkpoint.shards[0]}: a plain file says nothing of its tokenizer"
         raise CheckpointError(what, hint)
     try:
-        return open_source(checkpoint.root, checkpoint.model_type)
+        return open_source(checkpoint.root, checkpoint.model_type, options.pattern)
     except VocabkitError as error:
         hint += "; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes a tokenizer.json"
         what = f"the model's own tokenizer cannot be read: {error.message}"

@@ -360,7 +360,8 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     kept_files = receipt.root / ORIGINAL
     if receipt.facts["plain"] or not list_tokenizer_files(kept_files):
         return None  # the tokenizers as they were are not in the folder
-    old, new = open_source(kept_files), open_source(receipt.root)
+    pattern = receipt.facts["options"].get("pattern")
+    old, new = open_source(kept_files, pattern=pattern), open_source(receipt.root)
     plan = make_row_plan(new, receipt.kept, receipt.array("padding"), receipt.old_used)
     plan = restrict_plan(plan, len(base))
     context = Context(old.tokenizer, new.tokenizer, seed=int(receipt.facts["options"]["seed"]))
@@ -432,7 +433,7 @@ def _list_texts(receipt: Receipt, original: Path, lines: tuple[str, ...], back: 
     """Ids of the lines as the old tokenizer cuts them, and of random old tokens; all of them kept."""
     found: list[Int64Array] = []
     if lines:
-        source = open_source(original)
+        source = open_source(original, pattern=receipt.facts["options"].get("pattern"))
         for ids in source.tokenizer.encode_batch(list(lines[:8])):
             usable = ids[back[ids] >= 0].astype(np.int64)
             found += [usable[:_LONGEST]] if len(usable) else []

@@ -113,7 +113,7 @@ class Prepared(PreparedCorpus):
 
     `resumed` are the shards taken over from an interrupted run; `efficiency` is that of all training rows
     together. `no_export`: why AutoTokenizer will not open the tokenizer of a model trained on them; None where
-    it will.
+    it will. `notes` are what reading the tokenizer turned off or took for granted.
     """
 
     rows: tuple[PrepareRow, ...] = ()
@@ -123,6 +123,7 @@ class Prepared(PreparedCorpus):
     resumed: int = 0
     seconds: float = 0.0
     no_export: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a language: what was prepared, and how well it packs."""
@@ -139,6 +140,7 @@ class Prepared(PreparedCorpus):
         """What should be looked at before training: much that is unknown, much that is padding."""
         lines = [f"no data for {code}" for code in self.missing]
         lines += [f"left aside {entry}" for entry in self.ignored]
+        lines += [f"the tokenizer: {note}" for note in self.notes]
         if self.no_export is not None:
             lines.append(f"AutoTokenizer will not open an export of a run on these: {self.no_export}")
         for row in self.rows:
@@ -281,6 +283,7 @@ def prepare_corpus(
         resumed=resumed,
         seconds=clock.elapsed,
         no_export=no_export,
+        notes=tuple(opened.notes),
     )
 
 

@@ -103,6 +103,9 @@ class Tokenizer(Protocol):
     def normalize(self, text: str) -> str | None:
         """Return the text as the pieces see it, without a space put first; None when it stays as it is."""
 
+    def settle(self, text: str) -> str | None:
+        """Return the text that decoding its ids gives, where none is unknown; None when it stays as it is."""
+
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text, int32. Raises TokenizerError naming the text that cannot be encoded."""
 
@@ -211,7 +214,7 @@ def first_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shown(Result):
-    """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` are the tokenizer's."""
+    """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` on the reading."""
 
     text: str
     rows: tuple[dict[str, object], ...]
@@ -410,22 +413,28 @@ class BackendTokenizer:
             said = f"BPE dropout of {dropout:.3g} is turned off in reading: equal texts get equal tokens"
             self.notes = (*self.notes, said)
         vocabulary = backend.get_vocab(with_added_tokens=True)
-        self._tokens: dict[int, str] = {index: token for token, index in vocabulary.items()}
-        self.size = max(self._tokens, default=-1) + 1
+        self.tokens: dict[int, str] = {index: token for token, index in vocabulary.items()}
+        self.size = max(self.tokens, default=-1) + 1
 
     @classmethod
     def read(cls, path: Path) -> BackendTokenizer:
         """Read a tokenizer.json. Raises TokenizerError when it is not JSON, or no tokenizer."""
         text, content = parse_json(path)
         if "model" not in content:
-            raise TokenizerError(f"{path}: JSON, but not a tokenizer: it has no `model`", HINT)
+            what, hint = "JSON, but not a tokenizer: it has no `model`", HINT
+            if content and all(type(index) is int for index in content.values()):
+                what = "a table of tokens and ids alone: no file of merges lies beside it"
+                hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json"
+            raise TokenizerError(f"{path}: {what}", hint)
         return cls(str(path), build_backend(str(path), content, text))
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        content = json.loads(self._backend.to_str())
-        assert isinstance(content, dict)
-        return content
+        return self.to_content()
+
+    def to_content(self) -> dict[str, Any]:
+        """Return what a tokenizer.json of it holds."""
+        return dict(json.loads(self._backend.to_str()))
 
     @cached_property
     def _marks(self) -> _Marks:
@@ -442,14 +451,14 @@ class BackendTokenizer:
         model = self._content["model"]
         unknown = model.get("unk_token")
         if isinstance(model.get("unk_id"), int):
-            unknown = self._tokens.get(model["unk_id"])
+            unknown = self.tokens.get(model["unk_id"])
         joins = any(step["type"] == "ByteFallback" for step in _list_steps(self._content.get("decoder")))
         fallback = bool(model.get("byte_fallback")) or joins
         # Our own files name an unused piece with a space in front, where every space in a text is a mark.
         marked = self.style == "sentencepiece" and self._marks.space is not None
 
         def kind(index: int) -> Kind:
-            token = self._tokens.get(index)
+            token = self.tokens.get(index)
             if token is None:
                 return Kind.UNUSED
             if token == unknown:
@@ -490,30 +499,51 @@ class BackendTokenizer:
         return find_inexactness(self, self.edge == "end")
 
     def normalize(self, text: str) -> str | None:
-        """Return the text after the normaliser, spaces as spaces; None when unchanged.
-
-        Where spaces have no tokens and words do, it is the words with one space between them.
-        """
+        """Return the text after the normaliser, spaces as spaces; None when unchanged."""
         normalizer, marks = self._backend.normalizer, self._marks
-        if normalizer is None and not marks.implied:
+        if normalizer is None:
             return None
-        if marks.implied:
-            words = encode_checked([text], lambda: _pre_tokenize(self._backend, text))
-            plain = replace(marks, before="", after="", implied=None)
-            found = " ".join(plain.spell(word).decode(errors="replace") for word in words)
-        else:
-            found = str(encode_checked([text], lambda: normalizer.normalize_str(text)))
-            steps = [step["type"] for step in _list_steps(self._content.get("normalizer"))]
-            if "ByteLevel" in steps:
-                found = marks.spell(found).decode(errors="replace")
-            elif marks.space is not None and not marks.letters:
-                found = found.replace(marks.space, " ")
-            found = found.removeprefix(" ") if "Prepend" in steps and self.edge == "start" else found
+        found = str(encode_checked([text], lambda: normalizer.normalize_str(text)))
+        steps = [step["type"] for step in _list_steps(self._content.get("normalizer"))]
+        if "ByteLevel" in steps:
+            found = marks.spell(found).decode(errors="replace")
+        elif marks.space is not None:
+            found = found.replace(marks.space, " ")
+        found = found.removeprefix(" ") if "Prepend" in steps and self.edge == "start" else found
+        return None if found == text else found
+
+    def settle(self, text: str) -> str | None:
+        """Return the text that decoding gives: as normalised; where spaces are lost, one between words."""
+        if not self._marks.implied:
+            return self.normalize(text)
+        words = encode_checked([text], lambda: _pre_tokenize(self._backend, text))
+        plain = replace(self._marks, before="", after="", implied=None)
+        found = " ".join(plain.spell(word).decode(errors="replace") for word in words)
         return None if found == text else found
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         listed, encode = list(texts), self._backend.encode_batch_fast
-        return encode_checked(listed, lambda: encode(listed, add_special_tokens=False))
+        try:
+            return encode_checked(listed, lambda: encode(listed, add_special_tokens=False))
+        except TokenizerError as error:
+            raise self._find_unknown(listed) or error from error
+
+    def _find_unknown(self, texts: Sequence[str]) -> TokenizerError | None:
+        """Return which character of which text no token stands for, where the model has no unknown one."""
+        if self._unknown is not None:
+            return None
+        for place, text in enumerate(texts):
+            for char in dict.fromkeys(text):
+                try:
+                    self._backend.encode(char, add_special_tokens=False)
+                except Exception:  # tokenizers raises Exception itself
+                    named = self._content["model"].get("unk_token")
+                    key = "unk_id" if named is None else f"unk_token {named!r}"
+                    what = f"{char!r} (U+{ord(char):04X}) has no token, and the model no unknown one"
+                    said = f"its {key} is {'not set' if named is None else 'not in the vocabulary'}"
+                    hint = "set it in the file to a token of the vocabulary, or leave the character out"
+                    return TokenizerError(f"{self.name}: text {place}: {what}: {said}", hint)
+        return None
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
@@ -535,14 +565,14 @@ class BackendTokenizer:
     def _drops(self) -> bool:
         """Whether characters can vanish without an unknown token: a letter for a byte is missing, or any."""
         if self.style == "byte-level":
-            return not BYTE_ALPHABET.keys() <= set(self._tokens.values())
+            return not BYTE_ALPHABET.keys() <= set(self.tokens.values())
         return self._unknown is None and not self._content["model"].get("byte_fallback")
 
     @cached_property
     def _letters(self) -> frozenset[str]:
         """All tokens, also as they stand within and at the end of a word."""
         before, after = self._marks.before, self._marks.after
-        tokens = self._tokens.values()
+        tokens = self.tokens.values()
         bare = {token.removeprefix(before).removesuffix(after) for token in tokens}
         return frozenset(bare.union(tokens))
 
@@ -604,7 +634,7 @@ class BackendTokenizer:
     def token_bytes(self, index: int) -> bytes | None:
         """Return the bytes of one id; None for special and unknown tokens and ids without a token."""
         kind = self.kinds[check_id(self, index)]
-        token = self._tokens.get(index, "")
+        token = self.tokens.get(index, "")
         if kind is Kind.USER and self._marks.letters:
             return token.encode()
         return self._marks.spell(token) if kind in TEXT else piece_bytes(token, kind)
@@ -669,6 +699,8 @@ class SentencePieceTokenizer:
         if spacing.dummy_prefix:
             found = found.removesuffix(" ") if spacing.as_suffix else found.removeprefix(" ")
         return None if found == text else found
+
+    settle = normalize
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""

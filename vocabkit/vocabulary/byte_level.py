@@ -7,7 +7,6 @@ format cannot hold tokens that are parts of characters. Nothing is trained here.
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from vocabkit.vocabulary.adapters import (
     BYTE_LETTERS,
     HINT,
     BackendTokenizer,
+    build_backend,
     encode_checked,
     flatten,
     parse_json,
@@ -152,21 +152,22 @@ class BpeBase:
             if model.get(key):
                 raise TokenizerError(f"{name}: {key} = {model[key]!r} is not supported", HINT)
         self.name = name
-        self.content = content
         self._folder = folder
-        try:
-            self._backend = Tokenizer.from_str(json.dumps(content))
-        except Exception as error:  # tokenizers raises Exception itself
-            raise TokenizerError(f"{name}: not a tokenizer: {error}", HINT) from error
+        self._backend = build_backend(name, content)
         self.tokenizer = BackendTokenizer(name, self._backend)
+        # Dropout is off in what is written, too: a file that cuts a text anew each time is no base's equal.
+        self.content = content | {"model": model | {"dropout": None}} if model.get("dropout") else content
         added: dict[int, str] = {entry["id"]: entry["content"] for entry in content.get("added_tokens") or ()}
         self.pieces: dict[int, str] = added | {index: piece for piece, index in model["vocab"].items()}
         self.size: int = max(self.pieces) + 1
         self.first_new = self.size if first_new is None else first_new
 
     @classmethod
-    def read(cls, path: str | Path) -> BpeBase:
-        """Open a tokenizer.json, its folder, or another file of byte-level BPE. Raises TokenizerError."""
+    def read(cls, path: str | Path, pattern: str | None = None) -> BpeBase:
+        """Open a tokenizer.json, its folder, or another file of byte-level BPE. Raises TokenizerError.
+
+        `pattern` is as `open_tokenizer` takes it.
+        """
         target = Path(path)
         inside = target / "tokenizer.json"
         file = inside if inside.is_file() else target
@@ -174,11 +175,11 @@ class BpeBase:
             _, content = parse_json(file)
             if "model" in content:
                 return cls(str(file), content, file.parent)
-        found = open_tokenizer(target)
+        found = open_tokenizer(target, pattern)
         if not isinstance(found, BackendTokenizer):
             hint = "convert it first: transformers writes tokenizer.json when it saves a tokenizer"
             raise TokenizerError(f"{found.name}: not BPE in tokenizer.json's form", hint)
-        return cls(found.name, found._content)
+        return cls(found.name, found.to_content())
 
     @cached_property
     def mergeable(self) -> BoolArray:

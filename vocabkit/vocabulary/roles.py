@@ -144,7 +144,9 @@ def find_tokenizer_files(path: str | Path) -> TokenizerFiles:
     found = (file, *map(file.with_name, beside))
     copied = dict.fromkeys(item for item in found if item.is_file())
     digest = hashlib.blake2b(digest_size=20)
-    for item in dict.fromkeys((file, *map(file.with_name, (*pair, _TABLE)))):
+    # What these hold is in a tokenizer.json itself, and beside a bare list of tokens decides ids.
+    decide = (*_SETTINGS, "added_tokens.json") if pair or file.suffix == ".txt" else ()
+    for item in dict.fromkeys((file, *map(file.with_name, (*pair, _TABLE, *decide)))):
         if item in copied:
             digest.update(fingerprint_file(item).encode())
     return TokenizerFiles(file, tuple(copied), digest.hexdigest())
@@ -222,14 +224,18 @@ class TokenizerSource:
 
     @property
     def has_content(self) -> bool:
-        """Whether it was read from a tokenizer.json."""
+        """Whether it was read from a tokenizer.json, or one is made of it without loss."""
         if self.is_pair or not isinstance(self.tokenizer, BackendTokenizer):
             return False
+        if self.path.suffix == ".txt":
+            return True
         with self.path.open("rb") as file:  # not GGUF, which the same class runs
             return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
 
     def read_content(self) -> dict[str, Any]:
         """Return the tokenizer.json, parsed anew: kept, it would be the largest thing in memory."""
+        if self.path.suffix == ".txt" and isinstance(self.tokenizer, BackendTokenizer):
+            return self.tokenizer.to_content()
         return read_json(self.path)
 
     @cached_property
@@ -247,8 +253,8 @@ class TokenizerSource:
         kinds = self.tokenizer.kinds
         if isinstance(self.tokenizer, SentencePieceTokenizer):
             listed = dict(enumerate(self.tokenizer.vocabulary.pieces))
-        elif self.has_content:
-            listed = {index: token for token, index in list_tokens(self.read_content())}
+        elif isinstance(self.tokenizer, BackendTokenizer):
+            listed = self.tokenizer.tokens
         else:
             return {}
         wanted = (Kind.CONTROL, Kind.UNKNOWN, Kind.UNUSED, Kind.USER)
@@ -278,14 +284,16 @@ class TokenizerSource:
         return found
 
 
-def open_source(path: str | Path, model_type: str | None = None) -> TokenizerSource:
+def open_source(path: str | Path, model_type: str | None = None, pattern: str | None = None) -> TokenizerSource:
     """Open a tokenizer of any format. `model_type` is that of the checkpoint it belongs to.
 
-    Raises TokenizerError, also for a lone .model whose numbering the checkpoint does not share.
+    `pattern` is for a file that does not say how text is split. Raises TokenizerError, also for a lone .model
+    whose numbering the checkpoint does not share.
     """
     target = Path(path)
     file = _choose_file(target, model_type)
-    return TokenizerSource(file, file.parent if target.is_dir() else None, open_tokenizer(file))
+    folder = file.parent if target.is_dir() else None
+    return TokenizerSource(file, folder, open_tokenizer(file, pattern))
 
 
 def same_roles(role: str) -> tuple[str, ...]:

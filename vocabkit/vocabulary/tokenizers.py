@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 import mmap
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import numpy as np
 import regex
 import tiktoken
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError, VocabkitError
@@ -44,6 +45,7 @@ from vocabkit.vocabulary.adapters import (
     first_line,
     flatten,
     join_bytes,
+    parse_json,
 )
 from vocabkit.vocabulary.vocabulary import (
     PIECE_TYPES,
@@ -92,6 +94,8 @@ PATTERNS: Mapping[str, tuple[str, ...]] = {
     "tekken": (_cased_words("", r"\p{N}"),),
     "digits-gpt2": (r"\p{N}", _GPT2),
     "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9]{3}"),
+    # What llama.cpp takes for a file that names none, or names "default".
+    "llama.cpp": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
     "deepseek-v3": (
         r"\p{N}{1,3}",
         r"[一-龥\u3040-ゟ゠-ヿ]+",
@@ -110,7 +114,13 @@ GGUF_NAMES: Mapping[str, str] = {
     "qwen35": "qwen3.5",
     "tekken": "tekken",
     "falcon": "falcon",
+    "default": "llama.cpp",
 }
+_NAME = re.compile(r"[\w.-]*")
+_PATTERN_HINT = "--pattern NAME, or the regular expression itself: --pattern REGEX"
+_BOM = b"\xef\xbb\xbf"
+# One character of each kind that patterns tell apart.
+_PROBE = ("a", "Z", "é", "ค", "1", "٣", ".", "€", "'", " ", "\t", "\n", "\u3000")
 
 # Digests of `_fingerprint_ranks` of published rank files, and the number of their ranks.
 _KNOWN = {
@@ -171,17 +181,169 @@ def build_byte_level(
     return backend
 
 
-def _read_pair(tokens: Path, merges: Path, pattern: Sequence[str] = PATTERNS["gpt2"]) -> BackendTokenizer:
-    """Read a JSON of tokens and the file of merges beside it. Raises TokenizerError."""
+# What the classes of transformers that are saved as such a pair split text with, by how their names begin.
+_SPLIT_BY = {
+    "BartTokenizer": "gpt2", "BlenderbotTokenizer": "gpt2", "CodeGen": "gpt2", "Deberta": "gpt2",
+    "GPT2": "gpt2", "LED": "gpt2", "Longformer": "gpt2", "Luke": "gpt2", "MVP": "gpt2", "Mvp": "gpt2",
+    "Qwen2": "qwen2", "Roberta": "gpt2", "Whisper": "gpt2",
+}  # fmt: skip
+
+
+def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokenizer:
+    """Read a JSON of tokens and the file of merges beside it, as the class in tokenizer_config.json does.
+
+    Raises TokenizerError, also for tokens that end in a mark: by what rule their words are cut no file says.
+    """
     try:
-        vocabulary = json.loads(tokens.read_text(encoding="utf-8"))
-        lines = merges.read_text(encoding="utf-8").split("\n")
+        vocabulary = json.loads(tokens.read_text(encoding="utf-8-sig"), object_pairs_hook=list)
+        lines = merges.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
-    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
+    if not isinstance(vocabulary, list) or not all(type(entry) is tuple for entry in vocabulary):
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
+    if not all(type(index) is int for _, index in vocabulary):
+        raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
+    _check_table(tokens, vocabulary)
     pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
-    return BackendTokenizer(str(tokens), build_byte_level(str(tokens), vocabulary, pairs, pattern))
+    marked = sum(right.endswith("</w>") for _, right in pairs)
+    if marked > len(pairs) / 4:
+        what = f"{marked:,} of {len(pairs):,} merges end in </w>: how words are cut is in neither file"
+        raise TokenizerError(f"{tokens}: {what}", _SAVE_WHOLE)
+    settings = _read_settings(tokens.parent)
+    named = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    known = next((found for start, found in _SPLIT_BY.items() if named.startswith(start)), None)
+    notes = []
+    if named and known is None and pattern is None:
+        notes.append(f"{named} may split text in another way than GPT-2's, which is taken; --pattern names one")
+    steps = _choose_pattern(pattern or known or "gpt2", str(tokens))
+    backend = build_byte_level(str(tokens), dict(vocabulary), pairs, steps)
+    if named.startswith("Qwen2"):
+        backend.normalizer = normalizers.NFC()
+    if settings.get("add_prefix_space") and steps == PATTERNS["gpt2"]:
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    _add_tokens(backend, tokens.parent, settings)
+    return BackendTokenizer(str(tokens), backend, notes)
+
+
+def _check_table(path: Path, entries: Sequence[tuple[str, int]]) -> None:
+    """Raise TokenizerError for a token, or an id, that a table has twice."""
+    ids, names = dict[str, int](), dict[int, str]()
+    for token, index in entries:
+        wrong = f"{token!r} has the ids {ids[token]} and {index}" if token in ids else None
+        if index in names and wrong is None:
+            wrong = f"{names[index]!r} and {token!r} both have the id {index}"
+        if wrong is not None:
+            raise TokenizerError(f"{path}: {wrong}", "download the file again, or take out the wrong one")
+        ids[token], names[index] = index, token
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Return tokenizer_config.json over special_tokens_map.json, empty without them. Raises TokenizerError."""
+    found: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found |= {key: value for key, value in parse_json(folder / name)[1].items() if value is not None}
+    return found
+
+
+def _add_tokens(backend: tokenizers.Tokenizer, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Declare the tokens that a folder's settings name, under the ids they have there.
+
+    Raises TokenizerError for an id that is another token's, or none that comes next.
+    """
+    listed = {int(index): entry for index, entry in (settings.get("added_tokens_decoder") or {}).items()}
+    if (folder / "added_tokens.json").is_file():
+        extra = parse_json(folder / "added_tokens.json")[1]
+        listed = {int(index): {"content": token} for token, index in extra.items()} | listed
+    keys = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
+    named = [settings.get(f"{role}_token") for role in keys] + list(
+        settings.get("additional_special_tokens") or []
+    )
+    special = [entry["content"] if isinstance(entry, Mapping) else entry for entry in named]
+    flags = ("lstrip", "rstrip", "single_word", "normalized")
+    for index, entry in sorted(listed.items()):
+        token = entry["content"]
+        is_special = bool(entry.get("special", token in special))
+        given = {key: bool(entry[key]) for key in flags if key in entry}
+        added = AddedToken(token, special=is_special, **({"normalized": not is_special} | given))
+        (backend.add_special_tokens if is_special else backend.add_tokens)([added])
+        got = backend.token_to_id(token)
+        if got != index:
+            what = f"the added token {token!r} has id {index}, and the vocabulary gives it {got}"
+            raise TokenizerError(f"{folder}: {what}", _SAVE_WHOLE)
+    declared = {entry["content"] for entry in listed.values()}
+    for token in special:
+        if isinstance(token, str) and token not in declared and backend.token_to_id(token) is not None:
+            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+
+
+# --- Word lists ------------------------------------------------------------------------------------
+# vocab.txt, a token a line: WordPiece as BERT's folders held it before there was tokenizer.json. What the
+# list does not say is in tokenizer_config.json, and where that is silent it is as transformers has it.
+
+_SAVE_WHOLE = (
+    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json, which says all"
+)
+# How the names begin of the classes of transformers that read vocab.txt as BERT does. The others that have one
+# cut words first (BertJapanese, CpmAnt, RoFormer), or go by merges (PhoBERT, BERTweet) or residues (ESM).
+_AS_BERT = (
+    "BertTokenizer", "ConvBert", "DPR", "DistilBert", "Electra", "Funnel", "LayoutLM", "Lxmert", "MPNet",
+    "MobileBert", "Realm", "RetriBert", "Splinter", "SqueezeBert", "Tapas", "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)  # fmt: skip
+_NOT_AS_BERT = (
+    "bert-japanese", "bertweet", "cpmant", "ernie_m", "esm", "gpt_neox_japanese", "phobert", "roc_bert",
+    "roformer",
+)  # fmt: skip
+
+
+def _read_word_list(path: Path) -> BackendTokenizer:
+    """Read vocab.txt as BERT's tokenizer does. Raises TokenizerError, also for a list of another class's."""
+    settings = _read_settings(path.parent)
+    config = path.with_name("config.json")
+    kind = str(parse_json(config)[1].get("model_type")) if config.is_file() else "None"
+    named = str(settings.get("tokenizer_class") or "")
+    is_bert = named.startswith(_AS_BERT) if named else kind not in _NOT_AS_BERT
+    if not is_bert or path.with_name("bpe.codes").is_file():
+        raise TokenizerError(f"{path}: {named or kind} does not cut words as BERT does", _SAVE_WHOLE)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path}: not UTF-8: {error.reason} at byte {error.start}", HINT) from error
+    vocabulary = {token: index for index, token in enumerate(lines) if token}
+    said = [settings.get("unk_token"), "[UNK]", "<unk>"]
+    texts = (entry["content"] if isinstance(entry, Mapping) else entry for entry in said)
+    unknown = next((token for token in texts if token in vocabulary), None)
+    if unknown is None:
+        what = f"{path}: no line is the unknown token: looked for [UNK] and <unk>"
+        raise TokenizerError(what, "name it as unk_token in tokenizer_config.json, if this is a WordPiece list")
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=str(unknown)))
+    lower, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
+    chinese = settings.get("tokenize_chinese_chars", True)
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=bool(chinese), strip_accents=accents, lowercase=bool(lower)
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    roles = {"unk": unknown} | {
+        name.strip("[]").lower(): name for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+    }
+    _add_tokens(backend, path.parent, {f"{role}_token": name for role, name in roles.items()} | settings)
+    begin, end = (backend.token_to_id(str(name)) for name in ("[CLS]", "[SEP]"))
+    if begin is not None and end is not None:
+        backend.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
+    notes = []
+    for number, token in enumerate(lines, start=1):
+        if token and vocabulary[token] != number - 1:
+            later = vocabulary[token] + 1
+            notes.append(
+                f"line {number} is {token!r}, and so is line {later}, which counts, as with transformers"
+            )
+    if "do_lower_case" not in settings:
+        cased = sum(token != token.lower() for token in vocabulary if token != unknown and token[0] != "[")
+        also = f", though {cased:,} of its tokens have capitals" if cased else ""
+        notes.append(f"nothing says do_lower_case: text is lower-cased, as transformers does then{also}")
+    return BackendTokenizer(str(path), backend, notes)
 
 
 def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
@@ -209,6 +371,7 @@ class _TiktokenTokenizer:
 
     style: Style = "byte-level"
     word_prefix = " "
+    notes: tuple[str, ...] = ()
 
     def __init__(self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0) -> None:
         """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
@@ -226,7 +389,11 @@ class _TiktokenTokenizer:
                 name, pat_str=pattern, mergeable_ranks={**ranks}, special_tokens={}
             )
         except ValueError as error:
-            raise TokenizerError(f"{name}: no pattern: {pattern[:60]!r}: {error}", HINT) from error
+            raise _refuse_pattern(name, pattern, error) from error
+        left = [char for char in _PROBE if not self._encoding.encode_ordinary(char)]
+        if left:
+            shown = ", ".join(map(repr, left[:5]))
+            self.notes = (f"the pattern matches no {shown} alone, and tiktoken drops what it does not match",)
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
@@ -243,6 +410,8 @@ class _TiktokenTokenizer:
     def normalize(self, text: str) -> None:
         """None: bytes are taken as they are."""
         return
+
+    settle = normalize
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
@@ -296,11 +465,12 @@ class _TiktokenTokenizer:
 def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
     """Read a tiktoken file: a line a token, its bytes in base64 and its rank.
 
-    `pattern` is a name of `PATTERNS`; None finds the one a published vocabulary is used with.
+    `pattern` is as `open_tokenizer` takes it; None finds the one a published vocabulary is used with.
     Raises TokenizerError naming the line that is wrong, or the names when the pattern is not known.
     """
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    lines: dict[bytes | int, int] = {}
+    for number, line in enumerate(path.read_bytes().removeprefix(_BOM).splitlines(), start=1):
         parts = line.split()
         if not parts:
             continue
@@ -313,25 +483,56 @@ def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
             raise TokenizerError(f"{path}:{number}: {what}", HINT) from error
         if not token:
             continue
-        if token in ranks or rank < 0:
-            what = "occurs twice" if token in ranks else f"has rank {rank}"
-            raise TokenizerError(f"{path}:{number}: the token {token!r} {what}", HINT)
+        if rank < 0:
+            raise TokenizerError(f"{path}:{number}: the token {token!r} has rank {rank}", HINT)
+        _check_twice(lines, token, rank, number, f"{path}:{{}}", "line {}")
         ranks[token] = rank
-    if len(set(ranks.values())) != len(ranks):
-        raise TokenizerError(f"{path}: two tokens have the same rank", HINT)
     steps = _choose_pattern(pattern or _find_pattern(ranks), f"{path}: {len(ranks):,} ranks")
     if len(steps) > 1:
-        raise TokenizerError(f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}")
+        what = f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}"
+        raise TokenizerError(what, "--pattern NAME|REGEX, of one pattern")
     return _TiktokenTokenizer(str(path), ranks, steps[0])
 
 
-def _choose_pattern(name: str | None, what: str) -> tuple[str, ...]:
-    """Return the patterns of that name. Raises TokenizerError listing the names when there is none."""
-    if name is not None and name in PATTERNS:
-        return PATTERNS[name]
-    names = ", ".join(PATTERNS)
-    problem = f"no pattern {name!r}" if name else "it is not known which pattern splits the text"
-    raise TokenizerError(f"{what}: {problem}: one of {names}", hint="--pattern NAME")
+def _check_twice(
+    seen: dict[bytes | int, int], token: bytes, rank: int, place: int, here: str, there: str
+) -> None:
+    """Note where a token and its rank stand. Raises TokenizerError with both places of one that is repeated.
+
+    tiktoken keeps the last rank of a token, and panics where two tokens have one.
+    """
+    for key, what in ((token, f"the token {token!r} occurs twice"), (rank, f"rank {rank} occurs twice")):
+        if key in seen:
+            hint = (
+                "one of the two is wrong: download the file again, or take out the one that is not the model's"
+            )
+            both = f"{here.replace('{}', str(place))}: {what}, first at {there.format(seen[key])}"
+            raise TokenizerError(both, hint)
+        seen[key] = place
+
+
+def _choose_pattern(given: str | None, what: str) -> tuple[str, ...]:
+    """Return the patterns of a name, ours or GGUF's, or the one that is given itself, as a regular expression.
+
+    A name has letters, digits, dots and dashes only. Raises TokenizerError listing the names.
+    """
+    found = PATTERNS.get(GGUF_NAMES.get(given or "", given or ""))
+    if found is not None:
+        return found
+    if given and not _NAME.fullmatch(given):
+        try:
+            regex.compile(given)
+            tokenizers.Regex(given)
+        except Exception as error:  # tokenizers raises Exception itself
+            raise _refuse_pattern(what, given, error) from error
+        return (given,)
+    problem = f"no pattern {given!r}" if given else "it is not known which pattern splits the text"
+    raise TokenizerError(f"{what}: {problem}: one of {', '.join(PATTERNS)}", _PATTERN_HINT)
+
+
+def _refuse_pattern(what: str, pattern: str, error: Exception) -> TokenizerError:
+    said = f"{what}: no regular expression: {pattern[:60]!r}: {first_line(error)}"
+    return TokenizerError(said, _PATTERN_HINT)
 
 
 def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
@@ -343,17 +544,27 @@ def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
         config = content["config"]
         specials = int(config["default_num_special_tokens"])
         count = int(config["default_vocab_size"]) - specials
-        used = [entry for entry in content["vocab"] if int(entry["rank"]) < count]
-        ranks = {base64.b64decode(entry["token_bytes"]): int(entry["rank"]) for entry in used}
         pattern = str(config["pattern"])
+        ranks: dict[bytes, int] = {}
+        places: dict[bytes | int, int] = {}
+        for place, entry in enumerate(content["vocab"]):
+            rank = int(entry["rank"])
+            if rank < count:
+                token = base64.b64decode(entry["token_bytes"], validate=True)
+                _check_twice(places, token, rank, place, f"{path}: vocab[{{}}]", "vocab[{}]")
+                ranks[token] = rank
     except (KeyError, TypeError, ValueError) as error:
         raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
+    special: dict[bytes | int, int] = {}
+    for place, entry in enumerate(content.get("special_tokens") or ()):
+        name, rank = str(entry.get("token_str")).encode(), int(entry.get("rank", -1 - place))
+        _check_twice(special, name, rank, place, f"{path}: special_tokens[{{}}]", "special_tokens[{}]")
     return _TiktokenTokenizer(str(path), ranks, pattern, specials)
 
 
 def _is_ranks(head: bytes) -> bool:
     """Whether a file that begins like this is a tiktoken file: base64 and a number on the first line."""
-    parts = head.split(b"\n", 1)[0].split()
+    parts = head.removeprefix(_BOM).split(b"\n", 1)[0].split()
     if len(parts) != 2 or not parts[1].isdigit():
         return False
     try:
@@ -476,8 +687,12 @@ class _Fields:
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         types = self.get("token_type")
         numbers = [1] * len(raw) if types is None else types.tolist()
-        if len(numbers) != len(raw) or not set(numbers) <= PIECE_TYPES.keys():
+        if len(numbers) != len(raw):
             raise TokenizerError(f"{path}: {len(raw)} tokens, {len(numbers)} token types", HINT)
+        for index, number in enumerate(numbers):
+            if number not in PIECE_TYPES:
+                what = f"the token {self.tokens[index]!r} (id {index}) has type {number}: expected 1 to 6"
+                raise TokenizerError(f"{path}: {what}", "convert the model to GGUF again")
         self.kinds = [PIECE_TYPES[number] for number in numbers]
 
     def get(self, key: str) -> Any:
@@ -546,9 +761,14 @@ def _rename_repeated(tokens: list[str], kinds: list[Kind]) -> tuple[str, ...]:
 
 def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
     named = fields.text("pre")
-    steps = _choose_pattern(pattern or GGUF_NAMES.get(named), f"{fields.path}: its pre-tokeniser is {named!r}")
+    known = GGUF_NAMES.get(named or "default")
+    steps = _choose_pattern(pattern or known, f"{fields.path}: its pre-tokeniser is {named!r}")
     backend = build_byte_level(str(fields.path), fields.ids, fields.merges(), steps, named in _WHOLE_FIRST)
-    return _wrap(fields, backend)
+    notes = () if named or pattern else (
+        "the file names no pre-tokeniser: text is split as llama.cpp does by default, which may not be the "
+        "model's way; --pattern names another",
+    )  # fmt: skip
+    return _wrap(fields, backend, notes=notes)
 
 
 def _read_spaced(fields: _Fields) -> BackendTokenizer:
@@ -591,14 +811,16 @@ def _read_words(fields: _Fields) -> BackendTokenizer:
     return _wrap(fields, backend, keep=unknown)
 
 
-def _wrap(fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = None) -> BackendTokenizer:
+def _wrap(
+    fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = None, notes: Sequence[str] = ()
+) -> BackendTokenizer:
     """Declare the control and user pieces, which keep their ids."""
     pairs = list(zip(fields.tokens, fields.kinds, strict=True))
     special = [token for token, kind in pairs if kind is Kind.CONTROL and token != keep]
     user = [token for token, kind in pairs if kind is Kind.USER]
     backend.add_special_tokens([AddedToken(token, normalized=False) for token in special])
     backend.add_tokens([AddedToken(token, normalized=False) for token in user])
-    return BackendTokenizer(str(fields.path), backend)
+    return BackendTokenizer(str(fields.path), backend, notes)
 
 
 # --- Tokenizers ------------------------------------------------------------------------------------
@@ -606,14 +828,15 @@ def _wrap(fields: _Fields, backend: tokenizers.Tokenizer, keep: str | None = Non
 # The names looked for in a folder, in this order, before a sole file of one of the suffixes.
 _NAMES = ("tokenizer.model", "tokenizer.json", "tekken.json", *(pair[0] for pair in PAIRS))
 _SUFFIXES = (".model", ".tiktoken", ".gguf")
+_WORD_LIST, _MARIAN = "vocab.txt", ("source.spm", "target.spm", "vocab.json")
 
 
 def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     """Read a tokenizer file, or the one in a folder, whatever its name.
 
-    Read are SentencePiece models, tokenizer.json, GPT-2's two files, tiktoken's ranks, tekken's JSON and
-    the vocabulary in a GGUF file. `pattern` names how text is split (a name of `PATTERNS`) where the file
-    does not say. Raises TokenizerError naming the file.
+    Read are SentencePiece models, tokenizer.json, GPT-2's two files, BERT's vocab.txt, tiktoken's ranks,
+    tekken's JSON and the vocabulary in a GGUF file. `pattern` is how text is split where the file does not
+    say: a name of `PATTERNS` or `GGUF_NAMES`, or a regular expression. Raises TokenizerError naming the file.
     """
     target = find_file(path)
     if not target.is_file():
@@ -624,7 +847,9 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
         return _read_gguf(target, pattern)
     if _is_ranks(head):
         return _read_ranks(target, pattern)
-    if target.suffix == ".json" or head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+    if target.suffix == ".txt" and not head.startswith(b"{"):
+        return _read_word_list(target)
+    if target.suffix == ".json" or head.removeprefix(_BOM).lstrip().startswith(b"{"):
         return _read_json(target, pattern)
     return SentencePieceTokenizer.read(target)
 
@@ -648,7 +873,8 @@ def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
 
 def open_vocabulary(path: str | Path) -> Vocabulary:
     """Return the vocabulary of a tokenizer folder or a .model file. Raises TokenizerError."""
-    opened = open_tokenizer(path)
+    # Whatever the pattern, what is no .model is refused.
+    opened = open_tokenizer(path, "gpt2")
     if not isinstance(opened, SentencePieceTokenizer):
         raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
     return opened.vocabulary
@@ -669,11 +895,17 @@ def find_file(path: str | Path) -> Path:
     if not folder.is_dir():
         return folder
     for name in _NAMES:
-        if (folder / name).is_file():
+        if (folder / name).is_file() and (name != _MARIAN[2] or not (folder / _MARIAN[0]).is_file()):
             return folder / name
+    if (folder / _MARIAN[0]).is_file():
+        what = "a Marian folder has a .model for each side, and ids that are those of vocab.json alone"
+        hint = f"to see what a side's text costs, name its file: {folder / _MARIAN[0]} or {_MARIAN[1]}"
+        raise TokenizerError(f"{folder}: {what}: they make no one tokenizer", hint)
     sole = [item for item in sorted(folder.iterdir()) if item.suffix in _SUFFIXES]
     if len(sole) == 1:
         return sole[0]
+    if not sole and (folder / _WORD_LIST).is_file():
+        return folder / _WORD_LIST
     found = f"{len(sole)} files like a tokenizer: name one" if sole else f"none of {', '.join(_NAMES)}"
     raise TokenizerError(f"{folder}: not a tokenizer folder: {found}", HINT)
 
@@ -681,8 +913,7 @@ def find_file(path: str | Path) -> Path:
 def _read_json(path: Path, pattern: str | None) -> Tokenizer:
     for tokens, merges in PAIRS:
         if path.name == tokens and path.with_name(merges).is_file():
-            steps = _choose_pattern(pattern or "gpt2", str(path))
-            return _read_pair(path, path.with_name(merges), steps)
+            return _read_pair(path, path.with_name(merges), pattern)
     # Parsed here only where it can be tekken's: a tokenizer.json of 30 MB takes a second.
     if b'"token_bytes"' in path.read_bytes():
         try:
