@@ -71,8 +71,9 @@ notebooks: $(VENV)/.development ## build every notebook from its source and exec
 docs: $(VENV)/.development ## build the documentation into site/: seconds
 	$(BIN)/python -m mkdocs build --strict --quiet
 
-reference: $(VENV)/.development ## rewrite docs/cli-reference.md and tests/golden/cli_options.txt from the commands: seconds
+reference: $(VENV)/.development ## rewrite docs/cli-reference.md, docs/formats.md and tests/golden/cli_options.txt: seconds
 	$(BIN)/python tools/cli_reference.py
+	$(BIN)/python -m tests.vocabulary.formats
 
 wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere: 2 minutes
 	$(BIN)/python tools/wheel_test.py

@@ -529,21 +529,31 @@ class BackendTokenizer:
             raise self._find_unknown(listed) or error from error
 
     def _find_unknown(self, texts: Sequence[str]) -> TokenizerError | None:
-        """Return which character of which text no token stands for, where the model has no unknown one."""
+        """Return what in which text no token stands for, where the model has no unknown one."""
         if self._unknown is not None:
             return None
         for place, text in enumerate(texts):
-            for char in dict.fromkeys(text):
-                try:
-                    self._backend.encode(char, add_special_tokens=False)
-                except Exception:  # tokenizers raises Exception itself
-                    named = self._content["model"].get("unk_token")
-                    key = "unk_id" if named is None else f"unk_token {named!r}"
-                    what = f"{char!r} (U+{ord(char):04X}) has no token, and the model no unknown one"
-                    said = f"its {key} is {'not set' if named is None else 'not in the vocabulary'}"
-                    hint = "set it in the file to a token of the vocabulary, or leave the character out"
-                    return TokenizerError(f"{self.name}: text {place}: {what}: {said}", hint)
+            for word in _pre_tokenize(self._backend, text):
+                # A word of a list is known or not; of other models a letter of it is missing.
+                lost = next(filter(self._fails_on, word), word) if self._fails_on(word) else ""
+                if self._content["model"].get("type") == "WordLevel":
+                    lost = lost and word
+                if not lost:
+                    continue
+                named = self._content["model"].get("unk_token")
+                key = "unk_id is not set" if named is None else f"unk_token {named!r} is not in the vocabulary"
+                shown = f"{lost!r} (U+{ord(lost):04X})" if len(lost) == 1 else repr(lost)
+                what = f"{shown} has no token, and the model no unknown one: its {key}"
+                hint = "set it in the file to a token of the vocabulary, or leave the character out"
+                return TokenizerError(f"{self.name}: text {place}: {what}", hint)
         return None
+
+    def _fails_on(self, text: str) -> bool:
+        try:
+            self._backend.model.tokenize(text)
+        except Exception:  # tokenizers raises Exception itself
+            return True
+        return False
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32Array]:
         """Return the ids of each text. Raises TokenizerError on a lone surrogate."""
@@ -663,7 +673,12 @@ class SentencePieceTokenizer:
     def read(cls, path: Path) -> SentencePieceTokenizer:
         """Read a .model file. Raises TokenizerError."""
         data = path.read_bytes()
-        return cls(str(path), read_model(data, source=str(path)), data)
+        try:
+            vocabulary = read_model(data, source=str(path))
+        except TokenizerError as error:  # what is wrong with a vocabulary is said without its file
+            said = error.message if str(path) in error.message else f"{path}: {error.message}"
+            raise TokenizerError(said, error.hint or HINT) from error
+        return cls(str(path), vocabulary, data)
 
     @property
     def size(self) -> int:
