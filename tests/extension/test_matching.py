@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tests.extension.tiny_models import OLD, write_tokenizer
 from vocabkit.checkpoints.receipt import invert_kept
@@ -119,3 +119,46 @@ def test_a_lone_model_that_counts_otherwise_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="numbers its pieces differently"):
         open_source(tmp_path, "xlm-roberta")
     assert open_source(tmp_path, "llama").size > 20
+
+
+def test_marks_of_words_are_no_part_of_a_token(tmp_path: Path) -> None:
+    # The same words under three marks: every row is the other's.
+    lines = ["the cats are playing", "a dog plays with the cat", "players played in the garden"] * 5
+    sources = []
+    for mark in ("##", "@@", "_"):
+        backend = Tokenizer(models.WordPiece(unk_token="[UNK]", continuing_subword_prefix=mark))
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=80, special_tokens=["[UNK]"], continuing_subword_prefix=mark, show_progress=False
+        )
+        backend.train_from_iterator(lines, trainer)
+        backend.save(str(tmp_path / f"{len(sources)}.json"))
+        sources.append(open_source(tmp_path / f"{len(sources)}.json"))
+    plain = {text: index for index, text in enumerate(sources[0].surfaces) if text}
+    assert plain.keys() > {b" the", b"s", b" p"}
+    for other in sources[1:]:
+        _, plan, coverage = match_tokenizers(sources[0], other, sources[0].size)
+        shared = [text for text in other.surfaces if text in plain]
+        assert len(shared) > 0.9 * other.size
+        assert coverage.kept + coverage.remapped == len(shared) + 1  # [UNK] by its name
+        for index, text in enumerate(other.surfaces):
+            if text in plain:
+                assert plan.kept[index] == plain[text]
+
+
+def test_a_space_behind_a_word_is_not_one_before_it(tmp_path: Path) -> None:
+    names = ["<unk>", "t", "h", "e", "th", "e</w>", "the</w>", "t</w>", "h</w>"]
+    table = {name: index for index, name in enumerate(names)}
+    merges = [("t", "h"), ("th", "e</w>")]
+    backend = Tokenizer(models.BPE(table, merges, unk_token="<unk>", end_of_word_suffix="</w>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.save(str(tmp_path / "suffix.json"))
+    old = open_source(tmp_path / "suffix.json")
+    assert old.surfaces[6] == b"the "
+    new = write_byte_level(tmp_path / "b", ["Ġthe", "the", "th", "theĠ"])
+    _, plan, _ = match_tokenizers(old, new, old.size)
+    found = {new.surfaces[index]: kept for index, kept in enumerate(plan.kept.tolist()) if kept >= 0}
+    assert found[b"the "] == 6
+    assert found[b"th"] == 4
+    assert b" the" not in found
+    assert b"the" not in found

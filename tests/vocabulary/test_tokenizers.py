@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabkit.core.errors import TokenizerError
 from vocabkit.vocabulary.adapters import UNKNOWN_BYTES
+from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files, open_source
 from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer, takes_pattern
 from vocabkit.vocabulary.vocabulary import (
     Block,
@@ -369,3 +371,109 @@ def test_a_folder_with_one_or_two_files(folder: Path, tmp_path: Path) -> None:
     (other / "second.gguf").write_bytes(b"")
     with pytest.raises(TokenizerError, match="2 files like a tokenizer"):
         open_tokenizer(other)
+
+
+def test_clip_as_transformers_makes_it(tmp_path: Path, lines: list[str]) -> None:
+    transformers = pytest.importorskip("transformers")
+    backend = Backend(models.BPE(end_of_word_suffix="</w>"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    names = ["<|startoftext|>", "<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=800, initial_alphabet=alphabet, end_of_word_suffix="</w>", special_tokens=names,
+        show_progress=False,
+    )  # fmt: skip
+    backend.train_from_iterator((word for line in lines for word in line.lower().split()), trainer)
+    model = json.loads(backend.to_str())["model"]
+    theirs = transformers.CLIPTokenizer(vocab=model["vocab"], merges=list(map(tuple, model["merges"])))
+    theirs.save_pretrained(tmp_path)
+    ours = open_tokenizer(tmp_path)
+    assert ours.style == "byte-level"
+    assert ours.word_prefix == ""
+    texts = [line for line in lines if line.isascii()][:20] or ["the quick brown fox"]
+    for text in (*texts, "the quick brown fox", "people, don't 12"):
+        (ids,) = ours.encode_batch([text])
+        assert ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
+        if not any(ours.kinds[index] is Kind.UNKNOWN for index in ids):
+            assert ours.decode_bytes(ids).decode() == theirs.decode(ids.tolist())
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        ("▁▁", b"  "),  # Gemma's: its decoder makes spaces of an added token's letters too
+        ("<tag>", b"<tag>"),
+    ],
+)
+def test_added_tokens_are_decoded_as_others_are(tmp_path: Path, token: str, expected: bytes) -> None:
+    backend = Backend(models.BPE({"<unk>": 0, "▁": 1, "a": 2, "▁▁": 3}, [("▁", "▁")], unk_token="<unk>"))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    backend.add_tokens([token])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    index = backend.token_to_id(token)
+    assert index is not None
+    assert tokenizer.token_bytes(index) == expected == backend.decode([index]).encode()
+    (ids,) = tokenizer.encode_batch(["a  a"])
+    assert tokenizer.decode_bytes(ids) == b"a  a"
+
+
+def test_spaces_of_no_mark_are_the_tokens_own(tmp_path: Path) -> None:
+    # Without a pre-tokeniser text is one piece, and a token may begin with a space as it is.
+    backend = Backend(models.BPE({"<unk>": 0, " ": 1, "a": 2, " a": 3}, [(" ", "a")], unk_token="<unk>"))
+    backend.decoder = decoders.Fuse()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.kinds[3] is Kind.NORMAL
+    assert tokenizer.token_bytes(3) == b" a"
+    (ids,) = tokenizer.encode_batch(["a a  a"])
+    assert tokenizer.decode_bytes(ids).decode() == backend.decode(ids.tolist()) == "a a  a"
+
+
+def test_letters_that_a_delimiter_stands_for(tmp_path: Path) -> None:
+    # As speech models are decoded: a letter a token, and `|` between words.
+    table = {name: index for index, name in enumerate(["<pad>", "<unk>", "|", "a", "b"])}
+    backend = Backend(models.WordLevel(table, unk_token="<unk>"))
+    backend.normalizer = normalizers.Replace(" ", "|")
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    backend.decoder = decoders.CTC()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    (ids,) = tokenizer.encode_batch(["ab ba"])
+    assert tokenizer.decode_bytes(ids) == b"ab ba"
+    assert backend.decode(ids.tolist()) == "ab ba"
+    assert tokenizer.token_bytes(2) == b" "
+
+
+def test_names_that_look_like_bytes_are_none(tmp_path: Path) -> None:
+    pieces = [
+        ("<unk>", 0.0),
+        *((f"<0x{value:02X}>", -9.0) for value in range(256)),
+        ("<0xZZ>", -1.0),
+        ("a", -1.0),
+    ]
+    backend = Backend(models.Unigram(pieces, 0, byte_fallback=True))
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.kinds[257] is Kind.NORMAL
+    assert tokenizer.token_bytes(257) == b"<0xZZ>"
+    assert tokenizer.token_bytes(1 + 0x41) == b"A"
+
+
+def test_a_word_list_is_extended_and_prepared_as_one(tmp_path: Path) -> None:
+    lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "##s", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    before = find_tokenizer_files(tmp_path).fingerprint
+    special = find_special_ids(tmp_path)
+    assert (special.begin, special.end, special.pad, special.unknown, special.mask) == (2, 3, 0, 1, 4)
+    source = open_source(tmp_path)
+    assert source.names[2] == "[CLS]"
+    whole = Backend.from_str(json.dumps(source.read_content()))
+    assert whole.encode("the as").tokens == ["[CLS]", "the", "a", "##s", "[SEP]"]
+    # What decides ids beside the list is part of what tells one tokenizer from another.
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    assert find_tokenizer_files(tmp_path).fingerprint != before
+    (ids,) = open_tokenizer(tmp_path).encode_batch(["THE the"])
+    assert ids.tolist() == [1, 5]

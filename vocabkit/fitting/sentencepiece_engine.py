@@ -214,11 +214,16 @@ def _train(
 ) -> Pieces:
     alphabet = _alphabet(rows)
     if size < len(alphabet):
+        possible = -(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000
+        hint = f"--set vocabulary.size={possible:_}, or a lower coverage.character"
+        try:
+            _train(rows, model, possible - other_ids, other_ids, threads, max_length, options)
+        except FitError as error:  # where the text supports less, its hint says how much
+            hint = error.hint or hint
         raise FitError(
             f"vocabulary.size = {size + other_ids:_} cannot hold the {len(alphabet):_} covered characters "
             f"and {other_ids:_} special, reserved and byte ids",
-            f"--set vocabulary.size={-(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000:_}, "
-            "or a lower coverage.character",
+            hint,
         )
     lines = sorted(zip(rows.lexicon.strings(), rows.weight.tolist(), strict=True))
     output = io.BytesIO()
