@@ -1,5 +1,6 @@
 """The verbs, one after the other, from folder to folder, as a user types them."""
 
+import base64
 import csv
 import io
 import json
@@ -8,7 +9,10 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tokenizers
+from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from cli import app
@@ -253,3 +257,62 @@ def test_the_demo_runs_and_says_what_it_is(tmp_path: Path, monkeypatch: pytest.M
     assert "report.html" in result.stderr
     assert (tmp_path / "demo" / "audit" / "report.html").is_file()
     assert "--force" in vocabkit("demo", "-o", tmp_path / "demo", code=2).stderr
+
+
+def write_ranks(path: Path) -> Path:
+    tokens = [bytes([value]) for value in range(256)] + [b"th", b"the", b" the"]
+    path.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens)))
+    return path
+
+
+def test_a_pattern_is_taken_where_its_hint_appears(tmp_path: Path) -> None:
+    path = write_ranks(tmp_path / "own.tiktoken")
+    said = vocabkit("show", path, "the the", code=2).stderr
+    assert "hint: --pattern NAME" in said
+    for pattern, count in (("gpt2", 2), (r"\s+|\S+", 3), (r".", 5)):
+        result = vocabkit("show", path, "x the", "--pattern", pattern, "-f", "json")
+        assert len(rows_of(result)) == count
+    assert "drops what it does not match" in vocabkit("show", path, "the the", "--pattern", r"\w+").stderr
+    assert "no regular expression" in vocabkit("show", path, "a", "--pattern", "(a", code=2).stderr
+    assert "no pattern 'gtp2'" in vocabkit("show", path, "a", "--pattern", "gtp2", code=2).stderr
+    # What is no .model has no pieces to compare, whatever its pattern.
+    assert "has no .model" in vocabkit("diff", path, path, code=2).stderr
+
+
+def test_extend_takes_a_pattern_for_the_old_tokenizer(tmp_path: Path) -> None:
+    path = write_ranks(tmp_path / "own.tiktoken")
+    save_file({"wte.weight": np.zeros((259, 8), np.float32)}, tmp_path / "model.safetensors")
+    model = tmp_path / "model.safetensors"
+    words = ("extend", model, path, "-o", tmp_path / "out", "--old-tokenizer", path, "--dry-run")
+    assert "--pattern NAME" in vocabkit(*words, code=2).stderr
+    vocabkit(*words, "--pattern", "gpt2", "--tensor", "wte.weight=input")
+
+
+def test_dropout_is_off_and_said(counts: Path, corpus: Path, tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(dropout=0.5))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
+    )
+    text = [line for path in sorted(corpus.iterdir()) for line in path.read_text("utf-8").splitlines()]
+    backend.train_from_iterator(text, trainer)
+    path = tmp_path / "tokenizer.json"
+    backend.save(str(path))
+    content = json.loads(path.read_text("utf-8"))
+    content["model"]["dropout"] = 0.5
+    path.write_text(json.dumps(content), encoding="utf-8")
+    warning = "BPE dropout of 0.5 is turned off"
+    results = [vocabkit("show", path, text[0], "-f", "json") for _ in range(3)]
+    assert len({result.stdout for result in results}) == 1
+    assert warning in results[0].stderr
+    out = ("--corpus", corpus, "-o", tmp_path / "report", "--no-integrity", "--resamples", 5, "--workers", 1)
+    assert warning in vocabkit("audit", path, *out).stderr
+    assert warning in vocabkit("compare", path, path, *out[:2], *out[5:]).stderr
+    out = ("-o", tmp_path / "shards", "--length", 32, "--workers", 1)
+    assert warning in vocabkit("prepare", corpus, "--tokenizer", path, *out).stderr
+    out = ("--counts", counts, "-o", tmp_path / "more", "--set", "tokens.new=5")
+    assert warning in vocabkit("fit", "continued-bpe", "--base", path, *out).stderr
+    written = json.loads((tmp_path / "more" / "tokenizer.json").read_text("utf-8"))
+    assert written["model"]["dropout"] is None

@@ -13,9 +13,9 @@ import sentencepiece
 
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT, inflected
 from vocabkit.configurations.settings import _FitConfig
-from vocabkit.configurations.shared import Fit, fit_shared, select_languages
+from vocabkit.configurations.shared import Fit, _find_size, fit_shared, select_languages
 from vocabkit.core.config import load_config, validate
-from vocabkit.core.errors import ConfigError, CountsError, FitError
+from vocabkit.core.errors import ConfigError, CountsError, FitError, TooFewPieces
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 
@@ -255,3 +255,36 @@ def test_document_floor_keeps_one_document_from_buying_pieces() -> None:
     held = fit_shared(counts, configure(**table, trainer={"min_documents": 3}))
     assert "▁kwyjibo" in free.vocabulary.pieces
     assert not [piece for piece in held.vocabulary.pieces if "wy" in piece]
+
+
+def test_a_size_that_is_hinted_is_one_that_was_reached() -> None:
+    # What survives of 3,000 need not survive of the size hinted at: on 500 lines of English it did not.
+    asked: list[int] = []
+
+    def fit(pieces: int) -> None:
+        asked.append(pieces)
+        if pieces > 1_300:
+            raise TooFewPieces(pieces - 1, pieces)
+
+    found = _find_size(fit, 1_448, 90)
+    assert found <= 1_300
+    assert asked[-1] == found
+    assert found > 1_250
+    fit(found)
+
+    def never(pieces: int) -> None:
+        raise TooFewPieces(pieces - 1, pieces)
+
+    assert _find_size(never, 1_448, 1_400) == 1_400
+
+
+@pytest.mark.parametrize("engine", ["vocabkit", "sentencepiece"])
+@pytest.mark.parametrize("size", [100, 120, 40_000])
+def test_a_hinted_size_fits(engine: str, size: int) -> None:
+    tables = {"trainer": {"engine": engine}}
+    with pytest.raises((FitError, ConfigError)) as caught:
+        fit_shared(COUNTS, configure(vocabulary={"size": size}, **tables))
+    suggested = re.search(r"--set vocabulary\.size=([\d_]+)", caught.value.hint or "")
+    assert suggested, caught.value.hint
+    wanted = int(suggested[1])
+    assert fit_shared(COUNTS, configure(vocabulary={"size": wanted}, **tables)).vocabulary.size == wanted
