@@ -394,7 +394,12 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     _check_methods(groups, chosen)
     warnings = list(found.warnings)
     moves = IdMap(
-        _map_ids(rows, old, new), rows.old_size, rows.new_size, new.roles, extra=found.extra, tokens=old.size
+        _map_ids(rows, old, new, found.extra),
+        rows.old_size,
+        rows.new_size,
+        new.roles,
+        extra=found.extra,
+        tokens=old.size,
     )
     check_padding(checkpoint, moves)
     written = change_configurations(checkpoint, moves, untie=chosen.untie)
@@ -441,10 +446,11 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     return replace(plan, written=dict(sorted(written.items())))
 
 
-def _map_ids(rows: RowPlan, old: TokenizerSource, new: TokenizerSource) -> dict[int, int | None]:
+def _map_ids(rows: RowPlan, old: TokenizerSource, new: TokenizerSource, extra: int) -> dict[int, int | None]:
     """Old id → new id or None. The row of a token that is gone may stay as padding, but not its id."""
     back = invert_kept(rows.kept, rows.old_size)
-    back[: old.size] = invert_kept(rows.kept[: new.size], rows.old_size)[: old.size]
+    named = min(old.size, rows.old_size - extra)  # the extra rows have a use of their own
+    back[:named] = invert_kept(rows.kept[: new.size], rows.old_size)[:named]
     return {index: None if position < 0 else position for index, position in enumerate(back.tolist())}
 
 
@@ -548,8 +554,8 @@ def _list_amounts(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
         before, after = plan.rows.old_size - extra, plan.rows.new_size - extra
         names = [name for index, name in sorted(plan.old.names.items()) if index >= before]
         said = f"rows that the head lacks{', of ' if names else ''}{', '.join(names)}"
-        places = (f"{first}–{first + extra - 1}" for first in (before, after))
-        yield _row("tokens", "extra rows", *places, said)
+        ends = f"{before}–{before + extra - 1}", f"{after}–{after + extra - 1}"
+        yield _row("tokens", "extra rows", *ends, said)
     meaning = {
         "kept": "the row stays at its id",
         "remapped": "the row moves with its surface",
