@@ -249,11 +249,11 @@ def _measure_scripts(plan: RowPlan, rows: Float32Array, context: Context) -> tup
     """The median length of the trained rows of each script, and of all: for a script without a row."""
     used = list_used(plan.old_used, rows)
     lengths = np.sqrt(np.square(rows[used], dtype=np.float64).sum(axis=1))
-    surfaces = list_surfaces(context.old_tokenizer, plan.old_size)
+    surfaces, kinds = list_surfaces(context.old_tokenizer, plan.old_size), context.old_tokenizer.kinds
     found: dict[str, list[float]] = {}
     for index, length in zip(used.tolist(), lengths.tolist(), strict=True):
         script = _find_script(surfaces[index])
-        if script is not None:
+        if script is not None and kinds[index] is not Kind.BYTE:  # <0x61> is no Latin letter
             found.setdefault(script, []).append(length)
     return {script: float(np.median(some)) for script, some in found.items()}, float(np.median(lengths))
 
