@@ -46,6 +46,9 @@ def run(
         int | None,
         typer.Option("--pad-to-multiple-of", min=1, metavar="N", help="Pad the rows, as to 64."),
     ] = None,
+    trim: Annotated[
+        bool, typer.Option("--trim", help="Cut the rows beyond the new tokenizer; undo gives them back.")
+    ] = False,
     old_tokenizer: Annotated[
         Path | None,
         typer.Option("--old-tokenizer", metavar="PATH", help="The model's own, where MODEL has none."),
@@ -87,6 +90,7 @@ def run(
         donor=donor,
         text=text,
         pad_to_multiple_of=pad_to_multiple_of,
+        trim=trim,
         old_tokenizer=old_tokenizer,
         pattern=pattern,
         tensor=tensor,

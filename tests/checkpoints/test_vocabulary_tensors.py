@@ -33,7 +33,9 @@ NAMES = {
         "predictions.decoder.weight", "decoder.weight", "vocab_projector.weight",
         "generator_lm_head.weight", "pred_layer.proj.weight", "lm_head.decoder.weight",
         "module.lm_head.weight", "proj_out.weight", "lm_loss.weight",
-        "cls.predictions.dense.weight",
+        "cls.predictions.dense.weight", "transformer.output_layer.weight", "output_projection.weight",
+        "model.layers.61.shared_head.head.weight", "mlm_score.decoder.weight", "lm_head.linear.weight",
+        "lm_head.out_proj.weight", "language_model.lm_head.weight",
     ),
     "bias": (
         "lm_head.bias", "lm_head.decoder.bias", "cls.predictions.bias", "decoder.bias",
@@ -47,6 +49,7 @@ NAMES = {
         "lm_head.dense.weight", "lm_head.layer_norm.weight", "model.norm.weight",
         "model.layers.0.self_attn.o_proj.bias", "cls.predictions.transform.dense.bias",
         "transformer.wpe.weight", "embeddings.position_ids", "decoder.block.0.layer.0.weight",
+        "model.layers.3.attn.proj_out.weight", "model.layers.3.mlp.output_projection.weight",
     ),
 }  # fmt: skip
 
@@ -77,6 +80,143 @@ def test_only_causal_models_of_known_heads_are_untied(tmp_path: Path) -> None:
     write_model(tmp_path / "c", tied=True, architectures=["BertModel"])
     with pytest.raises(CheckpointError, match="needs a causal language model"):
         new_head(open_checkpoint(tmp_path / "c"))
+
+
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+PACKED = np.zeros((2, len(OLD)), np.int32)
+SCALES = np.ones((len(OLD), 2), np.float32)
+# What the writers of these formats store of a head of [rows, 8], beside a plain embedding.
+PARTS = {
+    "gptq": {"lm_head.qweight": PACKED, "lm_head.scales": SCALES.T.copy(), "lm_head.g_idx": PACKED[0, :8]},
+    "awq": {"lm_head.qweight": np.zeros((8, 6), np.int32), "lm_head.qzeros": np.zeros((1, 6), np.int32)},
+    "bitsandbytes": {HEAD: np.zeros((len(OLD) * 4, 1), np.uint8), f"{HEAD}.absmax": np.ones(6, np.float32)},
+    "int8": {HEAD: np.zeros((len(OLD), 8), np.int8), "lm_head.SCB": np.ones(len(OLD), np.float32)},
+    "hqq": {"lm_head.W_q": np.zeros((4, len(OLD)), np.uint8), "lm_head.zero": SCALES},
+    "mlx": {HEAD: np.zeros((len(OLD), 1), np.uint32), "lm_head.scales": SCALES, "lm_head.biases": SCALES},
+    "fp8": {HEAD: np.zeros((len(OLD), 8), np.float32), "lm_head.weight_scale_inv": np.ones((1, 1), np.float32)},
+    "compressed-tensors": {"lm_head.weight_packed": np.zeros((len(OLD), 1), np.int32)},
+    "torchao": {"lm_head._weight_qdata": np.zeros((len(OLD), 8), np.int8)},
+    "exl3": {"lm_head.trellis": np.zeros((1, 3, 4), np.int16), "lm_head.suh": np.ones(8, np.float32)},
+    "lora": {"lm_head.base_layer.weight": np.zeros((len(OLD), 8), np.float32),
+             "lm_head.lora_B.default.weight": SCALES},
+    "weight norm": {"lm_head.weight_g": np.ones((len(OLD), 1), np.float32),
+                    "lm_head.weight_v": np.zeros((len(OLD), 8), np.float32)},
+    "embedding": {"model.embed_tokens.scales": SCALES, HEAD: np.zeros((len(OLD), 8), np.float32)},
+    "idefics": {"model.embed_tokens.additional_embedding.weight": np.zeros((2, 8), np.float32)},
+    "bert": {"cls.predictions.decoder.qweight": PACKED},
+    "root": {"output.scales": SCALES},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_matrix_in_parts_is_refused_by_name_and_cannot_be_ignored(tmp_path: Path, kind: str) -> None:
+    write_model(tmp_path, tied=True, extra=PARTS[kind])
+    checkpoint = open_checkpoint(tmp_path)
+    told = [{}, *({name: role} for name in PARTS[kind] for role in ("ignore", "output"))]
+    for roles in told:
+        with pytest.raises(CheckpointError, match="is kept in parts") as caught:
+            find_vocabulary_tensors(checkpoint, told=roles)
+        assert any(name in caught.value.message for name in PARTS[kind])
+        assert "--tensor" not in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.layers.0.mlp.down_proj.scales", "lm_head.dense.weight", "lm_head.layer_norm.bias",
+     "decoder.layers.0.fc1.weight", "shared.expert.w1.weight", "cls.predictions.transform.LayerNorm.weight"],
+)  # fmt: skip
+def test_other_layers_are_no_parts_of_a_matrix(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, extra={name: np.ones((3, 5), np.float32)})
+    assert {item.tensor.name for item in find_vocabulary_tensors(open_checkpoint(tmp_path)).found} == {
+        EMBED,
+        HEAD,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (HEAD, (len(OLD) - 3, 8)), (HEAD, (len(OLD) + 8, 8)), ("embed_out.weight", (50, 8)),
+        ("language_model.lm_head.weight", (40, 8)), ("cls.predictions.decoder.weight", (40, 8)),
+        ("cls.predictions.bias", (40,)), ("lm_head.bias", (40,)), ("final_logits_bias", (1, 40)),
+        ("generator_lm_head.weight", (40, 8)), ("output.weight", (40, 8)), ("head.weight", (40, 8)),
+        ("transformer.output_layer.weight", (40, 8)), ("model.layers.61.shared_head.head.weight", (40, 8)),
+        ("pred_layer.proj.weight", (40, 8)), ("vocab_projector.bias", (40,)),
+    ],
+)  # fmt: skip
+def test_an_output_of_another_size_is_refused_by_name(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    write_model(tmp_path, tied=True, extra={name: np.ones(shape, np.float32)})
+    checkpoint = open_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        find_vocabulary_tensors(checkpoint)
+    assert f"{name} {list(shape)}" in caught.value.message
+    assert f"{EMBED} has {len(OLD)} rows" in caught.value.message
+    assert "ignore" not in str(caught.value.hint)
+    with pytest.raises(CheckpointError, match="is the model's head"):
+        find_vocabulary_tensors(checkpoint, told={name: "ignore"})
+
+
+def test_an_output_may_be_left_where_it_is_no_head_over_these_tokens(tmp_path: Path) -> None:
+    small = np.ones((3, 8), np.float32)
+    extra = {"head.weight": small}
+    write_model(tmp_path / "a", tied=True, extra=extra, architectures=["LlamaForSequenceClassification"])
+    write_model(tmp_path / "b", extra={"talker.lm_head.weight": small})
+    for folder, name in (("a", "head.weight"), ("b", "talker.lm_head.weight")):
+        checkpoint = open_checkpoint(tmp_path / folder)
+        with pytest.raises(CheckpointError) as caught:
+            find_vocabulary_tensors(checkpoint)
+        assert f"--tensor '{name}=ignore'" in str(caught.value.hint)
+        assert name not in {
+            i.tensor.name for i in find_vocabulary_tensors(checkpoint, told={name: "ignore"}).found
+        }
+
+
+def test_a_head_of_the_right_size_cannot_be_ignored(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    with pytest.raises(CheckpointError, match="is the model's head"):
+        find_vocabulary_tensors(open_checkpoint(tmp_path), told={"*head*": "ignore"})
+
+
+def test_the_hint_for_an_unknown_name_never_leaves_a_head_behind(tmp_path: Path) -> None:
+    write_model(tmp_path, tied=True, extra={"to_logits.weight": np.ones((len(OLD), 8), np.float32)})
+    with pytest.raises(CheckpointError, match=r"to_logits\.weight") as caught:
+        find_vocabulary_tensors(open_checkpoint(tmp_path))
+    assert "to_logits.weight=output" in str(caught.value.hint)
+
+
+def test_a_multi_token_head_grows_with_the_others(tmp_path: Path) -> None:
+    name = "model.layers.61.shared_head.head.weight"
+    tensors = write_model(tmp_path, extra={name: np.ones((len(OLD), 8), np.float32)})
+    found = find_vocabulary_tensors(open_checkpoint(tmp_path)).found
+    assert {item.tensor.name: item.role for item in found} == {EMBED: "input", HEAD: "output", name: "output"}
+    assert tensors[name].shape == (len(OLD), 8)
+
+
+def test_a_matrix_of_another_vocabulary_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path, extra={"text_encoder.shared.weight": np.ones((12, 8), np.float32)})
+    found = find_vocabulary_tensors(open_checkpoint(tmp_path), len(OLD))
+    assert any("text_encoder.shared.weight [12, 8]" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("config", "warns"),
+    [
+        ({"tie_word_embeddings": False}, True),
+        ({"tie_word_embeddings": True}, False),
+        ({"tie_word_embeddings": None}, True),  # a Llama that does not say is untied
+        ({"tie_word_embeddings": None, "model_type": "gpt2"}, False),
+        ({"tie_word_embeddings": False, "architectures": ["LlamaModel"]}, False),
+        ({"tie_word_embeddings": None, "text_config": {"tie_word_embeddings": False}}, True),
+    ],
+)
+def test_an_untied_model_without_a_stored_head_is_warned_of(
+    tmp_path: Path, config: dict[str, object], warns: bool
+) -> None:
+    write_model(tmp_path, tied=True, **config)
+    found = find_vocabulary_tensors(open_checkpoint(tmp_path)).warnings
+    assert any("no output matrix is stored" in text for text in found) == warns
 
 
 def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from tests.extension.tiny_models import LETTERS, snapshot, write_tokenizer
 from vocabkit.checkpoints.checkpoint import open_checkpoint
+from vocabkit.core.errors import CheckpointError
+from vocabkit.extension.distill import load_model
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
@@ -187,6 +189,114 @@ def test_moved_ids_give_the_same_logits(tmp_path: Path) -> None:
     done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
     assert done.plan.mode == "replace"
     assert list_failures(tmp_path / "o") == []
+
+
+MLLAMA_TEXT: dict[str, Any] = {
+    "vocab_size": ROWS - 1, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "intermediate_size": 40, "cross_attention_layers": [1], "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+}  # fmt: skip
+MLLAMA_VISION: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 1, "num_global_layers": 1, "attention_heads": 2,
+    "intermediate_size": 32, "vision_output_dim": 64, "image_size": 28, "patch_size": 14, "max_num_tiles": 1,
+    "supported_aspect_ratios": [[1, 1]], "intermediate_layers_indices": [0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pieces", "image"),
+    [
+        ((*OLD, *ADDED), 96),
+        (OLD, 96),
+        ((*OLD[:5], *reversed(OLD[5:96]), OLD[96], *ADDED), 96),
+        (OLD[:90], 96),
+        ((*OLD[:96], *ADDED), 101),  # a new token has its id, and the row moves
+    ],
+)
+def test_mllama_reads_eight_ids_more_than_it_predicts(
+    tmp_path: Path, pieces: tuple[str, ...], image: int
+) -> None:
+    import torch
+
+    settings = transformers.MllamaConfig(
+        text_config=MLLAMA_TEXT, vision_config=MLLAMA_VISION, image_token_index=96
+    )
+    torch.manual_seed(1)
+    transformers.logging.disable_progress_bar()
+    transformers.MllamaForConditionalGeneration(settings).save_pretrained(tmp_path / "m")
+    write_tokenizer(tmp_path / "m", OLD)  # its last id is beyond the head's rows, as `<|image|>` is
+    before = snapshot(tmp_path / "m")
+    write_tokenizer(tmp_path / "t", pieces)
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    assert list_failures(tmp_path / "o") == []
+    config = json.loads((tmp_path / "o" / "config.json").read_text(encoding="utf-8"))
+    assert config["image_token_index"] == image
+    tensors = open_checkpoint(tmp_path / "o").tensors
+    rows = {name: tensor.shape[0] for name, tensor in tensors.items() if tensor.shape[1:] == (32,)}
+    size = config["text_config"]["vocab_size"]
+    assert [count for name, count in rows.items() if name.endswith("lm_head.weight")] == [size]
+    assert [count for name, count in rows.items() if name.endswith("embed_tokens.weight")] == [size + 8]
+    undo_extension(tmp_path / "o", tmp_path / "u")
+    assert snapshot(tmp_path / "u") == before
+
+
+def test_a_head_that_is_not_stored_is_not_compared(tmp_path: Path) -> None:
+    write_random(tmp_path / "m", "causal", "llama", TWO | {"tie_word_embeddings": True})
+    path = tmp_path / "m" / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"tie_word_embeddings": False}), encoding="utf-8")
+    write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    assert any("no output matrix is stored" in text for text in done.plan.warnings)
+    (check,) = (one for one in verify_extension(tmp_path / "o", reload=True) if one.name == "logits")
+    assert check.state == "skipped"
+    assert "not stored: lm_head.weight" in check.detail
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is not stored"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": "32"},
+        {"num_attention_heads": 0},
+        {"pad_token_id": 4_000},
+        {"architectures": ["LlamaForNothing"]},
+        {"hidden_act": "nonesuch"},
+        {"rope_parameters": {"rope_type": "nonesuch"}},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_transformers_rejects_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    write_random(tmp_path / "m", "causal", "llama", TWO)
+    path = tmp_path / "m" / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | change), encoding="utf-8")
+    write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    checks = verify_extension(tmp_path / "o", reload=True)
+    (check,) = (one for one in checks if one.name == "logits")
+    assert checks.passed
+    assert check.state == "skipped"
+    assert f"transformers {transformers.__version__}" in check.detail
+    assert "config.json" in check.detail or "LlamaForCausalLM" in check.detail
+    assert ".verify-" not in check.detail
+
+
+def test_a_configuration_that_only_the_output_has_is_a_failure(tmp_path: Path) -> None:
+    write_random(tmp_path / "m", "causal", "llama", TWO)
+    write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    path = tmp_path / "o" / "config.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"hidden_size": 32', '"hidden_size": "x"'), "utf-8"
+    )
+    (check,) = (
+        one for one in verify_extension(tmp_path / "o", original=tmp_path / "m") if one.name == "logits"
+    )
+    assert check.state == "failed"
+    assert "rejects config.json" in check.detail
+    assert "hidden_size" in check.detail
 
 
 def test_a_changed_row_is_noticed(tmp_path: Path) -> None:

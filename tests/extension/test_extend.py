@@ -22,11 +22,11 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
+from vocabkit.core.errors import CheckpointError, OutputError, TokenizerError, VocabkitError
 from vocabkit.core.folders import check_space
 from vocabkit.core.progress import Silent
 from vocabkit.extension.extend import extend_checkpoint
-from vocabkit.extension.plan import plan_extension
+from vocabkit.extension.plan import Options, plan_extension
 from vocabkit.extension.undo import undo_extension
 from vocabkit.extension.verify import verify_extension
 
@@ -133,6 +133,136 @@ def test_new_tokens_may_land_on_padding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(new[first:], old[EMBED][first:])
     assert (new[len(OLD) : first] != old[EMBED][len(OLD) : first]).any(axis=1).all()
     assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
+
+
+# What is done to a tokenizer of 41 ids beside a matrix of 60 rows.
+CHANGES = {
+    "rename": (*OLD[:-2], *ADDED[:2]),
+    "renumber": tuple(reversed(OLD)),
+    "fewer": OLD[:20],
+    "fewer, one new": (*OLD[:20], ADDED[0]),
+    "more": (*reversed(OLD), *ADDED),
+    "append": (*OLD, *ADDED),
+    "same": OLD,
+}
+
+
+@pytest.mark.parametrize("trim", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_padded_matrix_keeps_its_rows_unless_it_is_trimmed(tmp_path: Path, change: str, trim: bool) -> None:
+    old, pieces = write_model(tmp_path / "m", rows=60), CHANGES[change]
+    before = snapshot(tmp_path / "m")
+    write_tokenizer(tmp_path / "t", pieces)
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", trim=trim)
+    new = read_arrays(tmp_path / "o" / "model.safetensors")
+    size = len(pieces) if trim else 60
+    assert read_json(tmp_path / "o" / "config.json")["vocab_size"] == size
+    for name in (EMBED, HEAD):
+        expected = np.array(
+            [old[name][OLD.index(p)] if p in OLD else new[name][i] for i, p in enumerate(pieces)]
+        )
+        expected = np.concatenate([expected, old[name][len(pieces) : size]])
+        np.testing.assert_array_equal(new[name], expected)
+    # Rows of the old matrix that are found nowhere in the new one, by their bytes.
+    left = {row.tobytes() for row in new[EMBED]}
+    assert done.plan.coverage.cut == sum(row.tobytes() not in left for row in old[EMBED])
+    assert done.plan.coverage.dropped == len(set(OLD) - set(pieces))
+    counted = {row["name"]: row["after"] for row in done.to_rows() if row["part"] == "tokens"}
+    assert counted["cut"] == done.plan.coverage.cut
+    assert list_failed(tmp_path / "o") == []
+    assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
+    assert snapshot(tmp_path / "u") == before
+
+
+def test_an_id_of_a_token_that_is_gone_is_not_kept_with_its_row(tmp_path: Path) -> None:
+    """Its row stays as padding; the configuration must not go on naming it."""
+    write_model(tmp_path / "m", pad_token_id=40, rows=60)
+    write_tokenizer(tmp_path / "t", OLD[:20])
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    assert read_json(tmp_path / "o" / "config.json")["pad_token_id"] == OLD.index("<pad>")
+    assert any("suppress_tokens: the token 40 is not" in text for text in done.plan.warnings)
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("rows", [len(OLD), 60])
+def test_ids_given_away_get_new_rows_and_all_others_stay(
+    tmp_path: Path, tied: bool, shards: bool, rows: int
+) -> None:
+    """A replaced vocabulary of constant size: single ids here and there stand for other tokens."""
+    old = write_model(tmp_path / "m", tied=tied, shards=shards, rows=rows)
+    before = snapshot(tmp_path / "m")
+    given = dict(zip((17, 33, 36, 40), ADDED, strict=True))
+    pieces = tuple(given.get(index, piece) for index, piece in enumerate(OLD))
+    write_tokenizer(tmp_path / "t", pieces)
+    plan = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o").plan
+    assert (plan.mode, plan.coverage.remapped, plan.coverage.dropped, plan.coverage.cut) == ("replace", 0, 4, 4)
+    assert np.flatnonzero(plan.rows.kept < 0).tolist() == sorted(given)
+    files = (tmp_path / "o").glob("*.safetensors")
+    new = {name: item for path in files for name, item in read_arrays(path).items()}
+    stays = np.array([index not in given for index in range(rows)])
+    for name in {EMBED} if tied else {EMBED, HEAD}:
+        np.testing.assert_array_equal(new[name][stays], old[name][stays])
+        assert (new[name][~stays] != old[name][~stays]).any(axis=1).all()
+    parts = [OLD.index("▁cat"), OLD.index("s")]  # ▁cats at 17: a row of its own, from the old spelling
+    np.testing.assert_allclose(new[EMBED][17], old[EMBED][parts].mean(0), rtol=1e-6)
+    assert list_failed(tmp_path / "o") == []
+    assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
+    assert snapshot(tmp_path / "u") == before
+
+
+@pytest.mark.parametrize("key", ["pad_token_id", "image_token_index"])
+def test_an_id_in_use_without_a_token_is_never_given_to_a_new_one(tmp_path: Path, key: str) -> None:
+    write_model(tmp_path / "m", rows=60, **{key: 43})
+    write_tokenizer(tmp_path / "t", (*OLD, *ADDED[:2]))
+    extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    assert read_json(tmp_path / "o" / "config.json")[key] == 43
+    write_tokenizer(tmp_path / "t2", (*OLD, *ADDED))
+    with pytest.raises(CheckpointError, match=f"{key}: 43 has no token") as caught:
+        plan_extension(tmp_path / "m", tmp_path / "t2")
+    assert "matter" not in caught.value.message
+    assert "sat" in caught.value.message
+    with pytest.raises(CheckpointError, match="cuts its row"):
+        plan_extension(tmp_path / "m", tmp_path / "t", Options(trim=True))
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("side", ["m", "t"])
+def test_a_token_that_only_the_settings_have_is_refused(tmp_path: Path, side: str, name: str) -> None:
+    write_model(tmp_path / "m", rows=60)
+    write_tokenizer(tmp_path / "t", (*OLD, *ADDED))
+    path = tmp_path / side / name
+    told = read_json(path) if path.exists() else {"<extra>": 50}
+    if "tokenizer_class" in told:
+        told["added_tokens_decoder"] = {"50": {"content": "<extra>", "special": True}}
+    path.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(TokenizerError, match=r"'<extra>' is id 50.*has no such token"):
+        plan_extension(tmp_path / "m", tmp_path / "t")
+
+
+def test_mllamas_eight_rows_more_are_named_and_kept(tmp_path: Path) -> None:
+    choose = np.random.default_rng(5)
+    head = choose.normal(size=(36, 8)).astype(np.float32)
+    old = write_model(tmp_path / "m", rows=44, extra={HEAD: head}, model_type="mllama", vocab_size=36,
+                      image_token_index=41)  # fmt: skip
+    before = snapshot(tmp_path / "m")
+    pieces = (*OLD, *ADDED)
+    write_tokenizer(tmp_path / "t", pieces)
+    done = extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
+    assert any("8 rows more than the head" in text for text in done.plan.warnings)
+    (extra,) = (row for row in done.to_rows() if row["name"] == "extra rows")
+    assert (extra["before"], extra["after"]) == ("36–43", "45–52")
+    new = read_arrays(tmp_path / "o" / "model.safetensors")
+    assert (new[EMBED].shape, new[HEAD].shape) == ((53, 8), (45, 8))
+    np.testing.assert_array_equal(new[EMBED][:41], old[EMBED][:41])
+    np.testing.assert_array_equal(new[EMBED][45:], old[EMBED][36:])
+    np.testing.assert_array_equal(new[HEAD][:36], head)
+    config = read_json(tmp_path / "o" / "config.json")
+    assert config["vocab_size"] == 45
+    assert config["image_token_index"] == 50  # its row moved with the others; no token had it
+    assert list_failed(tmp_path / "o") == []
+    assert not undo_extension(tmp_path / "o", tmp_path / "u").differing
+    assert snapshot(tmp_path / "u") == before
 
 
 def test_only_shards_with_vocabulary_tensors_are_written(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from tests.extension.vocabularies import (
     plan_byte_level,
     save,
 )
+from vocabkit.core.errors import ConfigError
 from vocabkit.extension.initializers import initialize
-from vocabkit.extension.rows import Context, RowPlan, list_new
+from vocabkit.extension.rows import Context, Role, RowPlan, list_new, sum_rows
 from vocabkit.extension.simple_rows import _spell_new, _spell_tokens
 from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.vocabulary.vocabulary import Kind
 
 SPACE = "\u2581"
 
@@ -128,3 +130,67 @@ def test_overlap_takes_the_nearest_in_writing(tmp_path: Path) -> None:
     for place, source in enumerate(made.sources.to_list()):
         if len(source[0]):
             np.testing.assert_array_equal(made.values[place], rows[source[0][0]])
+
+
+OLD_PIECES = ("ab", "cd", "e", "f", "вг", "д", "е", "ж", "α", "!", "2", f"{SPACE}ab", f"{SPACE}вг")
+NEW_PIECES = ("abcd", "ef", "вгд", "αe", "α!", "2!", f"{SPACE}abe", f"{SPACE}вгж")
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> tuple[RowPlan, Context]:
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    old, new = (make_unigram([*bytes_, SPACE, *OLD_PIECES, *more]) for more in ((), NEW_PIECES))
+    return plan_between(old, new, tmp_path_factory.mktemp("scripts"))
+
+
+def median_by_hand(plan: RowPlan, rows: np.typing.NDArray[np.float32], context: Context, letter: str) -> float:
+    """Of the rows of tokens with a letter from the same Unicode block as this one, in plain Python."""
+    blocks = [range(0x41, 0x7B), range(0x400, 0x500), range(0x370, 0x400)]
+    block = next(block for block in blocks if ord(letter) in block)
+    found = []
+    for index in np.flatnonzero(plan.old_used).tolist():
+        if context.old_tokenizer.kinds[index] is Kind.BYTE:
+            continue
+        token = context.old_tokenizer.token_bytes(index) or b""
+        text = token.decode(errors="ignore")
+        if any(ord(char) in block for char in text):
+            found.append(float(np.sqrt((rows[index].astype(np.float64) ** 2).sum())))
+    return float(np.median(found))
+
+
+@pytest.mark.parametrize("role", ["input", "tied", "output"])
+def test_a_mean_is_made_as_long_as_the_rows_of_its_script(scripts: tuple[RowPlan, Context], role: Role) -> None:
+    plan, context = scripts
+    rows = draw_rows(plan.old_size)
+    rows *= np.random.default_rng(3).uniform(0.2, 3, len(rows)).astype(np.float32)[:, None]
+    plain = initialize("subword-mean", plan, rows, context).values
+    made = initialize("subword-mean:norm=median", plan, rows, replace(context, role=role))
+    assert made.sources is not None
+    if role == "output":
+        np.testing.assert_array_equal(made.values, plain)
+        return
+    for place, letter in ((0, "a"), (1, "e"), (2, "в"), (4, "α"), (6, "a"), (7, "в")):
+        wanted = median_by_hand(plan, rows, context, letter)
+        row = made.values[place]
+        np.testing.assert_allclose(np.linalg.norm(row), wanted, rtol=1e-5)
+        np.testing.assert_allclose(
+            row / np.linalg.norm(row), plain[place] / np.linalg.norm(plain[place]), atol=1e-6
+        )
+    np.testing.assert_array_equal(made.values, sum_rows(made.sources, rows, plan.old_used))
+
+
+def test_a_script_without_rows_takes_the_median_of_all(scripts: tuple[RowPlan, Context]) -> None:
+    plan, context = scripts
+    rows = draw_rows(plan.old_size)
+    greek = np.array([context.old_tokenizer.token_bytes(i) == b"\xce\xb1" for i in range(plan.old_size)])
+    bare = replace(plan, old_used=plan.old_used & ~greek)
+    made = initialize("subword-mean:norm=median", bare, rows, context).values
+    wanted = np.median(np.linalg.norm(rows[bare.old_used].astype(np.float64), axis=1))
+    np.testing.assert_allclose(np.linalg.norm(made[4]), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["subword-mean:norm=mean", "subword-mean:norm", "mean:norm=median"])
+def test_an_unknown_norm_is_refused(scripts: tuple[RowPlan, Context], method: str) -> None:
+    plan, context = scripts
+    with pytest.raises(ConfigError, match="norm"):
+        initialize(method, plan, draw_rows(plan.old_size), context)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from tests.extension.tiny_models import write_model
 from tests.pretraining.tiny_tokenizers import LINES, WORDS
-from vocabkit.core.errors import VocabkitError
+from vocabkit.core.errors import TokenizerError, VocabkitError
 from vocabkit.extension.plan import plan_extension
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
 from vocabkit.vocabulary.roles import (
@@ -140,3 +142,65 @@ def test_transformers_numbers_the_refused_ones_otherwise(kind: str, model_file: 
     assert [ids.tolist() for ids in source.tokenizer.encode_batch(lines)] == wanted
     for role in ("bos", "eos", "unk", "pad"):
         assert source.roles[role] == getattr(theirs, f"{role}_token_id")
+
+
+# --- Ids of added tokens ---------------------------------------------------------------------------
+
+_LETTERS = {chr(97 + index): index for index in range(26)}
+# Added tokens as (id, content), and the vocabulary where it is another.
+_WRONG_IDS = {
+    "holes": ([(30, "<x>"), (33, "<y>")], _LETTERS, ("'<x>' has id 30", "gives it 26")),
+    "one hole": ([(26, "<x>"), (28, "<y>")], _LETTERS, ("'<y>' has id 28", "gives it 27")),
+    "order": ([(27, "<y>"), (26, "<x>")], _LETTERS, ("'<y>' has id 27", "gives it 26")),
+    "taken": ([(5, "<x>")], _LETTERS, ("'f' and '<x>' have one id, 5",)),
+    "twice": ([(26, "<x>"), (26, "<y>")], _LETTERS, ("'<x>' and '<y>' have one id, 26",)),
+    "again": ([(26, "<x>"), (27, "<x>")], _LETTERS, ("'<x>' has id 27", "gives it 26")),
+    "another": ([(7, "f")], _LETTERS, ("'h' and 'f' have one id, 7",)),
+    "hole below": ([(41, "<x>")], _LETTERS | {"z": 40}, ("'<x>' has id 41", "gives it 26")),
+    "two pieces": ([(26, "<x>")], _LETTERS | {"y": 3}, ("'d' and 'y' have one id, 3",)),
+}
+
+
+def _save_with_added(
+    path: Path, added: Sequence[tuple[int, str]], vocabulary: Mapping[str, int], special: bool
+) -> None:
+    content = json.loads(Backend(models.BPE(dict(_LETTERS), [])).to_str())
+    content["model"]["vocab"] = dict(vocabulary)
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [{"id": i, "content": c, "special": special} | flags for i, c in added]
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("kind", _WRONG_IDS)
+def test_an_id_that_tokenizers_would_change_is_refused_with_both(
+    tmp_path: Path, kind: str, special: bool
+) -> None:
+    added, vocabulary, said = _WRONG_IDS[kind]
+    path = tmp_path / "tokenizer.json"
+    _save_with_added(path, added, vocabulary, special)
+    with pytest.raises(TokenizerError) as caught:
+        open_tokenizer(path)
+    assert all(part in caught.value.message for part in said)
+    assert caught.value.hint
+    # The library itself is the oracle: it does give other ids, or one id twice.
+    backend = Backend.from_file(str(path))
+    ids = {content: backend.token_to_id(content) for _, content in added}
+    assert any(ids[content] != index for index, content in added) or len({*vocabulary.values()}) < 26
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_ids_that_tokenizers_keeps_are_the_files(tmp_path: Path, special: bool) -> None:
+    path = tmp_path / "tokenizer.json"
+    _save_with_added(path, [(5, "f"), (26, "<x>"), (27, "<y>")], _LETTERS, special)
+    opened = open_tokenizer(path)
+    assert opened.size == 28
+    assert opened.encode_batch(["f"])[0].tolist() == [5]
+
+
+def test_the_hint_for_a_hole_is_right(tmp_path: Path) -> None:
+    """A token for every id up to the last, in order: then the file's ids hold."""
+    path = tmp_path / "tokenizer.json"
+    _save_with_added(path, [*((i, f"<unused_{i}>") for i in range(26, 30)), (30, "<x>")], _LETTERS, True)
+    assert Backend.from_file(str(path)).token_to_id("<x>") == 30
+    assert open_tokenizer(path).size == 31

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import prod
@@ -183,14 +183,19 @@ _NAMES: tuple[tuple[Role, str], ...] = (
     ("input", r"(embeddings\.)?(word_embeddings|word_embedding|tok_embeddings|token_embedding)\.weight"),
     ("input", r"(embed_tokens|tokens_embed|wte|embed_in|shared|embed_input_ids)\.weight"),
     ("input", r"(^|transformer\.|backbone\.|model\.|rwkv\.)(embeddings|embedding|word_embed)\.weight"),
-    ("output", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|proj_out|lm_loss)\.weight"),
-    ("output", r"lm_head\.decoder\.weight"),
+    ("output", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|lm_loss)\.weight"),
+    ("output", r"^([a-z_]+\.)*(proj_out|output_layer|output_projection)\.weight"),  # in no numbered layer
+    ("output", r"(lm_head|mlm_score)\.decoder\.weight"),
+    ("output", r"lm_head\.(linear|out_proj)\.weight"),  # Phi's first form, and XLM-R-XL's kin
+    ("output", r"shared_head\.head\.weight"),  # a multi-token prediction layer of DeepSeek's
     ("output", r"(^|\.)(cls\.)?predictions\.decoder\.weight"),
-    ("output", r"(^|\.)cls\.predictions\.dense\.weight"),  # MobileBERT's second half of its head
+    ("output", r"(^|\.)cls\.predictions\.dense\.weight"),  # half of MobileBERT's head; before it in RemBERT's
     ("output", r"pred_layer\.proj\.weight"),
     ("output", r"^(model\.|module\.)?(decoder|output|head)\.weight"),
-    ("bias", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|proj_out|lm_loss)\.bias"),
-    ("bias", r"lm_head\.decoder\.bias"),
+    ("bias", r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|lm_loss)\.bias"),
+    ("bias", r"^([a-z_]+\.)*(proj_out|output_layer|output_projection)\.bias"),
+    ("bias", r"(lm_head|mlm_score)\.decoder\.bias"),
+    ("bias", r"lm_head\.(linear|out_proj)\.bias"),
     ("bias", r"(^|\.)(cls\.)?predictions\.(decoder\.)?bias"),
     ("bias", r"pred_layer\.proj\.bias"),
     ("bias", r"^(model\.|module\.)?(decoder|output|head)\.bias"),
@@ -201,6 +206,39 @@ _PATTERNS = tuple((role, re.compile(rf"(?:^|\.|\b){ending}$")) for role, ending 
 
 def _guess_role(name: str) -> Role | None:
     return next((role for role, pattern in _PATTERNS if pattern.search(name)), None)
+
+
+# Modules that hold nothing but a matrix: whatever else lies below one is part of how the matrix is stored.
+_BARE = re.compile(
+    r"(^|\.)(lm_head|embed_out|generator_lm_head|vocab_projector|lm_loss|decoder|proj|out_proj|linear"
+    r"|embed_tokens|embed_tokens_per_layer|tokens_embed|wte|embed_in|word_embeddings?|tok_embeddings)$"
+)
+# Layers before the matrix, of heads that have some.
+_BEFORE = re.compile(r"(dense|transform|decoder|out_proj|linear|([Ll]ayer_?|batch_?)?[Nn]orm|ln(_\w+)?)\.")
+# Parts of a matrix that is quantised (bitsandbytes, GPTQ, AWQ, HQQ, EXL, AQLM, QuIP, MLX, FP8, torchao,
+# compressed-tensors), adapted, or split into a length and a direction.
+_PART = re.compile(
+    r"(_?weight[._]\w.*|q_?\w*weight\w*|q_?zeros?|q_?scales?\w*|q_?groups?|q_?perm|q_?invperm|scales?|zeros?"
+    r"|zero_points?|biases|blocks|g_idx|absmax|quant_\w+.*|\w+_scales?(_inv)?|\w+_zero_point|W_q|meta|nbits"
+    r"|group_size|SCB|S[UV]|s[uv]h|Qidxs|codes|codebooks?|trellis|\w*packed\w*|parametrizations\..*"
+    r"|lora_\w+(\..*)?|base_layer\..*|modules_to_save\..*|original_module\..*)"
+)
+_ADAPTER = re.compile(r"(lora_|base_layer\.|modules_to_save\.|original_module\.)")
+
+
+def _find_part(name: str) -> tuple[Role, str] | None:
+    """The role and the module of a tensor that is part of how a vocabulary matrix is stored; else None."""
+    steps = name.split(".")
+    for stop in range(len(steps) - 1, 0, -1):
+        module, rest = ".".join(steps[:stop]), ".".join(steps[stop:])
+        role = _guess_role(f"{module}.weight")
+        if role is None or rest in ("weight", "bias"):
+            continue
+        # A stack of layers may be called as a head is: `decoder.layers.0.…` of an encoder–decoder is none.
+        is_bare = _BARE.search(module) and not (role == "output" and re.fullmatch(r"(\w+\.)?decoder", module))
+        if _PART.fullmatch(rest) or (is_bare and not _BEFORE.match(rest)):
+            return role, module
+    return None
 
 
 def _fits_role(role: str, tensor: Tensor, axis: int) -> bool:
@@ -272,13 +310,19 @@ class VocabularyTensors:
     """All vocabulary tensors of a checkpoint, how many rows they have, and what is odd about them.
 
     `tied` is "alias" where there is no output matrix of its own, "equal" where it is stored twice, and
-    "untied" where input and output differ.
+    "untied" where input and output differ. `extra` is how many rows the input has beyond those of the head, for
+    ids that are read and never predicted.
     """
 
     found: tuple[VocabularyTensor, ...]
     rows: int
     tied: Literal["alias", "equal", "untied"]
     warnings: tuple[str, ...]
+    extra: int = 0
+
+    def count_rows(self, item: VocabularyTensor, size: int) -> int:
+        """Rows of one of the tensors when the input matrix has `size`."""
+        return size - self.extra if item.role in ("output", "bias") else size
 
     @property
     def input(self) -> VocabularyTensor:
@@ -307,37 +351,148 @@ def find_vocabulary_tensors(
     CheckpointError naming the tensors when it cannot be sure.
     """
     given = _check_told(checkpoint, told or {})
+    _refuse_parts(checkpoint)
     names = {name: given.get(name) or _guess_role(name) for name in checkpoint.tensors}
     rows = _find_rows(checkpoint, names, tokens)
+    extra = _find_extra(checkpoint, names, rows)
     found: list[VocabularyTensor] = []
     unsure: list[Tensor] = []
+    others: list[Tensor] = []
     for name, tensor in checkpoint.tensors.items():
         role = names[name]
         if role == "ignore":
             continue
+        size = rows - extra if role in ("output", "bias") else rows
         if role == "per-layer" and len(tensor.shape) == 2 and tensor.shape[0] <= rows:
             found.append(VocabularyTensor(tensor, "per-layer", 0, -1))
-        elif rows in tensor.shape:
-            axis = tensor.shape.index(rows)
+        elif size in tensor.shape:
+            axis = tensor.shape.index(size)
             if role is None or not _fits_role(role, tensor, axis):
                 unsure.append(tensor)
             else:
                 found.append(VocabularyTensor(tensor, cast(Role, role), axis, -1))
+        elif role is not None:
+            others.append(tensor)
     if checkpoint.plain and unsure and not given:
         unsure, found = _guess_plain(unsure, found, rows)
     if unsure:
-        listed = ", ".join(f"{item.name} {list(item.shape)}" for item in unsure[:8])
-        more = f" and {len(unsure) - 8} more" if len(unsure) > 8 else ""
-        what = f"{rows:,} is the vocabulary's size and also that of {listed}{more}"
-        hint = f"say what they are: --tensor '{unsure[0].name}=ignore' (or input, output, bias)"
-        raise CheckpointError(f"{checkpoint.root}: {what}", hint)
+        raise _ask_role(checkpoint, unsure, rows)
     if not any(item.role == "input" for item in found):
         among = ", ".join(item.tensor.name for item in found) or "its tensors"
         hint = "say which it is: --tensor NAME=input"
         raise CheckpointError(f"{checkpoint.root}: no input matrix among {among}", hint)
-    _check_config(checkpoint, rows)
+    _check_others(checkpoint, names, found, others, rows)
+    _check_ignored(checkpoint, given, found)
+    doubts = _check_config(checkpoint, rows, extra)
     grouped, tied = _group(checkpoint, found)
-    return VocabularyTensors(grouped, rows, tied, tuple(_doubts(checkpoint, tied)))
+    doubts += [
+        f"{one.name} {list(one.shape)} is of another vocabulary and stays as it is"
+        for one in others
+        if names[one.name] == "input" and len(one.shape) == 2
+    ]
+    return VocabularyTensors(grouped, rows, tied, (*_doubts(checkpoint, tied, extra), *doubts), extra)
+
+
+def _refuse_parts(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a vocabulary matrix that is kept in parts: one part says nothing of a row."""
+    parts: dict[str, list[Tensor]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if (part := _find_part(name)) is not None:
+            parts.setdefault(part[1], []).append(tensor)
+    if not parts:
+        return
+    module, tensors = next(iter(parts.items()))
+    listed = ", ".join(f"{item.name} {list(item.shape)}" for item in tensors[:4])
+    more = f" and {len(tensors) - 4} more" if len(tensors) > 4 else ""
+    what = f"{module} is kept in parts, of which none has a row a token by itself: {listed}{more}"
+    hint = "extend the model that was quantised, then quantise what `vocabkit extend` writes"
+    if any(_ADAPTER.search(item.name) for item in tensors):
+        hint = "merge the adapter first: model.merge_and_unload().save_pretrained(FOLDER), then extend FOLDER"
+    raise CheckpointError(f"{checkpoint.root}: {what}", hint)
+
+
+# What names of output matrices look like that no table has.
+_LIKE_OUTPUT = re.compile(r"head|logit|vocab|unembed|classifier|predict|proj_out|output", re.IGNORECASE)
+
+
+def _ask_role(checkpoint: Checkpoint, unsure: list[Tensor], rows: int) -> CheckpointError:
+    """The error that asks what tensors are; its hint never bids to leave behind what may be a head."""
+    listed = ", ".join(f"{item.name} {list(item.shape)}" for item in unsure[:8])
+    more = f" and {len(unsure) - 8} more" if len(unsure) > 8 else ""
+    what = f"{rows:,} is the vocabulary's size and also that of {listed}{more}"
+    first = unsure[0].name
+    role, when = "ignore", "for a layer that is as wide by chance (or input, output, bias)"
+    if _LIKE_OUTPUT.search(first):
+        role, when = "output", "where it has a row a token (or input, ignore)"
+        if prod(unsure[0].shape) == rows:
+            role, when = "bias", "where it has a value a token (or ignore)"
+    return CheckpointError(f"{checkpoint.root}: {what}", f"say what they are: --tensor '{first}={role}' {when}")
+
+
+# Rows that the input matrix has beyond the head, by model_type: Mllama reads eight ids that it cannot predict.
+_EXTRA_ROWS = {"mllama": 8, "mllama_text_model": 8}
+
+
+def _find_extra(checkpoint: Checkpoint, names: Mapping[str, str | None], rows: int) -> int:
+    extra = _EXTRA_ROWS.get(checkpoint.model_type or "", 0)
+    outputs = [tensor for name, tensor in checkpoint.tensors.items() if names[name] == "output"]
+    if outputs:
+        return extra if all(rows - extra in tensor.shape for tensor in outputs) else 0
+    return extra if read_vocabulary_size(checkpoint.config) == rows - extra else 0
+
+
+# Of an architecture's name, where it predicts tokens.
+_PREDICTS = re.compile(r"CausalLM|LMHead|MaskedLM|PreTraining|ConditionalGeneration|Seq2SeqLM|DoubleHeads")
+
+
+def _predicts_tokens(checkpoint: Checkpoint) -> bool:
+    """Whether the architecture has a head over the vocabulary; True where nothing is said of it."""
+    classes = (checkpoint.config or {}).get("architectures") or []
+    return not classes or any(_PREDICTS.search(str(item)) for item in classes)
+
+
+def _check_others(
+    checkpoint: Checkpoint,
+    names: Mapping[str, str | None],
+    found: Sequence[VocabularyTensor],
+    others: Sequence[Tensor],
+    rows: int,
+) -> None:
+    """Raise CheckpointError for a tensor named as an output that has not a row for each of the input's."""
+    heads = (one for one in others if names[one.name] not in ("input", "per-layer"))
+    wrong = next((one for one in heads if not one.name.endswith("cls.predictions.dense.weight")), None)
+    if wrong is None:
+        return
+    first = next(item.tensor for item in found if item.role == "input")
+    kind = "a bias of the output" if names[wrong.name] == "bias" else "an output matrix"
+    what = f"{wrong.name} {list(wrong.shape)} is named as {kind}, and the input {first.name} has {rows:,} rows"
+    hint = f"give both as many rows and save, then extend: the smaller padded, or the input cut, from {rows:,}"
+    if _may_ignore(checkpoint, wrong.name, found):
+        hint = f"where it is no head over these tokens: --tensor '{wrong.name}=ignore'"
+    raise CheckpointError(f"{checkpoint.root}: {what}", hint)
+
+
+def _module_of(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _may_ignore(checkpoint: Checkpoint, name: str, found: Sequence[VocabularyTensor]) -> bool:
+    """Whether a model whose tensor of this name stays as it was can still be right."""
+    role, module = _guess_role(name), _module_of(name)
+    if role not in ("output", "bias"):
+        return not any(module == _module_of(item.tensor.name) for item in found)
+    heads = {_module_of(item.tensor.name) for item in found if item.role == "output"}
+    return bool(heads - {module}) or not _predicts_tokens(checkpoint)
+
+
+def _check_ignored(checkpoint: Checkpoint, given: Mapping[str, str], found: Sequence[VocabularyTensor]) -> None:
+    """Raise CheckpointError where a tensor that must grow with the vocabulary was to be left as it is."""
+    for name, role in given.items():
+        if role != "ignore" or _guess_role(name) is None or _may_ignore(checkpoint, name, found):
+            continue
+        shape = list(checkpoint.tensors[name].shape)
+        what = f"--tensor {name}=ignore: {name} {shape} is the model's head, which would keep its old rows"
+        raise CheckpointError(f"{checkpoint.root}: {what}", "leave the option out, and see what is said of it")
 
 
 def _check_told(checkpoint: Checkpoint, told: Mapping[str, str]) -> dict[str, str]:
@@ -409,16 +564,24 @@ def read_vocabulary_size(config: Mapping[str, Any] | None) -> int | None:
     return None
 
 
-def _check_config(checkpoint: Checkpoint, rows: int) -> None:
+def _check_config(checkpoint: Checkpoint, rows: int, extra: int) -> list[str]:
+    """What is odd about `vocab_size`. Raises CheckpointError where it is not the matrix's."""
     said = read_vocabulary_size(checkpoint.config)
     written = (checkpoint.config or {}).get("vocab_size", rows)
     if not isinstance(written, int | None):
         what = f"config.json says vocab_size {written!r}, which is no whole number"
-        raise CheckpointError(f"{checkpoint.root}: {what}", f"write {rows}")
-    if said is not None and said != rows:
-        what = f"config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows"
-        hint = "correct config.json, or --tensor NAME=input for the right matrix"
-        raise CheckpointError(f"{checkpoint.root}: {what}", hint)
+        raise CheckpointError(f"{checkpoint.root}: {what}", f"write {rows - extra}")
+    if said is None or said == rows - extra:
+        return []
+    if said == rows:
+        what = f"config.json says vocab_size {said:,}, the input's rows"
+        return [f"{what}; transformers reads the head's there, {rows - extra:,} before: it is written so"]
+    what = f"config.json says vocab_size {said:,}, and the input matrix has {rows:,} rows"
+    other = next((one.name for one in checkpoint.tensors.values() if one.shape[:1] == (said,)), None)
+    hint = f"if the matrix is right: write vocab_size {rows} in config.json"
+    if other is not None:
+        hint = f"{other} has {said:,} rows: which of them is right must be known before rows are added"
+    raise CheckpointError(f"{checkpoint.root}: {what}", hint)
 
 
 def _group(
@@ -451,9 +614,31 @@ def _equal(checkpoint: Checkpoint, first: VocabularyTensor, second: VocabularyTe
     return equal_bytes(checkpoint.read_bytes(a.name), checkpoint.read_bytes(b.name))
 
 
-def _doubts(checkpoint: Checkpoint, tied: str) -> list[str]:
+# Untied by transformers' own default, where config.json does not say.
+_UNTIED = frozenset(
+    {
+        "codegen", "deepseek_v2", "deepseek_v3", "glm", "glm4", "glm4_moe", "gpt_neox", "gpt_oss", "gptj",
+        "granite", "granitemoe", "internlm3", "jamba", "llama", "llama4", "llama4_text", "mamba2", "minimax",
+        "ministral", "mistral", "mixtral", "mllama_text_model", "nemotron", "olmo", "olmo2", "olmo3", "olmoe",
+        "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen3",
+        "qwen3_moe", "qwen3_next", "qwen3_vl", "reformer", "rembert", "rwkv", "seed_oss", "stablelm",
+    }
+)  # fmt: skip
+
+
+def _says_tied(checkpoint: Checkpoint) -> bool | None:
+    """What config.json says of the tie, itself or by the default of its model type; None where it does not."""
     config = checkpoint.config or {}
-    said = config.get("tie_word_embeddings")
+    inner = config.get("text_config")
+    for part in (config, inner):
+        if isinstance(part, Mapping) and isinstance(part.get("tie_word_embeddings"), bool):
+            return bool(part["tie_word_embeddings"])
+    return False if checkpoint.model_type in _UNTIED else None
+
+
+def _doubts(checkpoint: Checkpoint, tied: str, extra: int) -> list[str]:
+    config = checkpoint.config or {}
+    said = _says_tied(checkpoint)
     found = []
     if tied == "untied" and said is True:
         what = "config.json says tie_word_embeddings, but the stored input and output matrices differ"
@@ -461,6 +646,15 @@ def _doubts(checkpoint: Checkpoint, tied: str) -> list[str]:
     if tied == "equal" and said is False:
         what = "config.json says that input and output are untied, but their bytes are equal"
         found.append(f"{what}: they get equal rows unless --init-output differs")
+    if tied == "alias" and said is False and _predicts_tokens(checkpoint):
+        what = "config.json leaves input and output untied, and no output matrix is stored"
+        found.append(
+            f"{what}: transformers makes up a random one, before as after; where the model was trained tied, "
+            "write tie_word_embeddings true, else look for the lost tensor"
+        )
+    if extra:
+        what = f"the input has {extra} rows more than the head, for ids that are read and never predicted"
+        found.append(f"{what}: they are kept, and stand behind the last id that the head has")
     if config.get("quantization_config"):
         found.append("config.json has a quantization_config; only unquantised tensors are extended")
     return found

@@ -57,6 +57,12 @@ class Receipt:
         """The groups of tensors with equal rows."""
         return list(self.facts["groups"])
 
+    def kept_of(self, position: int) -> Int64Array:
+        """`kept` for a group's own rows, which are fewer where the head has none for some ids."""
+        group = self.groups[position]
+        first = group["tensors"][0]
+        return restrict_kept(self.kept, int(group["old_rows"]), int(first["new_shape"][first["axis"]]))
+
     def find(self, name: str) -> _Array | None:
         """Return one of the arrays; None where there is none of that name. Raises CheckpointError."""
         path = self.root / RECEIPT / "rows.safetensors"
@@ -123,6 +129,13 @@ def invert_kept(kept: Int64Array, old_rows: int) -> Int64Array:
     same = np.flatnonzero(kept == np.arange(len(kept)))
     found[same] = same
     return found
+
+
+def restrict_kept(kept: Int64Array, old_rows: int, new_rows: int) -> Int64Array:
+    """Return `kept` for a tensor of fewer new rows: ids whose old row lies beyond it are made anew there."""
+    if new_rows == len(kept):
+        return kept
+    return np.where(kept[:new_rows] >= old_rows, -1, kept[:new_rows])
 
 
 def grow_rows(old: _Array, kept: Int64Array, rows: int) -> _Array:

@@ -37,7 +37,7 @@ Pair = tuple[str, str | None]
 """Methods for input and output rows; None for the latter where a matrix is tied, or there is no head."""
 
 # Scored where no method is named: a tied model's head may get rows of its own.
-_PEERS = ("normal:std=1", "multivariate:scale=3.16e-5")
+_PEERS = ("normal:std=1", "multivariate:scale=3.16e-5", "subword-mean:norm=median")
 _UNTIED = {
     "subword-mean": ("first", "positional"),
     "positional": ("first", "positional", "subword-mean"),

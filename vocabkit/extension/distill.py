@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from vocabkit.core.arrays import Float32Array, Int64Array
-from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra
+from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra, VocabkitError
 from vocabkit.extension.rows import Context, RowPlan, number_new
 from vocabkit.extension.space_rows import cut_lines
 from vocabkit.vocabulary.adapters import first_line
@@ -105,8 +105,12 @@ def load_model(folder: str | Path) -> LanguageModel:
         with quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
             kind, factory = _choose_class(config, transformers)
-            model = factory.from_pretrained(path, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            model, info = factory.from_pretrained(
+                path, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+    except VocabkitError:
+        raise
+    except Exception as error:  # each class checks its configuration in its own way
         what = f"transformers cannot open it: {first_line(error)}"
         raise CheckpointError(f"{path}: {what}", "look at config.json and the weights") from error
     model.eval().requires_grad_(False)
@@ -116,7 +120,23 @@ def load_model(folder: str | Path) -> LanguageModel:
     embedding = model.get_input_embeddings()
     head = None if kind == "encoder" else model.get_output_embeddings()
     tied = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
+    if head is not None and not tied:
+        _check_head(path, model, head, len(embedding.weight), {*map(str, info["missing_keys"])})
     return LanguageModel(model, kind, tied, path)
+
+
+def _check_head(path: Path, model: Any, head: Any, rows: int, missing: set[str]) -> None:
+    """Raise CheckpointError for an output matrix that the file lacks, or of another size than the input's."""
+    name = next((name for name, item in model.named_parameters() if item is head.weight), "its output matrix")
+    if name in missing:
+        what = f"{name} is not stored, and transformers makes up a random one: nothing can be measured with it"
+        hint = "where the model was trained tied, write tie_word_embeddings true in config.json"
+        raise CheckpointError(f"{path}: {what}", hint)
+    if len(head.weight) != rows:
+        what = (
+            f"{name} has {len(head.weight):,} rows and the input {rows:,}: they cannot be exchanged in memory"
+        )
+        raise CheckpointError(f"{path}: {what}", "extend the model, and measure the result")
 
 
 @contextmanager

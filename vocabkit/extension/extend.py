@@ -24,7 +24,15 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor
-from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, RECEIPT, SCHEMA, digest_rows, invert_kept
+from vocabkit.checkpoints.receipt import (
+    DROPPED,
+    ORIGINAL,
+    RECEIPT,
+    SCHEMA,
+    digest_rows,
+    invert_kept,
+    restrict_kept,
+)
 from vocabkit.checkpoints.safetensors_files import (
     SIZES,
     Bytes,
@@ -94,6 +102,7 @@ def extend_checkpoint(
     donor: str | Path | None = None,
     text: str | Path | None = None,
     pad_to_multiple_of: int | None = None,
+    trim: bool = False,
     old_tokenizer: str | Path | None = None,
     pattern: str | None = None,
     tensor: Mapping[str, str] | Sequence[str] = (),
@@ -117,6 +126,7 @@ def extend_checkpoint(
         donor=_as_path(donor),
         text=_as_path(text),
         multiple=pad_to_multiple_of,
+        trim=trim,
         link=link,
         seed=seed,
         old_tokenizer=_as_path(old_tokenizer),
@@ -199,7 +209,7 @@ def _make_rows(plan: ExtensionPlan, group: Group, context: Context) -> Rows:
     """Make the new rows of a group from its first tensor's old ones."""
     first = group.first
     old = as_float32(plan.checkpoint.read_rows(first.tensor.name, first.axis), group.dtype)
-    restricted = restrict_plan(plan.rows, first.rows)
+    restricted = restrict_plan(plan.rows, first.rows, plan.count_rows(first))
     if group.role == "bias":
         values = initialize_bias(group.method, restricted, old.reshape(-1), context)
         return Rows(values.reshape(-1, 1), group.method)
@@ -207,12 +217,25 @@ def _make_rows(plan: ExtensionPlan, group: Group, context: Context) -> Rows:
     return initialize(group.method, restricted, old, replace(context, role=group.role, donor=donor))
 
 
-def restrict_plan(plan: RowPlan, rows: int) -> RowPlan:
-    """The plan for a tensor with fewer rows, as per-layer tables have: ids beyond them read row 0."""
-    if rows == plan.old_size:
+def restrict_plan(plan: RowPlan, rows: int, size: int) -> RowPlan:
+    """The plan for a tensor of `rows` old rows that gets `size`.
+
+    Per-layer tables have fewer old ones, and ids beyond them read row 0; a head with fewer than the input has
+    none for the last ids, old and new.
+    """
+    if (rows, size) == (plan.old_size, plan.new_size):
         return plan
-    kept = np.where(plan.kept >= rows, 0, plan.kept)
-    return replace(plan, old_size=rows, kept=kept, padding=plan.padding[:rows], old_used=plan.old_used[:rows])
+    kept = restrict_kept(plan.kept, rows, size)
+    return replace(
+        plan,
+        old_size=rows,
+        new_size=size,
+        kept=np.where(kept >= rows, 0, kept),
+        tokens=plan.tokens[:size],
+        special=plan.special[:size],
+        padding=plan.padding[:rows],
+        old_used=plan.old_used[:rows],
+    )
 
 
 def read_lines(text: str | Path | None) -> tuple[str, ...]:
@@ -338,7 +361,7 @@ def _write_weights(plan: ExtensionPlan, rows: list[Rows], work: Path, progress: 
         store = partial(_store_rows, made.values, group.dtype)
         for item in group.tensors:
             name = plan.name_head(position) or item.tensor.name
-            taken = restrict_plan(plan.rows, item.rows).kept
+            taken = restrict_plan(plan.rows, item.rows, plan.count_rows(item)).kept
             moved[name] = MovedRows(checkpoint, item, taken, store)
     progress.start("writing", plan.written_size, "B")
     for shard in plan.shards:
@@ -383,12 +406,12 @@ def _write_originals(plan: ExtensionPlan, rows: list[Rows], work: Path) -> None:
         if shard in checkpoint.headers:
             (kept / f"{shard}.header").write_bytes(checkpoint.headers[shard].raw)
     arrays: dict[str, Any] = {name: getattr(plan.rows, name) for name in ("kept", "padding", "old_used")}
-    lost = invert_kept(plan.rows.kept, plan.rows.old_size) < 0
     for position, (group, made) in enumerate(zip(plan.groups, rows, strict=True)):
         if made.sources is not None:
             for name in ("ids", "weights", "offsets"):
                 arrays[f"group{position}.{name}"] = getattr(made.sources, name)
-        gone = np.flatnonzero(lost[: group.first.rows])
+        kept_rows = restrict_kept(plan.rows.kept, group.first.rows, plan.count_rows(group.first))
+        gone = np.flatnonzero(invert_kept(kept_rows, plan.rows.old_size)[: group.first.rows] < 0)
         if len(gone) and plan.name_head(position) is None:
             old = checkpoint.read_rows(group.first.tensor.name, group.first.axis)
             arrays[f"{DROPPED}.group{position}"] = old[gone]
@@ -447,7 +470,7 @@ def _describe(
                         "role": "output" if head else item.role,
                         "axis": item.axis,
                         "old_shape": None if head else list(item.tensor.shape),
-                        "new_shape": list(new_shape(item, size)),
+                        "new_shape": list(new_shape(item, plan.count_rows(item))),
                     }
                     for item in group.tensors
                 ],
@@ -468,6 +491,7 @@ def _describe(
         "new_tokenizer": _describe_tokenizer(plan.new),
         "old_rows": plan.rows.old_size,
         "new_rows": size,
+        "extra_rows": plan.found.extra,
         "total_size": plan.tensor_size,
         "coverage": asdict(plan.coverage),
         "options": options | {"tensors": dict(plan.options.tensors)},

@@ -180,8 +180,37 @@ def _settle(
     return made
 
 
+def check_added(source: TokenizerSource) -> None:
+    """Raise TokenizerError where a file beside the tokenizer gives a token an id that it has not there.
+
+    That id's row was trained: taken for padding, it would be a new token's.
+    """
+    if source.folder is None:
+        return
+    told = {str(text): index for text, index in _read_added(source.folder / "added_tokens.json").items()}
+    decoder = source.settings.get("added_tokens_decoder")
+    entries = decoder.items() if isinstance(decoder, Mapping) else ()
+    told |= {token_text(entry) or "": int(index) for index, entry in entries if str(index).isdigit()}
+    if not told:
+        return
+    ids = dict(list_tokens(source.read_content())) if source.has_content else source.ids
+    for text, index in told.items():
+        if text and isinstance(index, int) and ids.get(text) != index:
+            has = f"gives it {ids[text]}" if text in ids else "has no such token"
+            what = f"{source.folder}: {text!r} is id {index} in its settings, and {source.path.name} {has}"
+            hint = f"list it in added_tokens of tokenizer.json with id {index}"
+            if not source.has_content:
+                hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes a tokenizer.json"
+            raise TokenizerError(what, hint)
+
+
+def _read_added(path: Path) -> _Json:
+    return read_json(path) if path.is_file() else {}
+
+
 # --- Ids in configurations -------------------------------------------------------------------------
 
+_ID_KEYS = ("_token_id", "_token_ids", "_token_index")
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens")
 _INNER = ("text_config", "decoder", "encoder", "llm_config", "language_config", "thinker_config")
 
@@ -190,7 +219,9 @@ _INNER = ("text_config", "decoder", "encoder", "llm_config", "language_config", 
 class IdMap:
     """Old id → new id or None, with the changes and the losses that using it made known.
 
-    `roles` are the new tokenizer's, for the token of a role whose old one is gone.
+    `roles` are the new tokenizer's, for the token of a role whose old one is gone. `clashes` are ids from
+    `tokens` on, for which the old tokenizer has no token, that a configuration names and that are gone. `extra`
+    rows of the input are not counted by `vocab_size`.
     """
 
     ids: Mapping[int, int | None]
@@ -199,13 +230,19 @@ class IdMap:
     roles: Mapping[str, int] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    clashes: list[tuple[str, int]] = field(default_factory=list)
+    extra: int = 0
+    tokens: int = 0
 
     def move(self, value: int, place: str) -> int | None:
         """The new id of an old one. A value that is no id of the old vocabulary stays (-1, -100)."""
         if value < 0 or value >= self.old_rows:
             return value
         found = self.ids.get(value)
-        role = place.rpartition(" ")[2].removesuffix("_token_id")
+        key = place.rpartition(" ")[2]
+        if found is None and 0 < self.tokens <= value and key.endswith(_ID_KEYS):
+            self.clashes.append((place, value))
+        role = key.removesuffix("_token_id")
         if found is None and role in self.roles:
             found = self.roles[role]
             self.changes.append(f"{place}: {value} → {found}, the new tokenizer's")
@@ -234,12 +271,13 @@ def _change(content: Mapping[str, Any], moves: IdMap, place: str) -> dict[str, A
     made: dict[str, Any] = {}
     for key, value in content.items():
         where = f"{place} {key}"
-        if key == "vocab_size_per_layer_input" or (key == "vocab_size" and value == moves.old_rows):
+        sizes = (moves.old_rows, moves.old_rows - moves.extra)
+        if key == "vocab_size_per_layer_input" or (key == "vocab_size" and value in sizes):
             # The per-layer table of some models stops before the last rows, and grows to all of them.
-            if value != moves.new_rows:
-                moves.changes.append(f"{where}: {value} → {moves.new_rows}")
-            made[key] = moves.new_rows
-        elif key.endswith(("_token_id", "_token_ids", "_token_index")) or key in _ID_LISTS:
+            made[key] = moves.new_rows - moves.extra
+            if value != made[key]:
+                moves.changes.append(f"{where}: {value} → {made[key]}")
+        elif key.endswith(_ID_KEYS) or key in _ID_LISTS:
             made[key] = _move_ids(value, moves, where)
         elif key == "bad_words_ids" and _is_nested(value):
             made[key] = _move_sequences(value, moves, where)

@@ -79,7 +79,7 @@ def check_method(method: str, *, has_donor: bool, has_text: bool) -> None:
     _refuse_missing(name, _explain(_find_method(name).needs, has_donor, has_text))
 
 
-def _read_method(method: str) -> tuple[str, dict[str, float]]:
+def _read_method(method: str) -> tuple[str, dict[str, float | str]]:
     name, options = parse_method(method)
     known = _find_method(name)
     wrong = sorted(options.keys() - known.options)
@@ -187,7 +187,7 @@ METHODS: dict[str, _Method] = {
     "mean": _Method(make_mean, "nothing", frozenset()),
     "diagonal": _Method(make_diagonal, "nothing", frozenset({"scale"})),
     "multivariate": _Method(make_multivariate, "nothing", frozenset({"scale"})),
-    "subword-mean": _Method(_mixed("subword-mean", mix_subwords), "nothing", frozenset()),
+    "subword-mean": _Method(_mixed("subword-mean", mix_subwords), "nothing", frozenset({"norm"})),
     "positional": _Method(_mixed("positional", mix_positional), "nothing", frozenset({"rate"})),
     "first": _Method(_mixed("first", mix_first), "nothing", frozenset()),
     "last": _Method(_mixed("last", mix_last), "nothing", frozenset()),

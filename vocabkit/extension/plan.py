@@ -29,6 +29,7 @@ from vocabkit.core.folders import read_json
 from vocabkit.extension.files import (
     IdMap,
     change_configurations,
+    check_added,
     check_padding,
     make_tokenizer_files,
     sort_files,
@@ -60,7 +61,8 @@ class Coverage:
     """What becomes of tokens, in numbers of ids.
 
     `kept` have the same id, `remapped` another, `approximated` are new and have a text, `unwritten` are
-    new and have none (special, unused, padding); `dropped` old tokens are in no new row.
+    new and have none (special, unused, padding); `dropped` old tokens are no tokens any more, and `cut` old
+    rows, padding too, are in no new row.
     """
 
     kept: int
@@ -68,36 +70,53 @@ class Coverage:
     approximated: int
     unwritten: int
     dropped: int
+    cut: int
 
 
 def match_tokenizers(
-    old: TokenizerSource, new: TokenizerSource, rows: int, multiple: int | None = None
+    old: TokenizerSource,
+    new: TokenizerSource,
+    rows: int,
+    multiple: int | None = None,
+    *,
+    extra: int = 0,
+    trim: bool = False,
 ) -> tuple[Mode, RowPlan, Coverage]:
     """Match the tokenizers of a matrix of `rows` rows; pad the new one to a multiple.
 
     Where every old token keeps its id the vocabulary is extended; where the new one has no token of its own it
-    is trimmed; else it is replaced. Returns which, the plan, and what becomes of tokens. Raises CheckpointError
-    where the old tokenizer cannot be the model's.
+    is trimmed; else it is replaced. Rows beyond the new tokenizer stay as they are unless `trim` cuts them. The
+    last `extra` rows, which the head lacks, follow its last id. Returns which, the plan, and what becomes of
+    tokens. Raises CheckpointError where the old tokenizer cannot be the model's.
     """
     _check_old(old, rows)
-    keeps_all = _keeps_all(old, new)
-    size = max(rows, new.size) if keeps_all else new.size
+    mode, tokens = _match_ids(old, new)
+    body = rows - extra
+    # The old extra rows may have tokens, of the ids that are only read: the head needs no row for these.
+    last = body if (tokens[body:] == np.arange(body, new.size)).all() and new.size <= rows else new.size
+    size = min(last, new.size) if trim else max(last, body)
     size = -(-size // (multiple or 1)) * (multiple or 1)
-    kept = np.full(size, -1, np.int64)
-    mode: Mode = "extend"
-    if keeps_all:
+    kept = np.full(size + extra, -1, np.int64)
+    stop = min(size, rows)
+    kept[new.size : stop] = np.arange(new.size, stop)  # nothing where the new tokenizer has as many ids
+    kept[size:] = np.arange(body, rows)
+    kept[: new.size] = tokens
+    plan = make_row_plan(new, kept, np.arange(rows) >= old.size, _find_used(old, rows))
+    return mode, plan, _count(plan, old.size, new.size)
+
+
+def _match_ids(old: TokenizerSource, new: TokenizerSource) -> tuple[Mode, Int64Array]:
+    """The mode, and for every id of the new tokenizer the old id whose row it keeps, or -1."""
+    if _keeps_all(old, new):
+        kept = np.full(new.size, -1, np.int64)
         for index, kind in enumerate(old.tokenizer.kinds):
             is_refilled = kind is Kind.UNUSED and new.tokenizer.kinds[index] is not Kind.UNUSED
             kept[index] = -1 if is_refilled else index
-        # Padding stays as it is where no new token lands on it.
-        kept[new.size : rows] = np.arange(new.size, rows)
-    else:
-        kept[: new.size] = _match(old, new)
-        named = np.array([text is not None for text in new.surfaces])
-        is_subset = not (named & (kept[: new.size] < 0)).any()
-        mode = "trim" if is_subset and new.size <= old.size else "replace"
-    plan = make_row_plan(new, kept, np.arange(rows) >= old.size, _find_used(old, rows))
-    return mode, plan, _count(plan, old.size)
+        return "extend", kept
+    kept = _match(old, new)
+    named = np.array([text is not None for text in new.surfaces])
+    is_subset = not (named & (kept < 0)).any()
+    return ("trim" if is_subset and new.size <= old.size else "replace"), kept
 
 
 def make_row_plan(new: TokenizerSource, kept: Int64Array, padding: BoolArray, old_used: BoolArray) -> RowPlan:
@@ -176,12 +195,13 @@ def _find_used(old: TokenizerSource, rows: int) -> BoolArray:
     return used
 
 
-def _count(plan: RowPlan, old_tokens: int) -> Coverage:
+def _count(plan: RowPlan, old_tokens: int, new_tokens: int) -> Coverage:
     has = plan.kept >= 0
     same = plan.kept == np.arange(plan.new_size)
     written = np.array([text is not None for text in plan.tokens])
-    back = invert_kept(plan.kept, plan.old_size)[:old_tokens]
-    found = (same, has & ~same, ~has & written, ~has & ~written, back < 0)
+    gone = invert_kept(plan.kept[:new_tokens], plan.old_size)[:old_tokens] < 0
+    cut = invert_kept(plan.kept, plan.old_size) < 0
+    found = (same, has & ~same, ~has & written, ~has & ~written, gone, cut)
     return Coverage(*(int(chosen.sum()) for chosen in found))
 
 
@@ -196,6 +216,7 @@ class Options:
     donor: Path | None = None
     text: Path | None = None
     multiple: int | None = None
+    trim: bool = False
     link: bool = False
     seed: int = 0
     old_tokenizer: Path | None = None
@@ -305,18 +326,21 @@ class ExtensionPlan:
         """Return the name of the output matrix that untying adds where this group is its; else None."""
         return self.head if position == len(self.groups) - 1 else None
 
+    def count_rows(self, item: VocabularyTensor) -> int:
+        """Rows of one of the vocabulary tensors after the extension."""
+        return self.found.count_rows(item, self.rows.new_size)
+
     @property
     def tensor_size(self) -> int:
         """Bytes of all tensors after the extension."""
-        size = self.rows.new_size
-        grown = sum(_new_size(item, size) - item.tensor.size for item in self.found.found)
-        head = _new_size(self.found.input, size) if self.head else 0
+        grown = sum(_new_size(item, self.count_rows(item)) - item.tensor.size for item in self.found.found)
+        head = _new_size(self.found.input, self.rows.new_size) if self.head else 0
         return self.checkpoint.total_size + grown + head
 
     @property
     def new_parameters(self) -> int:
         """Elements of all tensors after the extension."""
-        grown = sum(item.width * (self.rows.new_size - item.rows) for item in self.found.found)
+        grown = sum(item.width * (self.count_rows(item) - item.rows) for item in self.found.found)
         head = self.found.input.width * self.rows.new_size if self.head else 0
         return self.checkpoint.parameters + grown + head
 
@@ -333,7 +357,7 @@ class ExtensionPlan:
         root, made = self.checkpoint.root, self.coverage.approximated + self.coverage.unwritten
         kept = 0 if self.options.link else sum(_file_size(root / name) for name in self.copied)
         widths = [item.tensor.size // item.rows for item in self.found.found]
-        dropped = sum(widths) * self.coverage.dropped
+        dropped = sum(widths) * self.coverage.cut
         stored = sum(_file_size(root / name) for name in (*self.written, *self.removed))
         stored += sum(map(_file_size, (root / RECEIPT).rglob("*")))
         receipt = self.rows.new_size * 8 + self.rows.old_size * 2 + len(self.groups) * made * 104
@@ -358,17 +382,26 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     checkpoint = open_checkpoint(model)
     old = _open_old(checkpoint, chosen)
     new = open_source(tokenizer, pattern=chosen.pattern)
+    for source in (old, new):
+        check_added(source)
     found = find_vocabulary_tensors(checkpoint, old.size, chosen.tensors)
-    mode, rows, coverage = match_tokenizers(old, new, found.rows, chosen.multiple)
+    mode, rows, coverage = match_tokenizers(
+        old, new, found.rows, chosen.multiple, extra=found.extra, trim=chosen.trim
+    )
     head = new_head(checkpoint) if chosen.untie and found.tied == "alias" else None
     if chosen.untie and found.tied == "untied":
         raise CheckpointError(f"{checkpoint.root}: is untied already", "leave --untie out")
     groups = _make_groups(checkpoint, found, chosen, head)
     _check_methods(groups, chosen)
     warnings = [*found.warnings, *(f"{one.path}: {note}" for one in (old, new) for note in one.tokenizer.notes)]
-    back = invert_kept(rows.kept, rows.old_size).tolist()
-    ids = {index: None if position < 0 else position for index, position in enumerate(back)}
-    moves = IdMap(ids, rows.old_size, rows.new_size, new.roles)
+    moves = IdMap(
+        _map_ids(rows, old, new, found.extra),
+        rows.old_size,
+        rows.new_size,
+        new.roles,
+        extra=found.extra,
+        tokens=old.size,
+    )
     check_padding(checkpoint, moves)
     written = change_configurations(checkpoint, moves, untie=chosen.untie)
     if not checkpoint.plain or new.has_content:
@@ -378,6 +411,7 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     holding = {item.tensor.shard for item in found.found}  # a new head goes where the input is
     shards = tuple(shard for shard in checkpoint.shards if shard in holding)
     copied, removed, left_out = sort_files(checkpoint, shards, written, Path(model).is_file())
+    _check_clashes(checkpoint, moves, new)
     warnings += moves.losses
     if mode == "extend" and new.size == old.size:
         warnings.append("the tokenizer has no token that the model lacks: no row is new")
@@ -411,6 +445,24 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     )
     written |= _change_index(plan)
     return replace(plan, written=dict(sorted(written.items())))
+
+
+def _map_ids(rows: RowPlan, old: TokenizerSource, new: TokenizerSource, extra: int) -> dict[int, int | None]:
+    """Old id → new id or None. The row of a token that is gone may stay as padding, but not its id."""
+    back = invert_kept(rows.kept, rows.old_size)
+    named = min(old.size, rows.old_size - extra)  # the extra rows have a use of their own
+    back[:named] = invert_kept(rows.kept[: new.size], rows.old_size)[:named]
+    return {index: None if position < 0 else position for index, position in enumerate(back.tolist())}
+
+
+def _check_clashes(checkpoint: Checkpoint, moves: IdMap, new: TokenizerSource) -> None:
+    """Raise CheckpointError where an id in use that has no token would be given to a new one, or cut."""
+    for place, index in moves.clashes:
+        taken = new.names.get(index) or (new.surfaces[index] if index < new.size else None)
+        what = f"{place}: {index} has no token in the model's tokenizer, which ends at {moves.tokens - 1}"
+        what += ", and --trim cuts its row" if taken is None else f", and the new one gives it to {taken!r}"
+        hint = "name the model's own tokenizer with --old-tokenizer PATH, or leave that id free in the new one"
+        raise CheckpointError(f"{checkpoint.root}: {what}", hint)
 
 
 def _open_old(checkpoint: Checkpoint, options: Options) -> TokenizerSource:
@@ -480,7 +532,7 @@ def _list_tensors(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
         head = plan.name_head(position)
         for item in group.tensors:
             shape = "×".join(map(str, item.tensor.shape))
-            grown = "×".join(map(str, new_shape(item, plan.rows.new_size)))
+            grown = "×".join(map(str, new_shape(item, plan.count_rows(item))))
             note = f"{group.role}, {item.tensor.dtype}, new rows by {group.method}"
             yield _row("tensor", head or item.tensor.name, None if head else shape, grown, note)
     ties = {
@@ -496,13 +548,22 @@ def _list_amounts(plan: ExtensionPlan) -> Iterator[dict[str, object]]:
     yield _row("tokens", "ids", plan.old.size, plan.new.size, plan.mode)
     yield _row("tokens", "rows", plan.rows.old_size, plan.rows.new_size, "with padding")
     spare = (int(plan.rows.padding.sum()), plan.rows.new_size - plan.new.size)
-    yield _row("tokens", "padding", *spare, "rows beyond the tokenizer")
+    extra = plan.found.extra
+    stay = "" if plan.options.trim or spare[1] <= extra else "; --trim cuts them"
+    yield _row("tokens", "padding", *spare, f"rows beyond the tokenizer{stay}")
+    if extra:
+        before, after = plan.rows.old_size - extra, plan.rows.new_size - extra
+        names = [name for index, name in sorted(plan.old.names.items()) if index >= before]
+        said = f"rows that the head lacks{', of ' if names else ''}{', '.join(names)}"
+        ends = f"{before}–{before + extra - 1}", f"{after}–{after + extra - 1}"
+        yield _row("tokens", "extra rows", *ends, said)
     meaning = {
         "kept": "the row stays at its id",
         "remapped": "the row moves with its surface",
         "approximated": "a new row",
         "unwritten": "a new row for an id without text",
-        "dropped": "an old token that is gone; its row is kept in the receipt",
+        "dropped": "an old token that is gone",
+        "cut": "an old row that no id has any more; it is kept in the receipt",
     }
     for name, amount in asdict(plan.coverage).items():
         yield _row("tokens", name, None, amount, meaning[name])

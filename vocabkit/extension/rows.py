@@ -83,12 +83,19 @@ class Context:
     lines: tuple[str, ...] = ()
     model: Path | None = None
     seed: int = 0
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, float | str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silent)
 
     def option(self, name: str, default: float) -> float:
         """The option's value where one was given."""
         return float(self.options.get(name, default))
+
+    def choice(self, name: str, known: Sequence[str]) -> str | None:
+        """The option's word; None where it was not given. Raises ConfigError for one that is not known."""
+        value = self.options.get(name)
+        if value is None or value in known:
+            return None if value is None else str(value)
+        raise ConfigError(f"{name}={value}: not one of {', '.join(known)}", f"write {name}={known[0]}")
 
     def whole(self, name: str, default: int, least: int = 1) -> int:
         """The option as a whole number. Raises ConfigError for a fraction, or below `least`."""
@@ -114,17 +121,22 @@ def number_new(plan: RowPlan) -> Int64Array:
     return np.where(is_new, np.cumsum(is_new) - 1, -1)
 
 
-def parse_method(text: str) -> tuple[str, dict[str, float]]:
+# Options that are words.
+_WORDS = ("norm",)
+
+
+def parse_method(text: str) -> tuple[str, dict[str, float | str]]:
     """Return the name and the options of `name` or `name:key=value,key=value`.
 
-    Raises ConfigError for an option that is no number.
+    Raises ConfigError for an option that is no number and should be.
     """
     name, _, rest = text.strip().partition(":")
-    options: dict[str, float] = {}
+    options: dict[str, float | str] = {}
     for part in filter(None, rest.split(",")):
-        key, _, value = part.partition("=")
+        key, _, value = (item.strip() for item in part.partition("="))
+        key = key.replace("-", "_")
         try:
-            options[key.strip().replace("-", "_")] = float(value)
+            options[key] = value if key in _WORDS and value else float(value)
         except ValueError:
             raise ConfigError(
                 f"initialiser {text!r}: the option {part!r} is no number", "write it as multivariate:scale=0.5"

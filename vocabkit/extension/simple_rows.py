@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.text import piece_script
 from vocabkit.extension.rows import (
     Context,
     Mixture,
@@ -223,9 +224,44 @@ def _spell_tokens(
 def mix_subwords(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
     """e = mean of E_i for i in s(t), the old spelling of t (FVT, Gee et al. 2022).
 
-    Without text or donor the best of all rules for tokens that the old tokenizer can spell.
+    Without text or donor the best of all rules for tokens that the old tokenizer can spell. With `norm=median`
+    an input row is made as long as the median trained row of its script (`_measure_scripts`), as NVIDIA's steps
+    for extending a tokenizer have it: a mean of n rows is shorter than they are. A head's rows stay.
     """
-    return _mix(plan, context, lambda n: np.full(n, 1 / n))
+    mixture = _mix(plan, context, lambda n: np.full(n, 1 / n))
+    if context.choice("norm", ("median",)) is None or context.role == "output":
+        return mixture
+    return _stretch(mixture, plan, rows, context)
+
+
+def _stretch(mixture: Mixture, plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
+    """The mixture with weights that give each row the median length of its script's trained rows."""
+    medians, all_rows = _measure_scripts(plan, rows, context)
+    made: list[tuple[Int64Array, Float32Array]] = []
+    for index, (ids, weights) in zip(list_new(plan).tolist(), mixture.to_list(), strict=True):
+        length = float(np.linalg.norm(weights.astype(np.float64) @ rows[ids].astype(np.float64)))
+        wanted = medians.get(_find_script(plan.tokens[index]) or "", all_rows)
+        made.append((ids, np.asarray(weights * (wanted / length if length else 1.0), np.float32)))
+    return make_mixture(made)
+
+
+def _measure_scripts(plan: RowPlan, rows: Float32Array, context: Context) -> tuple[dict[str, float], float]:
+    """The median length of the trained rows of each script, and of all: for a script without a row."""
+    used = list_used(plan.old_used, rows)
+    lengths = np.sqrt(np.square(rows[used], dtype=np.float64).sum(axis=1))
+    surfaces, kinds = list_surfaces(context.old_tokenizer, plan.old_size), context.old_tokenizer.kinds
+    found: dict[str, list[float]] = {}
+    for index, length in zip(used.tolist(), lengths.tolist(), strict=True):
+        script = _find_script(surfaces[index])
+        if script is not None and kinds[index] is not Kind.BYTE:  # <0x61> is no Latin letter
+            found.setdefault(script, []).append(length)
+    return {script: float(np.median(some)) for script, some in found.items()}, float(np.median(lengths))
+
+
+def _find_script(token: bytes | None) -> str | None:
+    """The script that a token is written in; None for one without letters, or for part of a character."""
+    text = _decode(token)
+    return piece_script(text) if text else None
 
 
 def mix_positional(plan: RowPlan, rows: Float32Array, context: Context) -> Mixture:
@@ -340,7 +376,7 @@ def initialize_bias(
     return _follow_counts(plan, old, context)
 
 
-def check_bias_method(method: str) -> tuple[str, dict[str, float]]:
+def check_bias_method(method: str) -> tuple[str, dict[str, float | str]]:
     """The rule and its options. Raises ConfigError for an unknown one."""
     name, options = parse_method(method)
     if name not in BIAS_METHODS:

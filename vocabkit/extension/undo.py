@@ -93,7 +93,7 @@ def find_old(
     """
     group = receipt.groups[position]
     rows = int(group["old_rows"])
-    inverse = invert_kept(receipt.kept, max(int(receipt.facts["old_rows"]), rows))
+    inverse = invert_kept(receipt.kept_of(position), max(int(receipt.facts["old_rows"]), rows))
     dropped = receipt.find(f"{DROPPED}.group{position}")
 
     def give_back(start: int, stop: int) -> Bytes:

@@ -217,7 +217,7 @@ def _check_configuration(receipt: Receipt, checkpoint: Checkpoint) -> tuple[_Sta
     """Whether config.json and generation_config.json fit the tensors and the tokenizer."""
     if checkpoint.config is None:
         return "skipped", "a plain file has none"
-    size = receipt.facts["new_rows"]
+    size = receipt.facts["new_rows"] - int(receipt.facts.get("extra_rows", 0))
     said = read_vocabulary_size(checkpoint.config)
     if said != size:
         return "failed", f"vocab_size {said}, and the tensors have {size:,} rows"
@@ -278,7 +278,7 @@ def _check_rows(receipt: Receipt, checkpoint: Checkpoint, position: int) -> tupl
     listed = group["tensors"][0]
     stored = checkpoint.read_rows(listed["name"], listed["axis"])
     values = as_float32(stored, group["number"])
-    kept = receipt.kept
+    kept = receipt.kept_of(position)
     tokens = receipt.facts["new_tokenizer"]["size"]
     fresh = (kept < 0) & (np.arange(len(kept)) < tokens)
     made = _measure_rows(values, np.flatnonzero(fresh))
@@ -315,7 +315,7 @@ def _check_sources(receipt: Receipt, checkpoint: Checkpoint, position: int) -> t
     group = receipt.groups[position]
     listed = group["tensors"][0]
     dtype = group["number"]
-    fresh = np.flatnonzero(receipt.kept < 0)
+    fresh = np.flatnonzero(receipt.kept_of(position) < 0)
     stored = checkpoint.read_rows(listed["name"], listed["axis"])
     step = max(1, _SOURCE_BLOCK // max(1, stored.shape[1]))
     blocks = (stored[fresh[i : i + step]] for i in range(0, len(fresh), step))
@@ -363,7 +363,7 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
     pattern = receipt.facts["options"].get("pattern")
     old, new = open_source(kept_files, pattern=pattern), open_source(receipt.root)
     plan = make_row_plan(new, receipt.kept, receipt.array("padding"), receipt.old_used)
-    plan = restrict_plan(plan, len(base))
+    plan = restrict_plan(plan, len(base), len(receipt.kept_of(position)))
     context = Context(old.tokenizer, new.tokenizer, seed=int(receipt.facts["options"]["seed"]))
     if is_bias:
         return initialize_bias(group["method"], plan, base.reshape(-1), context).reshape(-1, 1)
@@ -406,25 +406,35 @@ def _compare_models(receipt: Receipt, original: Path, lines: tuple[str, ...]) ->
     if not texts:
         return "skipped", "no old text whose tokens are all kept"
     try:
-        before, missing_before = _run(original, texts)
+        model, missing_before = _load(original)
+    except CheckpointError as error:
+        return "skipped", f"the original cannot be run: {error.message}"
+    head = model.get_output_embeddings()
+    is_random = [name for name, item in model.named_parameters() if head is not None and item is head.weight]
+    if random := sorted(missing_before & {*is_random}):
+        return "skipped", f"not stored: {', '.join(random)}, which transformers makes up at random"
+    try:
+        before, has_logits = _run(model, texts)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         # Some need more than ids: X-MOD a language, others a second input.
         return "skipped", f"the original does not run on ids alone: {error}"
-    after, missing_after = _run(receipt.root, [back[ids] for ids in texts])
+    del model, head  # both at once would be twice the memory
+    model, missing_after = _load(receipt.root)
     lost = sorted(missing_after - missing_before)
     if lost:
         return "failed", f"not in the file, and made up while loading: {', '.join(lost[:5])}"
-    old = np.flatnonzero(back >= 0)
+    after, _ = _run(model, [back[ids] for ids in texts])
     worst, scale = 0.0, 1.0
     for first, second in zip(before, after, strict=True):
-        if first.shape[-1] == len(back):
+        if has_logits:  # a head may have fewer rows than the input
+            old = np.flatnonzero(back[: first.shape[-1]] >= 0)
             first, second = first[..., old], second[..., back[old]]
         known = np.isfinite(first)
         if not np.array_equal(known, np.isfinite(second)):
             return "failed", "numbers that are not finite in one model and not in the other"
         worst = max(worst, float(np.abs(first - second)[known].max(initial=0)))
         scale = max(scale, float(np.abs(first[known]).max(initial=0)))
-    what = "logits of old tokens" if before[0].shape[-1] == len(back) else "embeddings"
+    what = "logits of old tokens" if has_logits else "embeddings"
     detail = f"{what} differ by at most {worst:.2g} of {scale:.3g} on {len(texts)} texts"
     return ("ok" if worst <= TOLERANCE * scale else "failed"), detail
 
@@ -444,23 +454,41 @@ def _list_texts(receipt: Receipt, original: Path, lines: tuple[str, ...], back: 
     return found
 
 
-def _run(folder: Path, texts: list[Int64Array]) -> tuple[list[Any], set[str]]:
-    """What the model gives for each text as float32, and the names of tensors its file lacks."""
+def _load(folder: Path) -> tuple[Any, set[str]]:
+    """The model in its class, and the names of tensors its file lacks. Raises CheckpointError."""
     import torch
     import transformers
 
+    hint = "verify with --no-reload"
     config = read_json(folder / "config.json")
     name = next(iter(config.get("architectures") or []), "AutoModel")
-    factory = getattr(transformers, name, None)
+    factory = getattr(transformers, str(name), None)
     if factory is None:
-        raise CheckpointError(f"{folder}: transformers has no {name}", "verify with --no-reload")
+        raise CheckpointError(f"config.json: transformers {transformers.__version__} has no {name}", hint)
+    torch.manual_seed(0)  # what both files lack is made up alike
     with warnings.catch_warnings(), quiet(transformers, reports=True):
         warnings.simplefilter("ignore")
-        model, info = factory.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    model.eval()
-    given = []
+        step = "rejects config.json"
+        try:
+            reader = getattr(factory, "config_class", None) or transformers.AutoConfig
+            settings = reader.from_pretrained(folder, local_files_only=True)
+            step = f"cannot load it as {name}"
+            model, info = factory.from_pretrained(
+                folder, config=settings, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:  # each class checks its configuration in its own way
+            said = " ".join(str(error).split()).replace(str(folder), folder.name)
+            what = f"transformers {transformers.__version__} {step}: {type(error).__name__}: {said[:300]}"
+            raise CheckpointError(what, hint) from error
+    lacking = {*map(str, info["missing_keys"]), *map(str, info.get("mismatched_keys", []))}
+    return model.eval(), lacking
+
+
+def _run(model: Any, texts: list[Int64Array]) -> tuple[list[Any], bool]:
+    """What the model gives for each text as float32, and whether these are logits."""
+    import torch
+
+    given, has_logits = [], False
     with torch.no_grad():
         for ids in texts:
             tokens = torch.from_numpy(np.ascontiguousarray(ids))[None]
@@ -468,6 +496,7 @@ def _run(folder: Path, texts: list[Int64Array]) -> tuple[list[Any], set[str]]:
             if getattr(model.config, "is_encoder_decoder", False):
                 inputs["decoder_input_ids"] = tokens
             outputs: Mapping[str, Any] = model(**inputs)
-            result = outputs["logits"] if "logits" in outputs else outputs["last_hidden_state"]
+            has_logits = "logits" in outputs
+            result = outputs["logits" if has_logits else "last_hidden_state"]
             given.append(result.float().numpy())
-    return given, {*map(str, info["missing_keys"]), *map(str, info.get("mismatched_keys", []))}
+    return given, has_logits

@@ -396,6 +396,32 @@ def _decoded_space(step: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _check_ids(path: Path, content: Mapping[str, Any], backend: tokenizers.Tokenizer) -> None:
+    """Raise TokenizerError where `tokenizers` gives a token another id than the file does, naming both.
+
+    It numbers added tokens one after the other from the vocabulary's size on, whatever ids the file has, and
+    keeps two tokens of one id, of which only one is ever decoded. The file's ids are the model's rows.
+    """
+    table = content["model"].get("vocab") if isinstance(content["model"], Mapping) else None
+    added = [entry for entry in content.get("added_tokens") or [] if isinstance(entry, Mapping)]
+    listed = [(str(entry.get("content")), entry.get("id")) for entry in added]
+    holders: dict[Any, str] = {}
+    for token, index in chain(table.items() if isinstance(table, Mapping) else (), listed):
+        other = holders.setdefault(index, token)
+        if other != token:
+            what = f"{path}: {other!r} and {token!r} have one id, {index}"
+            raise TokenizerError(what, "give each token the id of its own row in the model's matrix")
+    for token, index in listed:
+        given = backend.token_to_id(token)
+        if given != index:
+            size = backend.get_vocab_size(with_added_tokens=False)
+            what = f"{path}: the added token {token!r} has id {index}, and tokenizers gives it {given}"
+            hint = f"list added tokens in the order of their ids, one for every id from {size} on"
+            if isinstance(table, Mapping) and max(table.values(), default=-1) >= size:
+                hint = f"its vocabulary has {size} tokens and ids up to {max(table.values())}: fill the holes"
+            raise TokenizerError(what, f"{hint}, with names such as <unused_{size}>")
+
+
 class BackendTokenizer:
     """A tokenizer.json run by `tokenizers`: SentencePiece-like, byte-level or WordPiece."""
 
@@ -426,7 +452,9 @@ class BackendTokenizer:
                 what = "a table of tokens and ids alone: no file of merges lies beside it"
                 hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json"
             raise TokenizerError(f"{path}: {what}", hint)
-        return cls(str(path), build_backend(str(path), content, text))
+        backend = build_backend(str(path), content, text)
+        _check_ids(path, content, backend)
+        return cls(str(path), backend)
 
     @cached_property
     def _content(self) -> dict[str, Any]:
