@@ -116,7 +116,7 @@ GGUF_NAMES: Mapping[str, str] = {
     "falcon": "falcon",
     "default": "llama.cpp",
 }
-_NAME = re.compile(r"[\w.-]*")
+_NAME = re.compile(r"[A-Za-z][\w.-]*")
 _PATTERN_HINT = "--pattern NAME, or the regular expression itself: --pattern REGEX"
 _BOM = b"\xef\xbb\xbf"
 # One character of each kind that patterns tell apart.
