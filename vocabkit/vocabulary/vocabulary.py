@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from itertools import groupby
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from vocabkit.core.results import Result
 from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.corpus.word_counts import connect, read_columns, write_columns
-from vocabkit.vocabulary.charsmap import build_steps
+from vocabkit.vocabulary.charsmap import build_steps, match_any
 
 Model = Literal["unigram", "bpe"]
 SPACE = "\u2581"
@@ -480,14 +481,18 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     if spacing.as_suffix or not spacing.escape:
         switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
         raise TokenizerError(f"tokenizer.json cannot hold a vocabulary with {switch}", "use tokenizer.model")
-    backend = Tokenizer(_unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary))
-    alphabet = _characters(_texts(vocabulary))
-    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet)
-    if spacing.dummy_prefix and SPACE in vocabulary.normalizer.apply_charsmap([SPACE]):
-        # Metaspace adds no prefix to a text that begins with a typed U+2581; SentencePiece does.
+    model = _unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary)
+    words = _pre_tokenizer(vocabulary, model)
+    backend = Tokenizer(model)
+    alphabet, symbols = _characters(_texts(vocabulary)), _symbols(vocabulary)
+    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
+    typed = any(symbol.startswith(SPACE) for symbol in symbols)
+    typed = typed or not spacing.remove_extra or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
+    if spacing.dummy_prefix and typed:
+        # Metaspace adds no prefix to a text that begins with U+2581, or a space; SentencePiece does.
         steps.append(normalizers.Prepend(SPACE))
     backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = _pre_tokenizer(vocabulary)
+    backend.pre_tokenizer = words
     decoding: list[Any] = [decoders.Replace(SPACE, " ")]
     if vocabulary.byte_fallback:
         decoding.append(decoders.ByteFallback())
@@ -506,15 +511,21 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
         if kind in (Kind.CONTROL, Kind.UNKNOWN):
             mask = index == vocabulary.roles.mask
             backend.add_special_tokens([AddedToken(piece, lstrip=mask, normalized=False, special=True)])
-        elif kind is Kind.USER:
-            backend.add_tokens([AddedToken(piece, normalized=False, special=False)])
     return backend
 
 
 def _unigram(vocabulary: Vocabulary) -> models.Model:
     low = _unmatchable_score(vocabulary)
-    rows = zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
-    entries = [(_written_name(piece, kind), score if kind in TEXT else low) for piece, score, kind in rows]
+
+    def choose_score(piece: str, score: float, kind: Kind) -> float:
+        if kind is Kind.USER:
+            # What SentencePiece 0.2.3 makes of it, whatever the .model says: above the log probability of any
+            # piece, and still a piece among others.
+            return 0.1 * (len(piece.encode()) - 1)
+        return score if kind is Kind.NORMAL else low
+
+    rows = list(zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True))
+    entries = [(_written_name(piece, kind), choose_score(piece, score, kind)) for piece, score, kind in rows]
     return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
 
 
@@ -530,16 +541,31 @@ def _bpe(vocabulary: Vocabulary) -> models.Model:
     )
 
 
-def _pre_tokenizer(vocabulary: Vocabulary) -> pre_tokenizers.PreTokenizer:
-    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split.
+def _pre_tokenizer(vocabulary: Vocabulary, model: models.Model) -> pre_tokenizers.PreTokenizer:
+    """Return how text is split before the model; a bpe `model` with symbols is told to take words whole."""
+    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split there.
     crossing = any(SPACE in piece[1:] for piece in _texts(vocabulary))
     scheme = "always" if vocabulary.spacing.dummy_prefix else "never"
-    words = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)
-    # A bpe name cannot be matched: there are no merges that would make it.
-    names = _split_pattern(vocabulary) if vocabulary.model == "unigram" else None
-    if names is None:
-        return words
-    return pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(names), behavior="isolated")])
+    steps: list[Any] = [pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)]
+    if crossing and not any(_BOUNDARY.search(piece) for piece in _texts(vocabulary)):
+        steps.append(_split(_BOUNDARY.pattern))  # only runs of spaces do so
+    symbols = _symbols(vocabulary)
+    if vocabulary.model == "unigram":
+        patterns = [_split_pattern(vocabulary)]
+    elif symbols:
+        # A symbol is a word of its own, and found whole: there are no merges that would make it.
+        patterns = [match_any(symbols), _divide_words(vocabulary, model)]
+        whole: Any = model
+        whole.ignore_merges = True
+    else:
+        # A bpe name cannot be matched for the same reason.
+        patterns = []
+    steps += [_split(pattern) for pattern in patterns if pattern]
+    return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
+
+
+def _split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(pattern), behavior="isolated")
 
 
 def _name_roles(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -566,17 +592,88 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """Return every way to make a piece out of two others, by rank of the piece, of its left and right part.
 
     SentencePiece merges any two neighbours whose concatenation is a piece, so all pairs are listed,
-    not only the one that was counted when the piece was learnt.
+    not only the one that was counted when the piece was learnt. Raises TokenizerError where ranks cannot say
+    what scores do.
     """
     scores = vocabulary.scores.tolist()
     usable = sorted(vocabulary.ids_of(Kind.NORMAL), key=lambda index: (-scores[index], index))
     rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
+    _check_unused(vocabulary, rank)
     merges: list[tuple[str, str]] = []
-    for piece in rank:
-        pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        known = [(left, right) for left, right in pairs if left in rank and right in rank]
-        merges.extend(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
+    for _, group in groupby(usable, key=scores.__getitem__):
+        tied: list[list[tuple[str, str]]] = []
+        for piece in (vocabulary.pieces[index] for index in group):
+            pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+            known = [(left, right) for left, right in pairs if left in rank and right in rank]
+            tied.append(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
+        made = [pairs for pairs in tied if pairs]
+        found = list(chain.from_iterable(made))
+        merges += found if len(made) < 2 else _order_tied([*merges, *found], found)
     return merges
+
+
+def _order_tied(merges: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the merges of pieces of one score so that the better rank is always the left one.
+
+    Of two merges that share a symbol, SentencePiece does the left one first. With (a, b) before every (b, c) so
+    do ranks, if none of these pieces is merged further before the others have been. Raises TokenizerError.
+    """
+    pieces = {left + right for left, right in tied}
+    hint = "give the pieces scores that all differ, or use tokenizer.model"
+    said = "SentencePiece merges the leftmost of equal scores first, and ranks in tokenizer.json cannot"
+    for left, right in merges:
+        part = left if left in pieces else right
+        if part in pieces:
+            both = f"{part!r} and {left + right!r}, of which it is a part"
+            what = f"{len(pieces)} bpe pieces have the same score, among them {both}: {said}"
+            raise TokenizerError(what, hint)
+    follows: dict[str, set[str]] = {}
+    for left, right in tied:
+        if left != right:
+            follows.setdefault(right, set()).add(left)
+    try:
+        place = {symbol: at for at, symbol in enumerate(TopologicalSorter(follows).static_order())}
+    except CycleError as error:
+        circle = ", ".join(map(repr, error.args[1][1:]))
+        what = f"{len(pieces)} bpe pieces have the same score, and are made of {circle} in a circle: {said}"
+        raise TokenizerError(what, hint) from error
+    return sorted(tied, key=lambda pair: (place.get(pair[0], -1), pair[0] != pair[1]))
+
+
+def _check_unused(vocabulary: Vocabulary, rank: Mapping[str, int]) -> None:
+    """Raise TokenizerError for an unused bpe piece that SentencePiece merges to on the way to another."""
+    unused = {vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.UNUSED)}
+    for piece in sorted(unused):
+        parts = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+        if len(piece) == 1 or any((a in rank or a in unused) and (b in rank or b in unused) for a, b in parts):
+            what = f"tokenizer.json cannot hold the unused bpe piece {piece!r}: its parts are pieces"
+            raise TokenizerError(what, "rename it, as <unused0>, or use tokenizer.model")
+
+
+def _divide_words(vocabulary: Vocabulary, model: models.Model) -> str | None:
+    """Return where to cut the words that are a piece's name and are no such piece, None if there are none.
+
+    With symbols a word that is in the vocabulary is found whole. That is what its merges make of it, but for
+    the names of control, byte and unused pieces, and pieces that their own merges miss.
+    """
+    divided: dict[str, str] = {}
+    for piece, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True):
+        if kind is Kind.USER or _written_name(piece, kind) != piece:
+            continue
+        tokens = model.tokenize(piece)
+        if kind is not Kind.NORMAL or [token.value for token in tokens] != [piece]:
+            first = piece.encode()[: tokens[0].offsets[1]].decode()
+            divided[piece] = piece[:1] if first == piece else first
+    starts: dict[str, list[str]] = {}
+    for piece, start in divided.items():
+        rest = piece[len(start) :]
+        if rest in divided or start in divided or not rest:
+            what = f"tokenizer.json cannot hold this bpe with user-defined symbols: {piece!r} is not one piece"
+            raise TokenizerError(what, "use tokenizer.model")
+        starts.setdefault(start, []).append(rest)
+    # Whole words only: \A and \z are the ends of the word, not of a line.
+    branches = [f"{match_any([start])}(?=(?:{match_any(rests)})\\z)" for start, rests in starts.items()]
+    return rf"\A(?:{'|'.join(branches)})" if branches else None
 
 
 # --- Reserved text ---------------------------------------------------------------------------------
@@ -593,6 +690,8 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
 # Below any path of single characters (48 of them at −20 each make −960), far from where float64 loses a bit.
 _NEVER = -1e5
 _RESERVED = re.compile(r"<unused[0-9]+>")
+# Where a word ends, spaces or not.
+_BOUNDARY = re.compile(f"(?<=[^{SPACE}])(?={SPACE})")
 # Names that come in families: the first characters, and the pattern that goes on after them.
 _BYTES = ("<0x", "[0-9A-F]{2}>")
 _SLOTS = ("<unused", "[0-9]+>")
@@ -654,6 +753,10 @@ def _split_pattern(vocabulary: Vocabulary) -> str | None:
             before, after = re.escape(start[: cuts[0]]), re.escape(start[cuts[0] :])
             places.append(f"(?<={before})(?={after}{rest})")
     return "|".join(places) or None
+
+
+def _symbols(vocabulary: Vocabulary) -> list[str]:
+    return [vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.USER)]
 
 
 def _texts(vocabulary: Vocabulary) -> frozenset[str]:
