@@ -420,27 +420,30 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
             return index
         return number if 0 <= number < len(pieces) and kinds[number] is Kind.CONTROL else None
 
-    return Vocabulary(
-        pieces=pieces,
-        scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
-        kinds=kinds,
-        blocks=(Block(SHARED, 0, len(pieces)),),
-        model="bpe" if name == "bpe" else "unigram",
-        normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
-        roles=Roles(
-            begin=find(trainer.bos_id, trainer.bos_piece),
-            pad=find(trainer.pad_id, trainer.pad_piece),
-            end=find(trainer.eos_id, trainer.eos_piece),
-            unknown=kinds.index(Kind.UNKNOWN),
-            mask=next((place[piece] for piece in _MASKS if piece in place), None),
-        ),
-        spacing=Spacing(
-            dummy_prefix=normalizer.add_dummy_prefix,
-            remove_extra=normalizer.remove_extra_whitespaces,
-            escape=normalizer.escape_whitespaces,
-            as_suffix=trainer.treat_whitespace_as_suffix,
-        ),
-    )
+    try:
+        return Vocabulary(
+            pieces=pieces,
+            scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
+            kinds=kinds,
+            blocks=(Block(SHARED, 0, len(pieces)),),
+            model="bpe" if name == "bpe" else "unigram",
+            normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
+            roles=Roles(
+                begin=find(trainer.bos_id, trainer.bos_piece),
+                pad=find(trainer.pad_id, trainer.pad_piece),
+                end=find(trainer.eos_id, trainer.eos_piece),
+                unknown=kinds.index(Kind.UNKNOWN),
+                mask=next((place[piece] for piece in _MASKS if piece in place), None),
+            ),
+            spacing=Spacing(
+                dummy_prefix=normalizer.add_dummy_prefix,
+                remove_extra=normalizer.remove_extra_whitespaces,
+                escape=normalizer.escape_whitespaces,
+                as_suffix=trainer.treat_whitespace_as_suffix,
+            ),
+        )
+    except TokenizerError as error:
+        raise TokenizerError(f"{source}: {error.message}", hint) from error
 
 
 # --- tokenizer.json --------------------------------------------------------------------------------
@@ -450,7 +453,8 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
 # - two segmentations of equal score: SentencePiece adds float32 from the start of the text,
 #   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines);
 # - bpe where two pairs make the same piece side by side: SentencePiece takes the left one,
-#   `tokenizers` the pair with the better rank (not met in 79,880 lines);
+#   `tokenizers` the pair with the better rank (not met in 79,880 lines). Two pieces of one score are ranked
+#   so that it makes no difference, or refused;
 # - specials typed in the text: an added token here, as users of AutoTokenizer expect, and plain text
 #   in the .model (set `encode_special_tokens` on the backend for plain text).
 
@@ -598,13 +602,12 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     scores = vocabulary.scores.tolist()
     usable = sorted(vocabulary.ids_of(Kind.NORMAL), key=lambda index: (-scores[index], index))
     rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
-    _check_unused(vocabulary, rank)
+    _check_unused(vocabulary)
     merges: list[tuple[str, str]] = []
     for _, group in groupby(usable, key=scores.__getitem__):
         tied: list[list[tuple[str, str]]] = []
         for piece in (vocabulary.pieces[index] for index in group):
-            pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-            known = [(left, right) for left, right in pairs if left in rank and right in rank]
+            known = [(left, right) for left, right in _halve(piece) if left in rank and right in rank]
             tied.append(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
         made = [pairs for pairs in tied if pairs]
         found = list(chain.from_iterable(made))
@@ -640,14 +643,36 @@ def _order_tied(merges: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str
     return sorted(tied, key=lambda pair: (place.get(pair[0], -1), pair[0] != pair[1]))
 
 
-def _check_unused(vocabulary: Vocabulary, rank: Mapping[str, int]) -> None:
-    """Raise TokenizerError for an unused bpe piece that SentencePiece merges to on the way to another."""
-    unused = {vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.UNUSED)}
-    for piece in sorted(unused):
-        parts = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        if len(piece) == 1 or any((a in rank or a in unused) and (b in rank or b in unused) for a, b in parts):
-            what = f"tokenizer.json cannot hold the unused bpe piece {piece!r}: its parts are pieces"
+def _check_unused(vocabulary: Vocabulary) -> None:
+    """Raise TokenizerError for an unused bpe piece that changes how text around it is merged.
+
+    SentencePiece merges to it, and takes it apart again at the end. That shows where one of its two parts
+    could have been merged with its other neighbour instead, afterwards, or the piece itself.
+    """
+    listed = zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
+    merged = {piece: score for piece, score, kind in listed if kind in (Kind.NORMAL, Kind.UNUSED)}
+    unused = [vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.UNUSED)]
+    parts = {piece: [(a, b) for a, b in _halve(piece) if a in merged and b in merged] for piece in unused}
+    if not any(parts.values()):
+        return
+    lefts: dict[str, list[tuple[str, float]]] = {}
+    rights: dict[str, list[tuple[str, float]]] = {}
+    for piece, score in merged.items():
+        for left, right in _halve(piece):
+            if left in merged and right in merged:
+                lefts.setdefault(left, []).append((right, score))
+                rights.setdefault(right, []).append((left, score))
+    for piece, pairs in parts.items():
+        near = [beside for left, right in pairs for beside in (*lefts.get(right, ()), *rights.get(left, ()))]
+        later = (min(score, merged[other] if len(other) > 1 else score) for other, score in near)
+        passed = pairs and (piece in lefts or piece in rights)
+        if passed or any(score <= merged[piece] for score in later):
+            what = f"tokenizer.json cannot hold the unused bpe piece {piece!r}: SentencePiece merges to it"
             raise TokenizerError(what, "rename it, as <unused0>, or use tokenizer.model")
+
+
+def _halve(piece: str) -> list[tuple[str, str]]:
+    return [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
 
 
 def _divide_words(vocabulary: Vocabulary, model: models.Model) -> str | None:
