@@ -35,7 +35,7 @@ ALPHABET = "abẹo\u0323\u0301\u200c\u200dｶﾞカー用字1२9,.▁ัำก 
 
 def spans_of(text: str, rule: str = "nmt_nfkc", digits: str = "sentencepiece") -> Counter[str]:
     words = WordCounts.from_texts({"x": [text]}).languages["x"].train
-    table, _ = _build_spans(words, load_normalizer(rule), digits)
+    table, *_ = _build_spans(words, load_normalizer(rule), digits)
     return Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
 
 

@@ -163,6 +163,11 @@ class Vocabulary:
         """Return the id of a piece, None where there is none."""
         return self._ids.get(piece)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The user-defined pieces."""
+        return tuple(self.pieces[index] for index in self.ids_of(Kind.USER))
+
     def token_bytes(self, index: int) -> bytes | None:
         """Return the text an id stands for; None for the pieces that stand for none."""
         return piece_bytes(self.pieces[index], self.kinds[index])
@@ -218,12 +223,14 @@ def assemble_vocabulary(
     special: Sequence[str] = SPECIAL,
     reserved: int = 0,
     byte_fallback: bool = False,
+    symbols: Sequence[str] = (),
 ) -> Vocabulary:
-    """Return a vocabulary with ids in this order: specials, `<unused0>`…, the 256 bytes if any, then `pieces`.
+    """Return a vocabulary of specials, `symbols`, `<unused0>`…, 256 bytes if any, and `pieces`, in this order.
 
-    Specials are control pieces except `<unk>`. A reserved slot is an `unused` piece: no text is ever encoded to
-    it, and its id stays free for a token to be trained later. All of these score 0. Raises TokenizerError when
-    a piece is empty or repeated, or `<unk>` is not among the specials.
+    Specials are control pieces except `<unk>`. Symbols are user-defined: found whole in any text. A reserved
+    slot is an `unused` piece: no text is ever encoded to it, and its id stays free for a token to be trained
+    later. All of these score 0. Raises TokenizerError when a piece is empty or repeated, or `<unk>` is not
+    among the specials.
     """
     listed = tuple(pieces)
     if "<unk>" not in special:
@@ -232,8 +239,9 @@ def assemble_vocabulary(
         raise TokenizerError(f"piece {listed.index('')} is the empty string")
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
-    head = (*special, *unused, *byte_pieces)
+    head = (*special, *symbols, *unused, *byte_pieces)
     kinds = [Kind.UNKNOWN if piece == "<unk>" else Kind.CONTROL for piece in special]
+    kinds += [Kind.USER] * len(symbols)
     kinds += [Kind.UNUSED] * reserved + [Kind.BYTE] * len(byte_pieces) + [Kind.NORMAL] * len(listed)
     values = np.concatenate([np.zeros(len(head), np.float32), np.asarray(scores, dtype=np.float32).reshape(-1)])
     place = {piece: index for index, piece in enumerate(special)}
@@ -488,7 +496,7 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     model = _unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary)
     words = _pre_tokenizer(vocabulary, model)
     backend = Tokenizer(model)
-    alphabet, symbols = _characters(_texts(vocabulary)), _symbols(vocabulary)
+    alphabet, symbols = _characters(_texts(vocabulary)), vocabulary.symbols
     steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
     typed = any(symbol.startswith(SPACE) for symbol in symbols)
     typed = typed or not spacing.remove_extra or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
@@ -553,7 +561,7 @@ def _pre_tokenizer(vocabulary: Vocabulary, model: models.Model) -> pre_tokenizer
     steps: list[Any] = [pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)]
     if crossing and not any(_BOUNDARY.search(piece) for piece in _texts(vocabulary)):
         steps.append(_split(_BOUNDARY.pattern))  # only runs of spaces do so
-    symbols = _symbols(vocabulary)
+    symbols = vocabulary.symbols
     if vocabulary.model == "unigram":
         patterns = [_split_pattern(vocabulary)]
     elif symbols:
@@ -778,10 +786,6 @@ def _split_pattern(vocabulary: Vocabulary) -> str | None:
             before, after = re.escape(start[: cuts[0]]), re.escape(start[cuts[0] :])
             places.append(f"(?<={before})(?={after}{rest})")
     return "|".join(places) or None
-
-
-def _symbols(vocabulary: Vocabulary) -> list[str]:
-    return [vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.USER)]
 
 
 def _texts(vocabulary: Vocabulary) -> frozenset[str]:
