@@ -37,6 +37,7 @@ from vocabkit.vocabulary.vocabulary import (
     Vocabulary,
     block_languages,
     route_vocabulary,
+    score_symbol,
 )
 
 TOLERANCE = 1e-5
@@ -294,11 +295,16 @@ def _is_tie(tokenizer: Tokenizer, one: list[int], two: list[int]) -> bool:
     """Whether two cuts of a text have the same score, so that the last bit of a sum decides."""
     if not isinstance(tokenizer, SentencePieceTokenizer) or tokenizer.vocabulary.model != "unigram":
         return False
-    kinds, scores = tokenizer.kinds, tokenizer.vocabulary.scores
-    pairs = [[index for index in ids if kinds[index] is not Kind.NORMAL] for ids in (one, two)]
-    sums = [sum(float(scores[index]) for index in ids if kinds[index] is Kind.NORMAL) for ids in (one, two)]
+    kinds, vocabulary = tokenizer.kinds, tokenizer.vocabulary
+    others = [sorted(index for index in ids if kinds[index] not in TEXT) for ids in (one, two)]
+    sums = [0.0, 0.0]
+    for place, ids in enumerate((one, two)):
+        for index in ids:
+            user = kinds[index] is Kind.USER
+            score = score_symbol(vocabulary.pieces[index]) if user else float(vocabulary.scores[index])
+            sums[place] += score if kinds[index] in TEXT else 0.0
     same_text = tokenizer.decode_bytes(one) == tokenizer.decode_bytes(two)
-    return same_text and sorted(pairs[0]) == sorted(pairs[1]) and abs(sums[0] - sums[1]) < _TIE
+    return same_text and others[0] == others[1] and abs(sums[0] - sums[1]) < _TIE
 
 
 def _lay_out_rows(ids: Tensor) -> Batch:

@@ -459,7 +459,8 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
 # by construction in normalisation (`charsmap`), spaces, bytes and unknowns. What can still differ:
 #
 # - two segmentations of equal score: SentencePiece adds float32 from the start of the text,
-#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines);
+#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines; also
+#   between the ways to cut a run that is longer than the longest symbol of such runs);
 # - bpe where two pairs make the same piece side by side: SentencePiece takes the left one,
 #   `tokenizers` the pair with the better rank (not met in 79,880 lines). Two pieces of one score are ranked
 #   so that it makes no difference, or refused;
@@ -531,14 +532,20 @@ def _unigram(vocabulary: Vocabulary) -> models.Model:
 
     def choose_score(piece: str, score: float, kind: Kind) -> float:
         if kind is Kind.USER:
-            # What SentencePiece 0.2.3 makes of it, whatever the .model says: above the log probability of any
-            # piece, and still a piece among others.
-            return 0.1 * (len(piece.encode()) - 1)
+            return score_symbol(piece)
         return score if kind is Kind.NORMAL else low
 
     rows = list(zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True))
     entries = [(_written_name(piece, kind), choose_score(piece, score, kind)) for piece, score, kind in rows]
     return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
+
+
+def score_symbol(piece: str) -> float:
+    """Return the score that SentencePiece 0.2.3 gives a user-defined unigram piece, whatever the .model says.
+
+    It is above the log probability of any piece, and still that of one piece among others.
+    """
+    return 0.1 * (len(piece.encode()) - 1)
 
 
 def _bpe(vocabulary: Vocabulary) -> models.Model:
@@ -694,7 +701,9 @@ def _divide_words(vocabulary: Vocabulary, model: models.Model) -> str | None:
         if kind is Kind.USER or _written_name(piece, kind) != piece:
             continue
         tokens = model.tokenize(piece)
-        if kind is not Kind.NORMAL or [token.value for token in tokens] != [piece]:
+        # A name of unknown characters alone is the unknown piece, found whole or not.
+        itself = kind in (Kind.NORMAL, Kind.UNKNOWN) and [token.value for token in tokens] == [piece]
+        if not itself:
             first = piece.encode()[: tokens[0].offsets[1]].decode()
             divided[piece] = piece[:1] if first == piece else first
     starts: dict[str, list[str]] = {}
