@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -98,13 +98,11 @@ def _build_spans(
     The third is how often each of `symbols` occurs, as typed or as the normaliser makes it.
     """
     met = dict.fromkeys(symbols, 0)
-    alone = np.zeros(len(words), dtype=np.bool_)
+    alone = ahead = np.zeros(len(words), dtype=np.bool_)
     if symbols:
-        texts, owners, initial = _cut_at_symbols(words.words, ~words.continuation, words.count, met)
-        # The ▁ that stands for the space before a symbol; one that was typed is normalised like all else.
-        uncut = np.array([text == words.words[row] for text, row in zip(texts, owners, strict=True)], np.bool_)
-        alone = np.array([text == _SPACE for text in texts], np.bool_) & ~uncut & ~initial
-        words = WordTable(texts, ~initial, words.count[owners], words.documents[owners])
+        cut = _cut_at_symbols(words.words, ~words.continuation, words.count, met)
+        alone, ahead = cut.alone, cut.ahead
+        words = WordTable(cut.texts, ~cut.initial, words.count[cut.owners], words.documents[cut.owners])
     flat, lengths = _flatten(words.words)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     active = np.zeros(len(words), dtype=np.bool_)
@@ -120,8 +118,14 @@ def _build_spans(
     rows = np.flatnonzero(~active)
     texts, owners, initial = _split_at_spaces(normal, changed, words.continuation)
     if symbols:
-        texts, places, initial = _cut_at_symbols(texts, initial, words.count[owners], met)
-        owners = owners[places]
+        cut = _cut_at_symbols(texts, initial, words.count[owners], met)
+        # What is normalised to a space before a symbol is a ▁ alone, and so is what a word began with.
+        pairs = zip(changed.tolist(), normal, strict=True)
+        begins = ~words.continuation
+        left = [row for row, n in pairs if ahead[row] and (n.endswith(" ") or (begins[row] and not n))]
+        texts = [*cut.texts, *[_SPACE] * len(left)]
+        owners = np.concatenate((owners[cut.owners], np.array(left, dtype=np.int64)))
+        initial = np.concatenate((cut.initial, np.zeros(len(left), dtype=np.bool_)))
     more, more_lengths = _flatten(texts)
     keep = np.repeat(~active, lengths)
     joined = np.concatenate((flat[keep], more))
@@ -133,32 +137,38 @@ def _build_spans(
     return _group(text, cuts, offsets, words.count[owner], words.documents[owner]), differing, met
 
 
-def _cut_at_symbols(
-    texts: Sequence[str], initial: BoolArray, count: Int64Array, met: dict[str, int]
-) -> tuple[list[str], Int64Array, BoolArray]:
+class _Cut(NamedTuple):
+    """Parts of texts, by row: the text they are of, whether they start a word, whether a symbol comes next.
+
+    `alone` are those that are but the ▁ of the space before a symbol.
+    """
+
+    texts: list[str]
+    owners: Int64Array
+    initial: BoolArray
+    ahead: BoolArray
+    alone: BoolArray
+
+
+def _cut_at_symbols(texts: Sequence[str], initial: BoolArray, count: Int64Array, met: dict[str, int]) -> _Cut:
     """Cut texts at the symbols in `met`, the longest at each place, and add up there how often they occur.
 
     A symbol that follows white space leaves ▁ alone before it; what comes after a symbol is a continuation.
     """
     pattern = re.compile("|".join(map(re.escape, sorted(met, key=len, reverse=True))))
-    parts: list[str] = []
-    owners: list[int] = []
-    flags: list[bool] = []
+    rows: list[tuple[str, int, bool, bool, bool]] = []
     for row, (text, first) in enumerate(zip(texts, initial.tolist(), strict=True)):
         start = 0
         for match in pattern.finditer(text):
             met[match.group()] += int(count[row])
-            part = text[start : match.start()]
-            if part or (first and not start):
-                parts.append(part or _SPACE)
-                owners.append(row)
-                flags.append(bool(part) and first and not start)
+            part, begins = text[start : match.start()], first and not start
+            if part or begins:
+                rows.append((part or _SPACE, row, begins and bool(part), True, not part))
             start = match.end()
         if text[start:]:
-            parts.append(text[start:])
-            owners.append(row)
-            flags.append(first and not start)
-    return parts, np.array(owners, dtype=np.int64), np.array(flags, dtype=np.bool_)
+            rows.append((text[start:], row, first and not start, False, False))
+    flags = (np.array([line[place] for line in rows], dtype=np.bool_) for place in (2, 3, 4))
+    return _Cut([line[0] for line in rows], np.array([line[1] for line in rows], dtype=np.int64), *flags)
 
 
 def _flatten(words: Sequence[str]) -> tuple[CodePoints, Int64Array]:
