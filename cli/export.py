@@ -37,7 +37,7 @@ def run(
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Load the result with transformers and compare logits."),
+        typer.Option("--verify", help="Load the result with transformers; compare logits and ids."),
     ] = False,
     force: Force = False,
     format: Format = "table",
@@ -46,7 +46,7 @@ def run(
     """Write a run's model and tokenizer as transformers reads them.
 
     AutoModelForMaskedLM or AutoModelForCausalLM loads the folder, and AutoTokenizer. Exits with 1 when
-    --verify finds logits that differ by more than 1e-5 of the largest.
+    --verify finds logits that differ by more than 1e-5 of the largest, or text with other ids.
 
     Example: vocabkit export run/ -o hf/ --verify
     """
@@ -69,6 +69,12 @@ def run(
     if done.no_tokenizer is not None:
         show_warnings([f"AutoTokenizer will not open {output}: {done.no_tokenizer}"], quiet)
     show_note(f"wrote {output} in {done.seconds:.1f} s", quiet)
+    if done.differing:
+        show_note(
+            f"failed: {len(done.differing)} of {done.texts} texts have other ids by AutoTokenizer than in "
+            f"training, {done.differing[0]!r} among them"
+        )
+        raise typer.Exit(1)
     if done.passed is False:
         show_note(
             f"failed: logits differ from transformers' by {done.difference:.3g}, "

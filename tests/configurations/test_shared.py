@@ -17,6 +17,7 @@ from vocabkit.configurations.shared import Fit, _find_size, fit_shared, select_l
 from vocabkit.core.config import load_config, validate
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TooFewPieces
 from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 
 TEXTS = {
@@ -288,3 +289,34 @@ def test_a_hinted_size_fits(engine: str, size: int) -> None:
     assert suggested, caught.value.hint
     wanted = int(suggested[1])
     assert fit_shared(COUNTS, configure(vocabulary={"size": wanted}, **tables)).vocabulary.size == wanted
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+def test_symbols_are_pieces_whose_use_is_that_of_the_text(model: str, tmp_path: Path) -> None:
+    texts = [f"{line}\t<sep>x{line[:9]}@y <sep>\nⅣ" for line in TEXTS["eng_Latn"]]
+    counts = WordCounts.from_texts({"eng_Latn": texts})
+    symbols = ["<sep>", "\t", "\n", "@", "Ⅳ"]
+    table = {"model": model, "symbols": symbols, "size": 300}
+    fitted = fit_shared(counts, configure(vocabulary=table))
+    vocabulary = fitted.vocabulary
+    assert vocabulary.pieces[5:10] == tuple(symbols) == vocabulary.symbols
+    assert not [piece for piece in vocabulary.pieces[10:] for symbol in symbols if symbol in piece]
+    fitted.save(tmp_path / "tok")
+    files = [tmp_path / "tok" / name for name in ("tokenizer.model", "tokenizer.json")]
+    ids = [open_tokenizer(file).encode_batch(texts) for file in files]
+    assert all(one.tolist() == two.tolist() for one, two in zip(*ids, strict=True))
+    used = np.bincount(np.concatenate(ids[0]), minlength=vocabulary.size)
+    assert fitted.usage["eng_Latn"][5:10].tolist() == used[5:10].tolist()
+    assert used[5:10].all()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "said"),
+    [
+        (["a b"], "holds a space"), (["▁▁"], "holds a space"), (["\n\n"], "one character only"),
+        (["x", "x"], "twice"), ([""], "empty"), (["<s>"], "special"),
+    ],
+)  # fmt: skip
+def test_symbols_that_counts_cannot_tell_are_refused(symbols: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configure(vocabulary={"symbols": symbols})

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import sentencepiece
 import unicodedata2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
 
 from vocabkit.core.errors import ConfigError, CountsError
 from vocabkit.core.text import script_of
@@ -35,7 +36,7 @@ ALPHABET = "abẹo\u0323\u0301\u200c\u200dｶﾞカー用字1२9,.▁ัำก 
 
 def spans_of(text: str, rule: str = "nmt_nfkc", digits: str = "sentencepiece") -> Counter[str]:
     words = WordCounts.from_texts({"x": [text]}).languages["x"].train
-    table, _ = _build_spans(words, load_normalizer(rule), digits)
+    table, *_ = _build_spans(words, load_normalizer(rule), digits)
     return Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
 
 
@@ -214,3 +215,47 @@ def test_spans_are_cached_beside_the_counts_and_a_damaged_cache_is_made_again(
         derive_spans(loaded, languages=["zul_Latn"])
     with pytest.raises(ConfigError, match=r"vocabulary\.digits"):
         derive_spans(loaded, digits="none")
+
+
+# --- User-defined symbols --------------------------------------------------------------------------
+
+SYMBOLS = ("<sep>", "@", "ab", "abc", "Ⅳ")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*SYMBOLS, "a", "b", "c", "1", " ", "用", "＠", "\u200b", "<s"]), max_size=9))
+def test_symbols_are_cut_out_where_sentencepiece_finds_them(parts: list[str]) -> None:
+    text = "".join(parts)
+    words = WordCounts.from_texts({"x": [text]}).languages["x"].train
+    table, _, met = _build_spans(words, load_normalizer("nmt_nfkc"), "sentencepiece", SYMBOLS)
+    found = Counter(dict(zip(table.strings(), table.count.tolist(), strict=True)))
+    # BPE without merges shows the text as SentencePiece splits it: symbols whole, all else by character.
+    model = sentencepiece_model_pb2.ModelProto()
+    model.pieces.add(piece="<unk>", score=0.0, type=2)
+    for symbol in SYMBOLS:
+        model.pieces.add(piece=symbol, score=0.0, type=4)
+    model.trainer_spec.model_type = 2
+    model.normalizer_spec.precompiled_charsmap = load_normalizer("nmt_nfkc").charsmap
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    pieces = processor.encode(text, out_type=str)
+    assert met == {symbol: pieces.count(symbol) for symbol in SYMBOLS}
+    rest = Counter(char for piece in pieces if piece not in SYMBOLS for char in piece)
+    assert Counter(char for span, count in found.items() for char in span * count) == rest
+    assert not [span for span in found for symbol in SYMBOLS if symbol in span]
+
+
+def test_white_space_symbols_are_counted_and_cached(tmp_path: Path) -> None:
+    WordCounts.from_texts({"x": ["a\tb\nc\n", "<sep>d <sep>"], "y": ["e"]}).save(tmp_path / "counts")
+    counts = WordCounts.load(tmp_path / "counts")
+    for _ in range(2):  # derived, then read from the cache
+        spans = derive_spans(counts, symbols=("\n", "\t", "<sep>"))
+        assert spans.symbols == {"x": {"\n": 2, "\t": 1, "<sep>": 2}, "y": {"\n": 0, "\t": 0, "<sep>": 0}}
+        assert sorted(spans.languages["x"].strings()) == ["d", "▁", "▁a", "▁b", "▁c"]
+    plain = derive_spans(counts).languages["x"].strings()
+    assert sorted(plain) == sorted(["▁a", "▁b", "▁c", "▁<", "sep", ">", "d"])
+
+
+@given(st.text(alphabet="0123456789a, ", max_size=20))
+def test_no_span_under_groups_holds_more_than_three_digits(text: str) -> None:
+    spans = spans_of(text, digits="groups")
+    assert max((sum(char.isdigit() for char in span) for span in spans), default=0) <= 3

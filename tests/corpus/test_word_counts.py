@@ -39,10 +39,8 @@ def test_counts_equal_the_definition(documents: list[str]) -> None:
     count, frequency = naive(documents)
     assert dict(counts.train.rows()) == {(w, False): (count[w], frequency[w]) for w in count}
     assert list(counts.train.words) == sorted(counts.train.words)
-    characters = Counter[str]()
-    for word, n in count.items():
-        for character in word:
-            characters[character] += n
+    characters = Counter("".join(documents))
+    del characters[" "]
     assert counts.characters == characters
     assert counts.totals.documents == len(documents)
     assert counts.totals.words == count.total()

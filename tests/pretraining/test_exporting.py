@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,18 @@ from tests.pretraining.tiny_runs import make_config, train
 from tests.pretraining.tiny_tokenizers import write_byte_level, write_ours
 from vocabkit.core.errors import ConfigError, OutputError, PretrainingError, VocabkitError
 from vocabkit.pretraining.checkpointing import load_run_model
-from vocabkit.pretraining.exporting import TOLERANCE, _compare_logits, _lay_out_rows, export_run
+from vocabkit.pretraining.exporting import (
+    TOLERANCE,
+    _compare_ids,
+    _compare_logits,
+    _lay_out_rows,
+    export_run,
+)
 from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.transformers_format import load_model, write_hf
 from vocabkit.vocabulary.roles import SpecialIds
 from vocabkit.vocabulary.tokenizers import open_tokenizer
-from vocabkit.vocabulary.vocabulary import Vocabulary
+from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 
 transformers = pytest.importorskip("transformers")
 
@@ -244,3 +251,27 @@ def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OutputError, match="No space left"):
         export_run(run, tmp_path / "hf")
     assert not [*tmp_path.iterdir()]
+
+
+def test_other_ids_of_text_are_found_out(run: Path, tmp_path: Path) -> None:
+    # The tokenizer.json of the same vocabulary that looks for a symbol in the text as typed, as converters do.
+    own = tmp_path / "own"
+    vocabulary = Vocabulary.load(run / "tokenizer")
+    kinds = list(vocabulary.kinds)
+    place = vocabulary.pieces.index("▁Hunde")
+    kinds[place] = Kind.USER
+    replace(vocabulary, kinds=tuple(kinds)).save(own)
+    model, _ = load_run_model(Run.load(run))
+    write_hf(model, tmp_path / "good", own)
+    texts, differing = _compare_ids(own, tmp_path / "good")
+    assert texts > 200
+    assert differing == ()
+    shutil.copytree(tmp_path / "good", tmp_path / "bad")
+    content = json.loads((own / "tokenizer.json").read_text(encoding="utf-8"))
+    entry = {"id": place, "content": "▁Hunde", "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": False}  # fmt: skip
+    content["added_tokens"] = sorted([*content["added_tokens"], entry], key=lambda token: token["id"])
+    content["model"]["vocab"][place][1] = -99.0
+    (tmp_path / "bad/tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    _, differing = _compare_ids(own, tmp_path / "bad")
+    assert any("Hunde" in text for text in differing)

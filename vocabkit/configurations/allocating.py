@@ -416,8 +416,13 @@ def _measure(
     tail = _find_tail(config, codes)
     read = sorted({*codes, *base.known_weights(fingerprint)})
     digits, rule = config.digits, base.rule
-    tables = derive_spans(words, rule, digits, languages=read, workers=workers, progress=report).languages
-    held_out = derive_spans(words, rule, digits, languages=tail, split="held_out", progress=report).languages
+    symbols = base.vocabulary.symbols
+    tables = derive_spans(
+        words, rule, digits, languages=read, symbols=symbols, workers=workers, progress=report
+    ).languages
+    held_out = derive_spans(
+        words, rule, digits, languages=tail, split="held_out", symbols=symbols, progress=report
+    ).languages
     usage = count_usage(base.vocabulary, tables, progress=report)
     totals = base.find_totals(usage, tail, fingerprint)
     with open_workers(config.trainer.threads or None) as pool:

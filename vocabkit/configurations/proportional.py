@@ -64,7 +64,10 @@ def trace_languages(
         development = read_development(settings.dev, codes, rule, digits, limit=limit, progress=progress)
         measured = development.tables
     else:
-        held_out = derive_spans(counts, rule, digits, languages=codes, split="held_out", progress=progress)
+        held_out = derive_spans(
+            counts, rule, digits, languages=codes, split="held_out", symbols=config.vocabulary.symbols,
+            progress=progress,
+        )  # fmt: skip
         measured = held_out.languages
     # Each language's own covered characters: what its floor must hold.
     covered = dict.fromkeys(codes, ready.coverage.covered)
@@ -154,7 +157,7 @@ def fit_proportional(
     clock.lap("scores")
     order = np.argsort(-rescored.scores, kind="stable")
     vocabulary = ready.assemble([allocation.pieces[k] for k in order.tolist()], rescored.scores[order])
-    usage = count_usage(vocabulary, ready.spans.languages, progress=progress)
+    usage = count_usage(vocabulary, ready.spans.languages, symbols=ready.spans.symbols, progress=progress)
     clock.lap("usage")
     warnings = [*ready.weights.warnings(), *warn_of_curves(made, allocation)]
     if beaten:

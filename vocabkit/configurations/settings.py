@@ -16,19 +16,23 @@ from pydantic import Field, field_validator, model_validator
 from vocabkit.allocation.union import AllocationTable
 from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.word_counts import DELIMITERS
 from vocabkit.fitting.pre_tokens import find_patterns
-from vocabkit.vocabulary.vocabulary import SPECIAL
+from vocabkit.vocabulary.vocabulary import SPACE, SPECIAL
 
 
 class VocabularyTable(Config):
     """What the vocabulary is: `size` counts every id, special, reserved and byte ids included.
 
-    `keep` are pieces that must be in (▁ marks a word start), `deny` pieces that must not.
+    `symbols` are found whole in any text, whatever the normaliser would make of them: a tab, `<sep>`.
+    `digits` says how many digits a piece may hold: one, three, or any number. `keep` are pieces that must be in
+    (▁ marks a word start), `deny` pieces that must not.
     """
 
     model: Literal["unigram", "bpe"] = "unigram"
     size: int = Field(default=250_000, ge=16, le=8_000_000)
     special: tuple[str, ...] = SPECIAL
+    symbols: tuple[str, ...] = ()
     reserved: int = Field(default=0, ge=0)
     byte_fallback: bool = False
     max_piece_length: int = Field(default=16, ge=1, le=512)
@@ -48,10 +52,33 @@ class VocabularyTable(Config):
                 raise ValueError(f"{token!r} is empty or holds white space")
         return special
 
+    @field_validator("symbols")
+    @classmethod
+    def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(symbols)) != len(symbols):
+            raise ValueError("names a symbol twice")
+        for symbol in symbols:
+            if not symbol:
+                raise ValueError("holds an empty symbol")
+            if " " in symbol or SPACE in symbol:
+                raise ValueError(f"{symbol!r} holds a space: spaces part words, and runs of them are one")
+            if len(symbol) > 1 and set(symbol).intersection(DELIMITERS):
+                raise ValueError(f"{symbol!r}: white space can be a symbol of one character only")
+        return symbols
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = {*self.special, *(f"<unused{index}>" for index in range(self.reserved))}
+        names |= {f"<0x{value:02X}>" for value in range(256)} if self.byte_fallback else set()
+        both = sorted(names.intersection(self.symbols))
+        if both:
+            raise ValueError(f"symbols names {both[0]!r}, which is a special, reserved or byte token too")
+        return self
+
     @property
     def other_ids(self) -> int:
         """Ids that are not ordinary pieces."""
-        return len(self.special) + self.reserved + (256 if self.byte_fallback else 0)
+        return len(self.special) + len(self.symbols) + self.reserved + (256 if self.byte_fallback else 0)
 
     @property
     def pieces(self) -> int:
@@ -142,7 +169,7 @@ class VocabularyTables(Config):
         if self.vocabulary.pieces < 1:
             raise ValueError(
                 f"vocabulary.size = {self.vocabulary.size} leaves no piece beside "
-                f"{self.vocabulary.other_ids} special, reserved and byte ids"
+                f"{self.vocabulary.other_ids} special, symbol, reserved and byte ids"
             )
         if self.vocabulary.model == "bpe" and self.trainer.min_documents > 1:
             raise ValueError("trainer.min_documents is a floor on unigram seeds; bpe has none")

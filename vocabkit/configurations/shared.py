@@ -315,13 +315,14 @@ class Prepared:
     def assemble(self, pieces: Sequence[str], scores: Float32Array) -> Vocabulary:
         """Return the vocabulary of ordinary pieces. Raises `FitError` where one is a special token too."""
         table = self.config.vocabulary
-        both = sorted(set(pieces) & set(table.special))
+        both = sorted(set(pieces) & {*table.special, *table.symbols})
         if both:
-            what = f"vocabulary.special {', '.join(both)} is also an ordinary piece of this text"
+            what = f"vocabulary.special or symbols {', '.join(both)} is also an ordinary piece of this text"
             raise FitError(what, "write special tokens as <name>: a piece never mixes letters with brackets")
         return assemble_vocabulary(
             pieces, scores, table.model, self.spans.normalizer,
             special=table.special, reserved=table.reserved, byte_fallback=table.byte_fallback,
+            symbols=table.symbols,
         )  # fmt: skip
 
 
@@ -334,7 +335,10 @@ def prepare(
     masses = {code: mass for code, mass in measure_masses(counts).items() if code in codes}
     weights = weigh_selected(masses, config.languages)
     rule, digits = config.normalization.rule, config.vocabulary.digits
-    spans = derive_spans(counts, rule, digits, languages=codes, workers=workers, progress=progress)
+    symbols = config.vocabulary.symbols
+    spans = derive_spans(
+        counts, rule, digits, languages=codes, symbols=symbols, workers=workers, progress=progress
+    )
     clock.lap("spans")
     table = config.coverage
     coverage = cover_characters(spans.languages, weights.weights, scope=table.scope, character=table.character)
@@ -388,7 +392,7 @@ def _complete_fit(
     `mismatches` of the details are the distinct raw words that the .model's charsmap normalises otherwise than
     the rule.
     """
-    usage = count_usage(vocabulary, ready.spans.languages, progress=progress)
+    usage = count_usage(vocabulary, ready.spans.languages, symbols=ready.spans.symbols, progress=progress)
     ready.clock.lap("usage")
     mismatches = sum(count_mismatches(ready.spans).values())
     warnings = [*weights.warnings(), *ready.warn_of_cut()]

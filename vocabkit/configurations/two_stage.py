@@ -195,9 +195,12 @@ def fit_two_stage(
     clock, fingerprint = Clock(), counts.fingerprint
     codes = sorted({*select_languages(counts, config.languages), *tail})
     read, digits = sorted({*codes, *base.known_weights(fingerprint)}), config.vocabulary.digits
-    spans = derive_spans(counts, base.rule, digits, languages=read, workers=workers, progress=progress)
+    symbols = base.vocabulary.symbols
+    spans = derive_spans(
+        counts, base.rule, digits, languages=read, symbols=symbols, workers=workers, progress=progress
+    )
     tables, options = spans.languages, choose_options(config.trainer)
-    before = count_usage(base.vocabulary, tables, progress=progress)
+    before = count_usage(base.vocabulary, tables, symbols=spans.symbols, progress=progress)
     totals = base.find_totals(before, tail, fingerprint)
     clock.lap("base")
     frozen = usable_pieces(base.freeze_pieces())
@@ -219,7 +222,8 @@ def fit_two_stage(
     clock.lap("blocks")
     short = _name_short(growing, config)
     vocabulary = _assemble(base.vocabulary, growing)
-    usage = count_usage(vocabulary, {code: tables[code] for code in codes}, progress=progress)
+    shown = {code: tables[code] for code in codes}
+    usage = count_usage(vocabulary, shown, symbols=spans.symbols, progress=progress)
     rows = tuple(_list_rows(counts, codes, base, vocabulary, growing, config))
     clock.lap("report")
     warnings = list(base.warnings)

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +33,18 @@ from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.normalization import Normalizer, active_characters, charsmap_for, load_normalizer
 from vocabkit.corpus.shard_map import open_executor
-from vocabkit.corpus.word_counts import LoadedMapping, WordCounts, WordTable, load_language
+from vocabkit.corpus.word_counts import (
+    DELIMITERS,
+    SPLITS,
+    LoadedMapping,
+    WordCounts,
+    WordTable,
+    load_language,
+)
 
 WORD_START = 0x2581
 """Code point of ▁, which begins every word-initial span."""
+_SPACE = chr(WORD_START)
 DIGIT_RULES = ("sentencepiece", "single", "groups")
 
 CodePoints = npt.NDArray[np.uint32]
@@ -70,24 +79,35 @@ class SpanTable:
 class Spans:
     """The spans of each language, with the rules they were derived by.
 
-    `mismatches` holds, per language, the raw words on which the rule and its charsmap disagree.
+    `mismatches` holds, per language, the raw words on which the rule and its charsmap disagree; `symbols`, how
+    often each user-defined symbol was met. No span holds one.
     """
 
     normalizer: Normalizer
     digits: str
     languages: Mapping[str, SpanTable]
     mismatches: Mapping[str, Sequence[str]]
+    symbols: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def _build_spans(
-    words: WordTable, normalizer: Normalizer, digits: str = "sentencepiece"
-) -> tuple[SpanTable, list[str]]:
-    """Derive one language's spans; also return the raw words that rule and charsmap normalise differently."""
+    words: WordTable, normalizer: Normalizer, digits: str = "sentencepiece", symbols: Sequence[str] = ()
+) -> tuple[SpanTable, list[str], dict[str, int]]:
+    """Derive one language's spans; also return the raw words that rule and charsmap normalise differently.
+
+    The third is how often each of `symbols` occurs, as typed or as the normaliser makes it.
+    """
+    met = dict.fromkeys(symbols, 0)
+    alone = ahead = np.zeros(len(words), dtype=np.bool_)
+    if symbols:
+        cut = _cut_at_symbols(words.words, ~words.continuation, words.count, met)
+        alone, ahead = cut.alone, cut.ahead
+        words = WordTable(cut.texts, ~cut.initial, words.count[cut.owners], words.documents[cut.owners])
     flat, lengths = _flatten(words.words)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     active = np.zeros(len(words), dtype=np.bool_)
     if len(flat):
-        active = np.logical_or.reduceat(active_characters(normalizer)[flat], starts[:-1])
+        active = np.logical_or.reduceat(active_characters(normalizer)[flat], starts[:-1]) & ~alone
     changed = np.flatnonzero(active)
     raw = [words.words[i] for i in changed.tolist()]
     normal = normalizer.normalize_words(raw)
@@ -97,6 +117,15 @@ def _build_spans(
         differing = [r for r, a, b in zip(raw, normal, by_charsmap, strict=True) if a != b]
     rows = np.flatnonzero(~active)
     texts, owners, initial = _split_at_spaces(normal, changed, words.continuation)
+    if symbols:
+        cut = _cut_at_symbols(texts, initial, words.count[owners], met)
+        # What is normalised to a space before a symbol is a ▁ alone, and so is what a word began with.
+        pairs = zip(changed.tolist(), normal, strict=True)
+        begins = ~words.continuation
+        left = [row for row, n in pairs if ahead[row] and (n.endswith(" ") or (begins[row] and not n))]
+        texts = [*cut.texts, *[_SPACE] * len(left)]
+        owners = np.concatenate((owners[cut.owners], np.array(left, dtype=np.int64)))
+        initial = np.concatenate((cut.initial, np.zeros(len(left), dtype=np.bool_)))
     more, more_lengths = _flatten(texts)
     keep = np.repeat(~active, lengths)
     joined = np.concatenate((flat[keep], more))
@@ -105,7 +134,41 @@ def _build_spans(
     word_initial = np.concatenate((~words.continuation[rows], initial))
     text, offsets = _prefix(joined, joined_lengths, word_initial)
     cuts = _span_starts(text, offsets, digits)
-    return _group(text, cuts, offsets, words.count[owner], words.documents[owner]), differing
+    return _group(text, cuts, offsets, words.count[owner], words.documents[owner]), differing, met
+
+
+class _Cut(NamedTuple):
+    """Parts of texts, by row: the text they are of, whether they start a word, whether a symbol comes next.
+
+    `alone` are those that are but the ▁ of the space before a symbol.
+    """
+
+    texts: list[str]
+    owners: Int64Array
+    initial: BoolArray
+    ahead: BoolArray
+    alone: BoolArray
+
+
+def _cut_at_symbols(texts: Sequence[str], initial: BoolArray, count: Int64Array, met: dict[str, int]) -> _Cut:
+    """Cut texts at the symbols in `met`, the longest at each place, and add up there how often they occur.
+
+    A symbol that follows white space leaves ▁ alone before it; what comes after a symbol is a continuation.
+    """
+    pattern = re.compile("|".join(map(re.escape, sorted(met, key=len, reverse=True))))
+    rows: list[tuple[str, int, bool, bool, bool]] = []
+    for row, (text, first) in enumerate(zip(texts, initial.tolist(), strict=True)):
+        start = 0
+        for match in pattern.finditer(text):
+            met[match.group()] += int(count[row])
+            part, begins = text[start : match.start()], first and not start
+            if part or begins:
+                rows.append((part or _SPACE, row, begins and bool(part), True, not part))
+            start = match.end()
+        if text[start:]:
+            rows.append((text[start:], row, first and not start, False, False))
+    flags = (np.array([line[place] for line in rows], dtype=np.bool_) for place in (2, 3, 4))
+    return _Cut([line[0] for line in rows], np.array([line[1] for line in rows], dtype=np.int64), *flags)
 
 
 def _flatten(words: Sequence[str]) -> tuple[CodePoints, Int64Array]:
@@ -287,6 +350,7 @@ def _check_equal(text: CodePoints, bounds: Int64Array, order: Int64Array, lead: 
 
 _FORMAT = 1
 _COLUMNS = ("text", "offsets", "count", "documents", "key")
+_MET = "symbols"
 _POOL_BYTES = 32 << 20
 """Text above which worker processes pay for their start (0.5 s each)."""
 
@@ -298,10 +362,11 @@ def derive_spans(
     *,
     languages: Sequence[str] | None = None,
     split: str = "train",
+    symbols: Sequence[str] = (),
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Spans:
-    """Return the spans of the languages (default: all) under a normaliser and digit rule.
+    """Return the spans of the languages (default: all) under a normaliser and digit rule, cut at `symbols`.
 
     From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
@@ -322,7 +387,9 @@ def derive_spans(
     report.start("deriving spans", len(codes), "languages")
     held: dict[str, SpanTable] = {}
     mismatches: dict[str, tuple[str, ...]] = {}
-    cache = _cache_folder(counts, rule, digits, split)
+    symbols = tuple(sorted(symbols))
+    met: dict[str, dict[str, int]] = {}
+    cache = _cache_folder(counts, rule, digits, split, symbols)
 
     def place(code: str) -> Path | None:
         return cache and cache / f"{code}.npz"
@@ -334,20 +401,25 @@ def derive_spans(
         if in_pool and counts.folder is not None and cache is not None:
             pool = open_executor(workers, len(missing), stack)
             jobs = [
-                pool.submit(_derive_into, counts.folder, code, rule, digits, split, cache)
+                pool.submit(_derive_into, counts.folder, code, rule, digits, split, symbols, cache)
                 for code in sorted(codes, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
             ]
             for job in jobs:
                 job.result()
                 report.advance(1)
         for code in codes:
-            words = _load_mismatches(place(code))
-            if words is None:
-                table, words = _build_spans(counts.languages[code].split(split), normalizer, digits)
-                if not _save(place(code), table, words):
+            loaded = _load_extras(place(code), symbols)
+            if loaded is None:
+                words = counts.languages[code].split(split)
+                table, differing, found = _build_spans(words, normalizer, digits, symbols)
+                if not _save(place(code), table, differing, found):
                     held[code] = table
-            if words:
-                mismatches[code] = tuple(words)
+            else:
+                differing, found = loaded
+            if differing:
+                mismatches[code] = tuple(differing)
+            if symbols:
+                met[code] = found | _count_white_space(counts, code, split, symbols)
             if not in_pool:
                 report.advance(1)
     report.finish()
@@ -357,12 +429,24 @@ def derive_spans(
         if code in held:
             return held[code]
         path = place(code)
-        found = path and load_arrays(path, _COLUMNS)
-        if not found:  # damaged since
-            return _build_spans(counts.languages[code].split(split), normalizer, digits)[0]
-        return SpanTable(**found)
+        columns = path and load_arrays(path, _COLUMNS)
+        if not columns:  # damaged since
+            return _build_spans(counts.languages[code].split(split), normalizer, digits, symbols)[0]
+        return SpanTable(**columns)
 
-    return Spans(grown, digits, LoadedMapping(codes, load), mismatches)
+    return Spans(grown, digits, LoadedMapping(codes, load), mismatches, met if symbols else {})
+
+
+def _count_white_space(counts: WordCounts, code: str, split: str, symbols: Sequence[str]) -> dict[str, int]:
+    """Return how often symbols occur that part words: line ends by the totals, others in both splits."""
+    found = {}
+    for symbol in sorted(set(symbols).intersection(DELIMITERS)):
+        if symbol == "\n":
+            totals = counts.totals_of(code)[SPLITS.index(split)]
+            found[symbol] = totals.lines - totals.documents
+        else:
+            found[symbol] = counts.languages[code].characters.get(symbol, 0)
+    return found
 
 
 def count_mismatches(spans: Spans) -> dict[str, int]:
@@ -374,19 +458,24 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
     return left
 
 
-def _derive_into(folder: Path, code: str, rule: str, digits: str, split: str, cache: Path) -> None:
+def _derive_into(
+    folder: Path, code: str, rule: str, digits: str, split: str, symbols: Sequence[str], cache: Path
+) -> None:
     path = cache / f"{code}.npz"
-    if _load_mismatches(path) is None:
+    if _load_extras(path, symbols) is None:
         table = load_language(folder, code).split(split)
-        _save(path, *_build_spans(table, load_normalizer(rule), digits))
+        _save(path, *_build_spans(table, load_normalizer(rule), digits, symbols))
 
 
-def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Path | None:
+def _cache_folder(
+    counts: WordCounts, rule: str, digits: str, split: str, symbols: Sequence[str]
+) -> Path | None:
     if counts.folder is None:
         return None
     # What a span is depends on these packages' tables; another version derives again.
     tables = ("unicodedata2", "sentencepiece", "fonttools")
     stamp = f"{_FORMAT} {counts.fingerprint} " + " ".join(version(name) for name in tables)
+    stamp += repr(symbols) if symbols else ""
     digest = hashlib.blake2b(stamp.encode(), digest_size=6).hexdigest()
     folder = counts.folder / "spans" / f"{rule}-{digits}-{split}-{digest}"
     try:
@@ -396,13 +485,18 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str]) -> bool:
+def _save(path: Path | None, table: SpanTable, mismatches: Sequence[str], met: Mapping[str, int]) -> bool:
     words = np.frombuffer("\n".join(mismatches).encode(), dtype=np.uint8)
     columns = {name: getattr(table, name) for name in _COLUMNS}
+    if met:
+        columns[_MET] = np.array([met[symbol] for symbol in sorted(met)], dtype=np.int64)
     return path is not None and save_arrays(path, {"mismatches": words, **columns})
 
 
-def _load_mismatches(path: Path | None) -> list[str] | None:
-    found = path and load_arrays(path, ["mismatches"])
-    words: str | None = found["mismatches"].tobytes().decode() if found else None
-    return words.split("\n") if words else None if words is None else []
+def _load_extras(path: Path | None, symbols: Sequence[str]) -> tuple[list[str], dict[str, int]] | None:
+    found = path and load_arrays(path, ["mismatches", *[_MET] * bool(symbols)])
+    if not found:
+        return None
+    words: str = found["mismatches"].tobytes().decode()
+    met = dict(zip(symbols, found[_MET].tolist(), strict=True)) if symbols else {}
+    return words.split("\n") if words else [], met

@@ -626,7 +626,7 @@ class Tally:
         self._database.execute(_COMPACT)
 
     def _take_characters(self) -> dict[str, int]:
-        """Return, and forget, the characters counted: those inside words, by code point."""
+        """Return, and forget, the characters counted, by code point: all but the space itself."""
         total, self._characters = self._characters, np.zeros(0x110000, dtype=np.int64)
-        total[[ord(delimiter) for delimiter in DELIMITERS]] = 0
+        total[ord(" ")] = 0
         return {chr(code): int(total[code]) for code in np.flatnonzero(total)}

@@ -215,10 +215,10 @@ _BATCH = 50_000
 
 
 def count_usage(
-    vocabulary: Vocabulary, tables: Mapping[str, SpanTable], *, threads: int = 2,
-    progress: Progress | None = None,
+    vocabulary: Vocabulary, tables: Mapping[str, SpanTable], *,
+    symbols: Mapping[str, Mapping[str, int]] | None = None, threads: int = 2, progress: Progress | None = None,
 ) -> dict[str, Int64Array]:  # fmt: skip
-    """Return, by language, how often each id is used on the language's spans."""
+    """Return, by language, how often each id is used on the language's spans, and at its `symbols`."""
     report = progress or Silent()
     report.start("usage", sum(map(len, tables.values())), "spans")
     usage, encoder = {}, _open_encoder(vocabulary)
@@ -228,6 +228,8 @@ def count_usage(
             flat = np.fromiter(itertools.chain.from_iterable(ids), np.int64, int(lengths.sum()))
             np.add.at(usage[code], flat, np.repeat(tables[code].count[part], lengths))
             report.advance(len(ids))
+        for symbol, count in (symbols or {}).get(code, {}).items():
+            usage[code][vocabulary.id_of(symbol)] += count
     report.finish()
     return usage
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,18 @@ from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_s
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_folder import Run
 from vocabkit.pretraining.transformers_format import CLASSES, Precision, write_hf
-from vocabkit.vocabulary.roles import complete_tokenizer
-from vocabkit.vocabulary.vocabulary import SHARED, Vocabulary, block_languages, route_vocabulary
+from vocabkit.vocabulary.adapters import SentencePieceTokenizer, Tokenizer
+from vocabkit.vocabulary.roles import complete_tokenizer, find_tokenizer_files
+from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.vocabulary.vocabulary import (
+    SHARED,
+    TEXT,
+    Kind,
+    Vocabulary,
+    block_languages,
+    route_vocabulary,
+    score_symbol,
+)
 
 TOLERANCE = 1e-5
 """Largest difference of logits allowed, as a share of the largest logit."""
@@ -39,8 +50,9 @@ class Export(Result):
 
     `parameters` counts a tied matrix once, and no rows of padding. `route`: the language whose view the
     tokenizer takes; None for the whole vocabulary's. `difference` from transformers' logits and `scale`, the
-    largest logit, are None where they were not compared. `no_tokenizer`: why AutoTokenizer will not open the
-    folder, None where it will.
+    largest logit, are None where they were not compared, and so are `texts`, how many were cut by AutoTokenizer
+    and by what `prepare` cuts with, and `differing`, those with other ids. `no_tokenizer`: why AutoTokenizer
+    will not open the folder, None where it will.
     """
 
     folder: Path
@@ -54,19 +66,23 @@ class Export(Result):
     seconds: float
     difference: float | None
     scale: float | None
+    texts: int | None
+    differing: tuple[str, ...] | None
     no_tokenizer: str | None
 
     @property
     def passed(self) -> bool | None:
-        """Whether the largest difference is at most 1e-5 of the largest logit; None where not looked for."""
+        """Whether all ids are the same, and logits within 1e-5 of the largest; None where not looked for."""
         if self.difference is None or self.scale is None:
             return None
-        return self.difference <= TOLERANCE * self.scale
+        return self.difference <= TOLERANCE * self.scale and not self.differing
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row for a table."""
-        names = ("step", "parameters", "vocabulary", "dtype", "route", "bytes", "difference", "scale")
-        return [{"class": self.class_name, **{name: getattr(self, name) for name in names}}]
+        names = ("step", "parameters", "vocabulary", "dtype", "route", "bytes", "difference", "scale", "texts")
+        differing = None if self.differing is None else len(self.differing)
+        row = {name: getattr(self, name) for name in names}
+        return [{"class": self.class_name, **row, "differing": differing}]
 
 
 def export_run(
@@ -84,8 +100,8 @@ def export_run(
 ) -> Export:
     """Write the model of a run's newest checkpoint, or of that at `step`, as transformers reads it.
 
-    `route` (a language's code) or `union` must be said where the shards were routed. With `verify` logits
-    are compared before anything appears at `output`; a difference is for the caller to judge. `optimizer`
+    `route` (a language's code) or `union` must be said where the shards were routed. With `verify` logits and
+    ids are compared before anything appears at `output`; a difference is for the caller to judge. `optimizer`
     adds the optimiser's moments, so that a run from this folder, extended or not, goes on with them. Raises
     `PretrainingError`, `ConfigError`, `OutputError`, and `MissingExtra` where `verify` finds no transformers.
 
@@ -103,7 +119,7 @@ def export_run(
     steps.start("read the checkpoint")
     model, found = load_run_model(run, step)
     steps.finish()
-    difference, scale = None, None
+    difference, scale, texts, differing = None, None, None, None
     with output_folder(target, force=force) as work:
         if dtype == "bf16":
             # What was written is what is compared below.
@@ -115,6 +131,10 @@ def export_run(
             # What will not open is said, and no error: the model is whole.
             with TemporaryDirectory(prefix="vocabkit-") as trial:
                 no_tokenizer = complete_tokenizer(tokenizer, Path(trial))
+            if verify:
+                steps.start("compare ids of text")
+                texts, differing = _compare_ids(tokenizer, work)
+                steps.finish()
         if optimizer:
             write_optimizer_state(run, work, found)
         steps.finish()
@@ -123,7 +143,8 @@ def export_run(
             difference, scale = _compare_logits(model, work)
             steps.finish()
         size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-        details = {"layout": config.layout, "encoding": run.encoding, "difference": difference, "scale": scale}
+        details: dict[str, object] = {"layout": config.layout, "encoding": run.encoding}
+        details |= {"difference": difference, "scale": scale, "texts": texts, "differing": differing}
         write_manifest(
             work,
             config={"route": view, "step": found, "dtype": dtype},
@@ -138,7 +159,7 @@ def export_run(
     )
     return Export(
         target, CLASSES[config.layout], found, parameters, config.vocabulary, dtype, view, size,
-        time.perf_counter() - began, difference, scale, no_tokenizer,
+        time.perf_counter() - began, difference, scale, texts, differing, no_tokenizer,
     )  # fmt: skip
 
 
@@ -179,7 +200,7 @@ def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
 
 
 # --- Comparison with transformers ------------------------------------------------------------------
-# Logits are compared, nothing else: neither speed, nor gradients, nor whether the tokenizer cuts text well.
+# Logits, and the ids of text: neither speed nor gradients.
 
 _TEXT = "Ẹ káàárọ̀. Habari za asubuhi? Good morning! 2,026"
 _ROWS, _LENGTH = 4, 64
@@ -220,6 +241,72 @@ def _compare_logits(model: Model, folder: Path) -> tuple[float, float]:
     return difference, scale
 
 
+# White space of every kind, scripts with and without spaces, marks, half-width letters, numbers, addresses.
+_LINES = (
+    _TEXT, "", " ", "  two  spaces   and four    of them ", "a\tb\n\nc\r\nd\u00a0e\u3000f\u2028g", "\n", "\t x",
+    "user@example.org <sep> (see https://example.org/a_b?c=1&d=2#e) 'it''s' -- \"so\"…", "▁ typed▁▁twice ▁",
+    "1234567 3.14159 ½ ① ² Ⅳ ﬁle ＡＢＣ ｶﾞ e\u0301 o\u0323\u0301 İ ß ǆ ≯ >\u0338", "0 00 000 0000 00000 000000",
+    "Пустая строка не пуста. Καλημέρα. שלום. مرحبا، العالم!", "नमस्ते दुनिया। ສະບາຍດີ ชาวโลก မင်္ဂလာပါ ሰላም ආයුබෝවන්",
+    "東京都に住んでいる。你好，世界！안녕 하세요",
+    "\U0001f1f3\U0001f1ec \U0001f469\u200d\U0001f467\u200b\ufeff x",
+    "def f(x):\n    return {\n\t'a': x ** 2}  # done",
+)  # fmt: skip
+_DRAWN, _DRAWN_IDS = 256, 12
+_SYMBOLS = 512
+_TIE = 1e-3
+
+
+def _compare_ids(tokenizer: Path, folder: Path) -> tuple[int, tuple[str, ...]]:
+    """Return how many texts AutoTokenizer has cut, and those whose ids are not those that training had.
+
+    The texts are fixed lines, each user-defined symbol in places where it is easily lost, and runs of tokens
+    drawn from the whole vocabulary. Special tokens typed in a text are left out: they mean themselves to
+    AutoTokenizer, and are text here. Raises `MissingExtra`, `PretrainingError` as `_open_peer`.
+    """
+    files = find_tokenizer_files(tokenizer)
+    ours, peer = open_tokenizer(files.file), _open_tokenizer(folder)
+    names = [name for name in peer.all_special_tokens if name]
+    texts = [text for text in _draw_texts(ours) if not any(name in text for name in names)]
+    wanted = [ids.tolist() for ids in ours.encode_batch(texts)]
+    found = [peer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    rows = zip(texts, wanted, found, strict=True)
+    return len(texts), tuple(text for text, a, b in rows if a != b and not _is_tie(ours, a, b))
+
+
+def _draw_texts(tokenizer: Tokenizer) -> list[str]:
+    kinds = tokenizer.kinds
+    held = [index for index, kind in enumerate(kinds) if kind in TEXT]
+    user = [index for index in held if kinds[index] is Kind.USER][:_SYMBOLS]
+    texts = list(_LINES)
+    for symbol in ((tokenizer.token_bytes(index) or b"").decode() for index in user):
+        texts += [
+            symbol,
+            f"{symbol} a",
+            f"a{symbol}b {symbol} c{symbol}{symbol} {symbol}",
+            f" {symbol}{symbol} ",
+        ]
+    drawn = np.random.default_rng(0).choice(np.array(held or [0]), (_DRAWN, _DRAWN_IDS))
+    # Not every run of tokens is text: what is cut of a character is left out.
+    texts += [tokenizer.decode_bytes(row).decode(errors="ignore") for row in drawn if held]
+    return texts
+
+
+def _is_tie(tokenizer: Tokenizer, one: list[int], two: list[int]) -> bool:
+    """Whether two cuts of a text have the same score, so that the last bit of a sum decides."""
+    if not isinstance(tokenizer, SentencePieceTokenizer) or tokenizer.vocabulary.model != "unigram":
+        return False
+    kinds, vocabulary = tokenizer.kinds, tokenizer.vocabulary
+    others = [sorted(index for index in ids if kinds[index] not in TEXT) for ids in (one, two)]
+    sums = [0.0, 0.0]
+    for place, ids in enumerate((one, two)):
+        for index in ids:
+            user = kinds[index] is Kind.USER
+            score = score_symbol(vocabulary.pieces[index]) if user else float(vocabulary.scores[index])
+            sums[place] += score if kinds[index] in TEXT else 0.0
+    same_text = tokenizer.decode_bytes(one) == tokenizer.decode_bytes(two)
+    return same_text and others[0] == others[1] and abs(sums[0] - sums[1]) < _TIE
+
+
 def _lay_out_rows(ids: Tensor) -> Batch:
     """Rows [rows, length] of ids as a batch of one document each, that asks for no prediction."""
     rows, length = ids.shape
@@ -236,27 +323,38 @@ def _lay_out_rows(ids: Tensor) -> Batch:
 
 
 def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
+    with _load_quietly(folder) as transformers:
+        factory: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+        peer, found = factory.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    wrong = sorted(map(str, (*found["missing_keys"], *found["unexpected_keys"])))
+    if wrong:
+        raise PretrainingError(f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them")
+    return peer.eval(), _open_tokenizer(folder)
+
+
+def _open_tokenizer(folder: Path) -> Any:
+    with _load_quietly(folder) as transformers:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@contextmanager
+def _load_quietly(folder: Path) -> Iterator[Any]:
+    """Give transformers, without its bars. Raises `MissingExtra`, and `PretrainingError` for its errors."""
     try:
         import transformers
     except ImportError as error:
-        said = f"comparing logits needs transformers: {error}"
+        said = f"comparing with transformers needs it: {error}"
         raise MissingExtra(said, "pip install 'vocabkit[torch,hf]'") from error
     bars: Any = transformers.utils.logging
     was_on = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
-    factory: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
     try:
-        peer, found = factory.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        yield transformers
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         said = str(error).split("\n", 1)[0]
         raise PretrainingError(f"{folder}: transformers cannot open it: {said}") from error
     finally:
         if was_on:
             bars.enable_progress_bar()
-    wrong = sorted(map(str, (*found["missing_keys"], *found["unexpected_keys"])))
-    if wrong:
-        raise PretrainingError(f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them")
-    return peer.eval(), tokenizer

@@ -64,7 +64,8 @@ HINT = (
 )
 # Words with letters, digits and punctuation, and the white space that tokenizers treat specially.
 _WORDS = ("the", "cat,", "12", "x", "(Été)", "don't", "mañana.", "ab12", "的", "\u0915\u094d")
-_LINES = (*(gap.join(_WORDS) for gap in (" ", "  ", "\t", "\u3000")), f" {_WORDS[0]} ")
+_GAPS = (" ", "  ", "\t", "\u3000", "\n", "\r", "\xa0", "\u2028")
+_LINES = (*(gap.join(_WORDS) for gap in _GAPS), f" {_WORDS[0]} ")
 _CROSSING = re.compile(rb"\S\s")
 _CROSSING_AS_SUFFIX = re.compile(rb"\s\S")
 
@@ -189,7 +190,7 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
     """
     prefix = tokenizer.word_prefix
     alone = tokenizer.encode_batch([prefix + word for word in _WORDS])
-    joined = [np.concatenate(alone).tolist()] * 4 + [alone[0].tolist()]
+    joined = [np.concatenate(alone).tolist()] * len(_GAPS) + [alone[0].tolist()]
     for line, ids, expected in zip(_LINES, tokenizer.encode_batch(_LINES), joined, strict=True):
         if ids.tolist() != expected:
             white = "a space around a line" if line == _LINES[-1] else f"{line[3]!r} between words"

@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 from math import prod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import unicodedata2
 from tokenizers import Regex, normalizers
@@ -47,6 +48,25 @@ from vocabkit.corpus.normalization import compile_charsmap, decompile
 def _escape(text: str) -> str:
     """Return the text as a pattern that matches it and nothing else."""
     return "".join(f"\\{char}" if char in r"\^$.|?*+()[]{}-&" else char for char in text)
+
+
+def match_any(texts: Iterable[str]) -> str:
+    """Return a pattern that takes the longest of some texts, as a tree: thousands cost what a few do."""
+    tree: dict[str, Any] = {}
+    for text in sorted(texts):
+        node = tree
+        for char in text:
+            node = node.setdefault(char, {})
+        node[""] = {}
+
+    def write(node: Mapping[str, Any]) -> str:
+        branches = [_escape(char) + write(after) for char, after in node.items() if char]
+        if not branches:
+            return ""
+        bare = len(branches) == 1 and "" not in node
+        return branches[0] if bare else f"(?:{'|'.join(branches)}){'?' * ('' in node)}"
+
+    return write(tree)
 
 
 def _char_class(chars: Iterable[str]) -> str:
@@ -334,49 +354,59 @@ def _refuse(reason: str) -> NoReturn:
 # U+0002 (nmt_nfkc does) lends those instead, and then no text at all is treated differently.
 _NONCHARACTERS = ("\U0001fffe", "\U0002fffe")
 _CONTROLS = ("\x01", "\x02")
+# Lent to user-defined symbols where a charsmap deletes no controls.
+_SPARE = tuple(chr((plane << 16) | end) for plane in range(3, 17) for end in (0xFFFE, 0xFFFF))
+_OTHER_RULE = "use tokenizer.model, or a normaliser that leaves the symbol as it is"
 
 
 def build_steps(
-    charsmap: bytes, remove_extra_spaces: bool = True, alphabet: Iterable[str] = ()
+    charsmap: bytes, remove_extra_spaces: bool = True, alphabet: Iterable[str] = (), symbols: Iterable[str] = ()
 ) -> list[normalizers.Normalizer]:
     """Return the `tokenizers` normalizers that do what SentencePiece does with a compiled charsmap.
 
     `alphabet` names the characters a vocabulary holds. Compositions that `tokenizers`' NFC is too old to know
     (25 in four scripts of Unicode 13 and 16) cost a step each and are written only for characters in it;
-    without one they matter to byte fallback alone. Raises TokenizerError when the rules cannot be expressed
-    exactly.
+    without one they matter to byte fallback alone. `symbols` are the user-defined ones, which no rule touches.
+    Raises TokenizerError when the rules cannot be expressed exactly.
     """
-    if not charsmap:
-        return _tidy_steps("", remove_extra_spaces)
-    steps, composition = _steps_of_rules(charsmap)
+    shield = _shield_symbols(charsmap, frozenset(symbols), remove_extra_spaces)
+    if not shield.charsmap:
+        return [*shield.before, *shield.after, *_tidy_steps("", remove_extra_spaces)]
+    steps, composition = _steps_of_rules(shield.charsmap)
+    middle = [*shield.before, *steps]
     if composition is None:
-        return [*steps, *_tidy_steps("", remove_extra_spaces)]
-    literal = composition.literal_steps(frozenset(alphabet))
-    return [*steps, *literal, *_tidy_steps(composition.wall, remove_extra_spaces)]
+        return [*middle, *shield.after, *_tidy_steps("", remove_extra_spaces)]
+    middle += composition.literal_steps(frozenset(alphabet))
+    return [*middle, *shield.after, *_tidy_steps(composition.wall, remove_extra_spaces)]
+
+
+def _lend_controls(rules: Mapping[str, str]) -> tuple[str, str] | None:
+    return _CONTROLS if all(rules.get(char) == "" for char in _CONTROLS) else None
 
 
 @lru_cache(maxsize=8)
 def _steps_of_rules(charsmap: bytes) -> tuple[tuple[normalizers.Normalizer, ...], _Composition | None]:
     """The steps up to composition: the same for every vocabulary of one normaliser (1.3 s of work)."""
     rules = decompile(charsmap)
-    deletes_controls = all(rules.get(char) == "" for char in _CONTROLS)
-    fence, wall = _CONTROLS if deletes_controls else _NONCHARACTERS
+    controls = _lend_controls(rules)
+    fence, wall = controls or _NONCHARACTERS
     single = {key: value for key, value in rules.items() if len(key) == 1}
     several = {key: value for key, value in rules.items() if len(key) > 1}
+    composition = _Composition(single, several, fence, wall) if several else None
+    mapped = composition.charwise_rules() if composition else {**single, fence: ""}
     # Controls stand alone as they are, but for the carriage return of \r\n; longer characters need no fence.
-    fenced = sorted(c for c in single if len(c.encode()) <= 3 and (c >= " " or c == "\r"))
+    fenced = sorted(c for c in mapped if c != fence and len(c.encode()) <= 3 and (c >= " " or c == "\r"))
     steps: list[normalizers.Normalizer] = []
-    if deletes_controls:
+    if controls:
         steps.append(normalizers.Replace(fence, wall))
     if fenced:
         steps.append(normalizers.Replace(Regex(f"(?<={_char_class(fenced)})"), fence))
-    if not several:
-        return (*steps, _precompiled({**single, fence: ""} if fenced else single)), None
-    composition = _Composition(single, several, fence, wall)
+    if composition is None:
+        return (*steps, _precompiled(mapped if fenced else single)), None
     if composition.divided:
         pattern = "|".join(sorted(composition.divided))
         steps.insert(0, normalizers.Replace(Regex(pattern), wall))
-    steps.append(_precompiled(composition.charwise_rules()))
+    steps.append(_precompiled(mapped))
     steps.append(normalizers.Replace(Regex(composition.guard_pattern()), wall))
     return (*steps, normalizers.NFC()), composition
 
@@ -393,3 +423,104 @@ def _tidy_steps(wall: str, remove_extra_spaces: bool) -> list[normalizers.Normal
 
 def _precompiled(rules: Mapping[str, str]) -> normalizers.Normalizer:
     return normalizers.Precompiled(compile_charsmap(rules))
+
+
+# --- User-defined symbols --------------------------------------------------------------------------
+# SentencePiece looks for them in the text as typed, the longest at each place, before it asks the charsmap:
+# a newline stays one though nmt_nfkc has a rule for it, `<SEP>` keeps its capitals under a rule that folds
+# them. The same by steps:
+#
+# - a symbol of one character: the rules that begin with it can never fire, and are left out;
+# - a longer one that a rule would change: another character stands for it while the rules are at work;
+# - a longer one that a rule could begin in and leave (`<sep>` before U+0338, which makes ≯ of > ): a wall.
+
+
+@dataclass(frozen=True, slots=True)
+class _Shield:
+    """The rules that are left, and the steps that come before and after them."""
+
+    charsmap: bytes
+    before: tuple[normalizers.Normalizer, ...] = ()
+    after: tuple[normalizers.Normalizer, ...] = ()
+
+
+def _shield_symbols(charsmap: bytes, symbols: frozenset[str], remove_extra_spaces: bool) -> _Shield:
+    """Keep symbols from the rules. Raises TokenizerError where that cannot be done exactly."""
+    longer = sorted((one for one in symbols if len(one) > 1), key=lambda one: (-len(one), one))
+    spaced = next((symbol for symbol in longer if " " in symbol), None) if remove_extra_spaces else None
+    if spaced is not None:
+        # It never matches, since spaces are U+2581 by then, but it keeps its own spaces from being removed.
+        _refuse_symbol(spaced, "it holds a space", "write U+2581 for a space in a symbol")
+    if not charsmap or not symbols:
+        return _Shield(charsmap)
+    rules = decompile(charsmap)
+    ends = {key[at:] for key in rules for at in range(1, len(key))}
+    kept = {key: value for key, value in rules.items() if key[0] not in symbols}
+    standing, walled = _sort_symbols(longer, kept)
+    _check_alone(standing, walled, longer, ends)
+    controls = _lend_controls(rules)
+    pool = [c for c in sorted(rules) if rules[c] == "" and c < " "] if controls else [*_SPARE]
+    spare, *pool = [char for char in pool if char not in (*_CONTROLS, *_NONCHARACTERS)]
+    held = {*pool, spare, *(controls or _NONCHARACTERS)}.intersection("".join(symbols))
+    if held and (standing or walled):
+        _refuse_symbol(next(one for one in symbols if held & {*one}), "it holds a character that is lent here")
+    if len(standing) > len(pool):
+        _refuse_symbol(standing[len(pool)], f"the charsmap changes it, and {len(pool)} others", _OTHER_RULE)
+    before: list[normalizers.Normalizer] = []
+    pairs = list(zip(standing, pool, strict=False))
+    if pairs:
+        # What is typed of the characters lent is what it was: deleted, or unknown.
+        before.append(normalizers.Replace(Regex(_char_class(char for _, char in pairs)), spare))
+        before += [normalizers.Replace(symbol, char) for symbol, char in pairs]
+        kept = {key: value for key, value in kept.items() if key not in {char for _, char in pairs}}
+    if walled:
+        seconds = {key[at] for key in kept for at in range(1, len(key))}
+        _, wall = controls or _NONCHARACTERS
+        guard = f"(?={_char_class(seconds)})(?<={'|'.join(map(_escape, walled))})"
+        before.append(normalizers.Replace(Regex(guard), wall))
+    after = [normalizers.Replace(char, symbol) for symbol, char in pairs]
+    same = len(kept) == len(rules)
+    return _Shield(charsmap if same else compile_charsmap(kept), tuple(before), tuple(after))
+
+
+def _sort_symbols(longer: Sequence[str], rules: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the symbols that rules would change, and those that a rule could begin in and leave."""
+    heads = {key[:at] for key in rules for at in range(1, len(key))}
+    longest = max(map(len, rules), default=0)
+    starts = {symbol[:at] for symbol in longer for at in range(1, len(symbol))}
+    ends = {symbol[at:] for symbol in longer for at in range(1, len(symbol))}
+    standing, walled = [], []
+    for symbol in longer:
+        size = range(len(symbol))
+        inner = any(symbol[at : at + length] in rules for at in size for length in range(1, longest + 1))
+        leaves = any(symbol[at:] in heads for at in size)
+        overlaps = not starts.isdisjoint(symbol[at:] for at in size[1:])
+        overlaps = overlaps or not ends.isdisjoint(symbol[:at] for at in size[1:])
+        if inner or (leaves and overlaps):
+            standing.append(symbol)
+        elif leaves:
+            walled.append(symbol)
+    return standing, walled
+
+
+def _check_alone(
+    standing: Sequence[str], walled: Sequence[str], longer: Sequence[str], ends: frozenset[str] | set[str]
+) -> None:
+    """Refuse symbols whose place depends on what stands before: another symbol, or a rule's first character."""
+    later = {end[0] for end in ends}
+    for symbol in (*standing, *walled):
+        if symbol[0] in later:
+            _refuse_symbol(symbol, "a rule can join its first character to the one before", _OTHER_RULE)
+    for symbol in standing:
+        sizes = range(1, len(symbol))
+        for other in longer:
+            meet = any(other.endswith(symbol[:n]) or other.startswith(symbol[-n:]) for n in sizes)
+            run = len({*symbol, *other}) == 1  # of one character: the longest first is the leftmost first
+            apart = other in standing and (run or not meet) if symbol in other else not meet
+            if other != symbol and not apart:
+                _refuse_symbol(symbol, f"the charsmap changes it, and it overlaps {other!r}", _OTHER_RULE)
+
+
+def _refuse_symbol(symbol: str, reason: str, hint: str = "use tokenizer.model") -> NoReturn:
+    """Raise the TokenizerError of a symbol that has no exact form."""
+    raise TokenizerError(f"tokenizer.json cannot hold the user-defined symbol {symbol!r}: {reason}", hint)

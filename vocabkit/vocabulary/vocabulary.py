@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from itertools import groupby
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from vocabkit.core.results import Result
 from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.corpus.word_counts import connect, read_columns, write_columns
-from vocabkit.vocabulary.charsmap import build_steps
+from vocabkit.vocabulary.charsmap import build_steps, match_any
 
 Model = Literal["unigram", "bpe"]
 SPACE = "\u2581"
@@ -162,6 +163,11 @@ class Vocabulary:
         """Return the id of a piece, None where there is none."""
         return self._ids.get(piece)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The user-defined pieces."""
+        return tuple(self.pieces[index] for index in self.ids_of(Kind.USER))
+
     def token_bytes(self, index: int) -> bytes | None:
         """Return the text an id stands for; None for the pieces that stand for none."""
         return piece_bytes(self.pieces[index], self.kinds[index])
@@ -217,12 +223,14 @@ def assemble_vocabulary(
     special: Sequence[str] = SPECIAL,
     reserved: int = 0,
     byte_fallback: bool = False,
+    symbols: Sequence[str] = (),
 ) -> Vocabulary:
-    """Return a vocabulary with ids in this order: specials, `<unused0>`…, the 256 bytes if any, then `pieces`.
+    """Return a vocabulary of specials, `symbols`, `<unused0>`…, 256 bytes if any, and `pieces`, in this order.
 
-    Specials are control pieces except `<unk>`. A reserved slot is an `unused` piece: no text is ever encoded to
-    it, and its id stays free for a token to be trained later. All of these score 0. Raises TokenizerError when
-    a piece is empty or repeated, or `<unk>` is not among the specials.
+    Specials are control pieces except `<unk>`. Symbols are user-defined: found whole in any text. A reserved
+    slot is an `unused` piece: no text is ever encoded to it, and its id stays free for a token to be trained
+    later. All of these score 0. Raises TokenizerError when a piece is empty or repeated, or `<unk>` is not
+    among the specials.
     """
     listed = tuple(pieces)
     if "<unk>" not in special:
@@ -231,8 +239,9 @@ def assemble_vocabulary(
         raise TokenizerError(f"piece {listed.index('')} is the empty string")
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
-    head = (*special, *unused, *byte_pieces)
+    head = (*special, *symbols, *unused, *byte_pieces)
     kinds = [Kind.UNKNOWN if piece == "<unk>" else Kind.CONTROL for piece in special]
+    kinds += [Kind.USER] * len(symbols)
     kinds += [Kind.UNUSED] * reserved + [Kind.BYTE] * len(byte_pieces) + [Kind.NORMAL] * len(listed)
     values = np.concatenate([np.zeros(len(head), np.float32), np.asarray(scores, dtype=np.float32).reshape(-1)])
     place = {piece: index for index, piece in enumerate(special)}
@@ -419,27 +428,30 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
             return index
         return number if 0 <= number < len(pieces) and kinds[number] is Kind.CONTROL else None
 
-    return Vocabulary(
-        pieces=pieces,
-        scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
-        kinds=kinds,
-        blocks=(Block(SHARED, 0, len(pieces)),),
-        model="bpe" if name == "bpe" else "unigram",
-        normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
-        roles=Roles(
-            begin=find(trainer.bos_id, trainer.bos_piece),
-            pad=find(trainer.pad_id, trainer.pad_piece),
-            end=find(trainer.eos_id, trainer.eos_piece),
-            unknown=kinds.index(Kind.UNKNOWN),
-            mask=next((place[piece] for piece in _MASKS if piece in place), None),
-        ),
-        spacing=Spacing(
-            dummy_prefix=normalizer.add_dummy_prefix,
-            remove_extra=normalizer.remove_extra_whitespaces,
-            escape=normalizer.escape_whitespaces,
-            as_suffix=trainer.treat_whitespace_as_suffix,
-        ),
-    )
+    try:
+        return Vocabulary(
+            pieces=pieces,
+            scores=np.array([entry.score for entry in model.pieces], dtype=np.float32),
+            kinds=kinds,
+            blocks=(Block(SHARED, 0, len(pieces)),),
+            model="bpe" if name == "bpe" else "unigram",
+            normalizer=Normalizer(normalizer.name or "identity", normalizer.precompiled_charsmap),
+            roles=Roles(
+                begin=find(trainer.bos_id, trainer.bos_piece),
+                pad=find(trainer.pad_id, trainer.pad_piece),
+                end=find(trainer.eos_id, trainer.eos_piece),
+                unknown=kinds.index(Kind.UNKNOWN),
+                mask=next((place[piece] for piece in _MASKS if piece in place), None),
+            ),
+            spacing=Spacing(
+                dummy_prefix=normalizer.add_dummy_prefix,
+                remove_extra=normalizer.remove_extra_whitespaces,
+                escape=normalizer.escape_whitespaces,
+                as_suffix=trainer.treat_whitespace_as_suffix,
+            ),
+        )
+    except TokenizerError as error:
+        raise TokenizerError(f"{source}: {error.message}", hint) from error
 
 
 # --- tokenizer.json --------------------------------------------------------------------------------
@@ -447,9 +459,11 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
 # by construction in normalisation (`charsmap`), spaces, bytes and unknowns. What can still differ:
 #
 # - two segmentations of equal score: SentencePiece adds float32 from the start of the text,
-#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines);
+#   `tokenizers` float64 from the start of the word, and the last bit decides (3 of 79,880 lines; also
+#   between the ways to cut a run that is longer than the longest symbol of such runs);
 # - bpe where two pairs make the same piece side by side: SentencePiece takes the left one,
-#   `tokenizers` the pair with the better rank (not met in 79,880 lines);
+#   `tokenizers` the pair with the better rank (not met in 79,880 lines). Two pieces of one score are ranked
+#   so that it makes no difference, or refused;
 # - specials typed in the text: an added token here, as users of AutoTokenizer expect, and plain text
 #   in the .model (set `encode_special_tokens` on the backend for plain text).
 
@@ -480,14 +494,18 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     if spacing.as_suffix or not spacing.escape:
         switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
         raise TokenizerError(f"tokenizer.json cannot hold a vocabulary with {switch}", "use tokenizer.model")
-    backend = Tokenizer(_unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary))
-    alphabet = _characters(_texts(vocabulary))
-    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet)
-    if spacing.dummy_prefix and SPACE in vocabulary.normalizer.apply_charsmap([SPACE]):
-        # Metaspace adds no prefix to a text that begins with a typed U+2581; SentencePiece does.
+    model = _unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary)
+    words = _pre_tokenizer(vocabulary, model)
+    backend = Tokenizer(model)
+    alphabet, symbols = _characters(_texts(vocabulary)), vocabulary.symbols
+    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
+    typed = any(symbol.startswith(SPACE) for symbol in symbols)
+    typed = typed or not spacing.remove_extra or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
+    if spacing.dummy_prefix and typed:
+        # Metaspace adds no prefix to a text that begins with U+2581, or a space; SentencePiece does.
         steps.append(normalizers.Prepend(SPACE))
     backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = _pre_tokenizer(vocabulary)
+    backend.pre_tokenizer = words
     decoding: list[Any] = [decoders.Replace(SPACE, " ")]
     if vocabulary.byte_fallback:
         decoding.append(decoders.ByteFallback())
@@ -506,16 +524,28 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
         if kind in (Kind.CONTROL, Kind.UNKNOWN):
             mask = index == vocabulary.roles.mask
             backend.add_special_tokens([AddedToken(piece, lstrip=mask, normalized=False, special=True)])
-        elif kind is Kind.USER:
-            backend.add_tokens([AddedToken(piece, normalized=False, special=False)])
     return backend
 
 
 def _unigram(vocabulary: Vocabulary) -> models.Model:
     low = _unmatchable_score(vocabulary)
-    rows = zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
-    entries = [(_written_name(piece, kind), score if kind in TEXT else low) for piece, score, kind in rows]
+
+    def choose_score(piece: str, score: float, kind: Kind) -> float:
+        if kind is Kind.USER:
+            return score_symbol(piece)
+        return score if kind is Kind.NORMAL else low
+
+    rows = list(zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True))
+    entries = [(_written_name(piece, kind), choose_score(piece, score, kind)) for piece, score, kind in rows]
     return models.Unigram(entries, vocabulary.roles.unknown, vocabulary.byte_fallback)
+
+
+def score_symbol(piece: str) -> float:
+    """Return the score that SentencePiece 0.2.3 gives a user-defined unigram piece, whatever the .model says.
+
+    It is above the log probability of any piece, and still that of one piece among others.
+    """
+    return 0.1 * (len(piece.encode()) - 1)
 
 
 def _bpe(vocabulary: Vocabulary) -> models.Model:
@@ -530,16 +560,31 @@ def _bpe(vocabulary: Vocabulary) -> models.Model:
     )
 
 
-def _pre_tokenizer(vocabulary: Vocabulary) -> pre_tokenizers.PreTokenizer:
-    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split.
+def _pre_tokenizer(vocabulary: Vocabulary, model: models.Model) -> pre_tokenizers.PreTokenizer:
+    """Return how text is split before the model; a bpe `model` with symbols is told to take words whole."""
+    # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split there.
     crossing = any(SPACE in piece[1:] for piece in _texts(vocabulary))
     scheme = "always" if vocabulary.spacing.dummy_prefix else "never"
-    words = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)
-    # A bpe name cannot be matched: there are no merges that would make it.
-    names = _split_pattern(vocabulary) if vocabulary.model == "unigram" else None
-    if names is None:
-        return words
-    return pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(names), behavior="isolated")])
+    steps: list[Any] = [pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not crossing)]
+    if crossing and not any(_BOUNDARY.search(piece) for piece in _texts(vocabulary)):
+        steps.append(_split(_BOUNDARY.pattern))  # only runs of spaces do so
+    symbols = vocabulary.symbols
+    if vocabulary.model == "unigram":
+        patterns = [_split_pattern(vocabulary)]
+    elif symbols:
+        # A symbol is a word of its own, and found whole: there are no merges that would make it.
+        patterns = [match_any(symbols), _divide_words(vocabulary, model)]
+        whole: Any = model
+        whole.ignore_merges = True
+    else:
+        # A bpe name cannot be matched for the same reason.
+        patterns = []
+    steps += [_split(pattern) for pattern in patterns if pattern]
+    return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
+
+
+def _split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(pattern), behavior="isolated")
 
 
 def _name_roles(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -566,17 +611,111 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """Return every way to make a piece out of two others, by rank of the piece, of its left and right part.
 
     SentencePiece merges any two neighbours whose concatenation is a piece, so all pairs are listed,
-    not only the one that was counted when the piece was learnt.
+    not only the one that was counted when the piece was learnt. Raises TokenizerError where ranks cannot say
+    what scores do.
     """
     scores = vocabulary.scores.tolist()
     usable = sorted(vocabulary.ids_of(Kind.NORMAL), key=lambda index: (-scores[index], index))
     rank = {vocabulary.pieces[index]: place for place, index in enumerate(usable)}
+    _check_unused(vocabulary)
     merges: list[tuple[str, str]] = []
-    for piece in rank:
-        pairs = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        known = [(left, right) for left, right in pairs if left in rank and right in rank]
-        merges.extend(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
+    for _, group in groupby(usable, key=scores.__getitem__):
+        tied: list[list[tuple[str, str]]] = []
+        for piece in (vocabulary.pieces[index] for index in group):
+            known = [(left, right) for left, right in _halve(piece) if left in rank and right in rank]
+            tied.append(sorted(known, key=lambda pair: (rank[pair[0]], rank[pair[1]])))
+        made = [pairs for pairs in tied if pairs]
+        found = list(chain.from_iterable(made))
+        merges += found if len(made) < 2 else _order_tied([*merges, *found], found)
     return merges
+
+
+def _order_tied(merges: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the merges of pieces of one score so that the better rank is always the left one.
+
+    Of two merges that share a symbol, SentencePiece does the left one first. With (a, b) before every (b, c) so
+    do ranks, if none of these pieces is merged further before the others have been. Raises TokenizerError.
+    """
+    pieces = {left + right for left, right in tied}
+    hint = "give the pieces scores that all differ, or use tokenizer.model"
+    said = "SentencePiece merges the leftmost of equal scores first, and ranks in tokenizer.json cannot"
+    for left, right in merges:
+        part = left if left in pieces else right
+        if part in pieces:
+            both = f"{part!r} and {left + right!r}, of which it is a part"
+            what = f"{len(pieces)} bpe pieces have the same score, among them {both}: {said}"
+            raise TokenizerError(what, hint)
+    follows: dict[str, set[str]] = {}
+    for left, right in tied:
+        if left != right:
+            follows.setdefault(right, set()).add(left)
+    try:
+        place = {symbol: at for at, symbol in enumerate(TopologicalSorter(follows).static_order())}
+    except CycleError as error:
+        circle = ", ".join(map(repr, error.args[1][1:]))
+        what = f"{len(pieces)} bpe pieces have the same score, and are made of {circle} in a circle: {said}"
+        raise TokenizerError(what, hint) from error
+    return sorted(tied, key=lambda pair: (place.get(pair[0], -1), pair[0] != pair[1]))
+
+
+def _check_unused(vocabulary: Vocabulary) -> None:
+    """Raise TokenizerError for an unused bpe piece that changes how text around it is merged.
+
+    SentencePiece merges to it, and takes it apart again at the end. That shows where one of its two parts
+    could have been merged with its other neighbour instead, afterwards, or the piece itself.
+    """
+    listed = zip(vocabulary.pieces, vocabulary.scores.tolist(), vocabulary.kinds, strict=True)
+    merged = {piece: score for piece, score, kind in listed if kind in (Kind.NORMAL, Kind.UNUSED)}
+    unused = [vocabulary.pieces[index] for index in vocabulary.ids_of(Kind.UNUSED)]
+    parts = {piece: [(a, b) for a, b in _halve(piece) if a in merged and b in merged] for piece in unused}
+    if not any(parts.values()):
+        return
+    lefts: dict[str, list[tuple[str, float]]] = {}
+    rights: dict[str, list[tuple[str, float]]] = {}
+    for piece, score in merged.items():
+        for left, right in _halve(piece):
+            if left in merged and right in merged:
+                lefts.setdefault(left, []).append((right, score))
+                rights.setdefault(right, []).append((left, score))
+    for piece, pairs in parts.items():
+        near = [beside for left, right in pairs for beside in (*lefts.get(right, ()), *rights.get(left, ()))]
+        later = (min(score, merged[other] if len(other) > 1 else score) for other, score in near)
+        passed = pairs and (piece in lefts or piece in rights)
+        if passed or any(score <= merged[piece] for score in later):
+            what = f"tokenizer.json cannot hold the unused bpe piece {piece!r}: SentencePiece merges to it"
+            raise TokenizerError(what, "rename it, as <unused0>, or use tokenizer.model")
+
+
+def _halve(piece: str) -> list[tuple[str, str]]:
+    return [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+
+
+def _divide_words(vocabulary: Vocabulary, model: models.Model) -> str | None:
+    """Return where to cut the words that are a piece's name and are no such piece, None if there are none.
+
+    With symbols a word that is in the vocabulary is found whole. That is what its merges make of it, but for
+    the names of control, byte and unused pieces, and pieces that their own merges miss.
+    """
+    divided: dict[str, str] = {}
+    for piece, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True):
+        if kind is Kind.USER or _written_name(piece, kind) != piece:
+            continue
+        tokens = model.tokenize(piece)
+        # A name of unknown characters alone is the unknown piece, found whole or not.
+        itself = kind in (Kind.NORMAL, Kind.UNKNOWN) and [token.value for token in tokens] == [piece]
+        if not itself:
+            first = piece.encode()[: tokens[0].offsets[1]].decode()
+            divided[piece] = piece[:1] if first == piece else first
+    starts: dict[str, list[str]] = {}
+    for piece, start in divided.items():
+        rest = piece[len(start) :]
+        if rest in divided or start in divided or not rest:
+            what = f"tokenizer.json cannot hold this bpe with user-defined symbols: {piece!r} is not one piece"
+            raise TokenizerError(what, "use tokenizer.model")
+        starts.setdefault(start, []).append(rest)
+    # Whole words only: \A and \z are the ends of the word, not of a line.
+    branches = [f"{match_any([start])}(?=(?:{match_any(rests)})\\z)" for start, rests in starts.items()]
+    return rf"\A(?:{'|'.join(branches)})" if branches else None
 
 
 # --- Reserved text ---------------------------------------------------------------------------------
@@ -593,6 +732,8 @@ def _derive_merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
 # Below any path of single characters (48 of them at −20 each make −960), far from where float64 loses a bit.
 _NEVER = -1e5
 _RESERVED = re.compile(r"<unused[0-9]+>")
+# Where a word ends, spaces or not.
+_BOUNDARY = re.compile(f"(?<=[^{SPACE}])(?={SPACE})")
 # Names that come in families: the first characters, and the pattern that goes on after them.
 _BYTES = ("<0x", "[0-9A-F]{2}>")
 _SLOTS = ("<unused", "[0-9]+>")
