@@ -276,6 +276,6 @@ def test_fields_of_another_type(built: Build, tmp_path: Path, key: str, value: o
 
 
 def test_an_unknown_id_beyond_the_tokens(tmp_path: Path) -> None:
-    fields = {"model": "bert", "tokens": ["[UNK]", "▁a"], "unknown_token_id": 9}
+    fields: dict[str, Any] = {"model": "bert", "tokens": ["[UNK]", "▁a"], "unknown_token_id": 9}
     with pytest.raises(TokenizerError, match="unknown_token_id 9, and 2 tokens"):
         open_tokenizer(write_gguf(tmp_path / "v.gguf", **fields))
