@@ -307,7 +307,17 @@ def test_dropout_is_off_and_said(counts: Path, corpus: Path, tmp_path: Path) -> 
     results = [vocabkit("show", path, text[0], "-f", "json") for _ in range(3)]
     assert len({result.stdout for result in results}) == 1
     assert warning in results[0].stderr
-    out = ("--corpus", corpus, "-o", tmp_path / "report", "--no-integrity", "--resamples", 5, "--workers", 1)
+    out: tuple[object, ...] = (
+        "--corpus",
+        corpus,
+        "-o",
+        tmp_path / "report",
+        "--no-integrity",
+        "--resamples",
+        5,
+        "--workers",
+        1,
+    )
     assert warning in vocabkit("audit", path, *out).stderr
     assert warning in vocabkit("compare", path, path, *out[:2], *out[5:]).stderr
     out = ("-o", tmp_path / "shards", "--length", 32, "--workers", 1)

@@ -124,7 +124,7 @@ def test_a_lone_model_that_counts_otherwise_is_refused(tmp_path: Path) -> None:
 def test_marks_of_words_are_no_part_of_a_token(tmp_path: Path) -> None:
     # The same words under three marks: every row is the other's.
     lines = ["the cats are playing", "a dog plays with the cat", "players played in the garden"] * 5
-    sources = []
+    sources: list[TokenizerSource] = []
     for mark in ("##", "@@", "_"):
         backend = Tokenizer(models.WordPiece(unk_token="[UNK]", continuing_subword_prefix=mark))
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -256,3 +256,26 @@ def test_published_ids_of_xlm_roberta() -> None:
     assert opened.size == 250_048
     assert opened.encode_batch(["Hello World!"])[0].tolist() == [35378, 6661, 38]
     assert opened.normalize("①ｶﾞ") == "1ガ"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("token_type", "1, 1", "tokenizer.ggml.token_type is of type bytes"),
+        ("scores", "none", "tokenizer.ggml.scores is of type bytes"),
+        ("precompiled_charsmap", "none", "tokenizer.ggml.precompiled_charsmap is of type bytes"),
+        ("model", 7, "tokenizer.ggml.model is of type int"),
+        ("unknown_token_id", "3", "tokenizer.ggml.unknown_token_id is of type bytes"),
+    ],
+)
+def test_fields_of_another_type(built: Build, tmp_path: Path, key: str, value: object, said: str) -> None:
+    path = write_gguf(tmp_path / "v.gguf", **{**describe(built("unigram", False)), key: value})
+    with pytest.raises(TokenizerError, match=said) as caught:
+        open_tokenizer(path)
+    assert caught.value.hint
+
+
+def test_an_unknown_id_beyond_the_tokens(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"model": "bert", "tokens": ["[UNK]", "▁a"], "unknown_token_id": 9}
+    with pytest.raises(TokenizerError, match="unknown_token_id 9, and 2 tokens"):
+        open_tokenizer(write_gguf(tmp_path / "v.gguf", **fields))

@@ -685,7 +685,7 @@ class _Fields:
         except UnicodeDecodeError as error:
             raise TokenizerError(f"{path}: a token is not UTF-8: {error.object[:40]!r}", HINT) from error
         self.ids = {token: index for index, token in enumerate(self.tokens)}
-        types = self.get("token_type")
+        types = self.array("token_type")
         numbers = [1] * len(raw) if types is None else types.tolist()
         if len(numbers) != len(raw):
             raise TokenizerError(f"{path}: {len(raw)} tokens, {len(numbers)} token types", HINT)
@@ -695,18 +695,34 @@ class _Fields:
                 raise TokenizerError(f"{path}: {what}", "convert the model to GGUF again")
         self.kinds = [PIECE_TYPES[number] for number in numbers]
 
-    def get(self, key: str) -> Any:
-        return self._fields.get(f"tokenizer.ggml.{key}")
+    def get(self, key: str, *kinds: type) -> Any:
+        """Return a field, None where there is none. Raises TokenizerError for one that is none of `kinds`."""
+        found = self._fields.get(f"tokenizer.ggml.{key}")
+        if found is not None and kinds and not isinstance(found, kinds):
+            what = f"tokenizer.ggml.{key} is of type {type(found).__name__}"
+            raise TokenizerError(f"{self.path}: {what}", "convert the model to GGUF again")
+        return found
+
+    def array(self, key: str) -> Any:
+        return self.get(key, np.ndarray)
 
     def text(self, key: str) -> str:
-        return bytes(self.get(key) or b"").decode(errors="replace")
+        return bytes(self.get(key, bytes) or b"").decode(errors="replace")
 
     def merges(self) -> list[tuple[str, str]]:
-        lines = [line.decode(errors="replace") for line in self.get("merges") or []]
+        lines = [line.decode(errors="replace") for line in self.get("merges", list) or []]
         return _split_merges(str(self.path), lines)
 
+    def unknown(self) -> int | None:
+        """Return the unknown token's id. Raises TokenizerError for one that is no token's."""
+        index = self.get("unknown_token_id", int)
+        if index is not None and index >= len(self.tokens):
+            what = f"unknown_token_id {index}, and {len(self.tokens):,} tokens"
+            raise TokenizerError(f"{self.path}: {what}", "convert the model to GGUF again")
+        return None if index is None else int(index)
+
     def role(self, key: str) -> int | None:
-        index = self.get(f"{key}_token_id")
+        index = self.get(f"{key}_token_id", int)
         inside = index is not None and 0 <= index < len(self.tokens)
         return int(index) if inside and self.kinds[index] is Kind.CONTROL else None
 
@@ -714,7 +730,7 @@ class _Fields:
 def _read_pieces(fields: _Fields, model: Model) -> SentencePieceTokenizer:
     """Rebuild a .model. A piece after the first unknown one cannot be unknown too: it is unused."""
     kinds = list(fields.kinds)
-    named = fields.get("unknown_token_id")
+    named = fields.get("unknown_token_id", int)
     unknown = int(named) if named is not None else -1
     if not (0 <= unknown < len(kinds) and kinds[unknown] is Kind.UNKNOWN):
         if Kind.UNKNOWN not in kinds:
@@ -723,10 +739,10 @@ def _read_pieces(fields: _Fields, model: Model) -> SentencePieceTokenizer:
     for index, kind in enumerate(kinds):
         if kind is Kind.UNKNOWN and index != unknown:
             kinds[index] = Kind.UNUSED
-    scores = fields.get("scores")
+    scores = fields.array("scores")
     if scores is None or len(scores) != len(kinds):
         raise TokenizerError(f"{fields.path}: a score a piece is needed", HINT)
-    charsmap = fields.get("precompiled_charsmap")
+    charsmap = fields.array("precompiled_charsmap")
     prefix = fields.get("add_space_prefix")
     begin, pad, end, mask = map(fields.role, ("bos", "padding", "eos", "mask"))
     normalizer = Normalizer("identity", b"")
@@ -773,7 +789,7 @@ def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
 
 def _read_spaced(fields: _Fields) -> BackendTokenizer:
     """BPE by merges over text with spaces as `▁`, and bytes for characters without a piece."""
-    named = fields.get("unknown_token_id")
+    named = fields.unknown()
     model = models.BPE(
         fields.ids,
         fields.merges(),
@@ -800,7 +816,7 @@ def _read_words(fields: _Fields) -> BackendTokenizer:
         return token if kind is not Kind.NORMAL or bracketed else f"##{token}"
 
     names = [restore(token, kind) for token, kind in zip(fields.tokens, fields.kinds, strict=True)]
-    named = fields.get("unknown_token_id")
+    named = fields.unknown()
     unknown = fields.tokens[int(named)] if named is not None else "[UNK]"
     vocabulary = {token: index for index, token in enumerate(names)}
     backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
