@@ -293,7 +293,7 @@ _POOL_BYTES = 32 << 20
 
 def derive_spans(
     counts: WordCounts,
-    rule: str = "nmt_nfkc",
+    rule: str | Normalizer = "nmt_nfkc",
     digits: str = "sentencepiece",
     *,
     languages: Sequence[str] | None = None,
@@ -303,13 +303,14 @@ def derive_spans(
 ) -> Spans:
     """Return the spans of the languages (default: all) under a normaliser and digit rule.
 
+    `rule` is one of ours by name, or the normaliser of another's vocabulary, which is applied by its charsmap.
     From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
     `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
     if digits not in DIGIT_RULES:
         raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
-    normalizer = load_normalizer(rule)
+    normalizer = load_normalizer(rule) if isinstance(rule, str) else rule
     codes = tuple(languages) if languages is not None else tuple(counts.languages)
     for code in codes:
         if code not in counts.languages:
@@ -322,7 +323,8 @@ def derive_spans(
     report.start("deriving spans", len(codes), "languages")
     held: dict[str, SpanTable] = {}
     mismatches: dict[str, tuple[str, ...]] = {}
-    cache = _cache_folder(counts, rule, digits, split)
+    name = rule if isinstance(rule, str) else f"charsmap-{_digest(rule.charsmap)}"
+    cache = _cache_folder(counts, name, digits, split)
 
     def place(code: str) -> Path | None:
         return cache and cache / f"{code}.npz"
@@ -334,7 +336,7 @@ def derive_spans(
         if in_pool and counts.folder is not None and cache is not None:
             pool = open_executor(workers, len(missing), stack)
             jobs = [
-                pool.submit(_derive_into, counts.folder, code, rule, digits, split, cache)
+                pool.submit(_derive_into, counts.folder, code, normalizer, digits, split, cache)
                 for code in sorted(codes, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
             ]
             for job in jobs:
@@ -374,11 +376,15 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
     return left
 
 
-def _derive_into(folder: Path, code: str, rule: str, digits: str, split: str, cache: Path) -> None:
+def _derive_into(folder: Path, code: str, normalizer: Normalizer, digits: str, split: str, cache: Path) -> None:
     path = cache / f"{code}.npz"
     if _load_mismatches(path) is None:
         table = load_language(folder, code).split(split)
-        _save(path, *_build_spans(table, load_normalizer(rule), digits))
+        _save(path, *_build_spans(table, normalizer, digits))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
 def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Path | None:
@@ -387,8 +393,7 @@ def _cache_folder(counts: WordCounts, rule: str, digits: str, split: str) -> Pat
     # What a span is depends on these packages' tables; another version derives again.
     tables = ("unicodedata2", "sentencepiece", "fonttools")
     stamp = f"{_FORMAT} {counts.fingerprint} " + " ".join(version(name) for name in tables)
-    digest = hashlib.blake2b(stamp.encode(), digest_size=6).hexdigest()
-    folder = counts.folder / "spans" / f"{rule}-{digits}-{split}-{digest}"
+    folder = counts.folder / "spans" / f"{rule}-{digits}-{split}-{_digest(stamp.encode())}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -253,7 +253,9 @@ def piece_bytes(piece: str, kind: Kind) -> bytes | None:
 # --- Routes ----------------------------------------------------------------------------------------
 # One language's view of a vocabulary with blocks: it encodes with the shared block and its own. The pieces of
 # other blocks stand where they stood, as unused ones, so that ids and embedding rows mean the same in every
-# view. A language without a block is encoded with the shared one alone.
+# view. A language without a block is encoded with the shared one alone. Letters are everybody's: a piece of one
+# character is in a block because the shared one lacks it, and stands in one block though two languages need it.
+# Without it the character would be unknown, so it stays what it is in every view; not so where bytes spell it.
 
 
 def route_vocabulary(vocabulary: Vocabulary, code: str) -> Vocabulary:
@@ -270,9 +272,14 @@ def route_vocabulary(vocabulary: Vocabulary, code: str) -> Vocabulary:
         if block.name in (SHARED, wanted):
             continue
         for index in range(block.start, block.stop):
-            if kinds[index] is Kind.NORMAL:
+            if kinds[index] is Kind.NORMAL and not is_shared_letter(vocabulary, index):
                 kinds[index] = Kind.UNUSED
     return replace(vocabulary, kinds=tuple(kinds))
+
+
+def is_shared_letter(vocabulary: Vocabulary, index: int) -> bool:
+    """Whether a piece of a block is matched in every view: a character that is unknown without it."""
+    return len(vocabulary.pieces[index]) == 1 and not vocabulary.byte_fallback
 
 
 def block_languages(vocabulary: Vocabulary) -> tuple[str, ...]:
