@@ -38,9 +38,9 @@ from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import CutCharacter, Lexicon, build_lexicon, count_characters, find_cut
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
-from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer, parse_json
 from vocabkit.vocabulary.tokenizers import open_tokenizer
-from vocabkit.vocabulary.vocabulary import SHARED, TEXT, Block, Kind, Vocabulary, is_shared_letter
+from vocabkit.vocabulary.vocabulary import SHARED, TEXT, Block, Kind, Vocabulary, is_shared_letter, read_unigram
 
 # --- The base --------------------------------------------------------------------------------------
 # Any unigram vocabulary, and what is known of the fit it came from. New scores must be on the scale of the
@@ -110,7 +110,10 @@ def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
 
 
 def read_base(path: str | Path) -> BlockBase:
-    """Read a base from a folder, a .model or a GGUF. Raises `ConfigError` and `TokenizerError`."""
+    """Read a base from a folder, a .model, a GGUF or a unigram tokenizer.json.
+
+    Raises `ConfigError` and `TokenizerError`.
+    """
     source = Path(path)
     counts, weights = "", {}
     if source.is_dir():
@@ -118,10 +121,13 @@ def read_base(path: str | Path) -> BlockBase:
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
     elif source.is_file():
-        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is no .model is refused
-        if not isinstance(opened, SentencePieceTokenizer):
+        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is not unigram is refused
+        if isinstance(opened, SentencePieceTokenizer):
+            vocabulary = opened.vocabulary
+        elif isinstance(opened, BackendTokenizer) and opened.model == "Unigram":
+            vocabulary = read_unigram(parse_json(source)[1], str(source))
+        else:
             raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
-        vocabulary = opened.vocabulary
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return _describe_base(vocabulary, str(source), weights, counts)
@@ -142,9 +148,10 @@ def _find_rule(normalizer: Normalizer) -> str | Normalizer:
     """
     if not normalizer.charsmap:
         return "identity"
-    name = normalizer.name
-    if name in RULES and load_normalizer(name).charsmap == normalizer.charsmap:
-        return name
+    # GGUF and tokenizer.json hold a charsmap without its name; it is mostly nmt_nfkc's.
+    for name in {normalizer.name, "nmt_nfkc"} & set(RULES):
+        if load_normalizer(name).charsmap == normalizer.charsmap:
+            return name
     return replace(normalizer, name="charsmap")
 
 

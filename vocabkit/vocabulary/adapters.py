@@ -471,6 +471,11 @@ class BackendTokenizer:
     def _marks(self) -> _Marks:
         return _Marks.of(self._backend, self._content)
 
+    @property
+    def model(self) -> str:
+        """The type of its model, as tokenizers calls it: `Unigram`, `BPE`, `WordPiece` or `WordLevel`."""
+        return type(self._backend.model).__name__
+
     @cached_property
     def _added(self) -> dict[int, bool]:
         """Added tokens: id → whether special."""
