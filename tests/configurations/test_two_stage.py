@@ -443,6 +443,18 @@ class TestLetters:
         known = set(fitted.vocabulary.pieces)
         assert all(set(needed_letters(code)) <= known for code in LETTERED_TAIL)
 
+    def test_a_rare_digit_counts_as_well(self, lacking: BlockBase) -> None:
+        # 0.99999 of half a million characters leaves out what is met twice; it is still one in ten million.
+        grown = WordCounts.from_texts({"ckb_Arab": language(6, 60, "بتنلمكراويە")})
+        for _ in range(6):
+            grown = grown + grown
+        counts = WordCounts.from_texts({**LETTERED, "ckb_Arab": ["٩ ٩ ٨"]}) + grown
+        strict = needed_letters("ckb_Arab", counts=counts)
+        assert "٩" not in strict
+        fitted = fit_two_stage(counts, configure_lacking(tail={"languages": ["ckb"]}), base=lacking)
+        assert "٩" in letters_of(fitted.vocabulary)["ckb_Arab"]
+        assert "٨" not in fitted.vocabulary.pieces
+
     def test_a_base_with_bytes_gets_letters_too(self) -> None:
         config = configure_lacking(vocabulary={"size": 420, "byte_fallback": True})
         fitted = fit_two_stage(LACKING, config)
