@@ -224,7 +224,9 @@ def check_letters(size: int, letters: Mapping[str, int], setting: str) -> None:
     if over:
         names = ", ".join(f"{code} {number:_}" for code, number in over.items())
         what = f"{setting} = {size:_} cannot hold the letters that the base lacks: {names}"
-        raise FitError(what, f"--set {setting}={max(over.values()):_} or more, or a base fitted with {KEEP}")
+        least = f"{max(over.values()):_}"
+        enough = f"{setting}={least}" if setting != "sizes" else f"{setting}=[{least}]"
+        raise FitError(what, f"--set {enough}, or a base fitted with {KEEP}")
 
 
 def _settle_letters(
@@ -288,7 +290,8 @@ def fit_two_stage(
     known, settings = base.vocabulary, config.tail
     frozen = usable_pieces(base.freeze_pieces())
     lacking = find_lacking(known, {code: tables[code] for code in codes})
-    needed = {code: choose_letters(known, lacking[code]) for code in tail}
+    allowed = {code: [r for r in lacking[code] if r.character not in config.vocabulary.deny] for code in tail}
+    needed = {code: choose_letters(known, allowed[code]) for code in tail}
     own = _settle_letters(needed, totals)
     check_letters(settings.size, {code: len(letters) for code, letters in own.items()}, "tail.size")
     taken = {known.pieces[k] for k in range(known.size) if known.kinds[k] is not Kind.NORMAL}
