@@ -86,11 +86,12 @@ class BlockBase:
         """Return the total that raw counts of each language are to be divided by.
 
         `usage` is how often each counted language uses each piece. With weights w and t tokens a language, the
-        total of a fit on the same counts is Σ w·t, and Σ w·t ÷ w of a language's raw counts.
+        total of a fit on the same counts is Σ w·t, and Σ w·t ÷ w of a language's raw counts; a language that
+        the base was not fitted on weighs 1, as it would by nature.
         """
         if weights := self.known_weights(counts):
             whole = sum(weight * float(usage[code].sum()) for code, weight in weights.items())
-            return {code: whole / weights[code] for code in languages}
+            return {code: whole / weights.get(code, 1.0) for code in languages}
         return {code: _estimate_total(self.vocabulary, usage[code]) for code in languages}
 
     def freeze_pieces(self) -> Frozen:
@@ -519,13 +520,11 @@ def _cut_to(vocabulary: Vocabulary, shared: int, code: str) -> Vocabulary:
     """Return the shared pieces, one block and all letters: the routed vocabulary's tokens, a third of it."""
     part = {name: getattr(vocabulary, name)[:shared] for name in ("pieces", "scores", "kinds")}
     found = replace(vocabulary, **part, blocks=(Block(SHARED, 0, shared),))
-    for block in vocabulary.blocks:
-        if block.start < shared:
-            continue
-        ids = range(block.start, block.stop)
-        own = [k for k in ids if block.name == code or is_shared_letter(vocabulary, k)]
-        found = found.append_block(block.name, [vocabulary.pieces[k] for k in own], vocabulary.scores[own])
-    return found
+    # In one go: every change of a vocabulary is checked whole, a third of a second at 300,000 pieces.
+    added = [block for block in vocabulary.blocks if block.start >= shared]
+    ids = [(block.name, k) for block in added for k in range(block.start, block.stop)]
+    own = [k for name, k in ids if name == code or is_shared_letter(vocabulary, k)]
+    return found.append_block(code, [vocabulary.pieces[k] for k in own], vocabulary.scores[own])
 
 
 def _count(counts: WordCounts, code: str, tokenizer: SentencePieceTokenizer) -> tuple[str, int]:
