@@ -12,7 +12,7 @@ from vocabkit.configurations.allocating import BlockGain, SaturationReport, satu
 from vocabkit.configurations.settings import _FitConfig
 from vocabkit.configurations.shared import fit_shared
 from vocabkit.core.config import validate
-from vocabkit.core.errors import ConfigError
+from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.corpus.word_counts import WordCounts
 
 TEXTS = {
@@ -98,6 +98,24 @@ def test_without_held_out_text_nothing_is_claimed(work: Path) -> None:
     )
     assert {gain.saving for gain in report.found.blocks} == {None}
     assert any("no held-out text" in line for line in report.warnings)
+
+
+def test_blocks_hold_the_letters_that_the_base_lacks(work: Path) -> None:
+    # A base that English alone was fitted for: the letters of others are part of what their blocks cost.
+    texts = {**TEXTS, "yor_Latn": [line.replace("a", "ạ").replace("o", "ọ") for line in TEXTS["yor_Latn"]]}
+    counts = WordCounts.from_texts(texts, held_out=0.2)
+    config = {"vocabulary": {"size": 100}, "normalization": {"rule": "identity"}}
+    english = validate(_FitConfig, {**config, "languages": {"include": ["eng_Latn"]}}, "test")
+    fit_shared(counts, english).save(work / "english")
+    given = ['tail=["yor_Latn"]', "resamples=0"]
+    with pytest.raises(FitError, match=r"sizes = 1 cannot hold .*yor_Latn 2") as caught:
+        saturate_vocabulary(work / "english", counts, settings=[*given, "sizes=[1,20]"])
+    assert "sizes=[2]" in (caught.value.hint or "")
+    report = saturate_vocabulary(work / "english", counts, settings=[*given, "sizes=[2,20]"])
+    letters, more = gains(report, "yor_Latn")
+    assert (letters.pieces, more.pieces) == (2, 20)
+    # Letters alone add tokens: unknown characters side by side were one.
+    assert more.after < letters.after
 
 
 def test_the_tail_is_the_panels_unless_named(work: Path) -> None:

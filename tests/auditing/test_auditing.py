@@ -1,6 +1,7 @@
 """The whole of it on tiny real tokenizers; what each figure means is tested where it is computed."""
 
 import io
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -97,6 +98,81 @@ def test_a_tokenizer_that_loses_a_language_is_not_the_best_at_it(audit: Audit) -
     )
     regressed = _compare_tokenizers(audit, "fallback", "plain").regressions
     assert "tha_Thai" in {change.language for change in regressed}
+
+
+def count_unknown(processor: sentencepiece.SentencePieceProcessor, lines: list[str]) -> Counter[str]:
+    """The characters under unknown pieces, as SentencePiece itself gives them."""
+    lost: Counter[str] = Counter()
+    for line in lines:
+        pairs = zip(processor.encode(line, out_type=str), processor.encode(line), strict=True)
+        lost.update("".join(piece for piece, i in pairs if processor.is_unknown(i)).replace("▁", ""))
+    return lost
+
+
+def test_lost_characters_are_named_by_language(
+    audit: Audit, paths: tuple[Path, Path], text: AuditText, tmp_path: Path
+) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_proto=paths[1].read_bytes())
+    lost = {code: count_unknown(processor, lines) for code, lines in LINES.items()}
+    found = {f.check.partition(": ")[2]: f for f in audit.findings if f.check.startswith("lost characters")}
+    assert set(found) == {code for code in LINES if lost[code]} == {"tha_Thai"}
+    thai = found["tha_Thai"]
+    assert (thai.tokenizer, thai.severity, thai.count) == ("plain", "failure", len(lost["tha_Thai"]))
+    assert thai.total == len(set("".join(LINES["tha_Thai"])) - {" "})
+    for character, count in lost["tha_Thai"].most_common(3):
+        assert f"U+{ord(character):04X} {count:,}×" in thai.note
+    assert len(thai.examples) == 10
+    assert f"and {len(lost['tha_Thai']) - 10} more" in thai.note
+    # On the terminal, in the page, and in audit.json.
+    (said,) = [line for line in audit.list_doubts() if "loses characters" in line]
+    assert said.startswith("plain loses characters of tha_Thai: ")
+    audit.save(tmp_path)
+    assert "lost characters: tha_Thai" in (tmp_path / "audit.json").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"U+{ord(lost['tha_Thai'].most_common(1)[0][0]):04X}" in page
+
+
+def test_lost_characters_of_counted_words_and_of_a_tokenizer_json(tmp_path: Path) -> None:
+    # Counted words weigh what they are lost in; tokenizers' own offsets say the same of a line.
+    lines = {"yor_Latn": ["ẹ́ bá ẹ", "bá ẹ́", "bá ñ"], "eng_Latn": ["ba bab", "ab ba"]}
+    pieces = [
+        ("<unk>", 0.0),
+        ("▁", -1.0),
+        ("b", -2.0),
+        ("a", -2.5),
+        ("á", -3.0),
+        ("▁b", -2.2),
+        ("\u0301", -9.0),
+    ]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
+    spaces = tokenizers.normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+    backend.normalizer = tokenizers.normalizers.Sequence([spaces, tokenizers.normalizers.Strip()])
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace("▁", prepend_scheme="always")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    expected = Counter({"ẹ": 3, "ñ": 1})
+    for given in (
+        _text_from_lines(lines, aligned="no"),
+        text_from_counts(WordCounts.from_texts({code: 7 * rows for code, rows in lines.items()})),
+    ):
+        times = 1 if given.weights is None else 7
+        found = run_audit([tmp_path / "tokenizer.json"], given, integrity=False, resamples=0)
+        (yoruba,) = [f for f in found.findings if f.check.startswith("lost characters")]
+        assert yoruba.check == "lost characters: yor_Latn"
+        for character, count in expected.items():
+            assert f"U+{ord(character):04X} {times * count}×" in yoruba.note
+        assert yoruba.count == 2
+
+
+def test_a_word_lost_for_one_character_names_that_one(tmp_path: Path) -> None:
+    vocabulary = {"[UNK]": 0, "play": 1, "##ing": 2, "a": 3, "##a": 4, "p": 5, "l": 6, "y": 7}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    text = _text_from_lines({"eng_Latn": ["playing plaé a", "é"]}, aligned="no")
+    found = run_audit([tmp_path / "tokenizer.json"], text, integrity=False, resamples=0)
+    (finding,) = [f for f in found.findings if f.check.startswith("lost characters")]
+    assert finding.count == 1
+    assert "U+00E9 2×" in finding.note
 
 
 def test_every_figure_says_what_it_is(audit: Audit) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.extension.tiny_models import OLD, write_model
+from tests.extension.tiny_models import OLD, Array, write_model
 from vocabkit.checkpoints.checkpoint import (
     _guess_role,
     find_vocabulary_tensors,
@@ -86,7 +87,7 @@ EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 PACKED = np.zeros((2, len(OLD)), np.int32)
 SCALES = np.ones((len(OLD), 2), np.float32)
 # What the writers of these formats store of a head of [rows, 8], beside a plain embedding.
-PARTS = {
+PARTS: dict[str, dict[str, Array]] = {
     "gptq": {"lm_head.qweight": PACKED, "lm_head.scales": SCALES.T.copy(), "lm_head.g_idx": PACKED[0, :8]},
     "awq": {"lm_head.qweight": np.zeros((8, 6), np.int32), "lm_head.qzeros": np.zeros((1, 6), np.int32)},
     "bitsandbytes": {HEAD: np.zeros((len(OLD) * 4, 1), np.uint8), f"{HEAD}.absmax": np.ones(6, np.float32)},
@@ -212,7 +213,7 @@ def test_a_matrix_of_another_vocabulary_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_an_untied_model_without_a_stored_head_is_warned_of(
-    tmp_path: Path, config: dict[str, object], warns: bool
+    tmp_path: Path, config: dict[str, Any], warns: bool
 ) -> None:
     write_model(tmp_path, tied=True, **config)
     found = find_vocabulary_tensors(open_checkpoint(tmp_path)).warnings

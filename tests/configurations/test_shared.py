@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,29 @@ def test_coverage_scope(balanced: Fit[Vocabulary]) -> None:
     assert {row["language"] for row in cut.tables["cut_characters"]} == {"jpn_Jpan", "tha_Thai"}
     shares = {row["language"]: float(str(row["cut_share"])) for row in cut.rows}
     assert shares["eng_Latn"] == 0.0 < shares["jpn_Jpan"]
+
+
+def test_lost_letters_are_said_with_what_keeps_them() -> None:
+    cut = fit_shared(COUNTS, configure(coverage={"character": 0.98}, normalization={"rule": "identity"}))
+    (said,) = [line for line in cut.warnings or () if line.startswith("letters")]
+    known = set(cut.vocabulary.pieces)
+    for code in ("jpn_Jpan", "tha_Thai"):
+        # In so little text 0.99999 is all of it; what is met twice is a letter.
+        seen = Counter("".join(TEXTS[code]))
+        lost = {c: n for c, n in seen.items() if n >= 2 and c not in known and not c.isspace()}
+        marks = sum(len(line.split()) for line in TEXTS[code])
+        share = sum(lost.values()) / (sum(n for c, n in seen.items() if not c.isspace()) + marks)
+        assert f"{code} {len(lost)} ({share:.2%} of its characters)" in said
+    assert "eng_Latn" not in said
+    settings = dict(part.removeprefix("--set ").split("=") for part in re.findall(r"--set \S+", said))
+    kept = {key.split(".")[1]: value for key, value in settings.items()}
+    coverage = {"scope": kept["scope"], "character": float(kept["character"])}
+    mended = fit_shared(COUNTS, configure(coverage=coverage, normalization={"rule": "identity"}))
+    assert not any(line.startswith("letters") for line in mended.warnings or ())
+    spelled = configure(
+        coverage={"character": 0.98}, vocabulary={"byte_fallback": True}, normalization={"rule": "identity"}
+    )
+    assert any("spelled in bytes" in line for line in fit_shared(COUNTS, spelled).warnings or ())
 
 
 def test_the_same_counts_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:

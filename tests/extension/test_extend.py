@@ -213,7 +213,8 @@ def test_ids_given_away_get_new_rows_and_all_others_stay(
 
 @pytest.mark.parametrize("key", ["pad_token_id", "image_token_index"])
 def test_an_id_in_use_without_a_token_is_never_given_to_a_new_one(tmp_path: Path, key: str) -> None:
-    write_model(tmp_path / "m", rows=60, **{key: 43})
+    config: dict[str, Any] = {key: 43}
+    write_model(tmp_path / "m", rows=60, **config)
     write_tokenizer(tmp_path / "t", (*OLD, *ADDED[:2]))
     extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
     assert read_json(tmp_path / "o" / "config.json")[key] == 43

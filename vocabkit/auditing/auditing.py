@@ -52,6 +52,7 @@ from vocabkit.auditing.metrics import (
     measure_premium,
     measure_premium_median,
     measure_resources,
+    name_lost,
     resample_ratios,
     share_lost,
     sum_bytes,
@@ -429,6 +430,7 @@ def _audit(
     )
     figures: list[Figure] = []
     for name, vocabulary in zip(names, compositions, strict=True):
+        findings += name_lost(name, statistics, encoded[name])
         figures += _measure_tokenizer(name, vocabulary, ground)
         figures += checked[name]
     if settings.sharing and counts is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -211,9 +212,10 @@ class Encoded:
     """What one tokenizer makes of one language; arrays by line are int32[lines], in the text's order.
 
     `unknown`, `fallback` and `partial` count unknown tokens, byte pieces, and other tokens that are not whole
-    UTF-8; `unknown_characters` what was lost in unknown tokens. `ids` and `counts` are the ids used and their
-    occurrences, weighted where rows have weights. `word_tokens` int32[types] are the tokens of each word type
-    in the middle of a line. `uncovered` are the characters asked about that are not encoded whole.
+    UTF-8; `unknown_characters` what was lost in unknown tokens. `lost` names the characters to blame for it,
+    which are lost alone too, and how often each is lost. `ids` and `counts` are the ids used and their
+    occurrences. Both are weighted where rows have weights. `word_tokens` int32[types] are the tokens of each
+    word type in the middle of a line. `uncovered` are the characters asked about that are not encoded whole.
     `cut_graphemes` of `seen_graphemes` have a token boundary inside, by line of a sample of lines whose tokens
     spell the line. `switched` and `halves` are the tokens of code-switched lines, and of their two parts alone.
     """
@@ -233,6 +235,7 @@ class Encoded:
     switched: Int32Array
     halves: Int32Array
     failure: str | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Job(NamedTuple):
@@ -273,7 +276,7 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
     lines: Sequence[str] = [prefix + line for line in job.lines] if prefix else job.lines
     used = np.zeros(tokenizer.size, dtype=np.int64)
     parts: list[list[Int32Array]] = []
-    has_unknown = bool(pieces.unknown.any())
+    has_unknown, blamed = bool(pieces.unknown.any()), Counter[str]()
     for start, stop in cut_ranges(lines, _CHARACTERS, _LINES):
         ids, lengths = tokenizer.encode_flat(lines[start:stop])
         # Exact with weights too, since bincount's own are doubles, below 2⁵³ in all.
@@ -283,7 +286,12 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
         # Where there is no unknown token, what has no piece may be dropped without a trace: always asked then.
         gone = np.zeros(stop - start, dtype=np.int32)
         if not has_unknown or marks[0].any():
-            gone[:] = tokenizer.unknown_characters(lines[start:stop], (ids, lengths))
+            names = tokenizer.lost_characters(lines[start:stop], (ids, lengths))
+            gone[:] = list(map(len, names))
+            for place in np.flatnonzero(gone).tolist():
+                weight = 1 if job.weights is None else int(job.weights[start + place])
+                for character in names[place]:
+                    blamed[character] += weight
         sums = (_sum_lines(mark, lengths) for mark in marks)
         parts.append([lengths.astype(np.int32), *sums, gone])
     tokens, unknown, fallback, partial, lost = (
@@ -294,7 +302,11 @@ def _encode(pieces: Pieces, job: _Job) -> Encoded:
     uncovered, cut = _find_uncovered(pieces, job.characters), _cut_graphemes(tokenizer, job.lines)
     of_lines = (tokens, unknown, fallback, partial, lost)
     switched = _count_switched(tokenizer, job.switched)
-    return Encoded(job.language, *of_lines, seen, used[seen], words, uncovered, *cut, *switched)
+    # WordPiece loses a whole word for one character: those that it knows are not to blame.
+    alone = [tokenizer.word_prefix + character for character in blamed]
+    to_blame = [c for c, n in zip(blamed, tokenizer.unknown_characters(alone), strict=True) if n]
+    named = {character: blamed[character] for character in to_blame}
+    return Encoded(job.language, *of_lines, seen, used[seen], words, uncovered, *cut, *switched, lost=named)
 
 
 def _sum_lines(marks: BoolArray, lengths: Int64Array) -> Int32Array:

@@ -22,9 +22,11 @@ from vocabkit.auditing.figures import (
     NO_INTERVAL,
     Figure,
     Figures,
+    Findings,
     Interval,
     Resampling,
     Scope,
+    Severity,
     bound,
     divide,
     draw_resampling,
@@ -32,7 +34,7 @@ from vocabkit.auditing.figures import (
 from vocabkit.auditing.text_statistics import TextStatistics
 from vocabkit.core.arrays import Float64Array, Int64Array
 from vocabkit.core.languages import Panel
-from vocabkit.core.text import COMMON, INHERITED, UNKNOWN
+from vocabkit.core.text import COMMON, INHERITED, UNKNOWN, show_token
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.vocabulary.adapters import Tokenizer
 
@@ -495,6 +497,43 @@ def aggregate_spread(tokenizer: str, spread: Spread, groups: _Groups) -> list[Fi
             found.add(name, metric, value, unit, statistic.phrase, interval, n=n, note=note)
         figures += found
     return figures
+
+
+LOST_CHARACTERS = "lost characters"
+"""How findings about them are called, with a language each: `lost characters: lao_Laoo`."""
+_NAMED = 10
+
+
+def name_lost(
+    tokenizer: str, statistics: Mapping[str, TextStatistics], encoded: Mapping[str, Encoded]
+) -> Findings:
+    """Return a finding for each language that loses characters, the largest share first: which, how often.
+
+    `count` is of distinct characters, `total` of those in the language's text.
+    """
+    losses = []
+    for code, one in encoded.items():
+        characters = statistics[code].total("characters")
+        if one.lost and characters:
+            losses.append((sum(one.lost.values()) / characters, code, one.lost))
+    found = Findings(tokenizer)
+    for share, code, lost in sorted(losses, key=lambda loss: (-loss[0], loss[1])):
+        order = sorted(lost, key=lambda character: (-lost[character], character))
+        shown = [show_token(character.encode()) for character in order[:_NAMED]]
+        named = ", ".join(
+            f"{said} U+{ord(character):04X} {lost[character]:,}×"
+            for said, character in zip(shown, order, strict=False)
+        )
+        more = f" and {len(order) - _NAMED:,} more" if len(order) > _NAMED else ""
+        seen = sum(not character.isspace() for character in statistics[code].characters_seen)
+        note = f"{named}{more}: {_percent(share)} of the characters are lost"
+        severity: Severity = "failure" if share > LOST else "warning"
+        found.add(f"{LOST_CHARACTERS}: {code}", severity, len(order), seen, note, shown)
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share >= 0.0001 else "under 0.01%"
 
 
 def count_lost(tokenizer: str, lost: Collection[str], groups: _Groups) -> list[Figure]:

@@ -27,6 +27,7 @@ from markupsafe import Markup
 from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
 from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
+from vocabkit.auditing.metrics import LOST_CHARACTERS
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.folders import output_folder, write_manifest
 from vocabkit.core.results import Result
@@ -111,7 +112,7 @@ class Audit(Result):
         """Return what makes figures doubtful, in a line each.
 
         That is a pattern given in vain, what reading a tokenizer turned off or took for granted, what has no
-        value, and text that looks wrong.
+        value, characters lost by language, and text that looks wrong.
         """
         headline = _find_headline(self)
         unranked = {} if headline is None else _list_unranked(self, headline)
@@ -126,6 +127,7 @@ class Audit(Result):
             f"no {headline} with {name} for {_shorten(codes)}: report.html says why"
             for name, codes in unranked.items()
         ]
+        doubts += _list_losses(self)
         for check in dict.fromkeys(item.check for item in self.warnings):
             codes = sorted(item.language for item in self.warnings if item.check == check)
             doubts.append(f"text of {_shorten(codes)}: {check}; see report.html before its figures")
@@ -219,6 +221,26 @@ def _list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
         if figure.value is None:
             unranked.setdefault(figure.tokenizer, []).append(figure.name)
     return unranked
+
+
+_LOUD = 0.0001
+"""The share of a language's characters above which what it loses is said, not only written down."""
+
+
+def _list_losses(audit: Audit, most: int = 6) -> list[str]:
+    """Return which characters each tokenizer loses of which language, the worst `most` of them in full."""
+    said = []
+    for name in audit.names:
+        shares = {f.name: f.value for f in audit.select("unknown_characters", "language", tokenizer=name)}
+        found = []
+        for finding in audit.findings:
+            kind, _, code = finding.check.partition(": ")
+            if kind == LOST_CHARACTERS and finding.tokenizer == name and (shares.get(code) or 0.0) >= _LOUD:
+                found.append(f"{name} loses characters of {code}: {finding.note}")
+        said += found[:most]
+        if len(found) > most:
+            said.append(f"{name} loses characters of {len(found) - most} more languages: see report.html")
+    return said
 
 
 # --- Requirements ----------------------------------------------------------------------------------
@@ -764,7 +786,8 @@ def _render_report(audit: Audit) -> str:
     averaged = [f"{headline}.mean", f"{headline}.bottom_decile"]
     groups = (_tabulate_groups(audit, averaged, scope) for scope in GROUPS)
     overall = _tabulate_scope(audit, "overall", "all", "All languages together", headline=headline)
-    others = [found for found in audit.findings if not found.check.startswith(f"{DIGITS}: ")]
+    apart = (f"{DIGITS}: ", f"{LOST_CHARACTERS}: ")
+    others = [found for found in audit.findings if not found.check.startswith(apart)]
     return pages.get_template("report.html").render(
         audit=audit,
         script=Markup(script),
@@ -783,6 +806,7 @@ def _render_report(audit: Audit) -> str:
         resource=_chart_resources(audit),
         findings=_sort_findings(others),
         digits=_tabulate_checks(audit, DIGITS),
+        lost=_tabulate_checks(audit, LOST_CHARACTERS),
     )
 
 

@@ -21,7 +21,16 @@ from vocabkit.allocation.union import Allocation, AllocationTable, allocate, fin
 from vocabkit.configurations.proportional import TracedLanguages, trace_languages, warn_of_curves
 from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
 from vocabkit.configurations.shared import open_counts, read_rows, select_languages, write_config
-from vocabkit.configurations.two_stage import DEFAULT_PANEL, BlockBase, choose_options, find_covered, read_base
+from vocabkit.configurations.two_stage import (
+    DEFAULT_PANEL,
+    BlockBase,
+    check_letters,
+    choose_letters,
+    choose_options,
+    find_lacking,
+    mark_characters,
+    read_base,
+)
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
@@ -429,7 +438,7 @@ def _measure(
         warm_kernels(pool, report)
         train = {code: tables[code] for code in tail}
         found = _fit_blocks(base, train, held_out, totals, config, pool, report)
-    notes = list(base.warnings)
+    notes = []
     dry = {gain.language: gain.pieces for gain in found.blocks if gain.data_limited}
     if dry:
         names = ", ".join(f"{code} {most:_}" for code, most in dry.items())
@@ -468,11 +477,14 @@ def _fit_blocks(
     sizes = sorted(config.sizes)
     report.start("fitting blocks", len(train) * len(sizes), "blocks")
     frozen = usable_pieces(base.freeze_pieces())
-    covered = find_covered(frozen)
+    lacking = find_lacking(base.vocabulary, train)
     gains: list[BlockGain] = []
     draws: dict[tuple[str, int], Float64Array] = {}
     for code in train:
         scaled = Frozen(frozen.pieces, frozen.scores, totals[code])
+        letters = choose_letters(base.vocabulary, lacking[code])
+        check_letters(sizes[0], {code: len(letters)}, "sizes")
+        covered = mark_characters([*frozen.pieces, *letters])
         blocks = _grow(code, train[code], covered, config, workers, scaled)
         spent = held_out.get(code)
         tokens = []

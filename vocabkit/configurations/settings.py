@@ -193,9 +193,10 @@ class _FitConfig(VocabularyTables):
 class TailTable(Config):
     """The blocks of configuration (d). Empty `languages` are the panel's tail, in panel order.
 
-    `size` is the new pieces of each language. A piece needs `min_count` occurrences in the language's own raw
-    counts; `tiers` are the evidence floors filled one after the other, those below `min_count` left out.
-    `allow_fewer` lets a block stay smaller where the text stops supporting pieces.
+    `size` is the new pieces of each language, letters that the base lacks among them. A longer piece needs
+    `min_count` occurrences in the language's own raw counts, a letter two; `tiers` are the evidence floors
+    filled one after the other, those below `min_count` left out. `allow_fewer` lets a block stay smaller where
+    the text stops supporting pieces.
     """
 
     languages: tuple[str, ...] = ()
@@ -214,8 +215,8 @@ class TailTable(Config):
 class TwoStageConfig(VocabularyTables):
     """Configuration (d): a shared vocabulary, fitted first or given as `base`, and a block a tail language.
 
-    `base` is a tokenizer folder or a unigram .model; then `vocabulary`, `normalization` and `coverage` say
-    nothing: they are the base's.
+    `base` is a tokenizer folder, or a unigram .model, GGUF or tokenizer.json; then `vocabulary`,
+    `normalization` and `coverage` say nothing: they are the base's.
     """
 
     configuration: Literal["two-stage"] = "two-stage"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -37,7 +37,14 @@ from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, wei
 from vocabkit.corpus.word_counts import WordCounts, connect, read_columns
 from vocabkit.fitting.blocks import count_usage
 from vocabkit.fitting.compilation import Workers, open_workers
-from vocabkit.fitting.lexicon import Coverage, Lexicon, build_lexicon, cover_characters
+from vocabkit.fitting.lexicon import (
+    NEEDED,
+    Coverage,
+    CutCharacter,
+    Lexicon,
+    build_lexicon,
+    cover_characters,
+)
 from vocabkit.fitting.sentencepiece_engine import (
     Rows,
     Seeds,
@@ -59,6 +66,8 @@ if TYPE_CHECKING:
 
 AnyVocabulary = TypeVar("AnyVocabulary", Vocabulary, ByteLevelVocabulary, BpeBase)
 _CUT_COLUMNS = ("language", "code_point", "character", "count", "share")
+# Tables that have a header where there is no row.
+_HEADERS = {"cut_characters": _CUT_COLUMNS, "letters": (*_CUT_COLUMNS, "block")}
 _TEXT_COLUMNS = {"language", "code_point", "character", "note"}
 
 
@@ -101,8 +110,7 @@ class Fit(Result, Generic[AnyVocabulary]):
             self.vocabulary.save(work, usage=self.usage)
             _write_rows(self.rows, work / "languages.tsv")
             for name, rows in self.tables.items():
-                columns = _CUT_COLUMNS if name == "cut_characters" else ()
-                _write_rows(rows, work / f"{name}.tsv", columns)
+                _write_rows(rows, work / f"{name}.tsv", _HEADERS.get(name, ()))
             write_config(self.config, work)
             self._save_routes(routed, work)
             config, inputs = self.config.model_dump(mode="json"), {"counts": self.counts}
@@ -265,6 +273,48 @@ def weigh_selected(masses: Mapping[str, Mass], table: LanguagesTable) -> Languag
     )
 
 
+# --- Lost letters ----------------------------------------------------------------------------------
+# A character outside the vocabulary is unknown text, or three bytes. Which of them a language cannot do without
+# is `lexicon.find_cut`'s to say; here they are told: all in a table, those in a sentence with what keeps them.
+
+KEEP = f"--set coverage.scope=language --set coverage.character={NEEDED}"
+"""The settings under which a fit gives every language its letters."""
+_NAMED = 10
+
+
+def list_cut(cut: Iterable[CutCharacter]) -> list[dict[str, object]]:
+    """Return rows of a table of characters."""
+    return [
+        {
+            "language": row.language,
+            "code_point": f"U+{ord(row.character):04X}",
+            "character": row.character if row.character.isprintable() and row.character != " " else "",
+            "count": row.count,
+            "share": row.share,
+        }
+        for row in cut
+    ]
+
+
+def warn_of_cut(cut: Iterable[CutCharacter], advice: str, byte_fallback: bool) -> list[str]:
+    """Return a sentence on the letters that languages lose, the largest share first; none where none do."""
+    lost: dict[str, list[float]] = {}
+    for row in cut:
+        if row.needed:
+            lost.setdefault(row.language, []).append(row.share)
+    if not lost:
+        return []
+    order = sorted(lost, key=lambda code: (-sum(lost[code]), code))
+    names = [f"{c} {len(lost[c]):_} ({_percent(sum(lost[c]))} of its characters)" for c in order[:_NAMED]]
+    more = f" and {len(order) - _NAMED} more languages" if len(order) > _NAMED else ""
+    fate = "are spelled in bytes" if byte_fallback else "become unknown"
+    return [f"letters that {fate}, see cut_characters.tsv: {', '.join(names)}{more}; {advice}"]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share >= 0.0001 else "under 0.01%"
+
+
 # --- Before and after the pieces -------------------------------------------------------------------
 
 
@@ -294,23 +344,11 @@ class Prepared:
 
     def list_cut(self) -> list[dict[str, object]]:
         """Return the rows of cut_characters.tsv: what is outside the alphabet, by language."""
-        return [
-            {
-                "language": row.language,
-                "code_point": f"U+{ord(row.character):04X}",
-                "character": row.character if row.character.isprintable() and row.character != " " else "",
-                "count": row.count,
-                "share": row.share,
-            }
-            for row in self.coverage.cut
-        ]
+        return list_cut(self.coverage.cut)
 
     def warn_of_cut(self) -> list[str]:
-        """Return a sentence on languages that lose more than one character in a thousand, if any do."""
-        high = {code: share for code, share in self.coverage.cut_share.items() if share > 0.001}
-        names = ", ".join(f"{code} {share:.2%}" for code, share in sorted(high.items()))
-        text = "more than 0.1 % of the characters are outside the vocabulary in"
-        return [f"{text}: {names}"] if high else []
+        """Return a sentence on languages that lose letters, if any do, with the setting that keeps them."""
+        return warn_of_cut(self.coverage.cut, f"keep them with {KEEP}", self.config.vocabulary.byte_fallback)
 
     def assemble(self, pieces: Sequence[str], scores: Float32Array) -> Vocabulary:
         """Return the vocabulary of ordinary pieces. Raises `FitError` where one is a special token too."""

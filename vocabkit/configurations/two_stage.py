@@ -1,14 +1,14 @@
 """Configuration (d): a shared vocabulary, then a block of new tokens for each tail language.
 
 The shared pieces keep ids and scores. Each block is a conditional fit on one language's counts
-(`fitting.blocks`); a piece that two languages want goes to the one with the larger weighted expected count, and
-the other is filled up again. Scores are on one scale: log(expected count under the base fit's weights ÷ the
-base's total).
+(`fitting.blocks`) and begins with the letters that the language needs and the base lacks; a piece that two
+languages want goes to the one with the larger weighted expected count, and the other is filled up again.
+Scores are on one scale: log(expected count under the base fit's weights ÷ the base's total).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,39 @@ from typing import Any
 import numpy as np
 
 from vocabkit.configurations.settings import TrainerTable, TwoStageConfig
-from vocabkit.configurations.shared import Fit, fit_shared, read_rows, select_languages
+from vocabkit.configurations.shared import (
+    KEEP,
+    Fit,
+    fit_shared,
+    list_cut,
+    read_rows,
+    select_languages,
+    warn_of_cut,
+)
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
 from vocabkit.core.folders import Clock, read_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.normalization import RULES
-from vocabkit.corpus.spans import derive_spans
+from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
+from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import FittedBlock, count_usage, fit_block, usable_pieces
 from vocabkit.fitting.compilation import Workers, open_workers
-from vocabkit.fitting.lexicon import Lexicon, build_lexicon
+from vocabkit.fitting.lexicon import (
+    RESERVED,
+    TWICE,
+    CutCharacter,
+    Lexicon,
+    build_lexicon,
+    count_characters,
+    find_cut,
+)
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
-from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer, parse_json
 from vocabkit.vocabulary.tokenizers import open_tokenizer
-from vocabkit.vocabulary.vocabulary import SHARED, Block, Kind, Vocabulary
+from vocabkit.vocabulary.vocabulary import SHARED, TEXT, Block, Kind, Vocabulary, is_shared_letter, read_unigram
 
 # --- The base --------------------------------------------------------------------------------------
 # Any unigram vocabulary, and what is known of the fit it came from. New scores must be on the scale of the
@@ -47,15 +63,15 @@ _ENOUGH = 5
 class BlockBase:
     """A vocabulary whose ids and scores stay.
 
-    `rule` normalises the counts. `weights` are of its fit where that was made from the counts of this
-    fingerprint, `counts`; both are empty for a base from elsewhere.
+    `rule` normalises the counts as the base does text: one of ours by name, or its own. `weights` are of its
+    fit where that was made from the counts of this fingerprint, `counts`; both are empty for a base from
+    elsewhere.
     """
 
     vocabulary: Vocabulary
-    rule: str
+    rule: str | Normalizer
     weights: Mapping[str, float]
     counts: str = ""
-    warnings: tuple[str, ...] = ()
 
     def known_weights(self, counts: str) -> Mapping[str, float]:
         """Return the weights where the base was fitted on counts of this fingerprint, none otherwise.
@@ -70,11 +86,12 @@ class BlockBase:
         """Return the total that raw counts of each language are to be divided by.
 
         `usage` is how often each counted language uses each piece. With weights w and t tokens a language, the
-        total of a fit on the same counts is Σ w·t, and Σ w·t ÷ w of a language's raw counts.
+        total of a fit on the same counts is Σ w·t, and Σ w·t ÷ w of a language's raw counts; a language that
+        the base was not fitted on weighs 1, as it would by nature.
         """
         if weights := self.known_weights(counts):
             whole = sum(weight * float(usage[code].sum()) for code, weight in weights.items())
-            return {code: whole / weights[code] for code in languages}
+            return {code: whole / weights.get(code, 1.0) for code in languages}
         return {code: _estimate_total(self.vocabulary, usage[code]) for code in languages}
 
     def freeze_pieces(self) -> Frozen:
@@ -102,7 +119,10 @@ def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
 
 
 def read_base(path: str | Path) -> BlockBase:
-    """Read a base from a folder, a .model or a GGUF. Raises `ConfigError` and `TokenizerError`."""
+    """Read a base from a folder, a .model, a GGUF or a unigram tokenizer.json.
+
+    Raises `ConfigError` and `TokenizerError`.
+    """
     source = Path(path)
     counts, weights = "", {}
     if source.is_dir():
@@ -110,10 +130,13 @@ def read_base(path: str | Path) -> BlockBase:
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
     elif source.is_file():
-        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is no .model is refused
-        if not isinstance(opened, SentencePieceTokenizer):
+        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is not unigram is refused
+        if isinstance(opened, SentencePieceTokenizer):
+            vocabulary = opened.vocabulary
+        elif isinstance(opened, BackendTokenizer) and opened.model == "Unigram":
+            vocabulary = read_unigram(parse_json(source)[1], str(source))
+        else:
             raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
-        vocabulary = opened.vocabulary
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return _describe_base(vocabulary, str(source), weights, counts)
@@ -123,12 +146,22 @@ def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, fl
     """Return a vocabulary as a base. Raises `TokenizerError` for one that is not unigram."""
     if vocabulary.model != "unigram":
         raise _refuse(f"{source}: a {vocabulary.model} model")
-    name = vocabulary.normalizer.name
-    if name in RULES:
-        return BlockBase(vocabulary, name, weights, counts)
-    rule = "nmt_nfkc" if vocabulary.normalizer.charsmap else "identity"
-    note = f"{source}: its normaliser {name!r} is not one of ours; counts are read by {rule}"
-    return BlockBase(vocabulary, rule, weights, counts, (note,))
+    return BlockBase(vocabulary, _find_rule(vocabulary.normalizer), weights, counts)
+
+
+def _find_rule(normalizer: Normalizer) -> str | Normalizer:
+    """Return how counts are normalised as a base's text is: by name, or by a charsmap that only the base has.
+
+    A name is not enough: another's `nfkc` is another charsmap, and one that folds case must not make its base
+    lack the capitals that it never sees.
+    """
+    if not normalizer.charsmap:
+        return "identity"
+    # GGUF and tokenizer.json hold a charsmap without its name; it is mostly nmt_nfkc's.
+    for name in {normalizer.name, "nmt_nfkc"} & set(RULES):
+        if load_normalizer(name).charsmap == normalizer.charsmap:
+            return name
+    return replace(normalizer, name="charsmap")
 
 
 def _refuse(what: str) -> TokenizerError:
@@ -143,11 +176,11 @@ def _read_weights(path: Path) -> dict[str, float]:
         raise TokenizerError(f"{path}: not the table of a fit: {error}", "fit the base again") from error
 
 
-def find_covered(frozen: Frozen) -> BoolArray:
-    """Return, by code point, the characters that are pieces of a base."""
-    covered = np.zeros(0x110000, np.bool_)
-    covered[[ord(piece) for piece in frozen.pieces if len(piece) == 1]] = True
-    return covered
+def mark_characters(pieces: Iterable[str]) -> BoolArray:
+    """Return, by code point, the characters among pieces."""
+    marked = np.zeros(0x110000, np.bool_)
+    marked[[ord(piece) for piece in pieces if len(piece) == 1]] = True
+    return marked
 
 
 def choose_options(trainer: TrainerTable) -> UnigramOptions:
@@ -159,6 +192,59 @@ def choose_options(trainer: TrainerTable) -> UnigramOptions:
     return UnigramOptions(sparse=False, first_iterations=1, **trainer.steps)
 
 
+# --- Letters ---------------------------------------------------------------------------------------
+# What a block begins with: the characters that its language needs (`lexicon.find_cut`) and no piece of the base
+# writes. Bytes do not count as writing one: a Lao letter is three of them, and no piece could hold it. A letter
+# that several languages need is in one block, and in every view where it would be unknown without.
+#
+# Also taken is what is met twice and makes up one character in ten million: of Sorani's two million, 0.99999
+# leave out the digit ٩ and the bracket ﴿. Of however much text, that is at most a hundred characters more.
+
+_RARE = 1e-7
+
+
+def find_lacking(base: Vocabulary, tables: Mapping[str, SpanTable]) -> dict[str, list[CutCharacter]]:
+    """Return, by language, the characters of span tables that no piece of the base writes."""
+    written = mark_characters(base.pieces[k] for k in base.ids_of(*TEXT))
+    return {code: find_cut(code, count_characters(tables[code]), written) for code in tables}
+
+
+def choose_letters(base: Vocabulary, lacking: Iterable[CutCharacter]) -> dict[str, int]:
+    """Return the letters that a block may begin with, and how often the language has each.
+
+    Left out is a character whose name the base gives to a control or an unused piece: no piece stands twice.
+    """
+    met = (row for row in lacking if row.needed or (row.count >= TWICE and row.share >= _RARE))
+    free = (row for row in met if row.character not in RESERVED and base.id_of(row.character) is None)
+    return {row.character: row.count for row in free}
+
+
+def check_letters(size: int, letters: Mapping[str, int], setting: str) -> None:
+    """Raise `FitError` where blocks of this size cannot hold so many letters by language."""
+    over = {code: number for code, number in letters.items() if number > size}
+    if over:
+        names = ", ".join(f"{code} {number:_}" for code, number in over.items())
+        what = f"{setting} = {size:_} cannot hold the letters that the base lacks: {names}"
+        least = f"{max(over.values()):_}"
+        enough = f"{setting}={least}" if setting != "sizes" else f"{setting}=[{least}]"
+        raise FitError(what, f"--set {enough}, or a base fitted with {KEEP}")
+
+
+def _settle_letters(
+    needed: Mapping[str, Mapping[str, int]], totals: Mapping[str, float]
+) -> dict[str, set[str]]:
+    """Return, by language, the letters its block begins with: each goes to the largest weighted count."""
+    best: dict[str, tuple[float, str]] = {}
+    for code, letters in needed.items():
+        for letter, count in letters.items():
+            if count / totals[code] > best.get(letter, (-1.0, ""))[0]:
+                best[letter] = (count / totals[code], code)
+    own: dict[str, set[str]] = {code: set() for code in needed}
+    for letter, (_, code) in best.items():
+        own[code].add(letter)
+    return own
+
+
 # --- The fit ---------------------------------------------------------------------------------------
 
 DEFAULT_PANEL = "panels/panel-40"
@@ -166,12 +252,13 @@ DEFAULT_PANEL = "panels/panel-40"
 
 @dataclass(slots=True, eq=False)
 class _Growing:
-    """One language's block while it is being settled."""
+    """One language's block while it is being settled. `borrowed` are letters that it needs of other blocks."""
 
     lexicon: Lexicon
     substrings: Substrings
     total: float
     block: FittedBlock
+    borrowed: FittedBlock
     lost: int = 0
 
 
@@ -186,7 +273,8 @@ def fit_two_stage(
     """Add a block for each tail language to a base: the one given, that of the configuration, or a first fit.
 
     Raises `FitError` naming the languages that cannot fill their blocks and how many pieces they can, unless
-    `tail.allow_fewer`; `CountsError` for a language that was not counted; and as `read_base` and `fit_shared`.
+    `tail.allow_fewer`, and those whose letters alone are more than their blocks hold; `CountsError` for a
+    language that was not counted; and as `read_base` and `fit_shared`.
     """
     report = progress or Silent()
     tail = _choose_tail(counts, config)
@@ -203,36 +291,66 @@ def fit_two_stage(
     before = count_usage(base.vocabulary, tables, symbols=spans.symbols, progress=progress)
     totals = base.find_totals(before, tail, fingerprint)
     clock.lap("base")
+    known, settings = base.vocabulary, config.tail
     frozen = usable_pieces(base.freeze_pieces())
-    covered = find_covered(frozen)
-    longest, table = config.vocabulary.max_piece_length, config.tail
+    lacking = find_lacking(known, {code: tables[code] for code in codes})
+    allowed = {code: [r for r in lacking[code] if r.character not in config.vocabulary.deny] for code in tail}
+    needed = {code: choose_letters(known, allowed[code]) for code in tail}
+    own = _settle_letters(needed, totals)
+    check_letters(settings.size, {code: len(letters) for code, letters in own.items()}, "tail.size")
+    taken = {known.pieces[k] for k in range(known.size) if known.kinds[k] is not Kind.NORMAL}
+    deny = {*config.vocabulary.deny, *taken}
     growing: dict[str, _Growing] = {}
     with open_workers(config.trainer.threads or None) as pool:
         warm_kernels(pool, report)
         report.start("fitting blocks", len(tail), "languages")
         for code in tail:
+            covered = mark_characters([*frozen.pieces, *needed[code]])
             lexicon = build_lexicon({code: tables[code]}, covered, pool)
-            found = find_substrings(lexicon, pool, longest=longest, floor=table.min_count)
-            held = replace(frozen, total=totals[code])
-            block = fit_block(lexicon, found, table.size, pool, held, floors=table.floors, options=options)
-            growing[code] = _Growing(lexicon, found, totals[code], block)
+            longest = config.vocabulary.max_piece_length
+            found = find_substrings(lexicon, pool, longest=longest, floor=settings.min_count)
+            borrowed = needed[code].keys() - own[code]
+            block = fit_block(
+                lexicon, found, settings.size + len(borrowed), pool, replace(frozen, total=totals[code]),
+                floors=settings.floors, options=options, deny=deny,
+            )  # fmt: skip
+            growing[code] = _Growing(lexicon, found, totals[code], *_part(block, borrowed))
             report.advance(1)
         report.finish()
-        _settle(growing, pool, frozen, config, report)
+        _settle(growing, pool, frozen, deny, config, report)
     clock.lap("blocks")
     short = _name_short(growing, config)
-    vocabulary = _assemble(base.vocabulary, growing)
+    vocabulary = _assemble(known, growing)
     shown = {code: tables[code] for code in codes}
     usage = count_usage(vocabulary, shown, symbols=spans.symbols, progress=progress)
-    rows = tuple(_list_rows(counts, codes, base, vocabulary, growing, config))
+    held = {letter: code for code, letters in own.items() for letter in letters}
+    cut = {code: [row for row in rows if row.character not in held] for code, rows in lacking.items()}
+    rows = tuple(_list_rows(counts, codes, base, vocabulary, growing, cut, config))
     clock.lap("report")
-    warnings = list(base.warnings)
+    warnings = []
     if short:
         warnings.append(f"blocks smaller than asked, for want of text: {short}")
+    lost = [row for code in codes for row in cut[code]]
+    advice = f"give them a block with tail.languages, or fit the base with {KEEP}"
+    warnings += warn_of_cut(lost, advice, known.byte_fallback)
     warnings += _warn_of_interference(rows, tail)
-    blocks = _list_blocks(vocabulary, growing, config)
-    seconds, told = clock.seconds, tuple(warnings)
-    return Fit(vocabulary, config, rows, usage, told, seconds, fingerprint, {"blocks": blocks})
+    letters = [row for code in tail for row in lacking[code] if row.character in needed[code]]
+    held_by = [{"block": held[row.character]} for row in letters]
+    listed = [row | block for row, block in zip(list_cut(letters), held_by, strict=True)]
+    listings = {
+        "blocks": _list_blocks(vocabulary, growing, config),
+        "letters": listed,
+        "cut_characters": list_cut(lost),
+    }
+    return Fit(vocabulary, config, rows, usage, tuple(warnings), clock.seconds, fingerprint, listings)
+
+
+def _part(block: FittedBlock, borrowed: Collection[str]) -> tuple[FittedBlock, FittedBlock]:
+    """Return a block without some of its pieces, and these."""
+    places = range(len(block.pieces))
+    ours = [k for k in places if block.pieces[k] not in borrowed]
+    theirs = [k for k in places if block.pieces[k] in borrowed]
+    return block.take(ours), block.take(theirs)
 
 
 def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
@@ -261,17 +379,16 @@ def _fit_base(counts: WordCounts, config: TwoStageConfig, progress: Progress | N
 
 
 def _settle(
-    growing: Mapping[str, _Growing], workers: Workers, frozen: Frozen, config: TwoStageConfig, report: Progress
-) -> None:
+    growing: Mapping[str, _Growing], workers: Workers, frozen: Frozen, deny: Collection[str],
+    config: TwoStageConfig, report: Progress,
+) -> None:  # fmt: skip
     """Give every contested piece to one language, and fill the others up with pieces that no one has."""
     wanted = {code: lost for code, lost in _find_losses(growing).items() if lost}
     report.start("settling contested pieces", len(wanted), "languages")
     for code, lost in wanted.items():
-        item, block = growing[code], growing[code].block
-        kept = [k for k, piece in enumerate(block.pieces) if piece not in lost]
+        item = growing[code]
         item.lost = len(lost)
-        pieces = tuple(block.pieces[k] for k in kept)
-        item.block = replace(block, pieces=pieces, scores=block.scores[kept], count=block.count[kept])
+        item.block, _ = _part(item.block, lost)
     for code, lost in wanted.items():
         item, block = growing[code], growing[code].block
         report.advance(1)
@@ -279,12 +396,17 @@ def _settle(
         if len(block.pieces) + len(lost) < config.tail.size:
             continue
         others = {p for other, o in growing.items() if other != code for p in o.block.pieces}
-        held = Frozen([*frozen.pieces, *block.pieces], [*frozen.scores, *block.scores.tolist()], item.total)
+        added = (block, item.borrowed)
+        held = Frozen(
+            [*frozen.pieces, *(piece for part in added for piece in part.pieces)],
+            [*frozen.scores, *(score for part in added for score in part.scores.tolist())],
+            item.total,
+        )
         last, _ = block.tiers[-1]
         floors, options = tuple(n for n in config.tail.floors if n <= last), choose_options(config.trainer)
         more = fit_block(
             item.lexicon, item.substrings, len(lost), workers, held,
-            floors=floors, options=options, deny=others | lost,
+            floors=floors, options=options, deny={*deny, *others, *lost},
         )  # fmt: skip
         both = (np.concatenate((block.scores, more.scores)), np.concatenate((block.count, more.count)))
         item.block = FittedBlock((*block.pieces, *more.pieces), *both, block.tiers)
@@ -320,14 +442,17 @@ def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:
 
 
 def _assemble(base: Vocabulary, growing: Mapping[str, _Growing]) -> Vocabulary:
-    """Append the blocks in order, by falling score within each; every new score is made distinct."""
+    """Append the blocks in order, letters first and by falling score; every new score is made distinct."""
     taken = set(base.scores.tolist())
     found = base
     for code, item in growing.items():
-        order = np.lexsort((np.arange(len(item.block.pieces)), -item.block.scores))
+        longer = np.array([len(piece) > 1 for piece in item.block.pieces], np.bool_)
+        order = np.lexsort((np.arange(len(longer)), -item.block.scores, longer))
         values = item.block.scores[order].astype(np.float32)
-        below = np.float32(np.inf)
+        letters, below = len(item.block.letters), np.float32(np.inf)
         for k in range(len(values)):
+            if k == letters:
+                below = np.float32(np.inf)
             # Falling order: each starts below the one before it, so many equal scores cost no more than few.
             value = min(values[k], np.nextafter(below, np.float32(-np.inf)))
             while float(value) in taken:
@@ -351,10 +476,12 @@ def _list_rows(
     base: BlockBase,
     vocabulary: Vocabulary,
     growing: Mapping[str, _Growing],
+    cut: Mapping[str, Sequence[CutCharacter]],
     config: TwoStageConfig,
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each language: tokens with the base, with all blocks, and with its own block alone.
 
+    `letters` are those that its block begins with, `cut_share` of its characters have no piece in any block.
     `routed_tokens` is None for a language without a block (it is the base then). `english_routed` is English
     under this language's route, what text in the wrong language costs; `mixed_routed` is its ratio to the base
     on text of half the tokens from each language, words alternating (code-switched). `split` is the text
@@ -380,6 +507,8 @@ def _list_rows(
             "weight": base.weights.get(code, 1.0),
             "asked": None if item is None else config.tail.size,
             "new_pieces": pieces,
+            "letters": None if item is None else len(item.block.letters),
+            "cut_share": sum(row.share for row in cut[code]),
             "split": split,
             "base_tokens": before,
             "union_tokens": after,
@@ -392,14 +521,14 @@ def _list_rows(
 
 
 def _cut_to(vocabulary: Vocabulary, shared: int, code: str) -> Vocabulary:
-    """Return the shared pieces and one block: as many tokens as the routed vocabulary, a third of its size."""
+    """Return the shared pieces, one block and all letters: the routed vocabulary's tokens, a third of it."""
     part = {name: getattr(vocabulary, name)[:shared] for name in ("pieces", "scores", "kinds")}
     found = replace(vocabulary, **part, blocks=(Block(SHARED, 0, shared),))
-    for block in vocabulary.blocks:
-        if block.name == code:
-            own = slice(block.start, block.stop)
-            found = found.append_block(code, vocabulary.pieces[own], vocabulary.scores[own])
-    return found
+    # In one go: every change of a vocabulary is checked whole, a third of a second at 300,000 pieces.
+    added = [block for block in vocabulary.blocks if block.start >= shared]
+    ids = [(block.name, k) for block in added for k in range(block.start, block.stop)]
+    own = [k for name, k in ids if name == code or is_shared_letter(vocabulary, k)]
+    return found.append_block(code, [vocabulary.pieces[k] for k in own], vocabulary.scores[own])
 
 
 def _count(counts: WordCounts, code: str, tokenizer: SentencePieceTokenizer) -> tuple[str, int]:
@@ -416,8 +545,8 @@ def _list_blocks(
 ) -> list[dict[str, object]]:
     """Return the rows of blocks.tsv.
 
-    `tiers` are (evidence floor, pieces), `contested` the pieces left to others; `total` is what the language's
-    raw counts are divided by to be on the base's scale.
+    `letters` are what a block begins with, `tiers` (evidence floor, pieces) of the rest, `contested` the pieces
+    left to others; `total` is what the language's raw counts are divided by to be on the base's scale.
     """
     start = {block.name: block.start for block in vocabulary.blocks}
     return [
@@ -425,6 +554,7 @@ def _list_blocks(
             "language": code,
             "start": start.get(code),
             "pieces": len(item.block.pieces),
+            "letters": len(item.block.letters),
             "asked": config.tail.size,
             "tiers": " ".join(f">={floor}:{pieces}" for floor, pieces in item.block.tiers),
             "contested": item.lost,

@@ -357,7 +357,7 @@ _POOL_BYTES = 32 << 20
 
 def derive_spans(
     counts: WordCounts,
-    rule: str = "nmt_nfkc",
+    rule: str | Normalizer = "nmt_nfkc",
     digits: str = "sentencepiece",
     *,
     languages: Sequence[str] | None = None,
@@ -368,13 +368,14 @@ def derive_spans(
 ) -> Spans:
     """Return the spans of the languages (default: all) under a normaliser and digit rule, cut at `symbols`.
 
+    `rule` is one of ours by name, or the normaliser of another's vocabulary, which is applied by its charsmap.
     From a folder, each language is derived once and cached in `spans/`, and its table is read at each access;
     a folder that cannot be written is used without a cache, with all tables in memory. More than one of
     `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
     if digits not in DIGIT_RULES:
         raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
-    normalizer = load_normalizer(rule)
+    normalizer = load_normalizer(rule) if isinstance(rule, str) else rule
     codes = tuple(languages) if languages is not None else tuple(counts.languages)
     for code in codes:
         if code not in counts.languages:
@@ -389,7 +390,8 @@ def derive_spans(
     mismatches: dict[str, tuple[str, ...]] = {}
     symbols = tuple(sorted(symbols))
     met: dict[str, dict[str, int]] = {}
-    cache = _cache_folder(counts, rule, digits, split, symbols)
+    name = rule if isinstance(rule, str) else f"charsmap-{_digest(rule.charsmap)}"
+    cache = _cache_folder(counts, name, digits, split, symbols)
 
     def place(code: str) -> Path | None:
         return cache and cache / f"{code}.npz"
@@ -401,7 +403,7 @@ def derive_spans(
         if in_pool and counts.folder is not None and cache is not None:
             pool = open_executor(workers, len(missing), stack)
             jobs = [
-                pool.submit(_derive_into, counts.folder, code, rule, digits, split, symbols, cache)
+                pool.submit(_derive_into, counts.folder, code, normalizer, digits, split, symbols, cache)
                 for code in sorted(codes, key=lambda code: (-counts.totals_of(code)[0].bytes, code))
             ]
             for job in jobs:
@@ -459,12 +461,22 @@ def count_mismatches(spans: Spans) -> dict[str, int]:
 
 
 def _derive_into(
-    folder: Path, code: str, rule: str, digits: str, split: str, symbols: Sequence[str], cache: Path
+    folder: Path,
+    code: str,
+    normalizer: Normalizer,
+    digits: str,
+    split: str,
+    symbols: Sequence[str],
+    cache: Path,
 ) -> None:
     path = cache / f"{code}.npz"
     if _load_extras(path, symbols) is None:
         table = load_language(folder, code).split(split)
-        _save(path, *_build_spans(table, load_normalizer(rule), digits, symbols))
+        _save(path, *_build_spans(table, normalizer, digits, symbols))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
 def _cache_folder(
@@ -476,8 +488,7 @@ def _cache_folder(
     tables = ("unicodedata2", "sentencepiece", "fonttools")
     stamp = f"{_FORMAT} {counts.fingerprint} " + " ".join(version(name) for name in tables)
     stamp += repr(symbols) if symbols else ""
-    digest = hashlib.blake2b(stamp.encode(), digest_size=6).hexdigest()
-    folder = counts.folder / "spans" / f"{rule}-{digits}-{split}-{digest}"
+    folder = counts.folder / "spans" / f"{rule}-{digits}-{split}-{_digest(stamp.encode())}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -1,9 +1,10 @@
 """Blocks: the pieces that one language adds to a vocabulary that stays as it is.
 
 A conditional fit: the shared pieces keep their scores and compete in every lattice, only new ones are estimated
-and pruned, so a block holds what the shared vocabulary lacks. It is filled in tiers of raw evidence: pieces
-met five times or more first, frozen, then three, then two. In 11 of 12 languages that beat one tier, since
-better evidence holds on other text and pieces met once or twice are still better than none.
+and pruned, so a block holds what the shared vocabulary lacks. It begins with the letters that its language
+needs and the shared vocabulary lacks, which are never pruned. Then it is filled in tiers of raw evidence:
+pieces met five times or more first, frozen, then three, then two. In 11 of 12 languages that beat one tier,
+since better evidence holds on other text and pieces met once or twice are still better than none.
 Knows one language; what two languages both want is `configurations.two_stage`'s business.
 """
 
@@ -41,15 +42,27 @@ from vocabkit.vocabulary.vocabulary import Vocabulary, write_model
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedBlock:
-    """New pieces, tier by tier, with scores on the frozen vocabulary's scale.
+    """New pieces, letters first, then tier by tier, with scores on the frozen vocabulary's scale.
 
-    `count` is how often each is expected in the language's raw text, `tiers` are (evidence floor, pieces).
+    `count` is how often each is expected in the language's raw text, `tiers` are (evidence floor, pieces that
+    are no letters).
     """
 
     pieces: tuple[str, ...]
     scores: Float32Array
     count: Float64Array
     tiers: tuple[tuple[int, int], ...]
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The characters among the pieces."""
+        return tuple(piece for piece in self.pieces if len(piece) == 1)
+
+    def take(self, kept: Sequence[int]) -> FittedBlock:
+        """Return the block with the pieces of these places, in this order."""
+        chosen = list(kept)
+        pieces = tuple(self.pieces[k] for k in chosen)
+        return replace(self, pieces=pieces, scores=self.scores[chosen], count=self.count[chosen])
 
 
 def usable_pieces(frozen: Frozen) -> Frozen:
@@ -87,9 +100,10 @@ def fit_block(
 ) -> FittedBlock:  # fmt: skip
     """Fit at most `size` new pieces beside `frozen` ones: as many as the evidence supports.
 
-    The lexicon holds one language, cut at characters without a frozen piece; `frozen.total` is the total of the
-    frozen scores divided by the language's weight in that fit, so that raw counts fall on their scale. A
-    piece needs an expected count of at least a half. `deny` are pieces never taken.
+    The lexicon holds one language. Its characters without a frozen piece are the block's letters: they come
+    first, whatever they are expected, and the caller sees to it that `size` holds them. `frozen.total` is the
+    total of the frozen scores divided by the language's weight in that fit, so that raw counts fall on their
+    scale. A longer piece needs an expected count of at least a half. `deny` are pieces never taken.
     """
     chosen = options or UnigramOptions(sparse=False, first_iterations=1)
     frozen = _find_occurring(lexicon, frozen, workers)
@@ -119,12 +133,14 @@ def fit_block(
         pieces += fitted.pieces
         scores += fitted.scores.tolist()
         counts.append(fitted.count)
-        filled[floor] += len(fitted.pieces)
+        filled[floor] += sum(len(piece) > 1 for piece in fitted.pieces)
         if not waiting and fitted.pieces:
             waiting = [floors[-1]]
     tiers = tuple((floor, number) for floor, number in filled.items() if number)
     count = np.concatenate([np.zeros(0), *counts])
-    return FittedBlock(tuple(pieces), np.array(scores, np.float32), count, tiers)
+    block = FittedBlock(tuple(pieces), np.array(scores, np.float32), count, tiers)
+    # Letters come out of the first tier among its pieces.
+    return block.take(sorted(range(len(pieces)), key=lambda k: len(pieces[k]) > 1))
 
 
 # --- Rescoring -------------------------------------------------------------------------------------

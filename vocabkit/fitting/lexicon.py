@@ -31,7 +31,9 @@ from vocabkit.fitting.compilation import Workers, compile
 # nothing, where the 32-bit rule still drops characters rarer than 6e-8 of the text.
 #
 # A global rule drops the letters of languages with little text; `scope="language"` applies the rule to each
-# language's own counts and keeps the union. What is cut is listed, never silent.
+# language's own counts and keeps the union. What is cut is listed, never silent; a cut letter is *needed* where
+# the language loses its own spelling with it, by the same rule at `NEEDED` and met `TWICE`. Lao at (a)'s global
+# coverage loses one character in eight.
 
 Scope = Literal["global", "language"]
 
@@ -39,18 +41,27 @@ WORD_MARK = "\u2581"
 RESERVED = "\0\t\n\r \u2585"
 """Never pieces: SentencePiece splits rows at white space and marks unknown characters with U+2585."""
 
+NEEDED = 0.99999
+"""The share of a language's own characters that its letters make up; the rest is foreign or mistyped."""
+TWICE = 2
+"""How often a letter must be met: what is met once cannot be told from a slip."""
+
 _CODE_POINTS = 0x110000
 _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class CutCharacter:
-    """A character of a language that the vocabulary does not hold; `share` is of the language's characters."""
+    """A character of a language that the vocabulary does not hold; `share` is of the language's characters.
+
+    `needed` says that it is one of the language's letters, not a foreign or mistyped character.
+    """
 
     language: str
     character: str
     count: int
     share: float
+    needed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +116,22 @@ def cover_characters(
     points = np.flatnonzero(keep)
     points = points[np.lexsort((points, -pooled[points]))]
     required = {chr(p): float(pooled[p]) for p in points.tolist()}
-    cut = []
-    for code, table in counts.items():
-        lost = np.flatnonzero((table > 0) & ~keep)
-        total = table.sum()
-        for point in lost[np.lexsort((lost, -table[lost]))].tolist():
-            count = int(table[point])
-            cut.append(CutCharacter(code, chr(point), count, count / total))
+    cut = [row for code, table in counts.items() for row in find_cut(code, table, keep)]
     alphabets = {code: int(((table > 0) & keep).sum()) for code, table in counts.items()}
     return Coverage(scope, character, required, alphabets, tuple(cut))
+
+
+def find_cut(language: str, counts: Float64Array, covered: BoolArray) -> list[CutCharacter]:
+    """Return the characters of a language that are not covered, by falling count; both are by code point."""
+    lost = np.flatnonzero((counts > 0) & ~covered)
+    if not len(lost):
+        return []
+    needed, total = select_characters(counts, NEEDED) & (counts >= TWICE), counts.sum()
+    found = []
+    for point in lost[np.lexsort((lost, -counts[lost]))].tolist():
+        count = int(counts[point])
+        found.append(CutCharacter(language, chr(point), count, count / total, bool(needed[point])))
+    return found
 
 
 def select_characters(counts: Float64Array, character: float) -> BoolArray:

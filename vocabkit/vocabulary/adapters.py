@@ -123,6 +123,9 @@ class Tokenizer(Protocol):
         it is lost only with what stands beside it.
         """
 
+    def lost_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[str]:
+        """Return the characters that `unknown_characters` counts, of each text, in order."""
+
     def count_chunks(self, text: str) -> int:
         """Return into how many chunks text is cut before pieces are looked for; none crosses a cut."""
 
@@ -469,6 +472,11 @@ class BackendTokenizer:
     def _marks(self) -> _Marks:
         return _Marks.of(self._backend, self._content)
 
+    @property
+    def model(self) -> str:
+        """The type of its model, as tokenizers calls it: `Unigram`, `BPE`, `WordPiece` or `WordLevel`."""
+        return type(self._backend.model).__name__
+
     @cached_property
     def _added(self) -> dict[int, bool]:
         """Added tokens: id → whether special."""
@@ -625,12 +633,16 @@ class BackendTokenizer:
         return bare
 
     def unknown_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[int]:
+        """Return how many characters are under unknown tokens or without one."""
+        return list(map(len, self.lost_characters(texts, encoded)))
+
+    def lost_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[str]:
         """Return the characters under unknown tokens or without one; only such texts are encoded twice."""
         if self._drops:
-            return [self._count_dropped(text) for text in texts]
-        counts = [0] * len(texts)
+            return [self._find_dropped(text) for text in texts]
+        gone = [""] * len(texts)
         if self._unknown is None:
-            return counts
+            return gone
         ids, lengths = encoded or self.encode_flat(texts)
         owners = np.repeat(np.arange(len(texts)), lengths)
         places = np.unique(owners[ids == self._unknown]).tolist()
@@ -644,9 +656,9 @@ class BackendTokenizer:
             for index, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
                 if index == self._unknown:
                     lost[start:stop] = True
-            white = np.fromiter((char.isspace() or char == SPACE for char in text), bool, len(text))
-            counts[place] = int((lost & ~white).sum())
-        return counts
+            letters = (char for char, is_lost in zip(text, lost.tolist(), strict=True) if is_lost)
+            gone[place] = "".join(char for char in letters if not char.isspace() and char != SPACE)
+        return gone
 
     def count_chunks(self, text: str) -> int:
         """Return the number of chunks the pre-tokeniser makes of the text as normalised."""
@@ -654,12 +666,12 @@ class BackendTokenizer:
         known = text if found is None else found
         return min(len(known), 1) if split is None else len(split.pre_tokenize_str(known))
 
-    def _count_dropped(self, text: str) -> int:
+    def _find_dropped(self, text: str) -> str:
         """Characters without a token. Offsets would not do: they count what is dropped as nothing."""
         found = self.normalize(text)
         known = text if found is None else found
-        lost = [char for char in set(known) if not char.isspace() and self._is_dropped(char)]
-        return sum(map(known.count, lost))
+        lost = {char for char in set(known) if not char.isspace() and self._is_dropped(char)}
+        return "".join(char for char in known if char in lost)
 
     def _is_dropped(self, char: str) -> bool:
         if self.style != "byte-level":
@@ -789,6 +801,17 @@ class SentencePieceTokenizer:
             for place, text in zip(places, normalized, strict=True):
                 counts[place] = len(text) - text.count(SPACE) - int(known[place])
         return counts
+
+    def lost_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[str]:
+        """Return the characters of the unknown pieces of each text; only such texts are encoded twice."""
+        lost = [place for place, count in enumerate(self.unknown_characters(texts, encoded)) if count]
+        gone, encode = [""] * len(texts), self._processor.encode
+        for place in lost:
+            names, ids = encode(texts[place], out_type=str), encode(texts[place], out_type=int)
+            pairs = zip(names, ids, strict=True)
+            unknown = "".join(name for name, index in pairs if index == self.vocabulary.roles.unknown)
+            gone[place] = unknown.replace(SPACE, "")
+        return gone
 
     def count_chunks(self, text: str) -> int:
         """Return one: the pieces themselves say where a word ends."""

@@ -449,6 +449,10 @@ class _TiktokenTokenizer:
         """Return zeros: every byte has a token."""
         return [0] * len(texts)
 
+    def lost_characters(self, texts: Sequence[str], encoded: Flat | None = None) -> list[str]:
+        """Return nothing for each text: every byte has a token."""
+        return [""] * len(texts)
+
     def count_chunks(self, text: str) -> int:
         """Return the number of matches of the pattern."""
         return len(regex.findall(self._pattern, text))
