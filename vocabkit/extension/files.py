@@ -20,17 +20,16 @@ from vocabkit.checkpoints.receipt import RECEIPT
 from vocabkit.core.errors import CheckpointError, TokenizerError
 from vocabkit.core.folders import read_json
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.neighbours import ROLES, parse_json, read_added, token_text
 from vocabkit.vocabulary.roles import (
     CHAT_TEMPLATE,
-    ROLES,
     TokenizerSource,
     dump_json,
     list_tokenizer_files,
     list_tokens,
     same_roles,
-    token_text,
 )
-from vocabkit.vocabulary.vocabulary import write_tokenizer
+from vocabkit.vocabulary.vocabulary import write_model, write_tokenizer
 
 # --- Tokenizer files -------------------------------------------------------------------------------
 
@@ -53,9 +52,8 @@ def make_tokenizer_files(
     `ids` maps old ids to new ones. Raises TokenizerError for a format that no tokenizer.json is made of.
     """
     if new.has_content:
-        is_list = new.path.suffix == ".txt"
-        plain = {"tokenizer.json": dump_json(new.read_content()) if is_list else new.path.read_bytes()}
-        content: _Json = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
+        text, content = parse_json(new.path) if new.path.suffix != ".txt" else ("", new.read_content())
+        plain = {"tokenizer.json": text.encode() or dump_json(content)}
         if new.folder is not None:
             beside = [new.folder / name for name in _BESIDE]
             plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
@@ -63,7 +61,9 @@ def make_tokenizer_files(
         with TemporaryDirectory() as folder:
             write_tokenizer(new.tokenizer.vocabulary, folder)
             plain = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
-        plain["tokenizer.model"] = new.path.read_bytes()
+        # With tokens told of beside it, the .model is not all there is.
+        told = read_added(new.path)
+        plain["tokenizer.model"] = write_model(new.tokenizer.vocabulary) if told else new.path.read_bytes()
         content = json.loads(plain["tokenizer.json"])
     else:
         hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
@@ -75,6 +75,26 @@ def make_tokenizer_files(
     settings = json.loads(plain.pop("tokenizer_config.json", b"{}")) or dict(new.settings)
     plain["tokenizer_config.json"] = dump_json(_settle(settings, content, old, new, ids, notes))
     return plain, notes
+
+
+def find_lost_names(
+    root: Path, old: TokenizerSource, new: TokenizerSource, written: Mapping[str, bytes]
+) -> list[str]:
+    """Say which special tokens the chat template names, as it will stand in the folder, and the model loses.
+
+    Such a name would be cut as text, into several tokens.
+    """
+    settings = json.loads(written["tokenizer_config.json"])
+    texts = [json.dumps(settings.get("chat_template"), ensure_ascii=False)]
+    beside = root / CHAT_TEMPLATE
+    if CHAT_TEMPLATE in written:
+        texts.append(written[CHAT_TEMPLATE].decode(errors="replace"))
+    elif beside.is_file():
+        texts.append(beside.read_text(encoding="utf-8", errors="replace"))
+    gone = [name for _, name in sorted(old.names.items()) if name not in new.ids]
+    lost = [name for name in gone if any(name in text for text in texts)]
+    named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+    return [f"the chat template names tokens that the new tokenizer has not: {named}"] if lost else []
 
 
 def _complete(
