@@ -200,34 +200,6 @@ def _settle(
     return made
 
 
-def check_added(source: TokenizerSource) -> None:
-    """Raise TokenizerError where a file beside the tokenizer gives a token an id that it has not there.
-
-    That id's row was trained: taken for padding, it would be a new token's.
-    """
-    if source.folder is None:
-        return
-    told = {str(text): index for text, index in _read_added(source.folder / "added_tokens.json").items()}
-    decoder = source.settings.get("added_tokens_decoder")
-    entries = decoder.items() if isinstance(decoder, Mapping) else ()
-    told |= {token_text(entry) or "": int(index) for index, entry in entries if str(index).isdigit()}
-    if not told:
-        return
-    ids = dict(list_tokens(source.read_content())) if source.has_content else source.ids
-    for text, index in told.items():
-        if text and isinstance(index, int) and ids.get(text) != index:
-            has = f"gives it {ids[text]}" if text in ids else "has no such token"
-            what = f"{source.folder}: {text!r} is id {index} in its settings, and {source.path.name} {has}"
-            hint = f"list it in added_tokens of tokenizer.json with id {index}"
-            if not source.has_content:
-                hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes a tokenizer.json"
-            raise TokenizerError(what, hint)
-
-
-def _read_added(path: Path) -> _Json:
-    return read_json(path) if path.is_file() else {}
-
-
 # --- Ids in configurations -------------------------------------------------------------------------
 
 _ID_KEYS = ("_token_id", "_token_ids", "_token_index")

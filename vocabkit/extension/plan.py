@@ -29,7 +29,6 @@ from vocabkit.core.folders import read_json
 from vocabkit.extension.files import (
     IdMap,
     change_configurations,
-    check_added,
     check_padding,
     find_lost_names,
     make_tokenizer_files,
@@ -395,8 +394,6 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     checkpoint = open_checkpoint(model)
     old = _open_old(checkpoint, chosen)
     new = open_source(tokenizer, pattern=chosen.pattern)
-    for source in (old, new):
-        check_added(source)
     found = find_vocabulary_tensors(checkpoint, old.size, chosen.tensors)
     mode, rows, coverage = match_tokenizers(
         old, new, found.rows, chosen.multiple, extra=found.extra, trim=chosen.trim
