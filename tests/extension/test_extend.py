@@ -22,7 +22,7 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.core.errors import CheckpointError, OutputError, TokenizerError, VocabkitError
+from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 from vocabkit.core.folders import check_space
 from vocabkit.core.progress import Silent
 from vocabkit.extension.extend import extend_checkpoint
@@ -237,7 +237,7 @@ def test_a_token_that_only_the_settings_have_is_refused(tmp_path: Path, side: st
     if "tokenizer_class" in told:
         told["added_tokens_decoder"] = {"50": {"content": "<extra>", "special": True}}
     path.write_text(json.dumps(told), encoding="utf-8")
-    with pytest.raises(TokenizerError, match=r"'<extra>' is id 50.*has no such token"):
+    with pytest.raises(VocabkitError, match=r"the files beside it add '<extra>' as 50: no token has id 4"):
         plan_extension(tmp_path / "m", tmp_path / "t")
 
 

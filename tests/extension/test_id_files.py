@@ -6,12 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from tokenizers import pre_tokenizers
 
 from tests.extension.tiny_models import ADDED, OLD, write_model, write_tokenizer
-from vocabkit.core.errors import TokenizerError
+from tests.extension.vocabularies import LINES, save, train_byte_level
+from vocabkit.checkpoints.receipt import read_receipt
+from vocabkit.core.errors import CheckpointError, TokenizerError
+from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.files import IdMap, _change_configuration, make_tokenizer_files
 from vocabkit.extension.plan import plan_extension
+from vocabkit.extension.verify import _check_text
 from vocabkit.vocabulary.adapters import BYTE_LETTERS
 from vocabkit.vocabulary.roles import open_source
 from vocabkit.vocabulary.tokenizers import open_tokenizer
@@ -124,3 +131,64 @@ def test_a_format_without_a_tokenizer_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "new" / "vocab.bpe").write_text("#version: 0.2\n", encoding="utf-8")
     with pytest.raises(TokenizerError, match=r"has no tokenizer\.json"):
         make_tokenizer_files(old, open_source(tmp_path / "new"), {})
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "GPT2Tokenizer"])
+def test_verify_says_when_autotokenizer_cuts_text_otherwise(name: str, tmp_path: Path) -> None:
+    """A class that builds its own pipeline passes over the digits that tokenizer.json cuts apart."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    for folder, size in (("model", 300), ("new", 320)):
+        backend = train_byte_level([*LINES, *["2024 366 12"] * 9], size)
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+        save(backend, tmp_path / folder)
+    settings = json.dumps(
+        {"tokenizer_class": name, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<s>"}
+    )
+    (tmp_path / "new/tokenizer_config.json").write_text(settings, encoding="utf-8")
+    choose = np.random.default_rng(3)
+    save_file(
+        {"model.embed_tokens.weight": choose.normal(size=(300, 8)).astype(np.float32)},
+        tmp_path / "model/model.safetensors",
+    )
+    config = json.dumps({"model_type": "llama", "vocab_size": 300, "tie_word_embeddings": True})
+    (tmp_path / "model/config.json").write_text(config, encoding="utf-8")
+    out = tmp_path / "out"
+    extend_checkpoint(tmp_path / "model", tmp_path / "new", out)
+    state, detail = _check_text(read_receipt(out), ())
+    text = "The year 2024 had 366 days."
+    theirs = transformers.AutoTokenizer.from_pretrained(out)(text, add_special_tokens=False)["input_ids"]
+    same = open_source(out).tokenizer.encode_batch([text])[0].tolist() == theirs
+    assert same is (name == "PreTrainedTokenizerFast")
+    assert state == ("ok" if same else "failed")
+    assert same or "builds its own pipeline" in detail
+
+
+@pytest.mark.parametrize("where", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_chat_template_that_names_lost_tokens_is_warned_of(where: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    template = "{{ '<mask>' + message + '</s>' }}"
+    settings = json.loads((tmp_path / "model/tokenizer_config.json").read_text(encoding="utf-8"))
+    if where == "tokenizer_config.json":
+        write_tokenizer(tmp_path / "model", **settings | {"chat_template": template})
+    else:
+        (tmp_path / "model" / where).write_text(template, encoding="utf-8")
+    without = [piece for piece in OLD if piece != "<mask>"]
+    plan = plan_extension(tmp_path / "model", write_tokenizer(tmp_path / "new", without))
+    assert "the chat template names tokens that the new tokenizer has not: <mask>" in plan.warnings
+    kept = plan_extension(tmp_path / "model", write_tokenizer(tmp_path / "more", (*OLD, *ADDED)))
+    assert not any("chat template" in warning for warning in kept.warnings)
+
+
+def test_tokens_beyond_the_matrix_are_named(tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    content = json.loads((tmp_path / "model/tokenizer.json").read_text(encoding="utf-8"))
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    content["added_tokens"].append({"id": len(OLD), "content": "<image>", **flags})
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"41 rows: '<image>' has none, nor has any of the 1 added"
+    ) as caught:
+        plan_extension(tmp_path / "model", write_tokenizer(tmp_path / "new", (*OLD, *ADDED)))
+    assert "resize_token_embeddings" in (caught.value.hint or "")

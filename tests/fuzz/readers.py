@@ -42,6 +42,7 @@ from tests.vocabulary.test_gguf_format import describe, write_gguf
 from tests.vocabulary.test_tiktoken_ranks import RANKS, write_tekken
 from vocabkit.core.languages import load_panel
 from vocabkit.extension.plan import plan_extension
+from vocabkit.vocabulary.roles import find_special_ids
 
 TEXT = "the cat  sat Ọ̀yọ́ 1234 한국어 <s>\n\n"
 LINES = [line for line in SENTENCES for _ in range(3)]
@@ -116,6 +117,26 @@ def make_sentencepiece(folder: Path) -> None:
 def make_gguf(folder: Path) -> None:
     folder.mkdir()
     write_gguf(folder / "vocab.gguf", **describe(build("unigram", True)))
+
+
+def make_neighbours(folder: Path) -> None:
+    """A tokenizer.json with every file beside it that is read."""
+    write_tokenizer(folder)
+    told = {"content": "<|im_start|>", "lstrip": False, "rstrip": True, "special": True}
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings |= {"added_tokens_decoder": {str(len(OLD)): told}, "extra_special_tokens": ["<|im_start|>"]}
+    contents = {
+        "tokenizer_config.json": settings | {"add_prefix_space": True, "do_lower_case": False},
+        "special_tokens_map.json": {"bos_token": "<s>", "pad_token": told, "additional_special_tokens": [told]},
+        "added_tokens.json": {"<|im_start|>": len(OLD), "<s>": 0},
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_neighbours(folder: Path) -> None:
+    use_tokenizer(folder)
+    find_special_ids(folder)
 
 
 def make_ranks(folder: Path) -> None:
@@ -238,6 +259,15 @@ READERS: Mapping[str, Reader] = {
     "sentencepiece": Reader(make_sentencepiece, {"*.model": (mutate_bytes,)}, use_tokenizer),
     "tokenizer.json": Reader(
         partial(write_byte_level), {"tokenizer*.json": (mutate_bytes, mutate_json, mutate_json)}, use_tokenizer
+    ),
+    "neighbours": Reader(
+        make_neighbours,
+        {
+            "added_tokens.json": (mutate_bytes, mutate_json, mutate_json),
+            "special_tokens_map.json": (mutate_bytes, mutate_json, mutate_json),
+            "tokenizer_config.json": (mutate_bytes, mutate_json, mutate_json),
+        },
+        read_neighbours,
     ),
     "unigram-folder": Reader(
         lambda folder: write_ours(folder, blocks=True),

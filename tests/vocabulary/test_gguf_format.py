@@ -211,6 +211,40 @@ def test_wordpiece(tmp_path: Path) -> None:
     assert opened.exact_on_words is None
 
 
+@pytest.mark.parametrize("accents", [None, True, False])
+@pytest.mark.parametrize("lower", [None, True, False])
+def test_wordpiece_is_normalized_as_the_file_says(
+    lower: bool | None, accents: bool | None, tmp_path: Path
+) -> None:
+    names = ["[UNK]", *(f"\u2581{word}" for word in ("Café", "Cafe", "café", "cafe"))]
+    told = {"normalizer.lowercase": lower, "normalizer.strip_accents": accents}
+    fields: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+    fields |= {"model": "bert", "tokens": names, "unknown_token_id": 0}
+    path = write_gguf(tmp_path / "v.gguf", token_type=np.array([2, 1, 1, 1, 1], np.int32), **fields)
+    # As tokenizers does by the settings of the model it was made from; lower case is llama.cpp's default.
+    normalizer = normalizers.BertNormalizer(lowercase=lower is not False, strip_accents=accents)
+    wanted = normalizer.normalize_str("Café")
+    (ids,) = open_tokenizer(path).encode_batch(["Café"])
+    assert [names[index] for index in ids] == [f"\u2581{wanted}"]
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [("unigram", None), ("unigram", True), ("bpe", None), ("bpe", False)]
+)
+def test_a_space_put_first_by_default_and_as_told(
+    built: Build, tmp_path: Path, model: str, told: bool | None
+) -> None:
+    fields = describe(built(model, False, "identity"))
+    del fields["add_space_prefix"]
+    if told is not None:
+        fields["add_space_prefix"] = told
+    opened = open_tokenizer(write_gguf(tmp_path / "v.gguf", **fields))
+    # llama.cpp sets it for its BPE ("llama"), and leaves it off for its unigram ("t5").
+    expected = model == "bpe" if told is None else told
+    (ids,) = opened.encode_batch(["small birds"])
+    assert (opened.token_bytes(int(ids[0])) or b"").startswith(b" ") is expected
+
+
 def test_a_file_cut_off_anywhere(built: Build, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "v.gguf", **describe(built("unigram", False)))
     data = path.read_bytes()

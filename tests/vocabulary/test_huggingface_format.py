@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from tokenizers import Tokenizer
 
 from vocabkit.core.errors import TokenizerError
@@ -218,3 +220,32 @@ def test_settings_without_an_exact_form_are_refused(trained: Callable[..., bytes
     model.trainer_spec.treat_whitespace_as_suffix = True
     with pytest.raises(TokenizerError, match="treat_whitespace_as_suffix"):
         _build_backend(read_model(model.SerializeToString()))
+
+
+@pytest.mark.parametrize("dummy_prefix", [True, False])
+@pytest.mark.parametrize("normalizer", ["nmt_nfkc", "nfkc", "identity"])
+@pytest.mark.parametrize(("model", "byte_fallback"), [("unigram", False), ("bpe", True)])
+def test_spaces_that_are_kept_at_the_start(
+    trained: Callable[..., bytes], model: str, byte_fallback: bool, normalizer: str, dummy_prefix: bool
+) -> None:
+    proto = model_pb2.ModelProto.FromString(trained(model, byte_fallback))
+    proto.normalizer_spec.precompiled_charsmap = load_normalizer(normalizer).charsmap
+    proto.normalizer_spec.add_dummy_prefix = dummy_prefix
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    data = proto.SerializeToString()
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=data)
+    backend = _build_backend(read_model(data))
+    backend.encode_special_tokens = True
+    choose = random.Random(5)
+    parts = (" ", "  ", "\t", "\u3000", "\u2581", "\u200b", "\x07", "the", "dog", "\u0436", "e\u0301", "\ufb01")
+    texts = [
+        "",
+        " ",
+        "  ",
+        "\u2581",
+        "\x07",
+        " \x07",
+        *("".join(choose.choices(parts, k=4)) for _ in range(200)),
+    ]
+    for text in texts:
+        assert backend.encode(text, add_special_tokens=False).ids == theirs.encode(text), ascii(text)

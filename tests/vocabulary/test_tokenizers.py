@@ -15,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabkit.core.errors import TokenizerError
 from vocabkit.vocabulary.adapters import UNKNOWN_BYTES
+from vocabkit.vocabulary.byte_level import BpeBase
 from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files, open_source
 from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer, takes_pattern
 from vocabkit.vocabulary.vocabulary import (
@@ -477,3 +478,36 @@ def test_a_word_list_is_extended_and_prepared_as_one(tmp_path: Path) -> None:
     assert find_tokenizer_files(tmp_path).fingerprint != before
     (ids,) = open_tokenizer(tmp_path).encode_batch(["THE the"])
     assert ids.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("charsmap", ["", None, "AAA=", "no base64!"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_charsmap_that_is_none_is_refused(charsmap: str | None, nested: bool, tmp_path: Path) -> None:
+    """tokenizers panics at it, which no `except Exception` sees."""
+    backend = Backend(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    content = json.loads(backend.to_str())
+    step = {"type": "Precompiled", "precompiled_charsmap": charsmap}
+    content["normalizer"] = {"type": "Sequence", "normalizers": [step]} if nested else step
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for way in (open_tokenizer, BpeBase.read):
+        with pytest.raises(TokenizerError, match=r"the charsmap of its normaliser cannot be read") as caught:
+            way(path)
+        assert "take the step `Precompiled` out" in (caught.value.hint or "")
+
+
+def test_pieces_with_spaces_in_them_are_text(tmp_path: Path) -> None:
+    """Without a mark for spaces: what each token stands for is what its offsets say."""
+    backend = Backend(models.BPE())
+    lines = ["push rbp rbx push rbp", "mov rbp rbx mov rbx"]
+    trainer = trainers.BpeTrainer(vocab_size=40, special_tokens=["<unk>"], show_progress=False)
+    backend.train_from_iterator(lines * 20, trainer)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    opened = open_tokenizer(tmp_path)
+    for text in (*lines, " push  rbx "):
+        encoding = backend.encode(text)
+        (ids,) = opened.encode_batch([text])
+        assert ids.tolist() == encoding.ids
+        spelled = [text[start:stop].encode() for start, stop in encoding.offsets]
+        assert [opened.token_bytes(int(index)) for index in ids] == spelled
+        assert opened.decode_bytes(ids) == text.encode()

@@ -46,8 +46,9 @@ from vocabkit.fitting.lexicon import (
 )
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
-from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer, parse_json
-from vocabkit.vocabulary.tokenizers import open_tokenizer
+from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
+from vocabkit.vocabulary.neighbours import parse_json
+from vocabkit.vocabulary.tokenizers import open_tokenizer, open_vocabulary
 from vocabkit.vocabulary.vocabulary import SHARED, TEXT, Block, Kind, Vocabulary, is_shared_letter, read_unigram
 
 # --- The base --------------------------------------------------------------------------------------
@@ -126,7 +127,9 @@ def read_base(path: str | Path) -> BlockBase:
     source = Path(path)
     counts, weights = "", {}
     if source.is_dir():
-        vocabulary = Vocabulary.load(source)
+        # Another's may have tokens told of beside its .model: their ids are taken.
+        is_ours = (source / "vocabulary.parquet").is_file()
+        vocabulary = Vocabulary.load(source) if is_ours else open_vocabulary(source)
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
     elif source.is_file():

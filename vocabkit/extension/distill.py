@@ -19,7 +19,7 @@ from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra, VocabkitError
 from vocabkit.extension.rows import Context, RowPlan, number_new
 from vocabkit.extension.space_rows import cut_lines
-from vocabkit.vocabulary.adapters import first_line
+from vocabkit.vocabulary.neighbours import first_line
 
 # --- Language model --------------------------------------------------------------------------------
 

@@ -20,17 +20,16 @@ from vocabkit.checkpoints.receipt import RECEIPT
 from vocabkit.core.errors import CheckpointError, TokenizerError
 from vocabkit.core.folders import read_json
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.neighbours import ROLES, parse_json, read_added, token_text
 from vocabkit.vocabulary.roles import (
     CHAT_TEMPLATE,
-    ROLES,
     TokenizerSource,
     dump_json,
     list_tokenizer_files,
     list_tokens,
     same_roles,
-    token_text,
 )
-from vocabkit.vocabulary.vocabulary import write_tokenizer
+from vocabkit.vocabulary.vocabulary import write_model, write_tokenizer
 
 # --- Tokenizer files -------------------------------------------------------------------------------
 
@@ -53,9 +52,8 @@ def make_tokenizer_files(
     `ids` maps old ids to new ones. Raises TokenizerError for a format that no tokenizer.json is made of.
     """
     if new.has_content:
-        is_list = new.path.suffix == ".txt"
-        plain = {"tokenizer.json": dump_json(new.read_content()) if is_list else new.path.read_bytes()}
-        content: _Json = json.loads(plain["tokenizer.json"].decode("utf-8-sig"))
+        text, content = parse_json(new.path) if new.path.suffix != ".txt" else ("", new.read_content())
+        plain = {"tokenizer.json": text.encode() or dump_json(content)}
         if new.folder is not None:
             beside = [new.folder / name for name in _BESIDE]
             plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
@@ -63,7 +61,9 @@ def make_tokenizer_files(
         with TemporaryDirectory() as folder:
             write_tokenizer(new.tokenizer.vocabulary, folder)
             plain = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
-        plain["tokenizer.model"] = new.path.read_bytes()
+        # With tokens told of beside it, the .model is not all there is.
+        told = read_added(new.path)
+        plain["tokenizer.model"] = write_model(new.tokenizer.vocabulary) if told else new.path.read_bytes()
         content = json.loads(plain["tokenizer.json"])
     else:
         hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
@@ -75,6 +75,26 @@ def make_tokenizer_files(
     settings = json.loads(plain.pop("tokenizer_config.json", b"{}")) or dict(new.settings)
     plain["tokenizer_config.json"] = dump_json(_settle(settings, content, old, new, ids, notes))
     return plain, notes
+
+
+def find_lost_names(
+    root: Path, old: TokenizerSource, new: TokenizerSource, written: Mapping[str, bytes]
+) -> list[str]:
+    """Say which special tokens the chat template names, as it will stand in the folder, and the model loses.
+
+    Such a name would be cut as text, into several tokens.
+    """
+    settings = json.loads(written["tokenizer_config.json"])
+    texts = [json.dumps(settings.get("chat_template"), ensure_ascii=False)]
+    beside = root / CHAT_TEMPLATE
+    if CHAT_TEMPLATE in written:
+        texts.append(written[CHAT_TEMPLATE].decode(errors="replace"))
+    elif beside.is_file():
+        texts.append(beside.read_text(encoding="utf-8", errors="replace"))
+    gone = [name for _, name in sorted(old.names.items()) if name not in new.ids]
+    lost = [name for name in gone if any(name in text for text in texts)]
+    named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+    return [f"the chat template names tokens that the new tokenizer has not: {named}"] if lost else []
 
 
 def _complete(
@@ -178,34 +198,6 @@ def _settle(
             for entry in sorted(content.get("added_tokens") or [], key=lambda item: int(item["id"]))
         }
     return made
-
-
-def check_added(source: TokenizerSource) -> None:
-    """Raise TokenizerError where a file beside the tokenizer gives a token an id that it has not there.
-
-    That id's row was trained: taken for padding, it would be a new token's.
-    """
-    if source.folder is None:
-        return
-    told = {str(text): index for text, index in _read_added(source.folder / "added_tokens.json").items()}
-    decoder = source.settings.get("added_tokens_decoder")
-    entries = decoder.items() if isinstance(decoder, Mapping) else ()
-    told |= {token_text(entry) or "": int(index) for index, entry in entries if str(index).isdigit()}
-    if not told:
-        return
-    ids = dict(list_tokens(source.read_content())) if source.has_content else source.ids
-    for text, index in told.items():
-        if text and isinstance(index, int) and ids.get(text) != index:
-            has = f"gives it {ids[text]}" if text in ids else "has no such token"
-            what = f"{source.folder}: {text!r} is id {index} in its settings, and {source.path.name} {has}"
-            hint = f"list it in added_tokens of tokenizer.json with id {index}"
-            if not source.has_content:
-                hint = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes a tokenizer.json"
-            raise TokenizerError(what, hint)
-
-
-def _read_added(path: Path) -> _Json:
-    return read_json(path) if path.is_file() else {}
 
 
 # --- Ids in configurations -------------------------------------------------------------------------

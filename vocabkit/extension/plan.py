@@ -29,15 +29,15 @@ from vocabkit.core.folders import read_json
 from vocabkit.extension.files import (
     IdMap,
     change_configurations,
-    check_added,
     check_padding,
+    find_lost_names,
     make_tokenizer_files,
     sort_files,
 )
 from vocabkit.extension.initializers import check_method, choose_methods
 from vocabkit.extension.rows import Role, RowPlan
 from vocabkit.extension.simple_rows import check_bias_method
-from vocabkit.vocabulary.roles import TokenizerSource, dump_json, open_source, same_roles
+from vocabkit.vocabulary.roles import NAME_SPECIALS, TokenizerSource, dump_json, open_source, same_roles
 from vocabkit.vocabulary.vocabulary import Kind
 
 # --- Matching --------------------------------------------------------------------------------------
@@ -128,14 +128,26 @@ def make_row_plan(new: TokenizerSource, kept: Int64Array, padding: BoolArray, ol
 
 
 def _check_old(old: TokenizerSource, rows: int) -> None:
+    # Tokens without a name cannot be found again, and those that ranks leave out look like padding.
+    unnamed = [i for i, kind in enumerate(old.tokenizer.kinds) if kind is Kind.CONTROL and i not in old.names]
     spare = rows - old.size
+    if unnamed or (old.is_ranks and spare > 0):
+        where = f"id {unnamed[0]:,} is one" if unnamed else f"{spare:,} rows are beyond its ids"
+        raise CheckpointError(f"{old.path}: it does not name its special tokens: {where}", NAME_SPECIALS)
     if 0 <= spare <= max(_PADDING_ROWS, rows * _PADDING_SHARE):
         return
     found = f"has ids up to {old.size - 1:,}, and the model {rows:,} rows"
+    hint = "name the model's own tokenizer: --old-tokenizer PATH"
     if spare > 0:
         more = f"{spare:,} rows more is too much to be padding"
         found = f"has {old.size:,} ids, and the model {rows:,} rows: {more}"
-    raise CheckpointError(f"{old.path}: {found}", "name the model's own tokenizer: --old-tokenizer PATH")
+    elif old.names.keys() >= {*range(rows, old.size)}:
+        # As the image token of Gemma 3's text models, and what was added before the rows were.
+        found += f": {old.names[rows]!r} has none, nor has any of the {-spare:,} added from there on"
+        hint = (
+            "model.resize_token_embeddings(len(tokenizer)) gives them rows; or take them out of the tokenizer"
+        )
+    raise CheckpointError(f"{old.path}: {found}", hint)
 
 
 def _keeps_all(old: TokenizerSource, new: TokenizerSource) -> bool:
@@ -382,8 +394,6 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
     checkpoint = open_checkpoint(model)
     old = _open_old(checkpoint, chosen)
     new = open_source(tokenizer, pattern=chosen.pattern)
-    for source in (old, new):
-        check_added(source)
     found = find_vocabulary_tensors(checkpoint, old.size, chosen.tensors)
     mode, rows, coverage = match_tokenizers(
         old, new, found.rows, chosen.multiple, extra=found.extra, trim=chosen.trim
@@ -408,6 +418,7 @@ def plan_extension(model: str | Path, tokenizer: str | Path, options: Options | 
         files, notes = make_tokenizer_files(old, new, moves.ids)
         written |= files
         moves.changes += notes
+        warnings += find_lost_names(checkpoint.root, old, new, files)
     holding = {item.tensor.shard for item in found.found}  # a new head goes where the input is
     shards = tuple(shard for shard in checkpoint.shards if shard in holding)
     copied, removed, left_out = sort_files(checkpoint, shards, written, Path(model).is_file())

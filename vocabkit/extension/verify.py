@@ -33,7 +33,8 @@ from vocabkit.extension.plan import make_row_plan
 from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import find_old, open_extended, undo_extension
-from vocabkit.vocabulary.roles import list_tokenizer_files, open_source, token_text
+from vocabkit.vocabulary.neighbours import first_line, token_text
+from vocabkit.vocabulary.roles import list_tokenizer_files, open_source
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +102,8 @@ def verify_extension(
         name = f"{group['role']} {group['tensors'][0]['name']}"
         found.append(_guard(f"rows of {name}", _check_rows, receipt, checkpoint, position))
         found.append(_guard(f"sources of {name}", _check_sources, receipt, checkpoint, position))
+    if reload is not False and list_tokenizer_files(receipt.root) and not _find_missing():
+        found.append(_guard("text", _check_text, receipt, lines))
     found.append(_check_reload(receipt, reload, lines, original))
     return Verification(found)
 
@@ -373,16 +376,62 @@ def _make_again(receipt: Receipt, checkpoint: Checkpoint, position: int) -> Floa
 # --- Logits ----------------------------------------------------------------------------------------
 
 
+# Digits, runs, cases, marks and line ends: where the pipelines of classes differ.
+_SAMPLE = (
+    "The year 2024 had 366 days.",
+    "x  =  f(a[12]);\n\n\ty",
+    "It's IT'S",
+    "Ọ̀rọ̀ naïve",
+    "日本語 ภาษาไทย हिन्दी",
+)
+
+
+def _find_missing() -> bool:
+    """Whether transformers or torch is not installed."""
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError:
+        return True
+    return False
+
+
+def _check_text(receipt: Receipt, lines: tuple[str, ...]) -> tuple[_State, str]:
+    """Whether AutoTokenizer cuts text as the tokenizer does whose rows were made.
+
+    Many classes of transformers build a pipeline of their own from the vocabulary of a tokenizer.json.
+    """
+    import transformers
+
+    texts = [*_SAMPLE, *lines]
+    source = open_source(receipt.root)
+    try:
+        with quiet(transformers, reports=True):
+            theirs = transformers.AutoTokenizer.from_pretrained(receipt.root)
+            found = theirs(texts, add_special_tokens=False)["input_ids"]
+    except (
+        Exception
+    ) as error:  # tokenizers raises Exception itself; of another version, or a class unknown here
+        return "warned", f"AutoTokenizer does not open it: {type(error).__name__}: {first_line(error)}"
+    ours = [ids.tolist() for ids in source.tokenizer.encode_batch(texts)]
+    wrong = [text for text, one, other in zip(texts, ours, found, strict=True) if one != list(other)]
+    if not wrong:
+        return "ok", f"AutoTokenizer gives the same ids on {len(texts)} lines"
+    what = f"AutoTokenizer ({type(theirs).__name__}) gives other ids on {len(wrong)} of {len(texts)} lines"
+    told = source.settings.get("tokenizer_class")
+    hint = (
+        f'tokenizer_class {told!r} builds its own pipeline; "PreTrainedTokenizerFast" takes tokenizer.json\'s'
+    )
+    return "failed", f"{what}, {wrong[0][:40]!r} first: {hint}"
+
+
 def _check_reload(
     receipt: Receipt, reload: bool | None, lines: tuple[str, ...], original: str | Path | None
 ) -> Check:
     name = "logits"
     if reload is False or receipt.facts["plain"]:
         return Check(name, "skipped", "a plain file" if reload is not False else "not asked for")
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError:
+    if _find_missing():
         return Check(name, "failed" if reload else "skipped", "transformers is not installed")
 
     def compare() -> tuple[_State, str]:

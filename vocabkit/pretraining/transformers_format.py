@@ -25,7 +25,8 @@ from vocabkit.core.errors import PretrainingError
 from vocabkit.core.folders import write_json
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.vocabulary.roles import CHAT_TEMPLATE, TOKENIZER_FILES, complete_tokenizer
+from vocabkit.vocabulary.neighbours import TOKENIZER_FILES
+from vocabkit.vocabulary.roles import CHAT_TEMPLATE, complete_tokenizer
 
 # --- Names of tensors ------------------------------------------------------------------------------
 # Ours, then theirs; `#` is each layer's number, `*` is `weight` and `bias`. Several of theirs make up one of

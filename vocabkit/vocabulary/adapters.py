@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
 from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script, show_token
+from vocabkit.vocabulary.neighbours import HINT, append_told, first_line, parse_json, read_class
 from vocabkit.vocabulary.vocabulary import (
     SPACE,
     TEXT,
@@ -58,10 +60,6 @@ Edge = Literal["start", "end"] | None
 """Where encoding puts a space that the text has not: before its first word, behind its last, or nowhere."""
 # What an id that stands for no known text decodes to.
 UNKNOWN_BYTES = "\ufffd".encode()
-HINT = (
-    "name a folder written by `vocabkit fit`, a tokenizer.model, a tokenizer.json, "
-    "a tiktoken or tekken file, or a GGUF file"
-)
 # Words with letters, digits and punctuation, and the white space that tokenizers treat specially.
 _WORDS = ("the", "cat,", "12", "x", "(Été)", "don't", "mañana.", "ab12", "的", "\u0915\u094d")
 _GAPS = (" ", "  ", "\t", "\u3000", "\n", "\r", "\xa0", "\u2028")
@@ -211,11 +209,6 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
     return None
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
-    return str(error).split("\n", 1)[0]
-
-
 @dataclass(frozen=True, slots=True)
 class Shown(Result):
     """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` on the reading."""
@@ -256,14 +249,19 @@ def _describe_token(tokenizer: Tokenizer, index: int) -> dict[str, object]:
 # --- tokenizers ------------------------------------------------------------------------------------
 
 
-def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a file's text, and the object it holds, empty where it holds another. Raises TokenizerError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
-    return text, content if isinstance(content, dict) else {}
+def _check_charsmaps(name: str, step: Any) -> None:
+    """Raise TokenizerError for a charsmap that cannot be read, at which `tokenizers` would panic."""
+    if not isinstance(step, Mapping):
+        return
+    for part in _list_steps(step) if step.get("type") == "Sequence" else ():
+        _check_charsmaps(name, part)
+    if step.get("type") == "Precompiled":
+        try:
+            tokenizers.normalizers.Precompiled(base64.b64decode(step.get("precompiled_charsmap") or ""))
+        except Exception as error:
+            what = f"the charsmap of its normaliser cannot be read: {first_line(error)}"
+            hint = "an empty one changes no text: take the step `Precompiled` out of `normalizer`"
+            raise TokenizerError(f"{name}: {what}", hint) from error
 
 
 _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -275,9 +273,12 @@ def build_backend(source: str, content: Mapping[str, Any], text: str | None = No
 
     Raises TokenizerError naming the part that the installed `tokenizers` does not know.
     """
+    _check_charsmaps(source, content.get("normalizer"))
     try:
         return tokenizers.Tokenizer.from_str(text or json.dumps(content))
-    except Exception as error:  # tokenizers raises Exception itself
+    except BaseException as error:  # tokenizers raises Exception itself, or panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         said, hint = first_line(error), HINT
         part = next((name for name in _PARTS if content.get(name) and not _is_known(content[name], name)), None)
         model = content["model"] if isinstance(content["model"], dict) else {}
@@ -712,14 +713,21 @@ class SentencePieceTokenizer:
 
     @classmethod
     def read(cls, path: Path) -> SentencePieceTokenizer:
-        """Read a .model file. Raises TokenizerError."""
+        """Read a .model file, and the tokens that files beside it add. Raises TokenizerError."""
         data = path.read_bytes()
         try:
             vocabulary = read_model(data, source=str(path))
         except TokenizerError as error:  # what is wrong with a vocabulary is said without its file
             said = error.message if str(path) in error.message else f"{path}: {error.message}"
             raise TokenizerError(said, error.hint or HINT) from error
-        return cls(str(path), vocabulary, data)
+        told = append_told(path, {piece: index for index, piece in enumerate(vocabulary.pieces)})
+        added = [entry for entry in told if entry["id"] >= vocabulary.size]
+        kinds = [Kind.CONTROL if entry["special"] else Kind.USER for entry in added]
+        whole = vocabulary.append_added([entry["content"] for entry in added], kinds) if added else vocabulary
+        name, settings = read_class(path)
+        if name in ("Llama", "CodeLlama") and settings.get("add_prefix_space") is False:
+            whole = replace(whole, spacing=replace(whole.spacing, dummy_prefix=False))
+        return cls(str(path), whole, data if whole == vocabulary else None)
 
     @property
     def size(self) -> int:

@@ -23,13 +23,12 @@ from vocabkit.core.errors import TokenizerError
 from vocabkit.core.folders import write_json
 from vocabkit.vocabulary.adapters import (
     BYTE_LETTERS,
-    HINT,
     BackendTokenizer,
     build_backend,
     encode_checked,
     flatten,
-    parse_json,
 )
+from vocabkit.vocabulary.neighbours import HINT, parse_json
 from vocabkit.vocabulary.tokenizers import build_byte_level, open_tokenizer
 from vocabkit.vocabulary.vocabulary import SHARED, Kind, save_backend, write_table
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +19,25 @@ from typing import Any
 from vocabkit.core.errors import CheckpointError, PretrainingError, TokenizerError
 from vocabkit.core.folders import fingerprint_file, read_json
 from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer, Tokenizer
+from vocabkit.vocabulary.neighbours import (
+    DECODER,
+    ROLES,
+    SETTINGS,
+    TOKENIZER_FILES,
+    parse_json,
+    read_added,
+    token_text,
+)
 from vocabkit.vocabulary.tokenizers import PAIRS, find_file, open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind, Roles, write_tokenizer
 
 # --- Files -----------------------------------------------------------------------------------------
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "vocab.bpe", "encoder.json", "bpe.codes",
-    "spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model",
-    "source.spm", "target.spm", "dict.txt", "tekken.json", "vocabulary.parquet",
-)  # fmt: skip
-"""All that tokenizers have been saved as, ours included."""
 CHAT_TEMPLATE = "chat_template.jinja"
 _TABLE, _BLOCKS = "vocabulary.parquet", "blocks.tsv"
 _CONFIG = "tokenizer_config.json"
-# The later one wins.
-_SETTINGS = ("special_tokens_map.json", _CONFIG)
 # What is looked at beside a file that is named itself.
-_BESIDE = ("tokenizer.json", "tokenizer.model", *_SETTINGS, "added_tokens.json", _TABLE)
+_BESIDE = ("tokenizer.json", "tokenizer.model", *SETTINGS, "added_tokens.json", _TABLE)
 # Ranks and weights; a tokenizer inside such a file has no names for the roles of its tokens here.
 _UNNAMED = (".tiktoken", ".gguf")
 
@@ -50,6 +50,11 @@ _NUMBERED_OTHERWISE = {
     "SeamlessM4T": ("seamless_m4t", "seamless_m4t_v2"), "Speech2Text": ("speech_to_text",),
     "XGLM": ("xglm",), "XLMRoberta": ("kosmos-2", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }  # fmt: skip
+# What some classes add to a .model that lacks it: 100 sentinels of T5, whose rows would be taken for padding.
+_ADDED_BY_CLASS = {
+    "T5": (b"<extra_id_", ("longt5", "mt5", "pix2struct", "switch_transformers", "t5", "udop", "umt5")),
+    "DebertaV2": (b"[MASK]", ("deberta-v2",)),
+}
 _CONVERT = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes the tokenizer.json needed"
 
 
@@ -97,6 +102,18 @@ def _check_file(file: Path, model_type: str | None = None, *, known: bool = True
         for name in told:
             if name in kinds or name.startswith(prefix):
                 raise TokenizerError(f"{file}: {name} numbers its pieces differently", _CONVERT)
+    _check_added(file, told)
+
+
+def _check_added(file: Path, told: Sequence[str]) -> None:
+    """Raise TokenizerError for a .model without the tokens that its class adds, where no file tells of them."""
+    for prefix, (mark, kinds) in _ADDED_BY_CLASS.items():
+        for name in told:
+            if not (name in kinds or name.startswith(prefix)) or mark in file.read_bytes():
+                continue
+            if not any(entry["content"].startswith(mark.decode()) for entry in read_added(file)):
+                what = f"{name} adds tokens ({mark.decode()}…) that it does not hold"
+                raise TokenizerError(f"{file}: {what}", _CONVERT)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -134,7 +151,7 @@ def find_tokenizer_files(path: str | Path) -> TokenizerFiles:
     if not file.is_file():
         open_tokenizer(file)  # which says what is missing
     if file.suffix in _UNNAMED:
-        raise TokenizerError(f"{file}: no token begins a text", _SAVE_AGAIN)
+        raise TokenizerError(f"{file}: no token begins a text", NAME_SPECIALS)
     pair = [name for names in PAIRS if file.name == names[0] for name in names]
     beside: tuple[str, ...] = ()
     if target.is_dir():
@@ -145,10 +162,11 @@ def find_tokenizer_files(path: str | Path) -> TokenizerFiles:
     copied = dict.fromkeys(item for item in found if item.is_file())
     digest = hashlib.blake2b(digest_size=20)
     # What these hold is in a tokenizer.json itself, and beside a bare list of tokens decides ids.
-    decide = (*_SETTINGS, "added_tokens.json") if pair or file.suffix == ".txt" else ()
+    decide = (*SETTINGS, "added_tokens.json") if pair or file.suffix == ".txt" else ()
     for item in dict.fromkeys((file, *map(file.with_name, (*pair, _TABLE, *decide)))):
         if item in copied:
             digest.update(fingerprint_file(item).encode())
+    digest.update("".join(map(repr, read_added(file))).encode())
     return TokenizerFiles(file, tuple(copied), digest.hexdigest())
 
 
@@ -181,8 +199,6 @@ def dump_json(content: Any, indent: int | None = 2) -> bytes:
 
 # --- Names and roles -------------------------------------------------------------------------------
 
-ROLES = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
-"""What transformers calls the tasks of special tokens: `{role}_token` in a configuration."""
 # Two names for the first and the last token of a text; `[CLS]` begins and `[SEP]` ends it in BERT's way.
 _TWINS = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
 # Looked for by name where no file says; in this order.
@@ -193,7 +209,7 @@ _USUAL = {
     "mask": ("<mask>", "[MASK]", "<|mask|>"),
     "unk": ("<unk>", "[UNK]", "<|unk|>"),
 }
-_SAVE_AGAIN = (
+NAME_SPECIALS = (
     "a file of this kind does not say which token begins a text: AutoTokenizer.from_pretrained(NAME)"
     ".save_pretrained(FOLDER) writes one that does, tokenizer.json"
 )
@@ -223,6 +239,11 @@ class TokenizerSource:
         return self.path.name in {pair[0] for pair in PAIRS}
 
     @property
+    def is_ranks(self) -> bool:
+        """Whether it was read from a tiktoken file, which holds no special tokens."""
+        return self.tokenizer.style == "byte-level" and not isinstance(self.tokenizer, BackendTokenizer)
+
+    @property
     def has_content(self) -> bool:
         """Whether it was read from a tokenizer.json, or one is made of it without loss."""
         if self.is_pair or not isinstance(self.tokenizer, BackendTokenizer):
@@ -236,15 +257,18 @@ class TokenizerSource:
         """Return the tokenizer.json, parsed anew: kept, it would be the largest thing in memory."""
         if self.path.suffix == ".txt" and isinstance(self.tokenizer, BackendTokenizer):
             return self.tokenizer.to_content()
-        return read_json(self.path)
+        return parse_json(self.path)[1]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What tokenizer_config.json says, completed by special_tokens_map.json; empty without them."""
+        """What tokenizer_config.json and special_tokens_map.json say; empty without them.
+
+        Where both name a token, the one that transformers goes by.
+        """
         found: dict[str, Any] = {}
-        for path in [] if self.folder is None else [self.folder / name for name in _SETTINGS]:
-            told = _read_object(path)
-            found |= {key: it for key, it in told.items() if it is not None or key not in found}
+        told = [] if self.folder is None else [_read_object(self.folder / name) for name in SETTINGS]
+        for part in told if told and DECODER in told[-1] else reversed(told):
+            found |= {key: it for key, it in part.items() if it is not None or key not in found}
         return found
 
     @cached_property
@@ -301,13 +325,6 @@ def same_roles(role: str) -> tuple[str, ...]:
     return (role, _TWINS[role]) if role in _TWINS else (role,)
 
 
-def token_text(entry: Any) -> str | None:
-    """Return the text of a token as a configuration writes it: a string, or an object with `content`."""
-    if isinstance(entry, Mapping):
-        entry = entry.get("content")
-    return entry if isinstance(entry, str) else None
-
-
 def list_tokens(content: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Return the tokens of a tokenizer.json with their ids: those of the model, then those added."""
     table = content["model"].get("vocab") or {}
@@ -356,7 +373,7 @@ def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> Sp
     it is nothing to predict. Raises PretrainingError where no token begins a text.
     """
     files = find_tokenizer_files(path)
-    is_described = any(item.name in _SETTINGS for item in files.copied)
+    is_described = any(item.name in SETTINGS for item in files.copied)
     opened = tokenizer or open_tokenizer(files.file)
     source = TokenizerSource(files.file, files.folder if is_described else None, opened)
     ids: Mapping[str, int] = source.ids
@@ -371,7 +388,7 @@ def find_special_ids(path: str | Path, tokenizer: Tokenizer | None = None) -> Sp
         raise PretrainingError(
             f"{files.file}: no token begins a text: looked for bos_token and cls_token in "
             f"{_CONFIG} and special_tokens_map.json, and for {', '.join(_USUAL['bos'])}",
-            f"name one as bos_token in {_CONFIG}" if ids else _SAVE_AGAIN,
+            f"name one as bos_token in {_CONFIG}" if ids else NAME_SPECIALS,
         )
     end = None if end == begin else end
     filler = begin if end is None else end

@@ -33,7 +33,6 @@ from vocabkit.core.languages import resolve_code
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.vocabulary.adapters import (
     BYTE_ALPHABET,
-    HINT,
     BackendTokenizer,
     Flat,
     SentencePieceTokenizer,
@@ -42,10 +41,16 @@ from vocabkit.vocabulary.adapters import (
     check_id,
     check_surrogates,
     find_inexactness,
-    first_line,
     flatten,
     join_bytes,
+)
+from vocabkit.vocabulary.neighbours import (
+    DECODER,
+    HINT,
+    SETTINGS,
+    first_line,
     parse_json,
+    read_added,
 )
 from vocabkit.vocabulary.vocabulary import (
     PIECE_TYPES,
@@ -183,8 +188,9 @@ def build_byte_level(
 
 # What the classes of transformers that are saved as such a pair split text with, by how their names begin.
 _SPLIT_BY = {
-    "BartTokenizer": "gpt2", "BlenderbotTokenizer": "gpt2", "CodeGen": "gpt2", "Deberta": "gpt2",
-    "GPT2": "gpt2", "LED": "gpt2", "Longformer": "gpt2", "Luke": "gpt2", "MVP": "gpt2", "Mvp": "gpt2",
+    "BartTokenizer": "gpt2", "BlenderbotTokenizer": "gpt2", "CodeGen": "gpt2", "Cohere": "digits-gpt2",
+    "Deberta": "gpt2", "GPT2": "gpt2", "GPTNeoX": "gpt2", "LED": "gpt2", "Longformer": "gpt2",
+    "Luke": "gpt2", "MVP": "gpt2", "Mvp": "gpt2",
     "Qwen2": "qwen2", "Roberta": "gpt2", "Whisper": "gpt2",
 }  # fmt: skip
 
@@ -217,7 +223,7 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
         notes.append(f"{named} may split text in another way than GPT-2's, which is taken; --pattern names one")
     steps = _choose_pattern(pattern or known or "gpt2", str(tokens))
     backend = build_byte_level(str(tokens), dict(vocabulary), pairs, steps)
-    if named.startswith("Qwen2"):
+    if named.startswith(("Qwen2", "Cohere", "GPTNeoX")):
         backend.normalizer = normalizers.NFC()
     if settings.get("add_prefix_space") and steps == PATTERNS["gpt2"]:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -238,11 +244,15 @@ def _check_table(path: Path, entries: Sequence[tuple[str, int]]) -> None:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """Return tokenizer_config.json over special_tokens_map.json, empty without them. Raises TokenizerError."""
+    """Return what tokenizer_config.json and special_tokens_map.json say; empty without them.
+
+    Where both name a token, the one that transformers goes by. Raises TokenizerError.
+    """
+    paths = [folder / name for name in SETTINGS]
+    told = [parse_json(path)[1] if path.is_file() else {} for path in paths]
     found: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            found |= {key: value for key, value in parse_json(folder / name)[1].items() if value is not None}
+    for part in told if DECODER in told[-1] else reversed(told):
+        found |= {key: value for key, value in part.items() if value is not None}
     return found
 
 
@@ -363,7 +373,7 @@ def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
 # Byte-level vocabularies as ranks, run by tiktoken: its own files, and tekken's JSON.
 #
 # tiktoken's files hold ranks alone. The pattern that splits text comes from `PATTERNS`, or from the caller;
-# special tokens are not in the file, and none are added.
+# special tokens are not in the file: their ids are known where a configuration beside it lists them.
 
 
 class _TiktokenTokenizer:
@@ -373,8 +383,13 @@ class _TiktokenTokenizer:
     word_prefix = " "
     notes: tuple[str, ...] = ()
 
-    def __init__(self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0) -> None:
-        """Wrap `ranks`. Raises TokenizerError when a byte has none, or the pattern is no pattern."""
+    def __init__(
+        self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: int = 0, added: Iterable[int] = ()
+    ) -> None:
+        """Wrap `ranks`; `specials` ids come before them, and `added` ones among or after them.
+
+        Raises TokenizerError when a byte has none, or the pattern is no pattern.
+        """
         missing = [value for value in range(256) if bytes([value]) not in ranks]
         if missing:
             what = f"{len(missing)} of the 256 bytes have no rank, 0x{missing[0]:02x} first"
@@ -383,7 +398,8 @@ class _TiktokenTokenizer:
         self._specials = specials
         self._pattern = pattern
         self._tokens = {rank + specials: token for token, rank in ranks.items()}
-        self.size = max(self._tokens) + 1
+        self._added = frozenset(added) - self._tokens.keys()
+        self.size = max(*self._tokens, *self._added) + 1
         try:
             self._encoding = tiktoken.Encoding(
                 name, pat_str=pattern, mergeable_ranks={**ranks}, special_tokens={}
@@ -399,8 +415,8 @@ class _TiktokenTokenizer:
     def kinds(self) -> tuple[Kind, ...]:
         """What each id is for: special tokens come first; a rank that the file leaves out is `unused`."""
         specials, ranks = self._specials, range(self._specials, self.size)
-        kinds = (Kind.NORMAL if index in self._tokens else Kind.UNUSED for index in ranks)
-        return (*[Kind.CONTROL] * specials, *kinds)
+        known = dict.fromkeys(self._added, Kind.CONTROL) | dict.fromkeys(self._tokens, Kind.NORMAL)
+        return (*[Kind.CONTROL] * specials, *(known.get(index, Kind.UNUSED) for index in ranks))
 
     @cached_property
     def exact_on_words(self) -> str | None:
@@ -495,7 +511,7 @@ def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
     if len(steps) > 1:
         what = f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}"
         raise TokenizerError(what, "--pattern NAME|REGEX, of one pattern")
-    return _TiktokenTokenizer(str(path), ranks, steps[0])
+    return _TiktokenTokenizer(str(path), ranks, steps[0], added=[entry["id"] for entry in read_added(path)])
 
 
 def _check_twice(
@@ -760,8 +776,10 @@ def _read_pieces(fields: _Fields, model: Model) -> SentencePieceTokenizer:
         model=model,
         normalizer=normalizer,
         roles=Roles(begin, pad, end, unknown, mask),
-        # llama.cpp's defaults where the file says nothing.
-        spacing=Spacing(prefix is None or bool(prefix), bool(fields.get("remove_extra_whitespaces"))),
+        # llama.cpp's defaults where the file says nothing: a space is put first in its BPE alone.
+        spacing=Spacing(
+            model == "bpe" if prefix is None else bool(prefix), bool(fields.get("remove_extra_whitespaces"))
+        ),
     )
     return SentencePieceTokenizer(str(fields.path), vocabulary)
 
@@ -824,8 +842,11 @@ def _read_words(fields: _Fields) -> BackendTokenizer:
     unknown = fields.tokens[int(named)] if named is not None else "[UNK]"
     vocabulary = {token: index for index, token in enumerate(names)}
     backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
-    # llama.cpp lower-cases and strips accents, whatever the model was trained with.
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    # llama.cpp's defaults where the file says nothing: it lower-cases, and strips accents where it does.
+    told = (fields.get("normalizer.lowercase"), fields.get("normalizer.strip_accents"))
+    lower = told[0] is None or bool(told[0])
+    accents = lower if told[1] is None else bool(told[1])
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lower, strip_accents=accents)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     return _wrap(fields, backend, keep=unknown)
@@ -892,9 +913,10 @@ def open_route(path: str | Path, code: str) -> SentencePieceTokenizer:
 
 
 def open_vocabulary(path: str | Path) -> Vocabulary:
-    """Return the vocabulary of a tokenizer folder or a .model file. Raises TokenizerError."""
+    """Return the vocabulary of a folder's tokenizer.model, or of a .model file. Raises TokenizerError."""
+    own = Path(path) / _NAMES[0]
     # Whatever the pattern, what is no .model is refused.
-    opened = open_tokenizer(path, "gpt2")
+    opened = open_tokenizer(own if own.is_file() else path, "gpt2")
     if not isinstance(opened, SentencePieceTokenizer):
         raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
     return opened.vocabulary
@@ -914,7 +936,10 @@ def find_file(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         return folder
-    for name in _NAMES:
+    # A .model of ours has the ids of its tokenizer.json, and is three times as fast; another's may lack tokens.
+    is_ours = (folder / "vocabulary.parquet").is_file()
+    names = _NAMES if is_ours else (_NAMES[1], _NAMES[0], *_NAMES[2:])
+    for name in names:
         if (folder / name).is_file() and (name != _MARIAN[2] or not (folder / _MARIAN[0]).is_file()):
             return folder / name
     if (folder / _MARIAN[0]).is_file():

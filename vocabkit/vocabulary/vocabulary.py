@@ -173,6 +173,17 @@ class Vocabulary:
         """Return the text an id stands for; None for the pieces that stand for none."""
         return piece_bytes(self.pieces[index], self.kinds[index])
 
+    def append_added(self, pieces: Sequence[str], kinds: Sequence[Kind]) -> Vocabulary:
+        """Return the vocabulary with pieces that are matched whole, or never, in its last block."""
+        last = self.blocks[-1]
+        return replace(
+            self,
+            pieces=(*self.pieces, *pieces),
+            scores=np.concatenate((self.scores, np.zeros(len(pieces), np.float32))),
+            kinds=(*self.kinds, *kinds),
+            blocks=(*self.blocks[:-1], Block(last.name, last.start, last.stop + len(pieces))),
+        )
+
     def append_block(self, name: str, pieces: Sequence[str], scores: npt.NDArray[Any]) -> Vocabulary:
         """Return the vocabulary with ordinary pieces as a further block; as it is where there are none."""
         if not pieces:
@@ -508,9 +519,12 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
     alphabet, symbols = _characters(_texts(vocabulary)), vocabulary.symbols
     steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
     typed = any(symbol.startswith(SPACE) for symbol in symbols)
-    typed = typed or not spacing.remove_extra or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
-    if spacing.dummy_prefix and typed:
-        # Metaspace adds no prefix to a text that begins with U+2581, or a space; SentencePiece does.
+    typed = typed or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
+    # Metaspace adds no prefix to a text that begins with a space or a typed U+2581; SentencePiece does, and
+    # where it keeps spaces also to one that its charsmap deletes whole.
+    if spacing.dummy_prefix and not spacing.remove_extra:
+        steps.insert(0, normalizers.Prepend(SPACE))
+    elif spacing.dummy_prefix and typed:
         steps.append(normalizers.Prepend(SPACE))
     backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = words
