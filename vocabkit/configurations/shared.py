@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 AnyVocabulary = TypeVar("AnyVocabulary", Vocabulary, ByteLevelVocabulary, BpeBase)
 _CUT_COLUMNS = ("language", "code_point", "character", "count", "share")
-_TEXT_COLUMNS = {"language", "code_point", "character", "note"}
+_TEXT_COLUMNS = {"language", "code_point", "character", "note", "dropped", "new"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ import numpy as np
 
 from vocabkit.configurations.settings import TrainerTable, TwoStageConfig
 from vocabkit.configurations.shared import Fit, fit_shared, read_rows, select_languages
-from vocabkit.core.arrays import BoolArray, Int64Array
+from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
 from vocabkit.core.folders import Clock, read_manifest
 from vocabkit.core.languages import load_panel, resolve_code
@@ -321,17 +321,23 @@ def _assemble(base: Vocabulary, growing: Mapping[str, _Growing]) -> Vocabulary:
     found = base
     for code, item in growing.items():
         order = np.lexsort((np.arange(len(item.block.pieces)), -item.block.scores))
-        values = item.block.scores[order].astype(np.float32)
-        below = np.float32(np.inf)
-        for k in range(len(values)):
-            # Falling order: each starts below the one before it, so many equal scores cost no more than few.
-            value = min(values[k], np.nextafter(below, np.float32(-np.inf)))
-            while float(value) in taken:
-                value = np.nextafter(value, np.float32(-np.inf))
-            values[k] = below = value
-            taken.add(float(value))
+        values = make_distinct(item.block.scores[order], taken)
         found = found.append_block(code, [item.block.pieces[k] for k in order.tolist()], values)
     return found
+
+
+def make_distinct(scores: Float32Array, taken: set[float]) -> Float32Array:
+    """Return falling scores, each the next lower one where that is taken; they are taken then."""
+    values = scores.astype(np.float32)
+    below = np.float32(np.inf)
+    for k in range(len(values)):
+        # Falling order: each starts below the one before it, so many equal scores cost no more than few.
+        value = min(values[k], np.nextafter(below, np.float32(-np.inf)))
+        while float(value) in taken:
+            value = np.nextafter(value, np.float32(-np.inf))
+        values[k] = below = value
+        taken.add(float(value))
+    return values
 
 
 # --- The tables ------------------------------------------------------------------------------------
