@@ -13,7 +13,7 @@ import sentencepiece
 from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tests.configurations.test_two_stage import language
+from tests.configurations.test_two_stage import language, like_xlm_roberta
 from tests.extension.tiny_models import snapshot
 from vocabkit.configurations.byte_bpe import continue_bpe
 from vocabkit.configurations.replacing import (
@@ -483,6 +483,11 @@ def test_a_base_is_needed_and_read_for_what_it_is(pieces: Vocabulary, tmp_path: 
         found = _open_base(str(path))
         assert isinstance(found, BlockBase)
         assert found.vocabulary == pieces
+    (tmp_path / "unigram" / "tokenizer.model").unlink()
+    like_xlm_roberta(pieces).save(str(tmp_path / "unigram" / "tokenizer.json"))
+    named = _open_base(str(tmp_path / "unigram"))
+    assert isinstance(named, BlockBase)
+    assert named.vocabulary.pieces == pieces.pieces
     (tmp_path / "tokenizer.json").write_text(json.dumps(BASES["byte-level"]), encoding="utf-8")
     assert isinstance(_open_base(str(tmp_path)), BpeBase)
     (tmp_path / "vocab.txt").write_text("[UNK]\na\n##b\n", encoding="utf-8")

@@ -40,7 +40,7 @@ from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import warm_kernels
-from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
 from vocabkit.vocabulary.byte_level import BpeBase
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import SHARED, SPACE, Block, Kind, Vocabulary
@@ -81,7 +81,8 @@ def _open_base(path: str) -> Base:
     if not target.exists():
         raise ConfigError(f"base = {path!r}: no such folder or file", "name a tokenizer.json or its folder")
     opened = open_tokenizer(target)
-    if isinstance(opened, SentencePieceTokenizer) and opened.vocabulary.model == "unigram":
+    unigram = isinstance(opened, SentencePieceTokenizer) and opened.vocabulary.model == "unigram"
+    if unigram or (isinstance(opened, BackendTokenizer) and opened.model_type == "Unigram"):
         return read_base(target)
     return BpeBase.read(target)
 

@@ -8,6 +8,7 @@ base's total).
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerEr
 from vocabkit.core.folders import Clock, read_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.corpus.normalization import RULES
+from vocabkit.corpus.normalization import RULES, Normalizer
 from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import FittedBlock, count_usage, fit_block, usable_pieces
@@ -30,9 +31,9 @@ from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
-from vocabkit.vocabulary.adapters import SentencePieceTokenizer
+from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
 from vocabkit.vocabulary.tokenizers import open_tokenizer
-from vocabkit.vocabulary.vocabulary import SHARED, Block, Kind, Vocabulary
+from vocabkit.vocabulary.vocabulary import SHARED, SPACE, Block, Kind, Roles, Spacing, Vocabulary
 
 # --- The base --------------------------------------------------------------------------------------
 # Any unigram vocabulary, and what is known of the fit it came from. New scores must be on the scale of the
@@ -102,21 +103,74 @@ def _estimate_total(vocabulary: Vocabulary, used: Int64Array) -> float:
 
 
 def read_base(path: str | Path) -> BlockBase:
-    """Read a base from a folder, a .model or a GGUF. Raises `ConfigError` and `TokenizerError`."""
+    """Read a base: a folder of ours, a .model, a GGUF, or a unigram tokenizer.json with or without its folder.
+
+    Raises `ConfigError` and `TokenizerError`.
+    """
     source = Path(path)
     counts, weights = "", {}
-    if source.is_dir():
+    if source.is_dir() and (source / "tokenizer.model").is_file():
         vocabulary = Vocabulary.load(source)
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
-    elif source.is_file():
-        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is no .model is refused
-        if not isinstance(opened, SentencePieceTokenizer):
+    elif source.exists():
+        opened = open_tokenizer(source, "gpt2")  # whatever the pattern, BPE is refused
+        if isinstance(opened, SentencePieceTokenizer):
+            vocabulary = opened.vocabulary
+        elif isinstance(opened, BackendTokenizer) and opened.model_type == "Unigram":
+            vocabulary = _read_pieces(opened)
+        else:
             raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
-        vocabulary = opened.vocabulary
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return _describe_base(vocabulary, str(source), weights, counts)
+
+
+# Steps of a tokenizer.json that do what SentencePiece does beside the charsmap: words are all that is encoded.
+_WORD_STEPS = ("Strip", "Prepend", "WhitespaceSplit", "Metaspace")
+_SPACES = {"Regex": " {2,}"}
+# Equal scores are told apart by the last bit, otherwise in float32 than in float64.
+_TIES = 0.001
+
+
+def _read_pieces(opened: BackendTokenizer) -> Vocabulary:
+    """Return a unigram tokenizer.json as pieces with scores, under its ids.
+
+    Raises `TokenizerError` where it does more than SentencePiece, which is tried on every piece's text too.
+    """
+    names, scores = opened.list_pieces()
+    steps = [*opened.list_steps("normalizer"), *opened.list_steps("pre_tokenizer")]
+    charsmap = b""
+    for step in steps:
+        if step["type"] == "Precompiled" and not charsmap:
+            charsmap = base64.b64decode(step["precompiled_charsmap"])
+        elif step["type"] not in _WORD_STEPS and step.get("pattern") != _SPACES:
+            raise _refuse(f"{opened.name}: its step {step['type']}")
+    place = {name: index for index, name in enumerate(names)}
+    unknown = opened.kinds.index(Kind.UNKNOWN) if Kind.UNKNOWN in opened.kinds else None
+    if len(place) != len(names) or unknown is None:
+        what = "a piece or id without a name of its own" if unknown is not None else "no unknown piece"
+        raise _refuse(f"{opened.name}: {what}")
+    begin, pad, end, mask = map(place.get, ("<s>", "<pad>", "</s>", "<mask>"))
+    found = Vocabulary(
+        pieces=tuple(names),
+        scores=np.array(scores, np.float32),
+        kinds=tuple(opened.kinds),
+        blocks=(Block(SHARED, 0, len(names)),),
+        model="unigram",
+        normalizer=Normalizer("precompiled" if charsmap else "identity", charsmap),
+        roles=Roles(begin, pad, end, unknown, mask),
+        spacing=Spacing(dummy_prefix=not opened.word_prefix),
+    )
+    words = [name.replace(SPACE, "") for name, k in zip(names, found.kinds, strict=True) if k is Kind.NORMAL]
+    words = [word for word in words if word]
+    pairs = zip(
+        opened.encode_batch(words), SentencePieceTokenizer("pieces", found).encode_batch(words), strict=True
+    )
+    other = [word for word, (one, two) in zip(words, pairs, strict=True) if one.tolist() != two.tolist()]
+    if len(other) > _TIES * len(words):
+        raise _refuse(f"{opened.name}: it cuts {other[0]!r} otherwise than its pieces' scores, and so")
+    return found
 
 
 def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str) -> BlockBase:

@@ -499,6 +499,21 @@ class BackendTokenizer:
 
         return tuple(kind(index) for index in range(self.size))
 
+    @property
+    def model_type(self) -> str:
+        """What the file calls its model: BPE, Unigram, WordPiece or WordLevel."""
+        return str(self._content["model"].get("type"))
+
+    def list_pieces(self) -> tuple[list[str], list[float]]:
+        """Return the name and the score of each id of a unigram model; an added token's score is 0."""
+        names = [self._tokens.get(index, "") for index in range(self.size)]
+        scores = [float(score) for _, score in self._content["model"]["vocab"]]
+        return names, scores + [0.0] * (self.size - len(scores))
+
+    def list_steps(self, key: str) -> list[dict[str, Any]]:
+        """Return the steps of the `normalizer` or the `pre_tokenizer`, as the file writes them."""
+        return _list_steps(self._content.get(key))
+
     @cached_property
     def style(self) -> Style:
         """How pieces are made: a letter a byte, words with marked parts, or spaces as letters."""
