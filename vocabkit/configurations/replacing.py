@@ -70,21 +70,21 @@ def fit_replacement(
     if base is None and not config.base:
         raise ConfigError("replace-bpe needs the tokenizer it replaces tokens of", "--base tokenizer.json")
     report, clock = progress or Silent(), Clock()
-    base = base or _open_base(config.base)
+    base = base or _open_base(config.base, config.base_pattern or None)
     work = _Replacement(counts, config, base, *_choose_sides(counts, config), report, clock, workers)
     return work.fit()
 
 
-def _open_base(path: str) -> Base:
+def _open_base(path: str, pattern: str | None = None) -> Base:
     """Open a base by what it holds. Raises `ConfigError` and `TokenizerError`."""
     target = Path(path)
     if not target.exists():
         raise ConfigError(f"base = {path!r}: no such folder or file", "name a tokenizer.json or its folder")
-    opened = open_tokenizer(target)
+    opened = open_tokenizer(target, pattern)
     unigram = isinstance(opened, SentencePieceTokenizer) and opened.vocabulary.model == "unigram"
     if unigram or (isinstance(opened, BackendTokenizer) and opened.model_type == "Unigram"):
         return read_base(target)
-    return BpeBase.read(target)
+    return BpeBase.read(target, pattern)
 
 
 def _choose_sides(counts: WordCounts, config: ReplaceBpeConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -360,15 +360,12 @@ class _Replacement:
             what = f"no token of the base can go: {', '.join(self.kept)} would lose more than replace.max_loss"
             raise FitError(what, "--max-loss 1%, or keep fewer languages: --keep-languages eng")
         wanted = freed if self.config.replace.make_room == "unused" else self.config.tokens.new
-        dropped, found, notes = self._learn(order[:freed], wanted, weights, usage)
+        notes = self.base.tokenizer.notes if isinstance(self.base, BpeBase) else ()
+        told = [*notes, *weights.warnings(), *self._tell(freed, len(order), residual)]
+        dropped, found, more = self._learn(order[:freed], wanted, weights, usage)
         rows, after = self._list_rows(found, dropped)
         self.clock.lap("comparison")
-        told = [
-            *weights.warnings(),
-            *notes,
-            *self._tell(len(dropped), len(order), residual),
-            *_warn_of_losses(rows),
-        ]
+        told += [*more, *_warn_of_losses(rows)]
         replaced = self._list_replaced(found, dropped, usage)
         details = {
             "freed": len(dropped),
@@ -528,13 +525,13 @@ class _Replacement:
         return dict(zip((block.pieces[k] for k in order.tolist()), scores.tolist(), strict=True))
 
     def _tell(self, freed: int, ordered: int, residual: int | None) -> Iterator[str]:
-        """Yield what a reader should know of how many tokens went."""
-        asked, table = self.config.tokens.new, self.config.replace
+        """Yield what a reader should know of how many tokens can go."""
+        table = self.config.replace
         if residual is not None:
-            yield f"{freed:_} of {residual:_} residual tokens replaced"
-        if freed < min(ordered, asked):
+            yield f"{freed:_} of {residual:_} residual tokens make room"
+        if freed < ordered:
             yield f"replace.max_loss = {table.max_loss:.3%} is why no more than {freed:_} tokens go"
-        elif residual is None and ordered < asked:
+        elif residual is None and ordered < self.config.tokens.new:
             yield f"{ordered:_} tokens are all that may go"
 
     def _list_rows(

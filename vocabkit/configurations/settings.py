@@ -402,6 +402,7 @@ class ReplaceBpeConfig(Config):
 
     configuration: Literal["replace-bpe"] = "replace-bpe"
     base: str = ""
+    base_pattern: str = ""
     replace: ReplaceTable = ReplaceTable()
     tokens: TokensTable = TokensTable()
     languages: LanguagesTable = LanguagesTable()

@@ -326,10 +326,13 @@ class BpeBase:
         np.add.at(usage, flat, np.repeat(counts, lengths))
         return usage
 
-    def find_unreachable(self, ids: Iterable[int]) -> list[int]:
-        """Return those of some ids that the model does not make of their own text, given as a pre-token."""
-        model = self._backend.model
-        made = ((index, model.tokenize(self.pieces.get(index, ""))) for index in ids)
+    def find_unreachable(self, ids: Iterable[int] | None = None) -> list[int]:
+        """Return those of some ids, by default the new ones, that the model does not make of their own text.
+
+        The text is given as a pre-token.
+        """
+        model, chosen = self._backend.model, self.new_ids if ids is None else ids
+        made = ((index, model.tokenize(self.pieces.get(index, ""))) for index in chosen)
         return [index for index, tokens in made if [token.id for token in tokens] != [index]]
 
     def save(self, folder: Path, usage: Mapping[str, Int64Array]) -> None:
