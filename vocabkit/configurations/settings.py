@@ -397,7 +397,8 @@ class ReplaceTable(Config):
 class ReplaceBpeConfig(Config):
     """New tokens in the place of old ones: of `languages`, in a BPE or unigram `base`.
 
-    A unigram base takes no `languages.weighting`: its new pieces are on its own scale.
+    `base_pattern` is as in continued-bpe. A unigram base takes no `languages.weighting`: new pieces are on its
+    own scale.
     """
 
     configuration: Literal["replace-bpe"] = "replace-bpe"

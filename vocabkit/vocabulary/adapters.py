@@ -506,7 +506,7 @@ class BackendTokenizer:
 
     def list_pieces(self) -> tuple[list[str], list[float]]:
         """Return the name and the score of each id of a unigram model; an added token's score is 0."""
-        names = [self._tokens.get(index, "") for index in range(self.size)]
+        names = [self.tokens.get(index, "") for index in range(self.size)]
         scores = [float(score) for _, score in self._content["model"]["vocab"]]
         return names, scores + [0.0] * (self.size - len(scores))
 
