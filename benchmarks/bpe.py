@@ -4,6 +4,10 @@
 see the same text (counted with --held-out 0): the peer is given each line with one space before every word,
 which is what counts know of white space, so the merges should be equal and the script says whether they
 are. Bar: at most two minutes from counts on two cores, 8 GB.
+
+`--replace TOKENIZER --languages yor_Latn,eng_Latn,fra_Latn --new 5_000` gives ids of a tokenizer to the first
+language named and keeps the others: `replace-bpe` both ways beside tokens added, `continued-bpe` or, for a
+unigram one, a block. `--counts DIR` takes counts that are there.
 """
 
 from __future__ import annotations
@@ -30,6 +34,10 @@ def main() -> None:
         return
     folder = Path(given.folder or tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
+    if given.replace:
+        print(machine())
+        replace_tokens(given, folder)
+        return
     codes = given.languages.split(",") if given.languages else []
     codes = codes or sorted(p.name.split(".")[0] for p in (corpora() / "mono").glob("*.txt.zst"))
     print(machine())
@@ -110,6 +118,43 @@ def fit_peer(given: argparse.Namespace) -> None:
     (Path(given.folder) / "peer.json").write_text(json.dumps(merges), encoding="utf-8")
 
 
+def replace_tokens(given: argparse.Namespace, folder: Path) -> None:
+    """Give ids of a tokenizer away, and add tokens to it: what each language pays on held-out words."""
+    from vocabkit.configurations.replacing import _open_base
+    from vocabkit.vocabulary.byte_level import BpeBase
+
+    learn, *kept = given.languages.split(",")
+    counts = given.counts or str(folder / "counts-held-out")
+    if not Path(counts).exists():
+        command = [sys.executable, "-m", "vocabkit", "count", str(corpora() / "mono"), "-o", counts, "-q"]
+        _show("count", measure([*command, "--languages", given.languages]))
+    fit = [sys.executable, "-m", "vocabkit", "fit"]
+    shared = ["--counts", counts, "--base", given.replace, "-q", "-f", "json", "--force"]
+    ways = {
+        room: ["replace-bpe", "--languages", learn, "--keep-languages", ",".join(kept),
+               "--set", f"replace.make_room={room}", "--set", f"tokens.new={given.new}"]
+        for room in ("unused", "residual")
+    }  # fmt: skip
+    ways["continued-bpe"] = ["continued-bpe", "--languages", learn, "--set", f"tokens.new={given.new}"]
+    if not isinstance(_open_base(given.replace), BpeBase):
+        own = f'tail.languages=["{learn}"]'
+        ways["a block"] = ["two-stage-250k-12x50k", "--set", own, "--set", f"tail.size={given.new}"]
+        del ways["continued-bpe"]
+    print("| | given away | ids more | " + " | ".join([learn, *kept]) + " | wall | memory |")
+    print("| --- |" + " --: |" * (len(kept) + 5))
+    for name, options in ways.items():
+        output = folder / name.replace(" ", "-")
+        cost = measure([*fit, *options, *shared, "-o", str(output)])
+        rows = {row["language"]: row for row in json.loads(cost.output)}
+        table = output / "replaced.tsv"
+        gone = len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
+        changes = [rows[c].get("held_out_change", rows[c].get("change")) for c in (learn, *kept)]
+        cells = [name, f"{gone:,}", f"{int(given.new) - gone:,}", *(f"{change:+.2%}" for change in changes)]
+        print(
+            "| " + " | ".join([*cells, f"{cost.wall:.0f} s", f"{cost.peak / 2**20:,.0f} MB"]) + " |", flush=True
+        )
+
+
 def _read_lines(codes: list[str]) -> Iterator[list[str]]:
     from vocabkit.corpus.reading import Repairs, read_documents
     from vocabkit.corpus.sources import open_corpus
@@ -144,6 +189,9 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", help="where counts and merges are kept and found again")
     parser.add_argument("--only", choices=["ours", "peer"])
+    parser.add_argument("--replace", metavar="TOKENIZER", help="whose ids are given to other tokens")
+    parser.add_argument("--new", type=int, default=5_000)
+    parser.add_argument("--counts", help="counts of the languages, with held-out words")
     parser.add_argument("--parity", action="store_true", help="parity-aware merges too")
     parser.add_argument("--step", choices=["ours", "parity", "peer"], help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -40,10 +40,22 @@ def run(
         typer.Option(
             "--base",
             metavar="TOKENIZER",
-            help="What two-stage and continued-bpe add to: a folder, .model or tokenizer.json.",
+            help="What two-stage, continued-bpe and replace-bpe change: a folder, .model or tokenizer.json.",
         ),
     ] = None,
     pattern: Pattern = None,
+    keep_languages: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-languages",
+            metavar="CODES",
+            help="Languages that replace-bpe must not cost more than --max-loss, with commas.",
+        ),
+    ] = None,
+    max_loss: Annotated[
+        str | None,
+        typer.Option("--max-loss", metavar="N%", help="How many more tokens each kept language may need."),
+    ] = None,
     routed: Annotated[
         str | None,
         typer.Option("--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."),
@@ -75,6 +87,8 @@ def run(
         allow_oversampling=allow_oversampling,
         base=base,
         pattern=pattern,
+        keep_languages=keep_languages,
+        max_loss=max_loss,
         routed=routed,
         dev=dev,
         memory=memory,

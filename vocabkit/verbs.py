@@ -216,6 +216,8 @@ def fit(
     allow_oversampling: float | None = None,
     base: Pathlike | None = None,
     pattern: str | None = None,
+    keep_languages: Codes | None = None,
+    max_loss: float | str | None = None,
     routed: Codes | None = None,
     dev: Pathlike | None = None,
     memory: int | str | None = None,
@@ -242,6 +244,8 @@ def fit(
         "trainer.memory": None if memory is None else parse_size(memory),
         "base": base,
         "base_pattern": pattern,
+        "replace.keep": split_codes(keep_languages),
+        "replace.max_loss": max_loss,
         "parity.development": dev,
     }
     with _watched(progress) as shown:

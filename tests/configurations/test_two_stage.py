@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.fitting.test_sentencepiece_engine import MULTISCRIPT
 from vocabkit.configurations.settings import TwoStageConfig
@@ -580,3 +581,40 @@ class TestLettersOfOtherBases:
         lost = {str(row["character"]) for row in fitted.tables["cut_characters"]}
         assert "٣" in lost
         assert "٤" not in lost
+
+
+# --- A tokenizer.json as base ----------------------------------------------------------------------
+
+
+def like_xlm_roberta(base: Vocabulary, *steps: object) -> Tokenizer:
+    """The tokenizer.json that transformers writes for a SentencePiece model: charsmap, words, Metaspace."""
+    pieces = zip(base.pieces, map(float, base.scores), strict=True)
+    backend = Tokenizer(models.Unigram(list(pieces), base.roles.unknown, False))
+    backend.normalizer = normalizers.Sequence([normalizers.Precompiled(base.normalizer.charsmap), *steps])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    backend.add_special_tokens([piece for piece in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")])
+    return backend
+
+
+def test_a_unigram_tokenizer_json_is_the_base_that_its_model_is(tmp_path: Path) -> None:
+    config = validate(TwoStageConfig, {"vocabulary": {"size": 400}}, "test")
+    base = fit_shared(COUNTS, config).vocabulary
+    like_xlm_roberta(base, normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        found = read_base(path).vocabulary
+        assert found.pieces == base.pieces
+        assert found.kinds == base.kinds
+        assert found.roles == base.roles
+        np.testing.assert_array_equal(found.scores, base.scores)
+    like_xlm_roberta(base, normalizers.Lowercase()).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="its step Lowercase"):
+        read_base(tmp_path)
+    digits = like_xlm_roberta(base)
+    digits.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.Metaspace()])
+    digits.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="its step Digits"):
+        read_base(tmp_path)

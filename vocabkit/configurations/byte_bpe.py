@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
 
-from vocabkit.configurations.settings import ByteBpeConfig, ContinuedBpeConfig, LanguagesTable
+from vocabkit.configurations.settings import ByteBpeConfig, ContinuedBpeConfig, LanguagesTable, TokensTable
 from vocabkit.configurations.shared import Fit, select_languages, weigh_selected
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError
@@ -40,7 +41,7 @@ from vocabkit.vocabulary.byte_level import BpeBase, ByteLevelVocabulary
 _STEP = 1_000
 
 
-def _choose_languages(counts: WordCounts, languages: LanguagesTable) -> tuple[tuple[str, ...], LanguageWeights]:
+def choose_languages(counts: WordCounts, languages: LanguagesTable) -> tuple[tuple[str, ...], LanguageWeights]:
     """Return the codes to fit, sorted, and their weights by the size of their training text."""
     codes, masses = select_languages(counts, languages), measure_masses(counts)
     return codes, weigh_selected({code: masses[code] for code in codes}, languages)
@@ -75,7 +76,7 @@ def fit_byte_bpe(
     """
     report = progress or Silent()
     clock = Clock()
-    codes, weights = _choose_languages(counts, config.languages)
+    codes, weights = choose_languages(counts, config.languages)
     patterns = find_patterns(config.pre_tokens.pattern)
     counted = count_pre_tokens(counts, patterns, codes, workers=workers, progress=report)
     clock.lap("pre-tokens")
@@ -267,50 +268,82 @@ def continue_bpe(
     report = progress or Silent()
     clock = Clock()
     table = config.tokens
-    codes, weights = _choose_languages(counts, config.languages)
-    warnings = [*base.tokenizer.notes, *weights.warnings()]
+    codes, weights = choose_languages(counts, config.languages)
+    learnt = learn_tokens(counts, weights.weights, base, table, table.new, report, clock)
+    warnings = [*base.tokenizer.notes, *weights.warnings(), *learnt.warnings]
+    if len(learnt) < table.new:
+        if not table.allow_fewer:
+            raise FitError(
+                f"tokens.new = {table.new:_} is more than {', '.join(codes)} can support with "
+                f"min_count = {table.min_count}: {len(learnt):_}",
+                f"--set tokens.new={len(learnt):_}, --set tokens.allow_fewer=true, or count more text",
+            )
+        warnings.append(f"{table.new - len(learnt):_} fewer tokens than asked for: no pair is left")
+    extended = base.append(learnt.characters, learnt.merges)
+    check_reached(extended)
+    clock.lap("merges")
+    usage, found = compare_usage(counts, base, extended, codes, report)
+    clock.lap("comparison")
+    return Fit(extended, config, found, usage, tuple(warnings), clock.seconds, counts.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Tokens for a base: characters that it lacks, then merges as pairs of token texts; `len` counts both."""
+
+    characters: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.characters) + len(self.merges)
+
+
+def learn_tokens(
+    counts: WordCounts,
+    weights: Mapping[str, float],
+    base: BpeBase,
+    table: TokensTable,
+    wanted: int,
+    report: Progress,
+    clock: Clock,
+) -> Learnt:
+    """Learn at most `wanted` tokens for a base from languages with their weights; fewer where text is short."""
     characters: tuple[str, ...] = ()
     if table.characters:
-        characters = _missing_characters(counts, codes, base, table.min_count)[: table.new]
+        characters = _missing_characters(counts, list(weights), base, table.min_count)[:wanted]
     start = base.append(characters) if characters else base
     clock.lap("characters")
-    rows, skipped = _collect_rows(counts, weights.weights, start, report)
-    if skipped:
-        warnings.append(f"{skipped:_} parts of cut words left out: the base puts a space before them")
+    rows, skipped = _collect_rows(counts, weights, start, report)
+    left_out = f"{skipped:_} parts of cut words left out: the base puts a space before them"
     clock.lap("segments")
     warm_kernels(report)
     known = [start.pieces.get(index, "").encode() for index in range(start.size)]
     merger = Merger(rows, known, next_id=start.size, min_count=table.min_count)
     clock.lap("index")
-    wanted = table.new - len(characters)
-    merges = _take_merges(iter(merger.merge_best, None), wanted, report)
-    reached = len(characters) + len(merges)
-    if reached < table.new:
-        if not table.allow_fewer:
-            raise FitError(
-                f"tokens.new = {table.new:_} is more than {', '.join(codes)} can support with "
-                f"min_count = {table.min_count}: {reached:_}",
-                f"--set tokens.new={reached:_}, --set tokens.allow_fewer=true, or count more text",
-            )
-        warnings.append(f"{table.new - reached:_} fewer tokens than asked for: no pair is left")
     spelled = dict(start.pieces)
     pairs = []
-    for merge in merges:
+    for merge in _take_merges(iter(merger.merge_best, None), wanted - len(characters), report):
         pairs.append((spelled[merge.left], spelled[merge.right]))
         spelled[merge.token] = merge.text.decode()
-    extended = base.append(characters, pairs)
-    unreachable = extended.find_unreachable()
+    return Learnt(characters, tuple(pairs), (left_out,) if skipped else ())
+
+
+def check_reached(extended: BpeBase, base: BpeBase | None = None) -> None:
+    """Raise `FitError` for tokens that the file written does not make of their own text.
+
+    New ones are looked at, and those of a `base` that made them.
+    """
+    kept = range(0) if base is None else sorted({*range(base.size)} - {*extended.new_ids})
+    lost = [] if base is None else sorted({*extended.find_unreachable(kept)} - {*base.find_unreachable(kept)})
+    unreachable = [*extended.find_unreachable(extended.new_ids), *lost]
     if unreachable:
         shown = ", ".join(repr(extended.pieces[index]) for index in unreachable[:5])
         raise FitError(
-            f"{len(unreachable)} new tokens are not made of their own text ({shown}): the "
+            f"{len(unreachable)} tokens are not made of their own text ({shown}): the "
             "merges of this base do not rank as its file says",
             "report the base this happened with",
         )
-    clock.lap("merges")
-    usage, found = _compare(counts, base, extended, codes, report)
-    clock.lap("comparison")
-    return Fit(extended, config, found, usage, tuple(warnings), clock.seconds, counts.fingerprint)
 
 
 def _batches(table: WordTable, base: BpeBase) -> Iterator[tuple[list[str], Int64Array, bool]]:
@@ -374,19 +407,20 @@ def _collect_rows(
     return SymbolRows(symbols, offsets, raw, weighted, group, np.zeros_like(raw)), skipped
 
 
-def _compare(
+def compare_usage(
     counts: WordCounts, base: BpeBase, extended: BpeBase, codes: Sequence[str], report: Progress
-) -> tuple[dict[str, Int64Array], tuple[Mapping[str, object], ...]]:
+) -> tuple[dict[str, Int64Array], tuple[dict[str, object], ...]]:
     """Return usage of each id by each counted language's training text, and tokens before and after."""
     report.start("comparing with the base", len(counts.languages), "languages")
     usage: dict[str, Int64Array] = {}
-    rows: list[Mapping[str, object]] = []
+    rows: list[dict[str, object]] = []
+    fresh = np.array(extended.new_ids, np.int64)
     for code in sorted(counts.languages):
         own = counts.languages[code]
         row: dict[str, object] = {"language": code, "fitted": code in codes}
         for split in SPLITS:
             table = own.split(split)
-            before, after = _count_added_usage(table, base), _count_added_usage(table, extended)
+            before, after = count_word_usage(table, base), count_word_usage(table, extended)
             old, new = int(before.sum()), int(after.sum())
             words = int(table.count[~table.continuation].sum())
             row[f"{split}_before"], row[f"{split}_after"] = old, new
@@ -394,15 +428,16 @@ def _compare(
             row[f"{split}_tokens_per_word"] = new / words if words else None
             if split == "train":
                 usage[code] = after
-                row["new_used"] = int((after[base.size :] > 0).sum())
+                row["new_used"] = int((after[fresh] > 0).sum())
         rows.append(row)
         report.advance(1)
     report.finish()
     return usage, tuple(rows)
 
 
-def _count_added_usage(table: WordTable, base: BpeBase) -> Int64Array:
+def count_word_usage(table: WordTable, base: BpeBase, *, first: bool = False) -> Int64Array:
+    """Return how often a table's words use each id, int64[size]; `first` puts no space before them."""
     usage = np.zeros(base.size, np.int64)
     for words, count, continued in _batches(table, base):
-        usage += base.count_usage(words, count, continued=continued)
+        usage += base.count_usage(words, count, continued=continued or first)
     return usage

@@ -398,6 +398,45 @@ class ContinuedBpeConfig(Config):
     languages: LanguagesTable = LanguagesTable()
 
 
+class ReplaceTable(Config):
+    """What makes room for new tokens, and how much it may cost.
+
+    `unused` gives away the ids of tokens that the languages kept use least: the size stays. `residual` drops
+    the base's tokens of the new languages' own letters and learns `tokens.new` in their place. `keep` are the
+    languages kept, by default all counted ones that do not learn; none of them may need more than `max_loss`
+    (0.001 or "0.1%") more tokens on held-out text: that decides how many tokens go.
+    """
+
+    make_room: Literal["unused", "residual"] = "unused"
+    keep: tuple[str, ...] = ()
+    max_loss: float = Field(default=0.001, ge=0.0, le=1.0)
+
+    @field_validator("max_loss", mode="before")
+    @classmethod
+    def _read_share(cls, said: object) -> object:
+        if not isinstance(said, str) or not said.strip().endswith("%"):
+            return said
+        try:
+            return float(said.strip().removesuffix("%")) / 100
+        except ValueError as error:
+            raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+
+
+class ReplaceBpeConfig(Config):
+    """New tokens in the place of old ones: of `languages`, in a BPE or unigram `base`.
+
+    `base_pattern` is as in continued-bpe. A unigram base takes no `languages.weighting`: new pieces are on its
+    own scale.
+    """
+
+    configuration: Literal["replace-bpe"] = "replace-bpe"
+    base: str = ""
+    base_pattern: str = ""
+    replace: ReplaceTable = ReplaceTable()
+    tokens: TokensTable = TokensTable()
+    languages: LanguagesTable = LanguagesTable()
+
+
 # --- Reading ---------------------------------------------------------------------------------------
 
 CONFIGURATIONS: Mapping[str, type[Config]] = {
@@ -407,6 +446,7 @@ CONFIGURATIONS: Mapping[str, type[Config]] = {
     "two-stage": TwoStageConfig,
     "byte-bpe": ByteBpeConfig,
     "continued-bpe": ContinuedBpeConfig,
+    "replace-bpe": ReplaceBpeConfig,
 }
 
 

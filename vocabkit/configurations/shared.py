@@ -68,7 +68,7 @@ AnyVocabulary = TypeVar("AnyVocabulary", Vocabulary, ByteLevelVocabulary, BpeBas
 _CUT_COLUMNS = ("language", "code_point", "character", "count", "share")
 # Tables that have a header where there is no row.
 _HEADERS = {"cut_characters": _CUT_COLUMNS, "letters": (*_CUT_COLUMNS, "block")}
-_TEXT_COLUMNS = {"language", "code_point", "character", "note"}
+_TEXT_COLUMNS = {"language", "code_point", "character", "note", "dropped", "new"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

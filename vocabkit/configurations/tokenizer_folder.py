@@ -9,6 +9,7 @@ from typing import Any
 
 from vocabkit.configurations.byte_bpe import continue_bpe, fit_byte_bpe
 from vocabkit.configurations.proportional import fit_proportional
+from vocabkit.configurations.replacing import fit_replacement
 from vocabkit.configurations.settings import CONFIGURATIONS, read_configuration
 from vocabkit.configurations.shared import Fit, fit_parity, fit_shared, open_counts
 from vocabkit.configurations.two_stage import fit_two_stage
@@ -24,6 +25,7 @@ _FITS: Mapping[str, Callable[..., Fit[Any]]] = {
     "two-stage": fit_two_stage,
     "byte-bpe": fit_byte_bpe,
     "continued-bpe": continue_bpe,
+    "replace-bpe": fit_replacement,
 }
 
 

@@ -25,7 +25,7 @@ from vocabkit.configurations.shared import (
     select_languages,
     warn_of_cut,
 )
-from vocabkit.core.arrays import BoolArray, Int64Array
+from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
 from vocabkit.core.folders import Clock, read_manifest
 from vocabkit.core.languages import load_panel, resolve_code
@@ -48,8 +48,17 @@ from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
 from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
 from vocabkit.vocabulary.neighbours import parse_json
-from vocabkit.vocabulary.tokenizers import open_tokenizer, open_vocabulary
-from vocabkit.vocabulary.vocabulary import SHARED, TEXT, Block, Kind, Vocabulary, is_shared_letter, read_unigram
+from vocabkit.vocabulary.tokenizers import find_file, open_tokenizer
+from vocabkit.vocabulary.vocabulary import (
+    SHARED,
+    SPACE,
+    TEXT,
+    Block,
+    Kind,
+    Vocabulary,
+    is_shared_letter,
+    read_unigram,
+)
 
 # --- The base --------------------------------------------------------------------------------------
 # Any unigram vocabulary, and what is known of the fit it came from. New scores must be on the scale of the
@@ -126,23 +135,40 @@ def read_base(path: str | Path) -> BlockBase:
     """
     source = Path(path)
     counts, weights = "", {}
-    if source.is_dir():
-        # Another's may have tokens told of beside its .model: their ids are taken.
-        is_ours = (source / "vocabulary.parquet").is_file()
-        vocabulary = Vocabulary.load(source) if is_ours else open_vocabulary(source)
+    if source.is_dir() and (source / "vocabulary.parquet").is_file():
+        vocabulary = Vocabulary.load(source)
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}
-    elif source.is_file():
+    elif source.exists():
         opened = open_tokenizer(source, "gpt2")  # whatever the pattern, what is not unigram is refused
         if isinstance(opened, SentencePieceTokenizer):
             vocabulary = opened.vocabulary
-        elif isinstance(opened, BackendTokenizer) and opened.model == "Unigram":
-            vocabulary = read_unigram(parse_json(source)[1], str(source))
+        elif isinstance(opened, BackendTokenizer) and opened.model_type == "Unigram":
+            file = find_file(source)
+            vocabulary = _check_pieces(opened, read_unigram(parse_json(file)[1], str(file)))
         else:
             raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return _describe_base(vocabulary, str(source), weights, counts)
+
+
+# Equal scores are told apart by the last bit, otherwise in float32 than in float64.
+_TIES = 0.001
+
+
+def _check_pieces(opened: BackendTokenizer, found: Vocabulary) -> Vocabulary:
+    """Return `found`, read from a tokenizer.json, once every piece's text is cut by it as the file cuts it."""
+    words = [
+        name.replace(SPACE, "") for name, k in zip(found.pieces, found.kinds, strict=True) if k is Kind.NORMAL
+    ]
+    words = [word for word in words if word]
+    ours = SentencePieceTokenizer("pieces", found).encode_batch(words)
+    pairs = zip(words, opened.encode_batch(words), ours, strict=True)
+    other = [word for word, one, two in pairs if one.tolist() != two.tolist()]
+    if len(other) > _TIES * len(words):
+        raise _refuse(f"{opened.name}: it cuts {other[0]!r} otherwise than its pieces' scores, and so")
+    return found
 
 
 def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str) -> BlockBase:
@@ -452,18 +478,25 @@ def _assemble(base: Vocabulary, growing: Mapping[str, _Growing]) -> Vocabulary:
         longer = np.array([len(piece) > 1 for piece in item.block.pieces], np.bool_)
         order = np.lexsort((np.arange(len(longer)), -item.block.scores, longer))
         values = item.block.scores[order].astype(np.float32)
-        letters, below = len(item.block.letters), np.float32(np.inf)
-        for k in range(len(values)):
-            if k == letters:
-                below = np.float32(np.inf)
-            # Falling order: each starts below the one before it, so many equal scores cost no more than few.
-            value = min(values[k], np.nextafter(below, np.float32(-np.inf)))
-            while float(value) in taken:
-                value = np.nextafter(value, np.float32(-np.inf))
-            values[k] = below = value
-            taken.add(float(value))
+        letters = len(item.block.letters)
+        parts = (make_distinct(values[:letters], taken), make_distinct(values[letters:], taken))
+        values = np.concatenate(parts)
         found = found.append_block(code, [item.block.pieces[k] for k in order.tolist()], values)
     return found
+
+
+def make_distinct(scores: Float32Array, taken: set[float]) -> Float32Array:
+    """Return falling scores, each the next lower one where that is taken; they are taken then."""
+    values = scores.astype(np.float32)
+    below = np.float32(np.inf)
+    for k in range(len(values)):
+        # Falling order: each starts below the one before it, so many equal scores cost no more than few.
+        value = min(values[k], np.nextafter(below, np.float32(-np.inf)))
+        while float(value) in taken:
+            value = np.nextafter(value, np.float32(-np.inf))
+        values[k] = below = value
+        taken.add(float(value))
+    return values
 
 
 # --- The tables ------------------------------------------------------------------------------------

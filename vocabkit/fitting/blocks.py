@@ -95,8 +95,8 @@ def _find_occurring(lexicon: Lexicon, frozen: Frozen, workers: Workers) -> Froze
 
 def fit_block(
     lexicon: Lexicon, substrings: Substrings, size: int, workers: Workers, frozen: Frozen, *,
-    floors: tuple[int, ...] = (5, 3, 2), options: UnigramOptions | None = None, deny: Collection[str] = (),
-    progress: Progress | None = None,
+    weights: Mapping[str, float] | None = None, floors: tuple[int, ...] = (5, 3, 2),
+    options: UnigramOptions | None = None, deny: Collection[str] = (), progress: Progress | None = None,
 ) -> FittedBlock:  # fmt: skip
     """Fit at most `size` new pieces beside `frozen` ones: as many as the evidence supports.
 
@@ -128,7 +128,7 @@ def fit_block(
         tier = replace(chosen, floors=(floor,), seeds=chosen.seeds or seeds)
         fitted = fit_unigram(
             lexicon, substrings, wanted, workers,
-            options=tier, frozen=held, deny=refused, allow_fewer=True, progress=progress,
+            weights=weights, options=tier, frozen=held, deny=refused, allow_fewer=True, progress=progress,
         )  # fmt: skip
         pieces += fitted.pieces
         scores += fitted.scores.tolist()

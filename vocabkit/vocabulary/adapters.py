@@ -473,11 +473,6 @@ class BackendTokenizer:
     def _marks(self) -> _Marks:
         return _Marks.of(self._backend, self._content)
 
-    @property
-    def model(self) -> str:
-        """The type of its model, as tokenizers calls it: `Unigram`, `BPE`, `WordPiece` or `WordLevel`."""
-        return type(self._backend.model).__name__
-
     @cached_property
     def _added(self) -> dict[int, bool]:
         """Added tokens: id → whether special."""
@@ -508,6 +503,11 @@ class BackendTokenizer:
             return Kind.BYTE if fallback and _BYTE_NAME.fullmatch(token) else Kind.NORMAL
 
         return tuple(kind(index) for index in range(self.size))
+
+    @property
+    def model_type(self) -> str:
+        """The type of its model, as tokenizers calls it: `Unigram`, `BPE`, `WordPiece` or `WordLevel`."""
+        return type(self._backend.model).__name__
 
     @cached_property
     def style(self) -> Style:

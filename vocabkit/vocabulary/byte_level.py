@@ -6,12 +6,13 @@ format cannot hold tokens that are parts of characters. Nothing is trained here.
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, pairwise
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,16 @@ _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.ji
 class BpeBase:
     """A BPE tokenizer with its file's content. `pieces` maps every id to its text, added tokens included.
 
-    Ids from `first_new` on were appended here.
+    Ids from `first_new` on were appended here; `given` are ids that were given to another token.
     """
 
     def __init__(
-        self, name: str, content: dict[str, Any], folder: Path | None = None, first_new: int | None = None
+        self,
+        name: str,
+        content: dict[str, Any],
+        folder: Path | None = None,
+        first_new: int | None = None,
+        given: Sequence[int] = (),
     ) -> None:
         """Check that merges can be appended. Raises TokenizerError."""
         model = content.get("model") or {}
@@ -160,6 +166,7 @@ class BpeBase:
         self.pieces: dict[int, str] = added | {index: piece for piece, index in model["vocab"].items()}
         self.size: int = max(self.pieces) + 1
         self.first_new = self.size if first_new is None else first_new
+        self.given = tuple(given)
 
     @classmethod
     def read(cls, path: str | Path, pattern: str | None = None) -> BpeBase:
@@ -236,6 +243,37 @@ class BpeBase:
                     found[char] += count
         return dict(found)
 
+    @property
+    def new_ids(self) -> tuple[int, ...]:
+        """The ids of the tokens that were put in here."""
+        return (*self.given, *range(self.first_new, self.size))
+
+    def find_parts(self) -> dict[int, tuple[int, int]]:
+        """Return the two ids that are merged last to make each id of its own text.
+
+        An id that no merging of its text ends in has none. Within a longer text a token is made as it is alone,
+        so these merges are the only ones that matter: SentencePiece's files list others too.
+        """
+        ids: Mapping[str, int] = self.content["model"]["vocab"]
+        ranks: dict[tuple[int, int], tuple[int, int]] = {}
+        for rank, (left, right) in enumerate(map(_split_pair, self.content["model"]["merges"])):
+            ranks[ids[left], ids[right]] = (rank, ids[left + right])
+        last = (len(ranks), -1)
+        found: dict[int, tuple[int, int]] = {}
+        for piece, index in ids.items():
+            tokens = [ids.get(letter, -1) for letter in piece]
+            pair: tuple[int, int] | None = None
+            while len(tokens) > 1:
+                best = [ranks.get(both, last) for both in pairwise(tokens)]
+                place = min(range(len(best)), key=best.__getitem__)
+                if best[place] is last:
+                    break
+                pair = (tokens[place], tokens[place + 1])
+                tokens[place : place + 2] = [best[place][1]]
+            if pair is not None and tokens == [index]:
+                found[index] = pair
+        return found
+
     def append(self, characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> BpeBase:
         """Return the base with tokens appended: characters as they are, then merges as pairs of token texts.
 
@@ -243,20 +281,39 @@ class BpeBase:
         are entered there with their ids: loading would otherwise number them on from the model's new size.
         Raises TokenizerError.
         """
-        content = copy.deepcopy(self.content)
-        model = content["model"]
-        vocabulary: dict[str, int] = model["vocab"]
-        for entry in content.get("added_tokens") or ():
+        return self.replace((), characters, merges)
+
+    def replace(
+        self, dropped: Sequence[int], characters: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()
+    ) -> BpeBase:
+        """Return the base without the ids `dropped`, and with tokens as `append` takes them.
+
+        The merges that make a dropped token or take one go with it. New tokens take the ids given away, from
+        the lowest up, and then count up from `size`; one with the text of a dropped token takes that one's
+        own. Raises TokenizerError.
+        """
+        model = self.content["model"]
+        gone = {self.pieces[index]: index for index in dropped}
+        vocabulary = {piece: index for piece, index in model["vocab"].items() if piece not in gone}
+        for entry in self.content.get("added_tokens") or ():
             vocabulary.setdefault(entry["content"], entry["id"])
+        listed = list(model["merges"])
+        if gone:
+            listed = [pair for pair in listed if not _needs(_split_pair(pair), gone)]
         tokens = (*characters, *(left + right for left, right in merges))
-        for index, token in enumerate(tokens, self.size):
+        again = {gone[token] for token in tokens if token in gone}
+        free = chain(sorted(set(dropped) - again), count_up(self.size))
+        for token in tokens:
             if token in vocabulary:
                 raise TokenizerError(f"{self.name}: the token {token!r} is there already")
-            vocabulary[token] = index
-        listed = model["merges"]
-        joined = bool(listed) and isinstance(listed[0], str)
+            vocabulary[token] = gone[token] if token in gone else next(free)
+        given = sorted({vocabulary[token] for token in tokens} & set(gone.values()))
+        if gone:
+            vocabulary = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+        joined = bool(model["merges"]) and isinstance(model["merges"][0], str)
         listed.extend(" ".join(pair) if joined else list(pair) for pair in merges)
-        return BpeBase(self.name, content, self._folder, self.size)
+        content = {**self.content, "model": {**model, "vocab": vocabulary, "merges": listed}}
+        return BpeBase(self.name, content, self._folder, self.size, given)
 
     def count_usage(self, words: Sequence[str], counts: Int64Array, *, continued: bool = False) -> Int64Array:
         """Return how often each id is used by words that occur so often, int64[size]."""
@@ -268,10 +325,13 @@ class BpeBase:
         np.add.at(usage, flat, np.repeat(counts, lengths))
         return usage
 
-    def find_unreachable(self) -> list[int]:
-        """Return the new ids that the model does not make of their own text, given as a pre-token."""
-        model = self._backend.model
-        made = ((index, model.tokenize(self.pieces[index])) for index in range(self.first_new, self.size))
+    def find_unreachable(self, ids: Iterable[int] | None = None) -> list[int]:
+        """Return those of some ids, by default the new ones, that the model does not make of their own text.
+
+        The text is given as a pre-token.
+        """
+        model, chosen = self._backend.model, self.new_ids if ids is None else ids
+        made = ((index, model.tokenize(self.pieces.get(index, ""))) for index in chosen)
         return [index for index, tokens in made if [token.id for token in tokens] != [index]]
 
     def save(self, folder: Path, usage: Mapping[str, Int64Array]) -> None:
@@ -287,12 +347,22 @@ class BpeBase:
         if not (folder / "tokenizer_config.json").is_file():
             content = {"tokenizer_class": "PreTrainedTokenizerFast"}
             write_json(folder / "tokenizer_config.json", content, indent=2)
-        ids, first = range(self.size), self.first_new
+        ids, new = range(self.size), set(self.new_ids)
         _write_table(
             folder,
             [self.pieces.get(index, "") for index in ids],
             [self.tokenizer.token_bytes(index) for index in ids],
             self.tokenizer.kinds,
-            ["base" if index < first else "new" for index in ids],
+            ["new" if index in new else "base" for index in ids],
             usage,
         )
+
+
+def _split_pair(pair: str | Sequence[str]) -> tuple[str, str]:
+    """Return a merge of a tokenizer.json as its two parts: old files join them by a space."""
+    left, right = pair.split(" ") if isinstance(pair, str) else pair
+    return left, right
+
+
+def _needs(pair: tuple[str, str], gone: Mapping[str, int]) -> bool:
+    return pair[0] in gone or pair[1] in gone or pair[0] + pair[1] in gone
