@@ -23,6 +23,14 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace the output if it exists."),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        " /--no-verify",
+        help="Do not hold what is read to its digests first, which takes 1.3 s a gigabyte.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress and no warnings on stderr."),

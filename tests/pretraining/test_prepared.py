@@ -11,6 +11,7 @@ import pytest
 
 from tests.pretraining.prepared_rows import MASKED, write_rows
 from vocabkit.core.errors import PretrainingError
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.packing import PackedRows
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.preparing import RowWriter, _row_paths
@@ -40,17 +41,20 @@ def write(folder: Path) -> tuple[PreparedCorpus, np.ndarray]:
             writer.write(make_rows(0, 0))
             writer.write(PackedRows(part.ids[:2], part.used[:2], part.bytes[:2]))
             writer.write(PackedRows(part.ids[2:], part.used[2:], part.bytes[2:]))
-        none = {"rows": 0}
-        files.append({"name": name, "train": {"rows": writer.rows}, "held-out": none})
+        none = {"rows": 0, "digests": {}}
+        files.append(
+            {"name": name, "train": {"rows": writer.rows, "digests": writer.digests}, "held-out": none}
+        )
     total = {"rows": 12, "tokens": 30, "bytes": 66, "documents": 12}
     index = {
-        "schema": 1, "length": LENGTH, "encoding": "union", "vocabulary": 50,
+        "schema": 2, "length": LENGTH, "encoding": "union", "vocabulary": 50,
         "special": MASKED.to_dict(), "tokenizer": "t", "corpus": "c", "held_out": 0.0,
         "languages": {
             "yor_Latn": {"train": total, "held-out": dict.fromkeys(total, 0), "files": files}
         },
+        "files": {},
     }  # fmt: skip
-    (folder / "shards.json").write_text(json.dumps(index), encoding="utf-8")
+    write_sealed(folder / "shards.json", index)
     return PreparedCorpus.load(folder), np.concatenate([part.ids for part in parts])
 
 
@@ -133,17 +137,22 @@ def test_a_damaged_file_is_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 2, this version reads 1"),
+        ({"schema": 1}, "schema 1: this version reads 2"),
         ({"length": 9}, r"holds int32\[5, 8\], expected int32\[5, 9\]"),
-        ({"encoding": "other"}, "encoding 'other'"),
-        ({"special": {"begin": 0}}, "is damaged"),
-        ({"languages": []}, "is damaged"),
+        ({"encoding": "other"}, "encoding is 'other', expected one of union, routed"),
+        ({"special": {"begin": 0}}, "special lacks end"),
+        ({"languages": []}, r"languages is \[\], expected an object"),
+        ({"vocabulary": 4}, "special ids beyond the 4 there are"),
     ],
 )
 def test_a_damaged_index_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write(tmp_path)
     path = tmp_path / "shards.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(PretrainingError, match=r"shards\.json: (was changed|schema)"):
+        PreparedCorpus.load(tmp_path)
+    write_sealed(path, content)  # by someone who can seal, too
     with pytest.raises(PretrainingError, match=message):
         PreparedCorpus.load(tmp_path)
 
@@ -156,7 +165,7 @@ def test_what_is_no_folder_of_rows(tmp_path: Path) -> None:
     with pytest.raises(PretrainingError, match=r"tokenizer: no such folder"):
         PreparedCorpus.load(tmp_path)
     (tmp_path / "shards.json").write_text("{", encoding="utf-8")
-    with pytest.raises(PretrainingError, match=r"shards\.json: cannot be read"):
+    with pytest.raises(PretrainingError, match=r"shards\.json: not JSON"):
         PreparedCorpus.load(tmp_path)
 
 
