@@ -95,10 +95,8 @@ def _show_end(result: "Run", quiet: bool) -> None:
     )
     if result.evaluation is not None:
         scored, lost = result.evaluation["bytes"], result.evaluation["lost"]
-        unknown = (
-            f", {lost:,} of them ({lost / scored:.2%}) under unknown tokens at 8 bits each" if lost else ""
-        )
-        show_note(f"scored {scored:,} bytes of held-out text{unknown}", quiet)
+        share = f" ({lost / scored:.2%}), charged 8 bits each" if lost else ""
+        show_note(f"held-out text: {scored:,} bytes scored, {lost:,} lost in unknown tokens{share}", quiet)
         show_note(f"comparable: {result.evaluation['comparable']}", quiet)
     if result.dead is not None:
         pieces, never, target = (result.dead[name] for name in ("pieces", "never_input", "never_target"))

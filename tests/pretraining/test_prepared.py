@@ -192,3 +192,62 @@ def test_rows_are_never_given_out_with_ids_beyond_the_vocabulary(tmp_path: Path,
     with pytest.raises(PretrainingError, match=r"yor_Latn: train rows hold ids beyond 0–49"):
         corpus.read_rows("yor_Latn", "train", number)
     assert corpus.read_rows("yor_Latn", "train", number - 1).shape == (1, LENGTH)
+
+
+@pytest.mark.parametrize("place", [128, 131, -1])
+@pytest.mark.parametrize(
+    "name", ["00000.train.npy", "00002.train.npy", "00000.train.bytes.npy", "00002.train.used.npy"]
+)
+def test_a_flipped_bit_is_found_when_digests_are_asked_for(tmp_path: Path, name: str, place: int) -> None:
+    corpus, _ = write(tmp_path)
+    corpus.check_digests()
+    path = tmp_path / "yor_Latn" / name
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    corpus = PreparedCorpus.load(tmp_path)  # whose sizes are right
+    with pytest.raises(PretrainingError, match=rf"{name}: was changed since it was written"):
+        corpus.check_digests()
+    # Of three ranks one reads the file, whichever.
+    found = 0
+    for rank in range(3):
+        try:
+            corpus.check_digests(rank, 3)
+        except PretrainingError:
+            found += 1
+    assert found == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "yor_Latn/../../x", "..\\x", ""])
+def test_shards_lie_within_their_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "s")
+    path = tmp_path / "s" / "shards.json"
+    content = json.loads(path.read_text())
+    content["languages"]["yor_Latn"]["files"][0]["name"] = name
+    write_sealed(path, content)
+    with pytest.raises(PretrainingError, match=r"files\[0\]\.name is .*, expected a plain name"):
+        PreparedCorpus.load(tmp_path / "s")
+    content["languages"] = {"../x": content["languages"]["yor_Latn"]}
+    write_sealed(path, content)
+    with pytest.raises(PretrainingError, match="expected a language code"):
+        PreparedCorpus.load(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<i4', 'fortran_order': False, 'shape",
+        b"(" * 100,
+        b"__import__('os')",
+        b"\xff" * 100,
+        b"{}",
+        b"[1",
+    ],
+)
+def test_a_header_is_data_and_no_program(tmp_path: Path, header: bytes) -> None:
+    write(tmp_path)
+    path = tmp_path / "yor_Latn" / "00000.train.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + header.ljust(118)[:118] + data[128:])
+    with pytest.raises(PretrainingError, match=r"00000\.train\.npy: is damaged"):
+        PreparedCorpus.load(tmp_path)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
 from vocabkit.core.errors import VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json, write_json
@@ -71,6 +71,8 @@ def check_digest(path: Path, digest: str, error: type[VocabkitError], hint: str)
     """Raise `error` unless a file is there with the bytes whose digest this is."""
     try:
         found = fingerprint_file(path)
+    except FileNotFoundError as wrong:
+        raise error(f"{path}: is missing", hint) from wrong
     except OSError as wrong:
         raise error(f"{path}: {wrong.strerror}", hint) from wrong
     if found != digest:
@@ -148,6 +150,8 @@ def _parse(kind: Any, value: Any, field: str) -> Any:
         if not given[1].pattern.fullmatch(text):
             raise _refuse(field, text, given[1].says)
         return text
+    if origin is NotRequired:
+        return _parse(given[0], value, field)
     if origin is Literal:
         if not any(value == item and type(value) is type(item) for item in given):
             raise _refuse(field, value, f"one of {', '.join(map(str, given))}")
@@ -232,8 +236,8 @@ def _parse_open(kind: Any, value: Any, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _refuse(field, value, "an object")
     hints = _list_hints(kind)
-    for name in sorted(kind.__required_keys__):
-        if name not in value:
+    for name, hint in hints.items():
+        if name not in value and get_origin(hint) is not NotRequired:
             raise _Mismatch(f"{field or 'it'} lacks {name}")
     held = {name: hint for name, hint in hints.items() if name in value}
     return value | {name: _parse(hint, value[name], _join(field, name)) for name, hint in held.items()}

@@ -244,7 +244,8 @@ class WordCounts(Result):
             self.write_tables(work)
 
     def write_tables(self, folder: Path) -> None:
-        """Write every language's tables and the index into an existing, empty folder."""
+        """Write every language's tables and the index into an existing, empty folder. Raises `CountsError`."""
+        _check_codes(self.languages, folder)
         entries = {}
         for code, counts in self.languages.items():
             (folder / code).mkdir()
@@ -483,10 +484,15 @@ class _Entry:
     files: Mapping[Name, Digest] | None = None
 
 
+def _check_codes(codes: Iterable[str], folder: Path) -> None:
+    """Raise `CountsError` unless each is a language's code: a folder is named after it."""
+    parse_record(Mapping[Code, Any], dict.fromkeys(codes), folder, CountsError, "name languages so")
+
+
 def write_index(folder: Path, entries: Mapping[str, Mapping[str, object]]) -> None:
     """Write the index of a folder of tables: totals, and the digests of the tables and of the entry itself."""
     index = {}
-    parse_record(Mapping[Code, Any], dict(entries), folder / INDEX, CountsError, "name languages so")
+    _check_codes(entries, folder)
     for code in sorted(entries):
         files = {name: fingerprint_file(folder / code / name) for name in _FILES}
         # The code is sealed with it: entries cannot change places.

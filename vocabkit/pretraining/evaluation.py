@@ -1,11 +1,11 @@
 """What a run has learnt and seen: held-out loss of each language, and the pieces that it never met.
 
 Rows and masks are fixed: the same in every evaluation, every run over the same shards and any number of ranks.
-Bits per byte compares causal models with different vocabularies, where all held-out rows are scored; text that a
-vocabulary has no token for costs eight bits a byte, or the vocabulary that knows least would be the best. The
-loss of a masked model compares runs with one vocabulary only, since a larger vocabulary asks harder questions
-about fewer tokens. Rows are packed to one length in tokens, so a model with longer tokens reads more text before
-each prediction, which its figure shows.
+Bits per byte compares causal models with different vocabularies, where all held-out rows are scored; a byte
+that a vocabulary has no token for costs eight bits, or the one that knows least would be best. The loss of a
+masked model compares runs with one vocabulary only, since a larger vocabulary asks harder questions about fewer
+tokens. Rows are packed to one length in tokens, so a model with longer tokens reads more text before each
+prediction, which its figure shows.
 Scoring fixed windows of raw text, or masked models across vocabularies, is not done here.
 """
 
@@ -93,8 +93,8 @@ class Evaluation:
             return f"bits_per_byte: across vocabularies, on the same text ({self.text[:12]}, all of it scored)"
         most = max(score.of_rows for score in self.languages)
         return (
-            f"bits_per_byte: between runs with the same vocabulary only: {scored:,} of {there:,} held-out rows were "
-            f"scored, and another vocabulary's hold other text; --set log.evaluate_rows={most} scores all"
+            f"bits_per_byte: between runs with the same vocabulary only: {scored:,} of {there:,} held-out rows "
+            f"were scored, and another's hold other text; --set log.evaluate_rows={most} scores all"
         )
 
     @property

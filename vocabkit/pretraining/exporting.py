@@ -84,11 +84,11 @@ def export_run(
 ) -> Export:
     """Write the model of a run's newest checkpoint, or of that at `step`, as transformers reads it.
 
-    `route` (a language's code) or `union` must be said where the shards were routed. The checkpoint is held to its
-    digests. With `verify` logits are compared too, before anything appears at `output`; a difference is for
-    the caller to judge. Where it is False not even digests are looked at. `optimizer`
-    adds the optimiser's moments, so that a run from this folder, extended or not, goes on with them. Raises
-    `PretrainingError`, `ConfigError`, `OutputError`, and `MissingExtra` where `verify` finds no transformers.
+    `route` (a language's code) or `union` must be said where the shards were routed. The checkpoint is held to
+    its digests, unless `verify` is False. With `verify` logits are compared too, before anything appears at
+    `output`; a difference is for the caller to judge. `optimizer` adds the optimiser's moments, so that a run
+    from this folder, extended or not, goes on with them. Raises `PretrainingError`, `ConfigError`,
+    `OutputError`, and `MissingExtra` where `verify` finds no transformers.
 
     >>> export_run("run/", "hf/", verify=True).passed  # doctest: +SKIP
     True

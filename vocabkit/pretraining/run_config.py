@@ -215,8 +215,9 @@ MOST_ROWS = 1 << 20
 class TrainingSettings(Config):
     """`[training]`: one of `steps`, `tokens` or `bytes` is the length of the run.
 
-    `batch_rows` rows make a step over all ranks; a rank takes `micro_rows` of them at a time. With `batch_bytes`
-    a step is as many rows as hold so many bytes of original text on average, whatever `batch_rows` says.
+    `batch_rows` rows make a step over all ranks; a rank takes `micro_rows` of them at a time. With
+    `batch_bytes` a step is the rows that hold so many bytes of original text on average, and `batch_rows` is
+    not looked at.
     """
 
     steps: int | None = Field(default=None, le=_LONGEST)

@@ -52,8 +52,10 @@ def pretrain(
     there is one. With `dry_run` nothing is trained and the plan returned: that needs neither data nor output.
 
     A run that is there already, of the same configuration and data, goes on from its newest checkpoint, and
-    answers at once where it is finished; `force` starts it anew. Rows, and the checkpoint it goes on from, are held
-    to their digests first, which takes 1.3 s a gigabyte and core; not so where `verify` is False. Started by torchrun on every rank alike.
+    answers at once where it is finished; `force` starts it anew. Rows and the checkpoint that it goes on from
+    are held to their digests first, 1.3 s a gigabyte, unless `verify` is False. Started by torchrun on every
+    rank alike.
+
     Raises PretrainingError, ConfigError, OutputError or MissingExtra for what the user can put right, before
     anything is trained where that is possible.
 
