@@ -48,9 +48,9 @@ def undo_extension(
 ) -> Undone:
     """Write to `output` the checkpoint that `extended` was made of; `extended` is not changed.
 
-    Files that did not change are held to their digests where they are taken over, unless `verify` is False;
-    those made again are compared with the original's. Raises CheckpointError where there is no receipt or it
-    does not fit, and OutputError.
+    What is read is held to the digests of the receipt; with `verify` False it may have been trained since. What
+    is made again is compared with the original. Raises CheckpointError where there is no receipt, it does not
+    fit or a file was changed, and OutputError.
     """
     shown = progress or Silent()
     receipt = read_receipt(extended)
@@ -64,7 +64,7 @@ def undo_extension(
         if not (root / name).is_file():
             raise CheckpointError(f"{root / name}: is missing, and the receipt names it", "copy the file again")
     if verify:
-        receipt.check_files(taken)
+        receipt.check_files([*shards, *taken])
     check_space(target, sum((root / name).stat().st_size for name in shards))
     folder = root / ORIGINAL
     kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

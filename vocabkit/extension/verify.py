@@ -395,7 +395,7 @@ def _check_reload(
         if original is not None:
             return _compare_models(receipt, Path(original), lines)
         with TemporaryDirectory(dir=receipt.root.resolve().parent, prefix=".verify-") as work:
-            undone = undo_extension(receipt.root, Path(work) / "original", link=True)
+            undone = undo_extension(receipt.root, Path(work) / "original", link=True, verify=False)
             lost = [name for name, reason in undone.differing.items() if "anew" not in reason]
             if lost:
                 return "failed", f"not given back to the bit: {', '.join(lost[:5])}"
