@@ -23,12 +23,11 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace the output if it exists."),
 ]
-Verify = Annotated[
+NoVerify = Annotated[
     bool,
     typer.Option(
-        " /--no-verify",
+        "--no-verify",
         help="Do not hold what is read to its digests first, which takes 1.3 s a gigabyte.",
-        show_default=False,
     ),
 ]
 Quiet = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Force, Format, Overrides, Quiet, Verify
+from .options import Force, Format, NoVerify, Overrides, Quiet
 from .output import say, show_note, show_rows, show_warnings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(
         typer.Option("--dry-run", help="Print parameters, memory, time and epochs; train nothing."),
     ] = False,
     force: Force = False,
-    verify: Verify = True,
+    no_verify: NoVerify = False,
     format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
@@ -78,7 +78,7 @@ def run(
     show_warnings(plan.warnings, quiet)
     from vocabkit.pretraining.loop import train_run
 
-    trained = train_run(plan, force=force, verify=verify, progress=watch(quiet))
+    trained = train_run(plan, force=force, verify=not no_verify, progress=watch(quiet))
     if speaks:
         show_rows(trained.to_rows(), format, "pretrain")
         _show_end(trained, quiet)

@@ -120,9 +120,14 @@ def _count_flops(config: ModelConfig, length: int, masking: float) -> Arithmetic
 
 
 def _estimate_memory(
-    config: ModelConfig, training: TrainingSettings, rows: int, length: int, masking: float, world: int = 1
+    config: ModelConfig,
+    training: TrainingSettings,
+    length: int,
+    masking: float,
+    world: int = 1,
+    rows: int | None = None,
 ) -> Memory:
-    """Return bytes on each of `world` devices, which take `rows` rows a step together.
+    """Return bytes on each of `world` devices, which take `rows` rows a step together (`training.batch_rows`).
 
     A layer keeps about 18 · width + 4 · feed_forward values' worth of bytes in bf16 for each token, 8 ·
     feed_forward where it is gated; recomputing keeps its input alone, and one layer's insides at a time.
@@ -134,7 +139,7 @@ def _estimate_memory(
     if world > 1:
         # The root's parameters stay gathered, and those of two layers at a time.
         copies = size * (found.embedding + 2 * layer)
-    tokens = min(training.micro_rows, -(-rows // world)) * length
+    tokens = min(training.micro_rows, -(-(rows or training.batch_rows) // world)) * length
     inner = (4 if config.layout == "xlmr" else 8) * config.feed_forward
     kept = (18 * config.width + inner) * tokens * size // 2
     if training.activation_checkpointing:
@@ -497,7 +502,7 @@ def plan_run(
         languages=languages,
         parameters=_count_parameters(model),
         flops_per_token=flops,
-        memory=_estimate_memory(model, config.training, math.ceil(rate), length, config.data.masking, world),
+        memory=_estimate_memory(model, config.training, length, config.data.masking, world, math.ceil(rate)),
         device=device, world=world,
         seconds=None if peak is None else flops.total * positions / (peak * _ASSUMED_MFU * world),
         warnings=tuple(warnings),
