@@ -23,6 +23,13 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace the output if it exists."),
 ]
+NoVerify = Annotated[
+    bool,
+    typer.Option(
+        "--no-verify",
+        help="Do not hold what is read to its digests first, which takes 1.3 s a gigabyte.",
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress and no warnings on stderr."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Force, Format, Overrides, Quiet
+from .options import Force, Format, NoVerify, Overrides, Quiet
 from .output import say, show_note, show_rows, show_warnings
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
         typer.Option("--dry-run", help="Print parameters, memory, time and epochs; train nothing."),
     ] = False,
     force: Force = False,
+    no_verify: NoVerify = False,
     format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
@@ -77,7 +78,7 @@ def run(
     show_warnings(plan.warnings, quiet)
     from vocabkit.pretraining.loop import train_run
 
-    trained = train_run(plan, force=force, progress=watch(quiet))
+    trained = train_run(plan, force=force, verify=not no_verify, progress=watch(quiet))
     if speaks:
         show_rows(trained.to_rows(), format, "pretrain")
         _show_end(trained, quiet)
@@ -93,6 +94,9 @@ def _show_end(result: "Run", quiet: bool) -> None:
         quiet,
     )
     if result.evaluation is not None:
+        scored, lost = result.evaluation["bytes"], result.evaluation["lost"]
+        share = f" ({lost / scored:.2%}), charged 8 bits each" if lost else ""
+        show_note(f"held-out text: {scored:,} bytes scored, {lost:,} lost in unknown tokens{share}", quiet)
         show_note(f"comparable: {result.evaluation['comparable']}", quiet)
     if result.dead is not None:
         pieces, never, target = (result.dead[name] for name in ("pieces", "never_input", "never_target"))

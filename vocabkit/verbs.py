@@ -610,6 +610,7 @@ def undo(
     output: Pathlike,
     *,
     link: bool = False,
+    verify: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Undone:
@@ -623,7 +624,7 @@ def undo(
     from vocabkit.extension.undo import undo_extension
 
     with _watched(progress) as shown:
-        return undo_extension(extended, output, link=link, force=force, progress=shown)
+        return undo_extension(extended, output, link=link, verify=verify, force=force, progress=shown)
 
 
 # --- Pretraining -----------------------------------------------------------------------------------
@@ -688,6 +689,7 @@ def pretrain(
     allow_epochs: float | None = None,
     settings: Sequence[str] | None = None,
     force: bool = False,
+    verify: bool = True,
     progress: Progress | None = None,
     **tables: Table,
 ) -> Run | RunPlan:
@@ -712,6 +714,7 @@ def pretrain(
             allow_epochs=allow_epochs,
             dry_run=output is None,
             force=force,
+            verify=verify,
             progress=shown,
         )
 
@@ -725,7 +728,7 @@ def export(
     step: int | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
     optimizer: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Export:
@@ -733,6 +736,7 @@ def export(
 
     AutoModelForMaskedLM or AutoModelForCausalLM loads the folder, and AutoTokenizer. With `verify` the result
     is loaded and its logits are compared; `difference` says how much they differ, `passed` whether too much.
+    The run's checkpoint is held to its digests unless `verify` is False.
 
     >>> vk.export("run/", "hf/", verify=True).passed
     """

@@ -1,13 +1,24 @@
+import json
+import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CountsError
 from vocabkit.corpus.counting import merge_counts
-from vocabkit.corpus.word_counts import RUN_LIMIT, Tally, WordCounts
+from vocabkit.corpus.word_counts import (
+    RUN_LIMIT,
+    LanguageCounts,
+    Tally,
+    WordCounts,
+    WordTable,
+    add_tables,
+    connect,
+)
 
 TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
 DOCUMENTS = st.lists(TEXT, max_size=8)
@@ -122,31 +133,161 @@ def test_controls_that_str_split_would_split_at_stay_inside_words() -> None:
 
 
 def test_asking_which_languages_there_are_reads_no_table(tmp_path: Path) -> None:
-    WordCounts.from_texts({"x": ["a"], "y": ["b"]}).save(tmp_path)
+    WordCounts.from_texts({"eng_Latn": ["a"], "fra_Latn": ["b"]}).save(tmp_path)
     for path in tmp_path.glob("*/*.parquet"):
         path.unlink()
     counts = WordCounts.load(tmp_path)
-    assert "x" in counts.languages
-    assert "z" not in counts.languages
-    assert list(counts.languages) == ["x", "y"]
-    assert counts.totals["x"].words == 1
+    assert "eng_Latn" in counts.languages
+    assert "yor_Latn" not in counts.languages
+    assert list(counts.languages) == ["eng_Latn", "fra_Latn"]
+    assert counts.totals["eng_Latn"].words == 1
 
 
 def test_missing_and_damaged_folders(tmp_path: Path) -> None:
     with pytest.raises(CountsError, match="no counts here"):
         WordCounts.load(tmp_path)
-    WordCounts.from_texts({"x": ["a"]}).save(tmp_path)
-    (tmp_path / "x" / "train.parquet").write_bytes(b"PAR1")
+    WordCounts.from_texts({"eng_Latn": ["a"]}).save(tmp_path)
+    (tmp_path / "eng_Latn" / "train.parquet").write_bytes(b"PAR1")
     with pytest.raises(CountsError, match=r"train\.parquet"):
-        _ = WordCounts.load(tmp_path).languages["x"]
+        _ = WordCounts.load(tmp_path).languages["eng_Latn"]
     (tmp_path / "languages.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CountsError, match="damaged"):
+    with pytest.raises(CountsError, match=r"languages\.json: not JSON"):
         WordCounts.load(tmp_path)
 
 
 def test_merging_a_folder_with_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    WordCounts.from_texts({"x": ["a"]}).save(tmp_path / "a")
+    WordCounts.from_texts({"eng_Latn": ["a"]}).save(tmp_path / "a")
     with pytest.raises(CountsError, match="given twice"):
         merge_counts([tmp_path / "a", tmp_path / "a"], tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+# --- What cannot have been counted -----------------------------------------------------------------
+
+
+def save_two(folder: Path) -> dict[str, LanguageCounts]:
+    texts = {"eng_Latn": ["the cat sat on the mat"] * 9, "yor_Latn": ["ọmọ ẹ kú àárọ̀ o"] * 9}
+    counts = WordCounts.from_texts(texts, held_out=0.2)
+    counts.save(folder)
+    return dict(counts.languages)
+
+
+def test_every_flipped_bit_of_a_folder_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    """182 flips over all files; JSON laid out anew is the only difference that may pass."""
+    wanted = save_two(tmp_path / "c")
+    chance = random.Random(1)
+    files = sorted(path for path in (tmp_path / "c").rglob("*") if path.is_file())
+    refused = 0
+    for path in [file for file in files for _ in range(26)]:
+        before = path.read_bytes()
+        data = bytearray(before)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert dict(WordCounts.load(tmp_path / "c").languages) == wanted
+        except CountsError as error:
+            refused += str(path) in error.message
+        path.write_bytes(before)
+    assert refused > 170
+    assert dict(WordCounts.load(tmp_path / "c").languages) == wanted
+
+
+def test_tables_may_not_change_places(tmp_path: Path) -> None:
+    save_two(tmp_path)
+    index = json.loads((tmp_path / "languages.json").read_text())
+    (tmp_path / "eng_Latn").rename(tmp_path / "fra_Latn")
+    index["fra_Latn"] = index.pop("eng_Latn")
+    (tmp_path / "languages.json").write_text(json.dumps(index))
+    with pytest.raises(CountsError, match="fra_Latn: was changed"):
+        WordCounts.load(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["../../X", "/tmp/x", "..", "eng_Latn/..", "eng", "eng_Latn\n", ""])
+def test_a_language_is_a_code_and_no_path(tmp_path: Path, code: str) -> None:
+    save_two(tmp_path / "c")
+    path = tmp_path / "c" / "languages.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {code: index["eng_Latn"]}))
+    with pytest.raises(CountsError, match=r"languages\.json: a key is .*, expected a language code"):
+        merge_counts([tmp_path / "c"], tmp_path / "out")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["c"]
+    with pytest.raises(CountsError, match="expected a language code"):
+        WordCounts.from_texts({code: ["a"]}).save(tmp_path / "new")
+
+
+ROWS = "SELECT word, continuation, {count} AS count, {documents} AS documents FROM read_parquet('{path}')"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (ROWS.format(count="-count", documents="documents", path="{path}"), "counts below 1|1 or more"),
+        (ROWS.format(count="0 * count", documents="documents", path="{path}"), "counts below 1|1 or more"),
+        (ROWS.format(count="count", documents="-documents", path="{path}"), "counts below 1|1 or more"),
+        (ROWS.format(count="count + 0.5", documents="documents", path="{path}"), "count is of type"),
+        (ROWS.format(count="CAST(count AS DOUBLE)", documents="documents", path="{path}"), "count is of type"),
+        (ROWS.format(count="2 * count", documents="documents", path="{path}"), r"languages\.json says"),
+        ("{all} UNION ALL {all}".replace("{all}", "SELECT * FROM read_parquet('{path}')"), "in two rows"),
+        ("SELECT nullif(word, 'the') AS word, * EXCLUDE word FROM read_parquet('{path}')", "without a value"),
+        ("SELECT * EXCLUDE documents FROM read_parquet('{path}')", "column documents is missing"),
+        ("SELECT encode(word) AS word, * EXCLUDE word FROM read_parquet('{path}')", "word is of type BLOB"),
+    ],
+)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_rows_that_no_count_gives_are_refused(tmp_path: Path, rows: str, message: str, sealed: bool) -> None:
+    """By their digest, and in folders of an earlier version, which have none, by what they say."""
+    save_two(tmp_path / "c")
+    path = tmp_path / "c" / "eng_Latn" / "train.parquet"
+    with connect() as database:
+        database.execute(f"COPY ({rows.replace('{path}', str(path))}) TO '{tmp_path / 'x'}' (FORMAT parquet)")
+    (tmp_path / "x").rename(path)
+    if not sealed:
+        index = json.loads((tmp_path / "c" / "languages.json").read_text())
+        for entry in index.values():
+            del entry["files"], entry["digest"]
+        (tmp_path / "c" / "languages.json").write_text(json.dumps(index))
+    expected = r"train\.parquet: was changed" if sealed else message
+    with pytest.raises(CountsError, match=expected):
+        _ = WordCounts.load(tmp_path / "c").languages["eng_Latn"]
+    with pytest.raises(CountsError, match=expected):
+        merge_counts([tmp_path / "c"], tmp_path / "out")
+    assert WordCounts.load(tmp_path / "c").languages["yor_Latn"].train.words
+
+
+def test_counts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    wanted = save_two(tmp_path)
+    index = json.loads((tmp_path / "languages.json").read_text())
+    for entry in index.values():
+        del entry["files"], entry["digest"]
+    (tmp_path / "languages.json").write_text(json.dumps(index))
+    assert dict(WordCounts.load(tmp_path).languages) == wanted
+
+
+def test_a_table_holds_whole_numbers_of_one_or_more() -> None:
+    one, flags = np.ones(1, np.int64), np.zeros(1, bool)
+    for count in (np.array([-1]), np.array([0]), np.array([1.5])):
+        with pytest.raises(CountsError, match="whole numbers of 1 or more"):
+            WordTable(["a"], flags, count, one)
+        with pytest.raises(CountsError, match="whole numbers of 1 or more"):
+            WordTable(["a"], flags, one, count)
+    with pytest.raises(CountsError, match="other lengths"):
+        WordTable(["a", "b"], flags, one, one)
+
+
+def test_the_bytes_do_not_tell_in_how_many_runs_was_counted(tmp_path: Path) -> None:
+    """One run as it is written, and the sum of two: a table's pages end at the same rows."""
+    documents = [f"w{number % 3_000:x} w{number % 7:x}" for number in range(9_000)]
+    totals = []
+    with Tally(0.1) as tally:
+        tally.add(documents)
+        tally.write_run(tmp_path / "whole")
+    with Tally(0.1) as tally:
+        for number, part in enumerate((documents[:4_000], documents[4_000:])):
+            tally.add(part)
+            tally.write_run(tmp_path / f"run-{number}")
+        totals.append(tally.totals)
+    runs = [tmp_path / "run-0", tmp_path / "run-1"]
+    add_tables(runs, tmp_path / "sum", totals[0], 1, 64 << 20)
+    for name in ("train.parquet", "held_out.parquet", "characters.parquet"):
+        assert (tmp_path / "sum" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,9 @@ from typer.testing import CliRunner
 
 from cli import app
 from tests.extension.tiny_models import ADDED, OLD, snapshot, write_model, write_tokenizer
-from vocabkit.core.errors import OutputError, VocabkitError
+from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 from vocabkit.core.folders import check_space
+from vocabkit.core.records import seal
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.files import IdMap, _change_configuration
 from vocabkit.extension.plan import Options, plan_extension
@@ -273,3 +276,71 @@ def test_a_plan_refuses_quantised_rows(folder: Path) -> None:
     _change_header(folder / "m" / "model.safetensors", change)
     with pytest.raises(VocabkitError, match="I8 is no number format"):
         plan_extension(folder / "m", folder / "t")
+
+
+def edit_receipt(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a receipt says, and seal it again, as someone might who means harm."""
+    path = folder / "extension" / "receipt.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    change(facts)
+    path.write_text(json.dumps(seal(facts)), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["../.bashrc", "/etc/cron.d/x", "a/../../x", "..", "", "C:\\x"])
+@pytest.mark.parametrize("place", ["files", "originals"])
+def test_a_receipt_names_no_file_outside(folder: Path, name: str, place: str) -> None:
+    extend_checkpoint(folder / "m", folder / "t", folder / "o")
+    before = sorted(path.name for path in folder.iterdir())
+    entry = {"how": "copied", "size": 1, "blake2b": "0" * 40} if place == "files" else "0" * 40
+    edit_receipt(folder / "o", lambda facts: facts[place].update({name: entry}))
+    with pytest.raises(CheckpointError, match=rf"receipt\.json: a key of {place} is .*, expected a plain name"):
+        undo_extension(folder / "o", folder / "u")
+    assert sorted(path.name for path in folder.iterdir()) == before
+    (check,) = verify_extension(folder / "o", reload=False)
+    assert check.state == "failed"
+
+
+@pytest.mark.parametrize("name", ["../outside/model.safetensors", "/etc/passwd", "x/../../y", "..", 3, None])
+def test_an_index_names_no_shard_outside(folder: Path, name: object) -> None:
+    write_model(folder / "shards", shards=True)
+    (folder / "outside").mkdir()
+    path = folder / "shards" / "model.safetensors.index.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    first = min(content["weight_map"])
+    content["weight_map"][first] = name
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=rf"index\.json: weight_map\.{first} is .*, expected"):
+        extend_checkpoint(folder / "shards", folder / "t", folder / "o")
+    assert not (folder / "o").exists()
+
+
+def test_a_receipt_is_the_same_wherever_it_is_made(folder: Path) -> None:
+    """It travels with the model: nothing in it tells whose machine it was."""
+    shutil.copytree(folder, folder / "elsewhere" / "deep")
+    moved = folder / "elsewhere" / "deep"
+    extend_checkpoint(folder / "m", folder / "t", folder / "o")
+    extend_checkpoint(moved / "m", moved / "t", moved / "o")
+    one, two = (root / "o" / "extension" / "receipt.json" for root in (folder, moved))
+    assert one.read_bytes() == two.read_bytes()
+    assert str(folder) not in one.read_text(encoding="utf-8")
+
+
+def test_every_flipped_bit_of_an_extension_is_refused_by_undo(folder: Path) -> None:
+    extend_checkpoint(folder / "m", folder / "t", folder / "o")
+    undo_extension(folder / "o", folder / "u")
+    chance = random.Random(2)
+    refused = 0
+    listed = [path for path in (folder / "o").rglob("*") if path.is_file() and path.name != "manifest.json"]
+    used = [path for path in listed if path.suffix == ".safetensors" or "extension" in path.parts]
+    for path in [path for path in used for _ in range(6)]:
+        before = path.read_bytes()
+        data = bytearray(before)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        try:
+            undo_extension(folder / "o", folder / "v", force=True)
+        except CheckpointError as error:
+            refused += str(path) in error.message
+        path.write_bytes(before)
+    assert refused >= 6 * len(used) - 2  # white space of the receipt may change
+    assert not undo_extension(folder / "o", folder / "v", verify=False, force=True).differing

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.vocabulary.roles import SpecialIds
 
@@ -31,27 +32,31 @@ def write_rows(
     for code, counts in rows.items():
         (folder / code).mkdir()
         entry: dict[str, object] = {}
+        parts: dict[str, object] = {}
         for split, count in zip(("train", "held-out"), counts, strict=True):
             found = np.full((count, length), special.pad, np.int32)
             used = np.zeros(count, np.int32)
             for row in range(count):
                 used[row] = _fill(found[row], chance, special, vocabulary)
             size = chance.integers(20, 90, count).astype(np.int32)
+            digests = {}
             for kind, array in (("", found), (".used", used), (".bytes", size)):
                 np.save(folder / code / f"00000.{split}{kind}.npy", array)
+                digests[kind] = hashlib.blake2b(array.tobytes(), digest_size=20).hexdigest()
             tokens = int(used.sum()) - int(np.isin(found, special.reserved).sum())
             entry[split] = {
                 "rows": count, "tokens": max(tokens, 0), "bytes": int(size.sum()),
                 "documents": 3 * count,
             }  # fmt: skip
-        entry["files"] = [{"name": f"{code}/00000", **{name: entry[name] for name in ("train", "held-out")}}]
+            parts[split] = {"rows": count, "digests": digests if count else {}}
+        entry["files"] = [{"name": f"{code}/00000", **parts}]
         languages[code] = entry
     index = {
-        "schema": 1, "length": length, "encoding": "union", "vocabulary": vocabulary,
+        "schema": 2, "length": length, "encoding": "union", "vocabulary": vocabulary,
         "special": special.to_dict(), "tokenizer": "t", "corpus": "c", "held_out": 0.02,
-        "languages": languages,
+        "languages": languages, "files": {},
     }  # fmt: skip
-    (folder / "shards.json").write_text(json.dumps(index), encoding="utf-8")
+    write_sealed(folder / "shards.json", index)
     return PreparedCorpus.load(folder)
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import errno
+import pickle
+import random
 import resource
 import shutil
 import sys
-import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.pretraining.tiny_runs import Interrupt, make_checkpoint, make_config, make_data, tensors, train
-from vocabkit.core.errors import PretrainingError
+from vocabkit.core.errors import PretrainingError, VocabkitError
 from vocabkit.pretraining.checkpointing import (
     RunState,
-    _name_failure,
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -32,8 +33,9 @@ from vocabkit.pretraining.checkpointing import (
     write_optimizer_state,
 )
 from vocabkit.pretraining.distributed import World
+from vocabkit.pretraining.exporting import export_run
 from vocabkit.pretraining.run_config import OptimizerSettings
-from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_folder import Run, _fingerprint_checkpoint
 from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import load_model, write_hf
 
@@ -129,20 +131,6 @@ def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert list_checkpoints(tmp_path) == [1]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_found_behind_what_followed_from_it(tmp_path: Path, number: int) -> None:
-    try:
-        try:
-            raise OSError(number, "No space left on device")
-        except OSError:
-            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904  as torch does
-    except RuntimeError as error:
-        wrapped = CheckpointException("save", {1: (error, traceback.StackSummary())})
-    found = _name_failure(wrapped, tmp_path)
-    assert isinstance(found, OSError)
-    assert found.errno == number
-
-
 def test_a_step_is_saved_once(tmp_path: Path) -> None:
     folder = save(tmp_path, 3)
     before = (folder / "state.json").stat().st_mtime_ns
@@ -156,11 +144,12 @@ def test_tensors_of_another_model_are_named(tmp_path: Path) -> None:
         load_checkpoint(folder, {"model.x": torch.zeros(4, 2)}, ALONE)
     with pytest.raises(PretrainingError, match=r"model\.y is absent, expected \[1\]"):
         load_checkpoint(folder, {"model.y": torch.zeros(1)}, ALONE)
-    data = next(folder.glob("*.distcp"))
+    data = folder / "rank-00000.safetensors"
     data.write_bytes(data.read_bytes()[:40])
-    with pytest.raises(PretrainingError, match="cannot be read") as caught:
-        load_checkpoint(folder, {"model.x": torch.zeros(3, 2)}, ALONE)
-    assert "remove this folder" in str(caught.value.hint)
+    for verify, message in ((True, "was changed since it was written"), (False, "cannot be read")):
+        with pytest.raises(PretrainingError, match=message) as caught:
+            load_checkpoint(folder, {"model.x": torch.zeros(3, 2)}, ALONE, verify=verify)
+        assert "remove this folder" in str(caught.value.hint)
 
 
 def test_the_model_of_a_run_is_read_for_export(tmp_path: Path) -> None:
@@ -230,3 +219,98 @@ def test_a_run_may_start_from_an_exported_one_with_its_state(tmp_path: Path) -> 
     assert tensors(tmp_path / "next")["optimizer.step.table"] == 5
     held = load_file(tmp_path / "hf" / "optimizer.safetensors")
     assert held["exp_avg.roberta.embeddings.word_embeddings.weight"].shape == (100, 16)
+
+
+# --- Files of others -------------------------------------------------------------------------------
+
+
+class _Hostile:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("import pathlib; pathlib.Path('ran').write_text('code')",)
+
+
+def test_a_pickle_in_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the format of earlier versions, and in the place of every file of a run."""
+    monkeypatch.chdir(tmp_path)
+    make_data(tmp_path / "data")
+    run = train(make_config(training={"steps": 2}), tmp_path / "data", tmp_path / "run").folder
+    (run / "result.json").unlink()  # so that it goes on
+    hostile = pickle.dumps(_Hostile())
+    step = find_checkpoint(run)
+    files = [path for path in run.rglob("*") if path.is_file()]
+    for path in [*files, step / ".metadata", step / "__0_0.distcp", run / "new-rows.npy"]:
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(hostile)
+        for call in (
+            lambda: load_run_model(Run.load(run)),
+            lambda: train(make_config(training={"steps": 2}), tmp_path / "data", run),
+            lambda: export_run(run, tmp_path / "hf", verify=False, force=True),
+        ):
+            with suppress(VocabkitError):
+                call()
+        assert not (tmp_path / "ran").exists()
+        assert not (run / "ran").exists()
+        path.unlink(missing_ok=True)
+        if before is not None:
+            path.write_bytes(before)
+    (step / ".metadata").write_bytes(hostile)
+    with pytest.raises(PretrainingError, match=r"holds \.metadata, .* it could run code"):
+        load_run_model(Run.load(run))
+
+
+def test_every_flipped_byte_of_a_run_is_refused_naming_the_file(tmp_path: Path) -> None:
+    make_data(tmp_path / "data")
+    run = train(make_config(training={"steps": 2}), tmp_path / "data", tmp_path / "run").folder
+    wanted = {name: value.clone() for name, value in load_run_model(Run.load(run))[0].named_parameters()}
+    step = find_checkpoint(run)
+    chance = random.Random(3)
+    files = ["run.json", "model.json", "plan.json", "result.json"]
+    files += [
+        f"{step.relative_to(run)}/{name}"
+        for name in ("state.json", "seen.safetensors", "rank-00000.safetensors")
+    ]
+    refused = 0
+    for name in [name for name in files for _ in range(12)]:
+        path = run / name
+        before = path.read_bytes()
+        data = bytearray(before)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = load_run_model(Run.load(run))[0]
+        except PretrainingError as error:
+            refused += str(path) in error.message
+        else:
+            assert all(torch.equal(value, wanted[name]) for name, value in found.named_parameters())
+        path.write_bytes(before)
+    assert refused > 78  # white space of JSON may change
+
+
+def test_a_row_that_is_missing_or_stored_twice_is_named(tmp_path: Path) -> None:
+    folder = save(tmp_path, 1)
+    path = folder / "rank-00000.safetensors"
+    with safe_open(path, framework="pt") as file:
+        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for metadata, message in (
+        ({"model.x": "1"}, "is not the rows from 0 on"),
+        ({"model.x": "-1"}, "first"),
+        ({}, "first"),
+    ):
+        save_file(held, path, {"count": "0", **metadata})
+        with pytest.raises(PretrainingError, match=message):
+            load_checkpoint(folder, {"model.x": torch.zeros(3, 2)}, ALONE, verify=False)
+    save_file({**held, "model.x": held["model.x"].double()}, path, {"count": "0", "model.x": "0"})
+    with pytest.raises(PretrainingError, match="is not the rows"):
+        load_checkpoint(folder, {"model.x": torch.zeros(3, 2)}, ALONE, verify=False)
+
+
+def test_the_fingerprint_of_a_start_does_not_depend_on_place_or_time(tmp_path: Path) -> None:
+    """A receipt as earlier versions wrote it, with the place of the model; another extension has another."""
+    folders = [make_checkpoint(tmp_path / name, {}, np.append(np.arange(99), -1)) for name in ("a", "b")]
+    (folders[1] / "extension" / "receipt.json").write_text('{"schema": 1, "model": {"path": "/elsewhere"}}')
+    first, second = (_fingerprint_checkpoint(folder) for folder in folders)
+    assert first == second
+    other = make_checkpoint(tmp_path / "c", {}, np.append(np.arange(98), [-1, -1]))
+    assert _fingerprint_checkpoint(other) != first

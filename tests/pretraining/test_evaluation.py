@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.pretraining.prepared_rows import ENDLESS, MASKED, write_rows
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.evaluation import Evaluation, LanguageScore, evaluate
 from vocabkit.pretraining.model import Model
@@ -223,3 +225,41 @@ def test_a_gpu_finds_what_the_cpu_finds(tmp_path: Path, causal: bool) -> None:
     for one, other in zip(found.languages, expected.languages, strict=True):
         assert one.predicted == other.predicted
         assert (one.loss or 0.0) == pytest.approx(other.loss or 0.0, rel=1e-3)
+
+
+def test_a_lost_byte_costs_eight_bits(tmp_path: Path) -> None:
+    """The same rows, of which the index says that some text has no token."""
+    corpus = write_rows(tmp_path / "s", ROWS)
+    model = make_model(MASKED, causal=True)
+    before = of(score(model, corpus))["yor_Latn"]
+    path = tmp_path / "s" / "shards.json"
+    index = json.loads(path.read_text())
+    index["languages"]["yor_Latn"]["held-out"]["lost"] = 31
+    write_sealed(path, index)
+    corpus = PreparedCorpus.load(tmp_path / "s")
+    found = score(model, corpus)
+    after = of(found)["yor_Latn"]
+    assert (before.lost, after.lost) == (0, 31)
+    assert before.bits_per_byte is not None
+    assert after.bits_per_byte == pytest.approx(before.bits_per_byte + 8 * 31 / before.bytes)
+    assert after.loss == before.loss
+    assert (found.to_json()["lost"], found.to_json()["bytes"]) == (31, sum(of(found)[c].bytes for c in ROWS))
+    half = of(score(model, corpus, rows=2))["yor_Latn"]
+    assert half.lost == round(31 * half.bytes / after.bytes)
+
+
+def test_the_same_text_is_said_only_where_all_of_it_was_scored(tmp_path: Path) -> None:
+    corpus = write_rows(tmp_path / "s", ROWS)
+    other = write_rows(
+        tmp_path / "t", ROWS, length=16, seed=3
+    )  # the same text by its fingerprint, cut otherwise
+    model = make_model(MASKED, causal=True)
+    whole, part = score(model, corpus), score(model, corpus, rows=5)
+    assert "on the same text" in whole.comparable
+    assert whole.to_json()["text"] == score(model, other).to_json()["text"] == corpus.held_out_text
+    assert "same text" not in part.comparable
+    assert "10 of 12 held-out rows were scored" in part.comparable
+    assert "log.evaluate_rows=7" in part.comparable
+    assert part.to_json()["text"] is None
+    masked = score(make_model(MASKED, causal=False), corpus)
+    assert "same text" not in masked.comparable

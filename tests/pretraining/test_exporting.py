@@ -20,6 +20,8 @@ from tests.pretraining.tiny_layouts import draw_model
 from tests.pretraining.tiny_runs import make_config, train
 from tests.pretraining.tiny_tokenizers import write_byte_level, write_ours
 from vocabkit.core.errors import ConfigError, OutputError, PretrainingError, VocabkitError
+from vocabkit.core.folders import fingerprint_file
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.checkpointing import load_run_model
 from vocabkit.pretraining.exporting import (
     TOLERANCE,
@@ -70,7 +72,7 @@ def routed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(run, copy)
     path = copy / "model.json"
     data = json.loads(path.read_text(encoding="utf-8")) | {"encoding": "routed"}
-    path.write_text(json.dumps(data), encoding="utf-8")
+    write_sealed(path, data)
     return copy
 
 
@@ -234,6 +236,9 @@ def test_a_lone_model_is_exported_with_the_json_that_goes_with_it(run: Path, tmp
     shutil.rmtree(copy / "tokenizer")
     (copy / "tokenizer").mkdir()
     lone.rename(copy / "tokenizer/lone.model")
+    held = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    files = {"tokenizer/lone.model": fingerprint_file(copy / "tokenizer/lone.model")}
+    write_sealed(copy / "run.json", held | {"files": files})
     done = export_run(copy, tmp_path / "hf")
     assert done.no_tokenizer is None
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf", local_files_only=True)

@@ -27,6 +27,7 @@ from tests.pretraining.tiny_runs import (
 from vocabkit.core.config import load_config
 from vocabkit.core.errors import ConfigError, MissingExtra, OutputError, PretrainingError, VocabkitError
 from vocabkit.core.folders import hold_folder
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.batches import BatchMaker
 from vocabkit.pretraining.checkpointing import find_checkpoint, list_checkpoints, load_run_model, read_state
 from vocabkit.pretraining.plan import plan_run
@@ -143,7 +144,7 @@ def test_another_run_is_refused_by_what_changed(tmp_path: Path) -> None:
     with pytest.raises(PretrainingError, match="the prepared data is another"):
         train(make_config(), make_data(tmp_path / "other", seed=1).folder, run)
     index = json.loads((data / "shards.json").read_text())
-    (data / "shards.json").write_text(json.dumps({**index, "tokenizer": "x"}))
+    write_sealed(data / "shards.json", {**index, "tokenizer": "x"})
     with pytest.raises(PretrainingError, match="prepared with another tokenizer"):
         train(make_config(), data, run)
 

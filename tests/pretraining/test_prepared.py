@@ -11,6 +11,7 @@ import pytest
 
 from tests.pretraining.prepared_rows import MASKED, write_rows
 from vocabkit.core.errors import PretrainingError
+from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.packing import PackedRows
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.preparing import RowWriter, _row_paths
@@ -40,17 +41,20 @@ def write(folder: Path) -> tuple[PreparedCorpus, np.ndarray]:
             writer.write(make_rows(0, 0))
             writer.write(PackedRows(part.ids[:2], part.used[:2], part.bytes[:2]))
             writer.write(PackedRows(part.ids[2:], part.used[2:], part.bytes[2:]))
-        none = {"rows": 0}
-        files.append({"name": name, "train": {"rows": writer.rows}, "held-out": none})
+        none = {"rows": 0, "digests": {}}
+        files.append(
+            {"name": name, "train": {"rows": writer.rows, "digests": writer.digests}, "held-out": none}
+        )
     total = {"rows": 12, "tokens": 30, "bytes": 66, "documents": 12}
     index = {
-        "schema": 1, "length": LENGTH, "encoding": "union", "vocabulary": 50,
+        "schema": 2, "length": LENGTH, "encoding": "union", "vocabulary": 50,
         "special": MASKED.to_dict(), "tokenizer": "t", "corpus": "c", "held_out": 0.0,
         "languages": {
             "yor_Latn": {"train": total, "held-out": dict.fromkeys(total, 0), "files": files}
         },
+        "files": {},
     }  # fmt: skip
-    (folder / "shards.json").write_text(json.dumps(index), encoding="utf-8")
+    write_sealed(folder / "shards.json", index)
     return PreparedCorpus.load(folder), np.concatenate([part.ids for part in parts])
 
 
@@ -88,8 +92,8 @@ def test_a_language_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_equal_indexes_have_equal_fingerprints(tmp_path: Path) -> None:
-    one, two = write_rows(tmp_path / "a", {"x_Latn": (3, 1)}), write(tmp_path / "b")[0]
-    assert one.fingerprint == write_rows(tmp_path / "c", {"x_Latn": (3, 1)}).fingerprint
+    one, two = write_rows(tmp_path / "a", {"eng_Latn": (3, 1)}), write(tmp_path / "b")[0]
+    assert one.fingerprint == write_rows(tmp_path / "c", {"eng_Latn": (3, 1)}).fingerprint
     assert one.fingerprint != two.fingerprint
 
 
@@ -133,17 +137,22 @@ def test_a_damaged_file_is_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 2, this version reads 1"),
+        ({"schema": 1}, "schema 1: this version reads 2"),
         ({"length": 9}, r"holds int32\[5, 8\], expected int32\[5, 9\]"),
-        ({"encoding": "other"}, "encoding 'other'"),
-        ({"special": {"begin": 0}}, "is damaged"),
-        ({"languages": []}, "is damaged"),
+        ({"encoding": "other"}, "encoding is 'other', expected one of union, routed"),
+        ({"special": {"begin": 0}}, "special lacks end"),
+        ({"languages": []}, r"languages is \[\], expected an object"),
+        ({"vocabulary": 4}, "special ids beyond the 4 there are"),
     ],
 )
 def test_a_damaged_index_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write(tmp_path)
     path = tmp_path / "shards.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(PretrainingError, match=r"shards\.json: (was changed|schema)"):
+        PreparedCorpus.load(tmp_path)
+    write_sealed(path, content)  # by someone who can seal, too
     with pytest.raises(PretrainingError, match=message):
         PreparedCorpus.load(tmp_path)
 
@@ -156,7 +165,7 @@ def test_what_is_no_folder_of_rows(tmp_path: Path) -> None:
     with pytest.raises(PretrainingError, match=r"tokenizer: no such folder"):
         PreparedCorpus.load(tmp_path)
     (tmp_path / "shards.json").write_text("{", encoding="utf-8")
-    with pytest.raises(PretrainingError, match=r"shards\.json: cannot be read"):
+    with pytest.raises(PretrainingError, match=r"shards\.json: not JSON"):
         PreparedCorpus.load(tmp_path)
 
 
@@ -183,3 +192,62 @@ def test_rows_are_never_given_out_with_ids_beyond_the_vocabulary(tmp_path: Path,
     with pytest.raises(PretrainingError, match=r"yor_Latn: train rows hold ids beyond 0–49"):
         corpus.read_rows("yor_Latn", "train", number)
     assert corpus.read_rows("yor_Latn", "train", number - 1).shape == (1, LENGTH)
+
+
+@pytest.mark.parametrize("place", [128, 131, -1])
+@pytest.mark.parametrize(
+    "name", ["00000.train.npy", "00002.train.npy", "00000.train.bytes.npy", "00002.train.used.npy"]
+)
+def test_a_flipped_bit_is_found_when_digests_are_asked_for(tmp_path: Path, name: str, place: int) -> None:
+    corpus, _ = write(tmp_path)
+    corpus.check_digests()
+    path = tmp_path / "yor_Latn" / name
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    corpus = PreparedCorpus.load(tmp_path)  # whose sizes are right
+    with pytest.raises(PretrainingError, match=rf"{name}: was changed since it was written"):
+        corpus.check_digests()
+    # Of three ranks one reads the file, whichever.
+    found = 0
+    for rank in range(3):
+        try:
+            corpus.check_digests(rank, 3)
+        except PretrainingError:
+            found += 1
+    assert found == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "yor_Latn/../../x", "..\\x", ""])
+def test_shards_lie_within_their_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "s")
+    path = tmp_path / "s" / "shards.json"
+    content = json.loads(path.read_text())
+    content["languages"]["yor_Latn"]["files"][0]["name"] = name
+    write_sealed(path, content)
+    with pytest.raises(PretrainingError, match=r"files\[0\]\.name is .*, expected a plain name"):
+        PreparedCorpus.load(tmp_path / "s")
+    content["languages"] = {"../x": content["languages"]["yor_Latn"]}
+    write_sealed(path, content)
+    with pytest.raises(PretrainingError, match="expected a language code"):
+        PreparedCorpus.load(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<i4', 'fortran_order': False, 'shape",
+        b"(" * 100,
+        b"__import__('os')",
+        b"\xff" * 100,
+        b"{}",
+        b"[1",
+    ],
+)
+def test_a_header_is_data_and_no_program(tmp_path: Path, header: bytes) -> None:
+    write(tmp_path)
+    path = tmp_path / "yor_Latn" / "00000.train.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + header.ljust(118)[:118] + data[128:])
+    with pytest.raises(PretrainingError, match=r"00000\.train\.npy: is damaged"):
+        PreparedCorpus.load(tmp_path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import unicodedata
 from collections import Counter
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,57 @@ def test_a_mistake_leaves_nothing_unless_shards_are_finished(corpus: Path, tmp_p
     assert [*tmp_path.glob(".o.preparing/shards/eng_Latn-*/done.json")]
     (corpus / "deu_Latn.txt").write_bytes(text)
     assert prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "o", options).resumed == 1
+
+
+def test_threads_have_an_encoder_each(tmp_path: Path) -> None:
+    """Four shards at once on one tokenizer, against the same shards one after another."""
+    root = tmp_path / "corpus"
+    chance = random.Random(5)
+    for code in ("deu_Latn", "eng_Latn", "fra_Latn", "ibo_Latn", "yor_Latn"):
+        (root / code).mkdir(parents=True)
+        # No word in two lines: what one thread learns moves what the other is about to look up.
+        words = ["".join(chance.choices("abcdefgh", k=chance.randint(3, 9))) for _ in range(60_000)]
+        lines = (" ".join(words[start : start + 12]) for start in range(0, len(words), 12))
+        (root / code / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    write_ours(tmp_path / "tok")
+    options = PrepareOptions(length=64, held_out=0.1, workers=1)
+    prepare_corpus(open_corpus(root), tmp_path / "tok", tmp_path / "one", options)
+    with ThreadPoolExecutor(4) as pool:
+        prepare_corpus(open_corpus(root), tmp_path / "tok", tmp_path / "four", options, executor=pool)
+    for path in sorted((tmp_path / "one").rglob("*.npy")):
+        assert path.read_bytes() == (tmp_path / "four" / path.relative_to(tmp_path / "one")).read_bytes()
+    one, four = (PreparedCorpus.load(tmp_path / name) for name in ("one", "four"))
+    assert one.fingerprint == four.fingerprint
+
+
+def test_what_held_out_text_loses_is_counted(tmp_path: Path) -> None:
+    """Against the bytes of the characters that the vocabulary has no piece for, looked up one by one."""
+    root = tmp_path / "corpus"
+    (root / "eng_Latn").mkdir(parents=True)
+    lines = [f"the cat {number} Ω的 sat ☃ ｔｈｅ" for number in range(300)]
+    (root / "eng_Latn" / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    write_ours(tmp_path / "tok", bytes_too=False)
+    prepared = prepare_corpus(
+        open_corpus(root),
+        tmp_path / "tok",
+        tmp_path / "out",
+        PrepareOptions(length=64, held_out=0.3, workers=1),
+    )
+    held = [line for line in lines if preparing.holds_out([line.encode()], 0.3)[0]]
+    tokenizer = open_tokenizer(tmp_path / "tok")
+    known = {chr(code) for code in range(0x110000) if chr(code).isascii()}
+    known = {sign for sign in known if sign.isprintable() and tokenizer.unknown_characters([sign]) == [0]}
+    text = unicodedata.normalize("NFKC", "".join(held)).replace(" ", "")
+    expected = sum(len(sign.encode()) for sign in text if sign not in known)
+    split = prepared.split("eng_Latn", "held-out")
+    assert split.documents == len(held)
+    assert split.lost == expected > 9 * len(held)
+    assert prepared.split("eng_Latn", "train").lost == 0
+    again = prepare_corpus(
+        open_corpus(root),
+        write_ours(tmp_path / "bytes"),
+        tmp_path / "b",
+        PrepareOptions(held_out=0.3, workers=1),
+    )
+    assert again.split("eng_Latn", "held-out").lost == 0
+    assert again.held_out_text == prepared.held_out_text

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.pretraining.prepared_rows import MASKED, write_rows
@@ -92,12 +93,15 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 def tensors(run: Path, step: int | None = None) -> dict[str, torch.Tensor]:
     """Everything in a run's checkpoint, whole, whatever it was written on."""
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-    target = run / "whole.pt"
-    dcp_to_torch_save(find_checkpoint(run, step), target)
-    found: dict[str, torch.Tensor] = torch.load(target)
-    target.unlink()
+    parts: dict[str, list[tuple[int, torch.Tensor]]] = {}
+    for path in find_checkpoint(run, step).glob("rank-*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name, first in file.metadata().items():
+                parts.setdefault(name, []).append((int(first), file.get_tensor(name)))
+    found = {}
+    for name, listed in parts.items():
+        held = [part for _, part in sorted(listed, key=lambda item: item[0])]
+        found[name] = torch.cat(held) if held[0].ndim else held[0]
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Header, equal_b
 from vocabkit.checkpoints.torch_files import TorchFile, read_torch_file
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import read_json
+from vocabkit.core.records import Name, parse_record
 
 # In the order of preference where a folder has several: the first is what transformers would load.
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -124,14 +125,16 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     raise CheckpointError(f"{target}: {found}", _HINT)
 
 
+class _Index(TypedDict):
+    weight_map: Mapping[str, Name]
+    metadata: NotRequired[Mapping[str, Any]]
+
+
 def _open_indexed(root: Path, index: str, config: Mapping[str, Any] | None) -> Checkpoint:
     content = read_json(root / index)
-    weights = content.get("weight_map")
-    if not isinstance(weights, dict):
-        raise CheckpointError(f"{root / index}: has no weight_map", "copy the index again")
-    if not isinstance(content.get("metadata", {}), dict):
-        raise CheckpointError(f"{root / index}: its metadata is no object", "copy the index again")
-    shards = tuple(sorted(set(map(str, weights.values()))))
+    read: _Index = parse_record(_Index, content, root / index, CheckpointError, "copy the index again")
+    weights = read["weight_map"]
+    shards = tuple(sorted(set(weights.values())))
     for shard in shards:
         if not (root / shard).is_file():
             raise CheckpointError(

@@ -1,6 +1,6 @@
 """The receipt of an extension: which row every id kept, what every new row was made of, and what was lost.
 
-Lies in `extension/` of the output: `receipt.json` (what was done, with what, and a hash of every file),
+Lies in `extension/` of the output: `receipt.json` (what was done, with what, and a hash of every file; sealed),
 `rows.safetensors` (ids, sources, dropped rows) and `original/` (every small file that was changed or
 removed, and the headers of rewritten shards). With the output it is enough to make the rows again and
 to give the original back; pretraining reads which rows are new.
@@ -9,10 +9,10 @@ to give the original back; pretraining reads which rows are new.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +22,72 @@ from vocabkit.checkpoints.safetensors_files import Bytes
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CheckpointError
 from vocabkit.core.folders import read_json
+from vocabkit.core.records import (
+    Digest,
+    Name,
+    break_seal,
+    check_digest,
+    is_sealed,
+    parse_record,
+    show,
+)
 
 RECEIPT = "extension"
 """The folder of the receipt inside an extended checkpoint."""
 ORIGINAL = f"{RECEIPT}/original"
 DROPPED = "dropped"
-SCHEMA = 1
-_FACTS = {
-    "files", "format", "groups", "new_rows", "new_tokenizer", "old_rows", "options", "originals", "plain",
-}  # fmt: skip
+SCHEMA = 2
+_UNSEALED = 1
+"""Receipts of earlier versions, which have no digest of themselves and are read none the less."""
+_MOST_IDS = 1 << 26
+"""More than any vocabulary: arrays as long as a receipt says are made."""
 
 _Array = npt.NDArray[Any]
+_Tensor = TypedDict(
+    "_Tensor",
+    {
+        "name": str, "from": str | None, "shard": Name, "role": str, "axis": int,
+        "old_shape": list[int] | None, "new_shape": list[int],
+    },
+)  # fmt: skip
+
+
+class _Group(TypedDict):
+    role: str
+    method: str
+    number: str
+    old_rows: int
+    new_rows_blake2b: Digest
+    tensors: list[_Tensor]
+
+
+class _File(TypedDict):
+    how: Literal["rewritten", "linked", "copied", "reflinked", "written", "kept"]
+    size: int
+    blake2b: Digest
+
+
+class _Size(TypedDict):
+    size: int
+
+
+class _Options(TypedDict):
+    seed: int
+    tensors: Mapping[str, str]
+
+
+class _Facts(TypedDict):
+    files: Mapping[Name, _File]
+    format: Literal["safetensors", "torch"]
+    groups: list[_Group]
+    index: Name | None
+    head: str | None
+    new_rows: int
+    new_tokenizer: _Size
+    old_rows: int
+    options: _Options
+    originals: Mapping[Name, Digest]
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +99,13 @@ class Receipt:
 
     @property
     def kept(self) -> Int64Array:
-        """New id → old id or -1."""
-        return self.array("kept")
+        """New id → old id or -1. Raises CheckpointError where it is no such thing."""
+        kept = self.array("kept")
+        most = int(self.facts.get("old_rows", _MOST_IDS))
+        right = kept.dtype == np.int64 and kept.ndim == 1
+        if not right or kept.min(initial=-1) < -1 or kept.max(initial=-1) >= most:
+            raise CheckpointError(f"{self._arrays}: kept is not of the {most:,} ids there were", _DAMAGED)
+        return kept
 
     @property
     def old_used(self) -> BoolArray:
@@ -65,7 +125,7 @@ class Receipt:
 
     def find(self, name: str) -> _Array | None:
         """Return one of the arrays; None where there is none of that name. Raises CheckpointError."""
-        path = self.root / RECEIPT / "rows.safetensors"
+        path = self._arrays
         if not path.is_file():
             raise CheckpointError(f"{path}: is missing", "copy the receipt's folder again")
         try:
@@ -79,43 +139,87 @@ class Receipt:
         """Return one of the arrays. Raises CheckpointError when it is not there."""
         found = self.find(name)
         if found is None:
-            path = self.root / RECEIPT / "rows.safetensors"
-            raise CheckpointError(f"{path}: has no {name}", _DAMAGED)
+            raise CheckpointError(f"{self._arrays}: has no {name}", _DAMAGED)
         return found
+
+    @property
+    def _arrays(self) -> Path:
+        return self.root / RECEIPT / "rows.safetensors"
+
+    def check_files(self, names: Iterable[str] | None = None) -> None:
+        """Hold files to their digests; by default those of the receipt itself, which all else rests on.
+
+        Raises CheckpointError naming the one that is missing or was changed.
+        """
+        files: Mapping[str, Any] = self.facts.get("files", {})
+        own = [name for name in files if name.startswith(f"{RECEIPT}/")]
+        hint = _DAMAGED if names is None else "copy it again; --no-verify takes a model that was trained since"
+        for name in own if names is None else names:
+            check_digest(self.root / name, files[name]["blake2b"], CheckpointError, hint)
 
 
 _DAMAGED = "the receipt is damaged: extend again"
 
 
 def read_receipt(folder: str | Path) -> Receipt:
-    """Read the receipt of an extended checkpoint. Raises CheckpointError where there is none."""
+    """Read the receipt of an extended checkpoint, its own files held to their digests.
+
+    Raises CheckpointError where there is none, and where it was changed, or says what cannot be.
+    """
     root = Path(folder)
     path = root / RECEIPT / "receipt.json"
     if not path.is_file():
         raise CheckpointError(
             f"{root}: no {RECEIPT}/receipt.json", "name a folder written by `vocabkit extend`"
         )
-    facts = _read_facts(path)
-    if lacking := sorted(_FACTS - facts.keys()):
-        raise CheckpointError(f"{path}: lacks {', '.join(lacking)}", "copy the receipt again")
-    return Receipt(root, facts)
+    facts: _Facts = parse_record(_Facts, _read_facts(path), path, CheckpointError, _DAMAGED)
+    for place, group in enumerate(facts["groups"]):
+        if not group["tensors"] or any(one["axis"] >= len(one["new_shape"]) for one in group["tensors"]):
+            raise CheckpointError(f"{path}: groups[{place}] has no tensor, or one without its axis", _DAMAGED)
+    rows = [facts["old_rows"], facts["new_rows"], *(group["old_rows"] for group in facts["groups"])]
+    if max(rows) > _MOST_IDS:
+        raise CheckpointError(f"{path}: tells of {max(rows):,} rows, and no vocabulary has as many", _DAMAGED)
+    receipt = Receipt(root, cast(Mapping[str, Any], facts))
+    receipt.check_files()
+    return receipt
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
     facts = read_json(path)
-    if facts.get("schema") != SCHEMA:
-        what = f"schema {facts.get('schema')}: this version reads {SCHEMA}"
+    schema = facts.get("schema")
+    if schema == _UNSEALED and not is_sealed(facts):
+        return facts
+    if schema != SCHEMA:
+        what = f"schema {show(schema)}: this version reads {SCHEMA}"
         raise CheckpointError(f"{path}: {what}", "use the version of vocabkit that wrote it")
-    return facts
+    return break_seal(facts, str(path), CheckpointError, _DAMAGED)
 
 
 def read_kept(checkpoint: Path) -> Int64Array | None:
     """Return new id → old id, or -1 where the id is new: int64[new vocabulary]; None without a receipt.
 
-    Raises CheckpointError where there is one that cannot be read.
+    Raises CheckpointError where there is one that cannot be read, or was changed.
     """
     path = checkpoint / RECEIPT / "receipt.json"
-    return Receipt(checkpoint, _read_facts(path)).kept if path.is_file() else None
+    if not path.is_file():
+        return None
+    if _read_facts(path)["schema"] == SCHEMA:
+        return read_receipt(checkpoint).kept
+    return Receipt(checkpoint, {}).kept
+
+
+def fingerprint_extension(checkpoint: Path) -> str | None:
+    """Return a digest of what an extension did to the vocabulary, the same wherever and whenever it was done.
+
+    It is of the ids that kept their row and of the new rows; None without a receipt. Raises as `read_kept`.
+    """
+    kept = read_kept(checkpoint)
+    if kept is None:
+        return None
+    digest = hashlib.blake2b(kept.astype("<i8").tobytes(), digest_size=20)
+    for group in _read_facts(checkpoint / RECEIPT / "receipt.json").get("groups", []):
+        digest.update(str(group["new_rows_blake2b"]).encode())
+    return digest.hexdigest()
 
 
 def invert_kept(kept: Int64Array, old_rows: int) -> Int64Array:

@@ -58,8 +58,7 @@ class TorchFile:
 
     def dtype(self, name: str) -> str:
         """The dtype of a tensor, by safetensors' name; torch's own where it has none."""
-        plain = str(self.tensors[name].dtype).removeprefix("torch.")
-        return _DTYPES.get(plain, plain)
+        return name_dtype(self.tensors[name])
 
     def bytes_of(self, name: str) -> Bytes:
         """A tensor's bytes in a row, a view of the mapped file where it is contiguous."""
@@ -125,6 +124,12 @@ def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
         if inner is not None:
             return (key, *inner)
     return None
+
+
+def name_dtype(tensor: torch.Tensor) -> str:
+    """Return a tensor's dtype by safetensors' name; torch's own where it has none."""
+    plain = str(tensor.dtype).removeprefix("torch.")
+    return _DTYPES.get(plain, plain)
 
 
 def as_tensor(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -45,10 +45,13 @@ def read_json(
 ) -> dict[str, Any]:
     """Return the JSON object a file holds. Raises `error`, naming the file and what is wrong with it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if "\\u" in text:  # half a character, as "\ud800", can be read and never be written
+            json.dumps(content, ensure_ascii=False).encode()
     except OSError as found:
         raise error(f"{path}: {found.strerror}", hint) from found
-    except (UnicodeDecodeError, json.JSONDecodeError) as found:
+    except (ValueError, RecursionError) as found:  # a number of 5,000 digits, or lists 1,000 deep, are too much
         raise error(f"{path}: not JSON: {found}", hint) from found
     if not isinstance(content, dict):
         raise error(f"{path}: holds no object", hint)

@@ -56,6 +56,7 @@ from vocabkit.corpus.word_counts import (
     WordCounts,
     WordTable,
     add_tables,
+    check_language,
     index_entry,
     split_words,
     write_index,
@@ -275,7 +276,7 @@ def _finish_languages(
         totals = [(shard.train, shard.held_out) for shard in group]
         if before.folder is not None and code in before.languages:
             totals.append(before.totals_of(code))
-            parts.append(before.folder / code)
+            parts.append(check_language(before.folder, code))
         train, held_out = _sum_totals(totals)
         if len(parts) == 1 and settings.min_count == 1 and group:
             parts[0].rename(target / code)
@@ -352,7 +353,7 @@ def merge_counts(
         for code in codes:
             holders = [counts for counts in inputs if code in counts.languages]
             totals = _sum_totals([counts.totals_of(code) for counts in holders])
-            parts = [counts.folder / code for counts in holders if counts.folder]
+            parts = [check_language(counts.folder, code) for counts in holders if counts.folder]
             entries[code] = add_tables(parts, work / code, totals, 1, memory)
             report.advance(1)
         report.finish()

@@ -59,6 +59,7 @@ from vocabkit.core.folders import (
     package_versions,
 )
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import seal
 from vocabkit.core.results import Result
 from vocabkit.extension.initializers import initialize
 from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, new_shape, plan_extension
@@ -158,7 +159,7 @@ def extend_checkpoint(
             files = _hash_files(work, how)
             originals = _hash_originals(plan)
         facts = _describe(plan, rows, digests, files, originals)
-        (work / RECEIPT / "receipt.json").write_bytes(dump_json(facts, indent=1))
+        (work / RECEIPT / "receipt.json").write_bytes(dump_json(seal(facts), indent=1))
         _write_manifest(plan, work, files, clock.seconds)
     notes = {f"{one.role} ({one.first.tensor.name})": made.note or made.method for one, made in pairs}
     return Extension(plan, target, notes, clock.seconds)
@@ -477,11 +478,12 @@ def _describe(
             }
         )
     told = _list_options(replace(plan.options, tensors={}))
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+    # Names and not places: a receipt travels with the model, and is the same wherever it was made.
+    options = {name: value.name if isinstance(value, Path) else value for name, value in told.items()}
     return {
         "schema": SCHEMA,
         "mode": plan.mode,
-        "model": {"path": str(plan.checkpoint.root.resolve()), "type": plan.checkpoint.model_type},
+        "model": {"name": plan.checkpoint.root.resolve().name, "type": plan.checkpoint.model_type},
         "format": "torch" if plan.checkpoint.torch_files else "safetensors",
         "plain": plan.checkpoint.plain,
         "index": plan.checkpoint.index,
@@ -507,7 +509,7 @@ def _describe(
 
 def _describe_tokenizer(source: TokenizerSource) -> dict[str, Any]:
     path, digest = source.path, fingerprint_file(source.path)
-    return {"file": path.name, "path": str(path.resolve()), "size": source.size, "blake2b": digest}
+    return {"file": path.name, "size": source.size, "blake2b": digest}
 
 
 def _write_manifest(

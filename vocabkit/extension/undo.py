@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,19 +42,29 @@ def undo_extension(
     output: str | Path,
     *,
     link: bool = False,
+    verify: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Undone:
     """Write to `output` the checkpoint that `extended` was made of; `extended` is not changed.
 
-    Raises CheckpointError where there is no receipt or it does not fit, and OutputError.
+    What is read is held to the digests of the receipt; with `verify` False it may have been trained since. What
+    is made again is compared with the original. Raises CheckpointError where there is no receipt, it does not
+    fit or a file was changed, and OutputError.
     """
     shown = progress or Silent()
     receipt = read_receipt(extended)
     root, target = receipt.root, Path(output)
     check_places(target, root)
     checkpoint = open_extended(receipt)
-    shards = [name for name, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
+    files: Mapping[str, Any] = receipt.facts["files"]
+    shards = [name for name, item in files.items() if item["how"] == "rewritten"]
+    taken = [name for name, item in files.items() if item["how"] in ("linked", "copied", "reflinked", "kept")]
+    for name in (*shards, *taken):
+        if not (root / name).is_file():
+            raise CheckpointError(f"{root / name}: is missing, and the receipt names it", "copy the file again")
+    if verify:
+        receipt.check_files([*shards, *taken])
     check_space(target, sum((root / name).stat().st_size for name in shards))
     folder = root / ORIGINAL
     kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -68,9 +79,8 @@ def undo_extension(
         for name in stored:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_bytes((folder / name).read_bytes())
-        for name, item in receipt.facts["files"].items():
-            if item["how"] in ("linked", "copied", "reflinked", "kept"):
-                duplicate_file(root / name, work / name, link=link)
+        for name in taken:
+            duplicate_file(root / name, work / name, link=link)
         written = tuple(sorted(p.relative_to(work).as_posix() for p in work.rglob("*") if p.is_file()))
         differing = _compare(receipt, work)
     return Undone(written, differing)
@@ -132,11 +142,18 @@ def _restore_shard(receipt: Receipt, checkpoint: Checkpoint, shard: str, target:
     if not kept.is_file():
         raise CheckpointError(f"{kept}: is missing", "copy the receipt's folder again")
     raw = kept.read_bytes()
-    content = json.loads(raw)
-    content.pop("__metadata__", None)
+    try:
+        content = json.loads(raw)
+        content.pop("__metadata__", None)
+        order = sorted(content, key=lambda name: int(content[name]["data_offsets"][0]))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{kept}: not a safetensors header: {error}", "copy the receipt again") from error
+    if strange := set(order) - olds.keys() - checkpoint.headers[shard].tensors.keys():
+        what = f"names {min(strange)}, which {shard} does not have"
+        raise CheckpointError(f"{kept}: {what}", "copy the receipt again")
 
     def parts() -> Iterator[Part]:
-        for name in sorted(content, key=lambda name: content[name]["data_offsets"]):
+        for name in order:
             if name in olds:
                 yield from olds[name].list_parts()
             else:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from vocabkit.core.errors import PretrainingError
+from vocabkit.pretraining.plan import count_samples
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
 from vocabkit.pretraining.run_config import DataSettings, TrainingSettings, predicted_per_row
 from vocabkit.vocabulary.roles import SpecialIds
@@ -245,6 +246,13 @@ class Ledger:
         self, samples: int, rows: Mapping[str, int], tokens: Mapping[str, int], size: Mapping[str, int]
     ) -> None:
         """Go on from what a checkpoint says."""
+        for counts in (rows, tokens, size):
+            if set(counts) != set(self._corpus.languages):
+                raise PretrainingError(
+                    f"the checkpoint counts {', '.join(sorted(counts))}, and the data has "
+                    f"{', '.join(self._corpus.languages)}",
+                    "start the run anew",
+                )
         self._samples = samples
         for line, counts in enumerate((rows, tokens, size)):
             self._drawn[line] = [counts[code] for code in self._corpus.languages]
@@ -503,17 +511,18 @@ def read_samples(
 class BatchMaker:
     """Makes any batch of a run, in any order: nothing is carried from one to the next.
 
-    `shares` of samples are one a language of the corpus. `micro_rows` is lowered to what a rank gets of a
-    step. `micro_batches` make up a rank's part of a step.
+    `shares` of samples are one a language of the corpus. A step takes `rows_per_step` of them on average, by
+    default `training.batch_rows`. `micro_rows` is lowered to what a rank gets of a step. `micro_batches` make
+    up a rank's part of a step.
     """
 
     def __init__(
         self, corpus: PreparedCorpus, shares: Float64Array, data: DataSettings, training: TrainingSettings, *,
-        causal: bool, rank: int = 0, world: int = 1,
+        causal: bool, rank: int = 0, world: int = 1, rows_per_step: float | None = None,
     ) -> None:  # fmt: skip
         self.corpus, self.rank, self.world = corpus, rank, world
-        self.batch_rows = training.batch_rows
-        rank_rows = -(-self.batch_rows // world)
+        self.rows_per_step = float(training.batch_rows) if rows_per_step is None else rows_per_step
+        rank_rows = -(-math.ceil(self.rows_per_step) // world)
         self.micro_rows = min(training.micro_rows, rank_rows)
         self.micro_batches = -(-rank_rows // self.micro_rows)
         order_seed, mask_seed = (
@@ -530,7 +539,12 @@ class BatchMaker:
         """Return the sample numbers of this rank's rows, −1 where a row is blank."""
         places = np.arange(micro * self.micro_rows, (micro + 1) * self.micro_rows, dtype=np.int64)
         places = places * self.world + self.rank
-        return np.where(places < self.batch_rows, step * self.batch_rows + places, -1)
+        first, stop = self._bounds(step)
+        return np.where(places < stop - first, first + places, -1)
+
+    def _bounds(self, step: int) -> tuple[int, int]:
+        """The first sample of a step, and of the next."""
+        return count_samples(step, self.rows_per_step), count_samples(step + 1, self.rows_per_step)
 
     def make(self, step: int, micro: int) -> Batch:
         """Return micro-batch `micro` of this rank's part of a step."""
@@ -550,7 +564,7 @@ class BatchMaker:
         """
         if made is not None and self.world == 1:
             return int(sum(float(batch.weights.sum()) for batch in made))
-        samples = np.arange(step * self.batch_rows, (step + 1) * self.batch_rows, dtype=np.int64)
+        samples = np.arange(*self._bounds(step), dtype=np.int64)
         languages, indices = self._locate(samples)
         rows, used, _ = read_samples(self.corpus, "train", languages, indices)
         return self.objective.count_weights(rows, used)

@@ -1,24 +1,28 @@
 """Checkpoints of a run: whole or not there, on any number of ranks, from the newest one on.
 
-`checkpoints/step-00000100/` holds the model's and optimiser's tensors as torch's distributed checkpoint writes
-them (each rank its shards; read on any number of ranks), `state.json` (where the run stands) and
-`seen.safetensors` (which ids it saw). It is written as `step-00000100.tmp` and renamed when every byte is on
-disk, so a process killed while saving leaves the checkpoint before. What a run is made of stands beside
-(see `run_folder`); export to transformers is elsewhere.
+`checkpoints/step-00000100/` holds the model's and optimiser's tensors as safetensors files, one a rank with the
+rows of its shards (read on any number of ranks), `seen.safetensors` (which ids the run saw) and `state.json`
+(where it stands, and every file's digest). It is written as `step-00000100.tmp` and renamed when every byte is
+on disk, so a process killed while saving leaves the checkpoint before. Nothing in it can run code. What a run
+is made of stands beside (see `run_folder`); export to transformers is elsewhere.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,16 +30,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_tensors
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
 from vocabkit.checkpoints.receipt import grow_rows, read_kept
+from vocabkit.checkpoints.safetensors_files import Replacement, StoredTensor, build_header, read_header
+from vocabkit.checkpoints.torch_files import as_tensor, name_dtype
 from vocabkit.core.arrays import BoolArray
-from vocabkit.core.errors import PretrainingError
-from vocabkit.core.folders import name_full_disk, write_json
-from vocabkit.pretraining.distributed import World, fill_part
+from vocabkit.core.errors import CheckpointError, PretrainingError
+from vocabkit.core.folders import name_full_disk
+from vocabkit.core.records import Digest, Name, check_digest, parse_record, write_sealed
+from vocabkit.pretraining.distributed import World, fill_part, find_stretch, local_part
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.pretraining.run_folder import SCHEMA, Run, read_record
@@ -45,6 +48,11 @@ from vocabkit.pretraining.transformers_format import name_tensors, split_paramet
 _CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"step-(\d+)")
 _STATE, _SEEN = "state.json", "seen.safetensors"
+_FORMER = ".metadata"
+"""What torch's distributed checkpoints have, which cannot be read without unpickling."""
+_DIGEST_BYTES = 20
+_WRITABLE = "see that the disk has space and can be written to; the checkpoint before it is whole"
+_GO_BACK = "remove this folder: the run then goes on from the checkpoint before it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,8 @@ class RunState:
 
     `step` is how many of `steps` are done; `samples` the rows drawn so far, and the number of the next.
     `rows`, `tokens` (special ones included, padding not) and `bytes` (of original text) are what each language
-    has given. `seconds` is the time spent training, over all the processes one after another.
+    has given. `seconds` is the time spent training, over all the processes one after another. `files` are the
+    digests of the checkpoint's other files.
     """
 
     step: int
@@ -65,6 +74,7 @@ class RunState:
     bytes: Mapping[str, int]
     seconds: float
     fingerprints: Mapping[str, str | None]
+    files: Mapping[Name, Digest] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
@@ -114,7 +124,9 @@ def save_checkpoint(
 
     def commit() -> None:
         save_file(dict(seen), temporary / _SEEN)
-        write_json(temporary / _STATE, asdict(state))
+        files = {_name_part(rank): digest for rank, digest in enumerate(digests)}
+        seen_digest = hashlib.blake2b((temporary / _SEEN).read_bytes(), digest_size=_DIGEST_BYTES).hexdigest()
+        write_sealed(temporary / _STATE, asdict(replace(state, files={**files, _SEEN: seen_digest})))
         for path in (temporary / _SEEN, temporary / _STATE, temporary):
             _flush(path)
         shutil.rmtree(target, ignore_errors=True)
@@ -125,59 +137,197 @@ def save_checkpoint(
 
     with name_full_disk(run):
         world.on_main(begin)
-        try:
-            with _settle(world) as options:
-                writer = FileSystemWriter(temporary, thread_count=1, sync_files=True)
-                save(dict(tensors), storage_writer=writer, **options)
-        except CheckpointException as error:
-            raise _name_failure(error, temporary) from error
+        written = b""
+
+        def write() -> None:
+            nonlocal written
+            with _named(f"{temporary}: cannot be written", _WRITABLE):
+                written = _write_part(temporary / _name_part(world.rank), tensors, world)
+
+        world.on_all(write)
+        digests = _gather_digests(written, world)
         world.on_main(commit)
     return target
 
 
-def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World) -> None:
+@contextmanager
+def _named(what: str, hint: str) -> Iterator[None]:
+    """Say of what fails in the block what it was about; a full disk is named by others."""
+    try:
+        yield
+    except (OSError, ValueError, CheckpointError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PretrainingError(f"{what}: {error}", hint) from error
+
+
+def _gather_digests(mine: bytes, world: World) -> list[str]:
+    """Return the digest that each rank has, on every rank."""
+    slots = bytearray(_DIGEST_BYTES * world.size)
+    slots[_DIGEST_BYTES * world.rank : _DIGEST_BYTES * (world.rank + 1)] = mine
+    whole = bytes(world.largest(*slots))
+    return [whole[start : start + _DIGEST_BYTES].hex() for start in range(0, len(whole), _DIGEST_BYTES)]
+
+
+def _write_part(path: Path, tensors: Mapping[str, Tensor], world: World) -> bytes:
+    """Write this rank's rows of all tensors to disk, and return the digest of the file.
+
+    Tensors that every rank has whole are the main rank's to write. The metadata has each tensor's first row.
+    """
+    layout: dict[str, StoredTensor | Replacement] = {}
+    shards: list[Tensor] = []
+    firsts: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        stretch = find_stretch(tensor)
+        if stretch is not None or world.main:
+            part = local_part(tensor).detach()
+            layout[name] = Replacement(name_dtype(part), tuple(part.shape), partial(_list_bytes, part))
+            shards.append(part)
+            firsts[name] = str(stretch[0] if stretch else 0)
+    raw = build_header(layout, firsts)
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with path.open("wb") as file:
+        for data in (struct.pack("<Q", len(raw)), raw):
+            digest.update(data)
+            file.write(data)
+        for block in chain.from_iterable(map(_list_bytes, shards)):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.digest()
+
+
+def _list_bytes(tensor: Tensor) -> Iterator[memoryview]:
+    """Yield a tensor's bytes, brought from its device a piece at a time."""
+    flat = tensor.contiguous().reshape(-1)
+    for start in range(0, len(flat), _PIECE):
+        yield flat[start : start + _PIECE].cpu().view(torch.uint8).numpy().data
+
+
+_PIECE = 1 << 24
+
+
+class _Stored(NamedTuple):
+    """Some rows of a tensor: where they lie, and which of the tensor's is their first."""
+
+    path: Path
+    tensor: StoredTensor
+    first: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are; one of a scalar."""
+        return self.tensor.shape[0] if self.tensor.shape else 1
+
+
+def load_checkpoint(folder: Path, tensors: Mapping[str, Tensor], world: World, *, verify: bool = True) -> None:
     """Read tensors of a checkpoint in place, by name; every rank calls, each reads its shards.
 
-    Raises PretrainingError naming the checkpoint where one is absent, or has another shape.
+    With `verify` every byte is first held to its digest, each rank reading its part of the files. Raises
+    PretrainingError naming the file that was changed, or the tensor that is absent or has another shape.
     """
-    held = FileSystemReader(folder).read_metadata().state_dict_metadata
-    for name, tensor in tensors.items():
-        shape = tuple(getattr(held.get(name), "size", ()))
-        if name not in held or shape != tuple(tensor.shape):
-            found = f"has shape {list(shape)}" if name in held else "is absent"
-            raise PretrainingError(
-                f"{folder}: {name} {found}, expected {list(tensor.shape)}", "the checkpoint is of another model"
-            )
-    try:
-        with _settle(world) as options:
-            detached = {name: tensor.detach() for name, tensor in tensors.items()}
-            load(detached, storage_reader=FileSystemReader(folder), **options)
-    except (CheckpointException, OSError, RuntimeError, EOFError) as error:
+    if (folder / _FORMER).exists():
         raise PretrainingError(
-            f"{folder}: cannot be read: {error}",
-            "remove this folder: the run then goes on from the checkpoint before it",
-        ) from error
+            f"{folder}: holds {_FORMER}, in which earlier versions kept a pickle: it could run code",
+            "export the run with the version that wrote it, or start it anew",
+        )
+    files = read_state(folder).files
+    names = sorted(name for name in files if name != _SEEN)
+
+    def check() -> None:
+        for name in sorted(files)[world.rank :: world.size]:
+            check_digest(folder / name, files[name], PretrainingError, _GO_BACK)
+
+    def read() -> None:
+        with _named(f"{folder}: cannot be read", _GO_BACK):
+            held = _list_stored(folder, names)
+            for name, tensor in tensors.items():
+                _check_stored(folder, name, held.get(name, []), tensor)
+            for name, tensor in tensors.items():
+                _fill(tensor.detach(), held[name])
+
+    if verify:
+        world.on_all(check)
+    world.on_all(read)
+
+
+def _list_stored(folder: Path, names: Sequence[str]) -> dict[str, list[_Stored]]:
+    """Return where each tensor's rows lie, in order."""
+    found: dict[str, list[_Stored]] = defaultdict(list)
+    for path in (folder / name for name in names):
+        header = read_header(path)
+        for name, tensor in header.tensors.items():
+            first = str((header.metadata or {}).get(name))
+            if not (first.isascii() and first.isdigit()):
+                raise CheckpointError(f"{path}: does not say which row of {name} is its first", _GO_BACK)
+            found[name].append(_Stored(path, tensor, int(first)))
+    return {name: sorted(parts, key=lambda part: (part.first, part.rows)) for name, parts in found.items()}
+
+
+def _check_stored(folder: Path, name: str, parts: Sequence[_Stored], tensor: Tensor) -> None:
+    """Raise PretrainingError unless the rows of a tensor are all there, once, and fit the one they are for."""
+    rows = 0
+    for part in parts:
+        fits = part.tensor.dtype == name_dtype(tensor) and part.tensor.shape[1:] == parts[0].tensor.shape[1:]
+        if part.first != rows or not fits:
+            raise PretrainingError(f"{part.path}: {name} is not the rows from {rows:,} on", _GO_BACK)
+        rows += part.rows
+    shape = () if not parts else (rows, *parts[0].tensor.shape[1:]) if parts[0].tensor.shape else ()
+    if not parts or shape != tuple(tensor.shape):
+        found = f"has shape {list(shape)}" if parts else "is absent"
+        raise PretrainingError(
+            f"{folder}: {name} {found}, expected {list(tensor.shape)}", "the checkpoint is of another model"
+        )
+
+
+def _fill(tensor: Tensor, parts: Sequence[_Stored]) -> None:
+    """Copy the rows that lie in this rank's shard of a tensor."""
+    local = local_part(tensor)
+    start, stop = find_stretch(tensor) or (0, len(tensor) if tensor.ndim else 1)
+    for part in parts:
+        first, last = max(start, part.first), min(stop, part.first + part.rows)
+        if first >= last or not part.tensor.size:
+            continue
+        width = part.tensor.size // part.rows
+        offset = part.tensor.start + (first - part.first) * width
+        data = np.memmap(part.path, np.uint8, "r", offset, ((last - first) * width,))
+        shape = (last - first, *part.tensor.shape[1:]) if tensor.ndim else ()
+        read = as_tensor(data, part.tensor.dtype, shape)
+        (local[first - start : last - start] if tensor.ndim else local).copy_(read)
 
 
 def read_state(folder: Path) -> RunState:
     """Return where the run stood at a checkpoint. Raises PretrainingError for one of another version."""
-    return RunState(**read_record(folder / _STATE))
+    path = folder / _STATE
+    state: RunState = parse_record(RunState, read_record(path), path, PretrainingError, _GO_BACK)
+    if _folder(Path(), state.step).name != folder.name:
+        raise PretrainingError(f"{path}: step is {state.step}, and its folder is {folder.name}", _GO_BACK)
+    return state
 
 
 def load_seen(folder: Path) -> dict[str, BoolArray]:
     """Return which ids the run had seen by a checkpoint: `input` and `target`, bool[rows]."""
-    return dict(load_file(folder / _SEEN))
+    path = folder / _SEEN
+    try:
+        found = dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise PretrainingError(f"{path}: cannot be read: {error}", _GO_BACK) from error
+    for name in ("input", "target"):
+        if name not in found or found[name].dtype != np.bool_ or found[name].ndim != 1:
+            raise PretrainingError(f"{path}: does not say which ids were seen as {name}", _GO_BACK)
+    return found
 
 
-def load_run_model(run: Run, step: int | None = None) -> tuple[Model, int]:
+def load_run_model(run: Run, step: int | None = None, *, verify: bool = True) -> tuple[Model, int]:
     """Return the model of a run's newest checkpoint (or of `step`'s) in fp32 on the CPU, and its step.
 
-    Raises PretrainingError where there is no such checkpoint.
+    Raises PretrainingError where there is no such checkpoint, and as `load_checkpoint`.
     """
     folder = find_checkpoint(run.folder, step)
     model = Model(run.model, seed=None)
     named = {f"model.{name}": value for name, value in model.named_parameters()}
-    load_checkpoint(folder, named, World(0, 1, torch.device("cpu")))
+    load_checkpoint(folder, named, World(0, 1, torch.device("cpu")), verify=verify)
     return model, read_state(folder).step
 
 
@@ -185,24 +335,6 @@ def remove_unfinished(run: Path) -> None:
     """Remove what killed processes left half written, or half removed."""
     for path in (run / _CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _name_failure(error: CheckpointException, folder: Path) -> Exception:
-    """What went wrong on some rank: a full disk itself, anything else in words.
-
-    Torch raises what is no `Exception`, and of what failed while a file was closed the last thing first.
-    """
-    for failure, _ in error.failures.values():
-        link: BaseException | None = failure
-        while link is not None:
-            if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
-                return link
-            link = link.__cause__ or link.__context__
-    said = "; ".join(sorted({str(failure) or repr(failure) for failure, _ in error.failures.values()}))
-    return PretrainingError(
-        f"{folder}: cannot be written: {said}",
-        "see that the disk has space and can be written to; the checkpoint before it is whole",
-    )
 
 
 def _remove(folder: Path) -> None:
@@ -213,12 +345,16 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def _name_part(rank: int) -> str:
+    return f"rank-{rank:05d}.safetensors"
+
+
 def _folder(run: Path, step: int) -> Path:
     return run / _CHECKPOINTS / f"step-{step:08d}"
 
 
 def _is_complete(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (_STATE, _SEEN, ".metadata"))
+    return all((folder / name).is_file() for name in (_STATE, _SEEN))
 
 
 def _flush(path: Path) -> None:
@@ -228,15 +364,6 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _settle(world: World) -> Iterator[dict[str, Any]]:
-    """Yield torch's options; in a world of one no warning says that there is no other process."""
-    with warnings.catch_warnings():
-        if world.size == 1:
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield {"process_group": world.control, "no_dist": world.size == 1}
 
 
 # --- Optimizer state -------------------------------------------------------------------------------
@@ -263,7 +390,8 @@ def write_optimizer_state(run: Run, target: Path, step: int | None = None) -> No
     for name, shape in shapes.items():
         held |= {f"optimizer.{kind}.{name}": torch.empty(shape) for kind in _MOMENTS}
         held[f"optimizer.step.{name}"] = torch.empty(())
-    load_checkpoint(folder, held, World(0, 1, torch.device("cpu")))
+    # Export has just held the same files to their digests.
+    load_checkpoint(folder, held, World(0, 1, torch.device("cpu")), verify=False)
     written: dict[str, Tensor] = {}
     for name, parts in name_tensors(config).items():
         for kind in _MOMENTS:
@@ -299,6 +427,6 @@ def load_optimizer_state(checkpoint: Path, optimizer: Optimizer, config: ModelCo
                         )
                     fill_part(moments[name], whole)
                 optimizer.steps[name].copy_(file.get_tensor(f"step.{parts[0]}"))
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError) as error:
         raise PretrainingError(f"{path}: {error}", "remove it to begin with a state of zeros") from error
     return True

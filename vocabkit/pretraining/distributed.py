@@ -60,6 +60,19 @@ class World:
         if self.size > 1:
             dist.barrier(group=self.control)
 
+    def on_all(self, call: Callable[[], object]) -> None:
+        """Call on every rank; where one fails all of them raise, and none waits for it for ever."""
+        failure: Exception | None = None
+        try:
+            call()
+        except Exception as error:
+            failure = error
+        (failed,) = self.largest(int(failure is not None))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise PretrainingError("another process of this run failed", "look at what it says")
+
     def on_main(self, call: Callable[[], T]) -> T:
         """Call on the main rank; every rank returns its result, or raises its error.
 
@@ -149,15 +162,16 @@ def local_rows(rows: Tensor, total: int, world: World) -> Tensor:
     return (rows[inside] - first).to(world.device)
 
 
+def find_stretch(tensor: Tensor) -> tuple[int, int] | None:
+    """Return where the rows of this rank's shard of a tensor start and stop; None where it is whole."""
+    mesh = getattr(tensor, "device_mesh", None)
+    return None if mesh is None else _find_stretch(len(tensor), mesh.get_local_rank(), mesh.size())
+
+
 def fill_part(target: Tensor, whole: Tensor) -> None:
     """Copy this rank's rows of a whole tensor, on the CPU, into what may be a shard of it."""
-    part = local_part(target)
-    mesh = getattr(target, "device_mesh", None)
-    if mesh is None:
-        part.copy_(whole)
-        return
-    first, stop = _find_stretch(len(whole), mesh.get_local_rank(), mesh.size())
-    part.copy_(whole[first:stop])
+    first, stop = find_stretch(target) or (0, None)
+    local_part(target).copy_(whole if stop is None else whole[first:stop])
 
 
 def _find_stretch(total: int, rank: int, size: int) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """What a run has learnt and seen: held-out loss of each language, and the pieces that it never met.
 
 Rows and masks are fixed: the same in every evaluation, every run over the same shards and any number of ranks.
-Bits per byte compares causal models with different vocabularies; the loss of a masked model compares runs with
-one vocabulary only, since a larger vocabulary asks harder questions about fewer tokens. Rows are packed to one
-length in tokens, so a model with longer tokens reads more text before each prediction, which its figure shows.
+Bits per byte compares causal models with different vocabularies, where all held-out rows are scored; a byte
+that a vocabulary has no token for costs eight bits, or the one that knows least would be best. The loss of a
+masked model compares runs with one vocabulary only, since a larger vocabulary asks harder questions about fewer
+tokens. Rows are packed to one length in tokens, so a model with longer tokens reads more text before each
+prediction, which its figure shows.
 Scoring fixed windows of raw text, or masked models across vocabularies, is not done here.
 """
 
@@ -40,10 +42,8 @@ from vocabkit.vocabulary.vocabulary import Kind
 _SEED = 1_234_567
 """Of the masks of every evaluation; a run's own seed would make two runs answer different questions."""
 MASKED, CAUSAL = "masked", "causal"
-_COMPARABLE = {
-    MASKED: "loss: between runs with the same vocabulary and masking only",
-    CAUSAL: "bits_per_byte: across vocabularies, on the same held-out text",
-}
+_UNKNOWN_BITS = 8
+"""What a byte costs that no token stands for: what any model can do that spells it out."""
 _AGGREGATION = "languages: over the tokens and bytes of their rows; all else: mean over languages"
 # Rows of the table of sums, one column a language; float64 holds every count exactly.
 _ROWS, _BYTES, _PREDICTED, _NATS, _TEXT_NATS = range(5)
@@ -53,15 +53,19 @@ _ROWS, _BYTES, _PREDICTED, _NATS, _TEXT_NATS = range(5)
 class LanguageScore:
     """What held-out rows of one language cost.
 
-    `loss` is nats per predicted token over all predictions (as in training); `bits_per_byte` is, for causal
-    models, nats of tokens of text (not of the end of a document) ÷ (ln 2 · bytes of original text in the
-    same rows). Both are None where nothing was predicted; `bits_per_byte` for masked models too.
+    `rows` of `of_rows` were scored, which hold `bytes` of original text; `lost` of these have no token but the
+    unknown one (in proportion where not all rows were scored). `loss` is nats per predicted token over all
+    predictions (as in training); `bits_per_byte` is, for causal models, bits of tokens of text (not of the end
+    of a document) and eight for every lost byte, over `bytes`. Both are None where nothing was predicted;
+    `bits_per_byte` for masked models too.
     """
 
     language: str
     tail: bool
     rows: int
+    of_rows: int
     bytes: int
+    lost: int
     predicted: int
     loss: float | None
     bits_per_byte: float | None
@@ -72,11 +76,26 @@ class Evaluation:
     """The scores of every language of a corpus, in its order.
 
     Means over languages count each language once, whatever its size, and leave out those without held-out rows;
-    None where none is left.
+    None where none is left. `text` names the text that was held out: equal for equal text, however it is cut.
     """
 
     objective: str
     languages: tuple[LanguageScore, ...]
+    text: str
+
+    @property
+    def comparable(self) -> str:
+        """With what a run's figures may be compared, in words."""
+        if self.objective == MASKED:
+            return "loss: between runs with the same vocabulary and masking only"
+        scored, there = (sum(getattr(score, name) for score in self.languages) for name in ("rows", "of_rows"))
+        if scored == there:
+            return f"bits_per_byte: across vocabularies, on the same text ({self.text[:12]}, all of it scored)"
+        most = max(score.of_rows for score in self.languages)
+        return (
+            f"bits_per_byte: between runs with the same vocabulary only: {scored:,} of {there:,} held-out rows "
+            f"were scored, and another's hold other text; --set log.evaluate_rows={most} scores all"
+        )
 
     @property
     def loss(self) -> float | None:
@@ -94,7 +113,10 @@ class Evaluation:
         return {
             "objective": self.objective,
             "aggregation": _AGGREGATION,
-            "comparable": _COMPARABLE[self.objective],
+            "comparable": self.comparable,
+            "text": self.text if all(score.rows == score.of_rows for score in self.languages) else None,
+            "bytes": sum(score.bytes for score in self.languages),
+            "lost": sum(score.lost for score in self.languages),
             "loss": self.loss,
             "bits_per_byte": self.bits_per_byte,
             "tail_loss": _mean(score.loss for score in tail),
@@ -142,7 +164,7 @@ def evaluate(
         shared = torch.from_numpy(sums).to(device if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(shared)
         sums = shared.cpu().numpy()
-    return _score(sums, corpus.languages, CAUSAL if causal else MASKED)
+    return _score(sums, corpus, CAUSAL if causal else MASKED)
 
 
 def _list_rows(corpus: PreparedCorpus, limit: int) -> Int64Array:
@@ -177,16 +199,19 @@ def _add_batch(sums: Float64Array, batch: Batch, nats: Tensor, rows: int, specia
         sums[line] += np.bincount(chosen, values, sums.shape[1])
 
 
-def _score(sums: Float64Array, languages: tuple[str, ...], objective: str) -> Evaluation:
+def _score(sums: Float64Array, corpus: PreparedCorpus, objective: str) -> Evaluation:
     tail = set(load_panel("panels/panel-40").tail)
     scores = []
-    for place, code in enumerate(languages):
+    for place, code in enumerate(corpus.languages):
         rows, size, predicted, nats, text = sums[:, place].tolist()
-        per_byte = text / (math.log(2) * size) if objective == CAUSAL and size else None
+        held = corpus.split(code, "held-out")
+        lost = round(held.lost * size / held.bytes) if held.bytes else 0
+        bits = text / math.log(2) + _UNKNOWN_BITS * lost
+        per_byte = bits / size if objective == CAUSAL and size else None
         per_token = nats / predicted if predicted else None
-        counts = (int(rows), int(size), int(predicted))
+        counts = (int(rows), held.rows, int(size), lost, int(predicted))
         scores.append(LanguageScore(code, code in tail, *counts, per_token, per_byte))
-    return Evaluation(objective, tuple(scores))
+    return Evaluation(objective, tuple(scores), corpus.held_out_text)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -94,16 +94,17 @@ def export_run(
     step: int | None = None,
     dtype: Precision = "fp32",
     optimizer: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Export:
     """Write the model of a run's newest checkpoint, or of that at `step`, as transformers reads it.
 
-    `route` (a language's code) or `union` must be said where the shards were routed. With `verify` logits and
-    ids are compared before anything appears at `output`; a difference is for the caller to judge. `optimizer`
-    adds the optimiser's moments, so that a run from this folder, extended or not, goes on with them. Raises
-    `PretrainingError`, `ConfigError`, `OutputError`, and `MissingExtra` where `verify` finds no transformers.
+    `route` (a language's code) or `union` must be said where the shards were routed. The checkpoint is held to
+    its digests, unless `verify` is False. With `verify` logits and ids are compared too, before anything
+    appears at `output`; a difference is for the caller to judge. `optimizer` adds the optimiser's moments, so that a run
+    from this folder, extended or not, goes on with them. Raises `PretrainingError`, `ConfigError`,
+    `OutputError`, and `MissingExtra` where `verify` finds no transformers.
 
     >>> export_run("run/", "hf/", verify=True).passed  # doctest: +SKIP
     True
@@ -117,7 +118,7 @@ def export_run(
     view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
     steps = progress or Silent()
     steps.start("read the checkpoint")
-    model, found = load_run_model(run, step)
+    model, found = load_run_model(run, step, verify=verify is not False)
     steps.finish()
     difference, scale, texts, differing = None, None, None, None
     with output_folder(target, force=force) as work:

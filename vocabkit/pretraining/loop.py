@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,13 @@ from vocabkit.pretraining.checkpointing import (
 from vocabkit.pretraining.distributed import StopSignals, World, open_world
 from vocabkit.pretraining.evaluation import evaluate, find_dead
 from vocabkit.pretraining.model import Model
-from vocabkit.pretraining.plan import RunPlan, estimate_mfu
+from vocabkit.pretraining.plan import RunPlan, count_samples, estimate_mfu
 from vocabkit.pretraining.run_folder import (
     RESULT,
     Run,
     RunLog,
     check_identity,
+    check_run,
     check_sinks,
     create_run,
     fingerprint_identity,
@@ -65,9 +67,16 @@ _PATIENCE = 10
 
 
 def train_run(
-    plan: RunPlan, *, force: bool = False, device: str | None = None, progress: Progress | None = None
+    plan: RunPlan,
+    *,
+    force: bool = False,
+    device: str | None = None,
+    verify: bool = True,
+    progress: Progress | None = None,
 ) -> Run:
     """Train by a plan that `run_start.make_plan` made of the same options, and return the run.
+
+    With `verify` the rows and the checkpoint it goes on from are first held to their digests.
 
     Every rank calls. What it does, and what it raises, is said at `run_start.pretrain`.
     """
@@ -86,11 +95,13 @@ def train_run(
         finished = world.on_main(lambda: Run.load(folder) if (folder / RESULT).is_file() else None)
         if finished is not None:
             return finished
+        if verify and plan.corpus is not None:
+            world.on_all(partial(plan.corpus.check_digests, world.rank, world.size))
         # Only now: what another process is writing looks half written too.
         world.on_main(lambda: remove_unfinished(folder))
         world.on_main(lambda: write_config(folder, config))
         report = progress if world.main and progress is not None else Silent()
-        return _Loop(plan, identity, new_rows, resumed, world, signals, report).train()
+        return _Loop(plan, identity, new_rows, resumed, world, signals, report, verify).train()
 
 
 class _Stop(Exception):
@@ -102,7 +113,7 @@ class _Loop:
 
     def __init__(
         self, plan: RunPlan, identity: Mapping[str, Any], new_rows: Tensor | None, resumed: Path | None,
-        world: World, signals: StopSignals, report: Progress,
+        world: World, signals: StopSignals, report: Progress, verify: bool,
     ) -> None:  # fmt: skip
         assert plan.output is not None
         assert plan.corpus is not None
@@ -118,12 +129,12 @@ class _Loop:
         self.trainer = Trainer(model, self.config, stages, len(self.corpus.languages), new_rows, world)
         self.maker = BatchMaker(
             self.corpus, plan.languages.shares, self.config.data, self.config.training,
-            causal=plan.model.causal, rank=world.rank, world=world.size,
+            causal=plan.model.causal, rank=world.rank, world=world.size, rows_per_step=plan.rows_per_step,
         )  # fmt: skip
         self.ledger = Ledger(self.corpus, self.maker.order)
         self.done, seconds = 0, 0.0
         if resumed is not None:
-            load_checkpoint(resumed, self.trainer.tensors(), world)
+            load_checkpoint(resumed, self.trainer.tensors(), world, verify=verify)
             self.trainer.seen.load(load_seen(resumed))
             state = read_state(resumed)
             self.ledger.load(state.samples, state.rows, state.tokens, state.bytes)
@@ -179,7 +190,7 @@ class _Loop:
             dead = self._report_dead() if ended["stopped"] == "done" else None
             run = Run(
                 self.run, self.config, self.plan.model, self.corpus.encoding, self.epochs,
-                steps=self.done, samples=self.done * self.config.training.batch_rows,
+                steps=self.done, samples=self._samples(),
                 loss=self.reading.smoothed, skipped=self.reading.skipped, dead=dead,
                 seconds=self.clock.seconds, evaluation=self.evaluation, **ended,
             )  # fmt: skip
@@ -188,6 +199,10 @@ class _Loop:
             write_result(run)
         self.world.barrier()
         return run
+
+    def _samples(self) -> int:
+        """Rows drawn in the steps that are done."""
+        return count_samples(self.done, self.plan.rows_per_step)
 
     def _agree(self) -> tuple[int, bool]:
         """The signal that any rank received, 0 for none; and whether it is time to save.
@@ -244,7 +259,7 @@ class _Loop:
                 f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "
                 f"{self.done} at the latest; none of them changed the model. The last good checkpoint is kept: "
                 f"lower optimizer.rate, or look at the data of samples before "
-                f"{self.done * self.config.training.batch_rows:,}"
+                f"{self._samples():,}"
             )
             raise _Stop({"stopped": "nan", "message": message})
 
@@ -264,7 +279,7 @@ class _Loop:
     def _save(self) -> None:
         # Counting draws is the main rank's; the tensors and what was seen are everyone's.
         with self.clock.paused():
-            samples = self.done * self.config.training.batch_rows
+            samples = self._samples()
             rows, tokens, size = self.ledger.count_until(samples) if self.world.main else ({}, {}, {})
             state = RunState(
                 self.done, self.steps, samples, self.world.size, rows, tokens, size,
@@ -353,6 +368,7 @@ def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any],
     rows: Int64Array | None = None
     if plan.goes_on:
         check_identity(run, identity, checkpoint_given=plan.checkpoint is not None)
+        check_run(run)
         rows = read_new_rows(run)
     elif plan.checkpoint is not None and (kept := read_kept(plan.checkpoint)) is not None:
         rows = np.flatnonzero(kept < 0)

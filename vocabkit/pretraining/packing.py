@@ -380,6 +380,22 @@ class WordEncoder:
         return kept
 
 
+def count_lost(tokenizer: Tokenizer, texts: Sequence[str], ids: Int32Array, lengths: Int64Array) -> int:
+    """Return the bytes of texts, as normalised and without white space, that none of their known tokens has.
+
+    `ids` are those of all texts in a row, `lengths` how many each has. Only texts that lose a character are
+    looked at closely.
+    """
+    lost, stops = 0, np.cumsum(lengths)
+    for place, missing in enumerate(tokenizer.unknown_characters(texts, (ids, lengths))):
+        if missing:
+            text = tokenizer.normalize(texts[place]) or texts[place]
+            mine = ids[stops[place] - lengths[place] : stops[place]].tolist()
+            known = b"".join(tokenizer.token_bytes(index) or b"" for index in mine)
+            lost += max(missing, len("".join(text.split()).encode()) - len(b"".join(known.split())))
+    return lost
+
+
 class _Words(dict[str, int]):
     """Words by number; one that is not there is given the next, or below zero where it is not kept."""
 

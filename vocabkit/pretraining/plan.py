@@ -20,6 +20,7 @@ from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import (
+    MOST_ROWS,
     LanguageSettings,
     ModelConfig,
     RunConfig,
@@ -119,9 +120,14 @@ def _count_flops(config: ModelConfig, length: int, masking: float) -> Arithmetic
 
 
 def _estimate_memory(
-    config: ModelConfig, training: TrainingSettings, length: int, masking: float, world: int = 1
+    config: ModelConfig,
+    training: TrainingSettings,
+    length: int,
+    masking: float,
+    world: int = 1,
+    rows: int | None = None,
 ) -> Memory:
-    """Return bytes on each of `world` devices.
+    """Return bytes on each of `world` devices, which take `rows` rows a step together (`training.batch_rows`).
 
     A layer keeps about 18 · width + 4 · feed_forward values' worth of bytes in bf16 for each token, 8 ·
     feed_forward where it is gated; recomputing keeps its input alone, and one layer's insides at a time.
@@ -133,7 +139,7 @@ def _estimate_memory(
     if world > 1:
         # The root's parameters stay gathered, and those of two layers at a time.
         copies = size * (found.embedding + 2 * layer)
-    tokens = min(training.micro_rows, -(-training.batch_rows // world)) * length
+    tokens = min(training.micro_rows, -(-(rows or training.batch_rows) // world)) * length
     inner = (4 if config.layout == "xlmr" else 8) * config.feed_forward
     kept = (18 * config.width + inner) * tokens * size // 2
     if training.activation_checkpointing:
@@ -370,6 +376,8 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
 _ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
 _ROUNDS = 16
+_SHORT = 50_000
+"""Bytes of held-out text below which bits per byte say little: a few hundred sentences."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -380,6 +388,7 @@ class RunPlan(Result):
     None without data; `positions` counts every position of every row. `seconds` is None where the device's
     peak is not known. `warnings` are sentences for the user.
 
+    A step takes `rows_per_step` rows on average: a whole number unless `training.batch_bytes` says how much.
     `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `checkpoint` is
     the folder asked for to begin with.
     """
@@ -388,6 +397,7 @@ class RunPlan(Result):
     model: ModelConfig
     corpus: PreparedCorpus | None
     steps: int
+    rows_per_step: float
     samples: int
     positions: int
     tokens: int | None
@@ -417,7 +427,7 @@ class RunPlan(Result):
             ("parameters", "embedding", parameters.embedding, "tied" if model.tied else "two matrices"),
             ("parameters", "total", parameters.total, ""),
             ("run", "steps", self.steps, ""),
-            ("run", "rows", self.samples, ""),
+            ("run", "rows", self.samples, f"{self.rows_per_step:,.6g} a step"),
             ("run", "tokens", self.tokens, "of text, expected"),
             ("run", "bytes", self.bytes, "of original text, expected"),
             ("FLOPs a token", "body", flops.body, "forward and backward"),
@@ -441,6 +451,7 @@ class RunPlan(Result):
         total = self.flops_per_token.total
         return {
             "steps": self.steps,
+            "rows_per_step": self.rows_per_step,
             "samples": self.samples,
             "places": self.positions,
             "tokens": self.tokens,
@@ -471,26 +482,27 @@ def plan_run(
     length = model.max_length if corpus is None else corpus.length
     languages, warnings = None, []
     if corpus is None:
+        rate = _count_rows(config.training, None)
         steps = _count_steps(config, float(length), None)
     else:
         check_fit(model, corpus)
-        steps, languages = _settle(config, corpus)
-        warnings = languages.warnings()
+        steps, rate, languages = _settle(config, corpus)
+        warnings = [*languages.warnings(), *_warn_held_out(corpus, config.log.evaluate_rows)]
         if (refusal := languages.find_refusal()) is not None:
             if refuse:
                 raise refusal
             warnings.append(f"training would be refused: {refusal.message}; {refusal.hint}")
-    samples = steps * config.training.batch_rows
+    samples = count_samples(steps, rate)
     positions, peak = samples * length, _find_peak(device)
     flops = _count_flops(model, length, config.data.masking)
     return RunPlan(
-        config, model, corpus, steps, samples, positions,
+        config, model, corpus, steps, rate, samples, positions,
         tokens=None if languages is None else round(samples * languages.average("tokens")),
         bytes=None if languages is None else round(samples * languages.average("bytes")),
         languages=languages,
         parameters=_count_parameters(model),
         flops_per_token=flops,
-        memory=_estimate_memory(model, config.training, length, config.data.masking, world),
+        memory=_estimate_memory(model, config.training, length, config.data.masking, world, math.ceil(rate)),
         device=device, world=world,
         seconds=None if peak is None else flops.total * positions / (peak * _ASSUMED_MFU * world),
         warnings=tuple(warnings),
@@ -517,24 +529,68 @@ def check_fit(model: ModelConfig, corpus: PreparedCorpus) -> None:
         )
 
 
-def _settle(config: RunConfig, corpus: PreparedCorpus) -> tuple[int, SamplingPlan]:
-    """Return the steps and the languages that fit each other.
+def count_samples(steps: int, rows_per_step: float) -> int:
+    """Return the rows drawn in so many steps: step s takes those from `count_samples(s)` to the next's."""
+    return math.floor(steps * rows_per_step + 1e-9)
+
+
+def _warn_held_out(corpus: PreparedCorpus, limit: int) -> list[str]:
+    """Warn of languages with too little held-out text to tell two models apart."""
+    sizes = {}
+    for code in corpus.languages:
+        split = corpus.split(code, "held-out")
+        sizes[code] = split.bytes * min(limit, split.rows) / split.rows if split.rows else 0.0
+    short = sorted((code for code in sizes if sizes[code] < _SHORT), key=lambda code: (sizes[code], code))
+    if not short:
+        return []
+    named = ", ".join(f"{code} {sizes[code] / 1e3:,.1f}" for code in short[:_NAMED])
+    more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+    return [
+        f"{len(short)} languages are scored on less than {_SHORT / 1e3:.0f} kB of held-out text, whose figures "
+        f"say little (kB: {named}{more}): prepare with a larger --held-out, or raise log.evaluate_rows"
+    ]
+
+
+def _settle(config: RunConfig, corpus: PreparedCorpus) -> tuple[int, float, SamplingPlan]:
+    """Return the steps, the rows of each and the languages that fit each other.
 
     A length in tokens or bytes is a number of samples once it is known what a sample holds, which follows from
-    the languages' shares; with UniMax these follow from the number of samples. A few rounds settle both.
+    the languages' shares; with UniMax these follow from the number of samples. A few rounds settle all.
     """
-    batch = config.training.batch_rows
+    training = config.training
     splits = [corpus.split(code, "train") for code in corpus.languages]
     rows = max(1, sum(split.rows for split in splits))
     tokens, size = (sum(getattr(split, name) for split in splits) / rows for name in ("tokens", "bytes"))
-    steps = _count_steps(config, tokens, size)
+    settled = (_count_steps(config, tokens, size), _count_rows(training, size))
     for _ in range(_ROUNDS):
-        plan = _plan_languages(corpus, config.languages, steps * batch)
-        again = _count_steps(config, plan.average("tokens"), plan.average("bytes"))
-        if again == steps:
-            return steps, plan
-        steps = again
-    return steps, _plan_languages(corpus, config.languages, steps * batch)
+        steps, rate = settled
+        plan = _plan_languages(corpus, config.languages, count_samples(steps, rate))
+        tokens, size = plan.average("tokens"), plan.average("bytes")
+        again = (_count_steps(config, tokens, size), _count_rows(training, size))
+        if again == settled:
+            break
+        settled = again
+    steps, rate = settled
+    return steps, rate, _plan_languages(corpus, config.languages, count_samples(steps, rate))
+
+
+def _count_rows(training: TrainingSettings, bytes_per_row: float | None) -> float:
+    """Return the rows of a step, on average: as many as hold `batch_bytes`, where that is given.
+
+    Raises ConfigError for less than one row, or where it is not known what a row holds.
+    """
+    if training.batch_bytes is None:
+        return float(training.batch_rows)
+    if bytes_per_row is None:
+        raise ConfigError("training.batch_bytes needs data to say what a row holds", "--data shards/")
+    rate = training.batch_bytes / bytes_per_row if bytes_per_row else 1.0
+    if not 1.0 <= rate <= MOST_ROWS:
+        held = f"a row holds {bytes_per_row:,.0f} bytes, and a step is 1 to {MOST_ROWS:,} rows"
+        raise ConfigError(
+            f"training.batch_bytes = {training.batch_bytes}: {held}",
+            f"--set training.batch_bytes={math.ceil(bytes_per_row * 256)} is 256 rows",
+        )
+    return rate
 
 
 def _count_steps(config: RunConfig, tokens_per_row: float, bytes_per_row: float | None) -> int:
@@ -543,8 +599,11 @@ def _count_steps(config: RunConfig, tokens_per_row: float, bytes_per_row: float 
     hint = "--set training.steps=1000"
     if training.steps is not None:
         asked, held = training.steps, 1.0
+    elif training.bytes is not None and training.batch_bytes is not None:
+        # Of no vocabulary: two runs of one length take equal steps.
+        asked, held = training.bytes, float(training.batch_bytes)
     elif training.tokens is not None:
-        asked, held = training.tokens, tokens_per_row * training.batch_rows
+        asked, held = training.tokens, tokens_per_row * _count_rows(training, bytes_per_row)
     elif training.bytes is None:
         raise ConfigError("training: none of steps, tokens and bytes says how long to train", hint)
     elif bytes_per_row is None:

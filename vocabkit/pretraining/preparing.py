@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -23,8 +24,16 @@ import numpy as np
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
-from vocabkit.core.folders import Clock, check_inputs, check_output, write_json, write_manifest, write_text
+from vocabkit.core.folders import (
+    Clock,
+    check_inputs,
+    check_output,
+    fingerprint_file,
+    write_manifest,
+    write_text,
+)
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import write_sealed
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
     Shard,
@@ -38,7 +47,7 @@ from vocabkit.corpus.shard_map import (
     sum_repairs,
 )
 from vocabkit.corpus.sources import Corpus, Source
-from vocabkit.pretraining.packing import Documents, PackedRows, Packer, WordEncoder, cut_documents
+from vocabkit.pretraining.packing import Documents, PackedRows, Packer, WordEncoder, count_lost, cut_documents
 from vocabkit.pretraining.prepared import (
     BYTES,
     ENCODINGS,
@@ -63,7 +72,7 @@ from vocabkit.vocabulary.tokenizers import open_route, open_tokenizer
 from vocabkit.vocabulary.vocabulary import SHARED, Vocabulary, block_languages
 
 # Bump when the same input comes to give other rows: an interrupted run is then begun anew.
-_VERSION = 2
+_VERSION = 3
 _SHORTEST = 8
 # Text in a script without pieces is half unknown tokens: each word a space and one unknown run.
 _UNKNOWN = 0.4
@@ -170,14 +179,14 @@ class _RowPlan(ShardPlan):
 
 @dataclass(frozen=True, slots=True)
 class _RowShard(Shard):
-    """Prepared files. `used` are positions of rows that are not padding, `digests` of the rows, by split.
+    """Prepared files. `used` are positions of rows that are not padding, `digests` of files, by split.
 
     `unknown` counts unknown tokens, `cut` documents too long for a row.
     """
 
     splits: Mapping[str, Split]
     used: Mapping[str, int]
-    digests: Mapping[str, str]
+    digests: Mapping[str, Mapping[str, str]]
     unknown: int
     cut: int
 
@@ -230,6 +239,11 @@ def prepare_corpus(
             pool = executor or open_executor(settings.workers, len(plans), stack)
             shards, resumed = map_shards(_prepare, _restore, plans, pool, "preparing", report)
         clock.lap("encode")
+        (ready / "tokenizer").mkdir()
+        for path in files.copied:
+            shutil.copyfile(path, ready / "tokenizer" / path.name)
+        with TemporaryDirectory(prefix="vocabkit-") as trial:
+            no_export = complete_tokenizer(ready / "tokenizer", Path(trial))
         groups = group_shards(shards)
         rows = tuple(_report(code, group, special, settings) for code, group in groups.items())
         languages = {code: _publish_rows(code, group, ready, settings.length) for code, group in groups.items()}
@@ -248,13 +262,9 @@ def prepare_corpus(
             "corpus": digest.hexdigest(),
             "held_out": settings.held_out,
             "languages": languages,
+            "files": {path.name: fingerprint_file(path) for path in sorted((ready / "tokenizer").iterdir())},
         }
-        write_json(ready / INDEX, index)
-        (ready / "tokenizer").mkdir()
-        for path in files.copied:
-            shutil.copyfile(path, ready / "tokenizer" / path.name)
-        with TemporaryDirectory(prefix="vocabkit-") as trial:
-            no_export = complete_tokenizer(ready / "tokenizer", Path(trial))
+        write_sealed(ready / INDEX, index)
         again = (
             f"Prepare again: vocabkit prepare THIS_FILE --tokenizer {tokenizer} -o DIR "
             f"--length {settings.length} --encoding {settings.encoding} --held-out {settings.held_out}"
@@ -369,7 +379,7 @@ def _publish_rows(code: str, shards: Sequence[_RowShard], target: Path, length: 
         entry: dict[str, object] = {"name": name}
         for split in SPLITS:
             found = asdict(shard.splits[split])
-            entry[split] = found | {"used": shard.used[split], "digest": shard.digests[split]}
+            entry[split] = found | {"used": shard.used[split], "digests": shard.digests[split]}
         files.append(entry)
     return {split: asdict(_sum_splits(shards, split)) for split in SPLITS} | {
         "efficiency": _measure_efficiency(shards, length), "files": files
@@ -444,6 +454,8 @@ class _Task:
         self._check(ids, lengths, documents, path)
         for name, chosen in zip(SPLITS, (~held, held), strict=True):
             self._pack(name, Documents(ids, lengths, sizes).select(chosen & (lengths > 0)))
+        texts = [documents[place] for place in np.flatnonzero(held).tolist()]
+        self._note_lost(Documents(ids, lengths, sizes).select(held), texts)
 
     def finish(self) -> dict[str, Any]:
         """Write what waits, and return the shard's record."""
@@ -454,7 +466,7 @@ class _Task:
         return {
             "splits": {name: asdict(replace(totals[name], rows=writers[name].rows)) for name in SPLITS},
             "used": {name: writer.used for name, writer in writers.items()},
-            "digests": {name: writer.digest.hexdigest() for name, writer in writers.items()},
+            "digests": {name: writer.digests for name, writer in writers.items()},
             "unknown": self._unknown,
             "cut": self._cut,
         }
@@ -475,6 +487,12 @@ class _Task:
         for packed in packer.add(parts):
             self._writers[name].write(packed)
 
+    def _note_lost(self, held: Documents, texts: list[str]) -> None:
+        """Count what held-out text loses: a model that is asked for it says one token, whatever it was."""
+        total = self._totals["held-out"]
+        lost = count_lost(self._encoder.tokenizer, texts, held.ids, held.lengths)
+        self._totals["held-out"] = replace(total, lost=total.lost + lost)
+
     def _check(self, ids: Int32Array, lengths: Int64Array, documents: list[str], path: str) -> None:
         """Count unknown tokens. Raises `TokenizerError` where text became a special token."""
         wrong = np.flatnonzero(self._forbidden[ids])
@@ -489,11 +507,24 @@ class _Task:
             self._unknown += int((ids == self._plan.special.unknown).sum())
 
 
-@lru_cache(maxsize=2)
-def _open_encoder(path: Path, route: str | None, fingerprint: str) -> WordEncoder:
-    """Return the encoder of a tokenizer, or of a block's view of it, kept for a worker's next shards."""
+class _Encoders(threading.local):
+    """The encoders that a thread has open, for its next shards: one remembers words, and serves one thread."""
+
+    def __init__(self) -> None:
+        self.open = lru_cache(maxsize=2)(_make_encoder)
+
+
+def _make_encoder(path: Path, route: str | None, fingerprint: str) -> WordEncoder:
     del fingerprint  # keeps a file that changed from being taken for the old one
     return WordEncoder(open_tokenizer(path) if route is None else open_route(path.parent, route))
+
+
+_ENCODERS = _Encoders()
+
+
+def _open_encoder(path: Path, route: str | None, fingerprint: str) -> WordEncoder:
+    """Return this thread's encoder of a tokenizer, or of a block's view of it."""
+    return _ENCODERS.open(path, route, fingerprint)
 
 
 @lru_cache(maxsize=2)
@@ -521,7 +552,7 @@ def _row_paths(folder: Path, stem: str) -> dict[str, Path]:
 class RowWriter:
     """Writes the three files of a split's rows: `STEM.npy`, `STEM.bytes.npy` and `STEM.used.npy`.
 
-    Use as a context manager. Where there is no row, there is no file. `digest` is of all three.
+    Use as a context manager. Where there is no row, there is no file.
     """
 
     def __init__(self, folder: Path, stem: str, length: int) -> None:
@@ -530,7 +561,12 @@ class RowWriter:
         self._length = length
         self._paths = _row_paths(folder, stem)
         self._files: dict[str, BinaryIO] = {}
-        self.digest = hashlib.blake2b(digest_size=20)
+        self._digests = {name: hashlib.blake2b(digest_size=20) for name in self._paths}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of what was written, by kind; none where there is no file."""
+        return {name: self._digests[name].hexdigest() for name in self._files}
 
     def __enter__(self) -> RowWriter:
         return self
@@ -554,7 +590,7 @@ class RowWriter:
                 self._files[name].write(bytes(_HEADER_BYTES))
         for name, array in ((ROWS, packed.ids), (BYTES, packed.bytes), (USED, packed.used)):
             data = array.astype("<i4", copy=False).tobytes()
-            self.digest.update(data)
+            self._digests[name].update(data)
             self._files[name].write(data)
         self.rows += len(packed.ids)
         self.used += int(packed.used.sum())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -59,6 +59,16 @@ _ROW_MULTIPLE = 64
 """Rows of the vocabulary's matrices are padded to this: tensor cores want multiples, 850,000 has one of 16."""
 
 
+_MOST = {
+    "vocabulary": 1 << 26, "width": 1 << 17, "layers": 1 << 12, "heads": 1 << 12, "feed_forward": 1 << 20,
+    "max_length": 1 << 24, "local_window": 1 << 24, "global_every": 1 << 12,
+}  # fmt: skip
+"""Far beyond every model there is: a slip of the keyboard is told, and nothing is laid out for it."""
+_Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything a model's tensors follow from.
@@ -96,9 +106,14 @@ class ModelConfig:
         if self.layout not in LAYOUTS:
             known = f"one of: {', '.join(LAYOUTS)}"
             raise ConfigError(f"model.layout = {self.layout!r}: no such layout", known)
-        for name in ("vocabulary", "width", "layers", "heads", "feed_forward", "max_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} = {getattr(self, name)}: must be at least 1")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"model.{name} = {getattr(self, name)}: must be from 1 to {most:_}")
+        for name in ("begin_id", "end_id", "pad_id", "mask_id"):
+            if not 0 <= (getattr(self, name) or 0) < self.vocabulary:
+                raise ConfigError(f"{name} = {getattr(self, name)}: the model has {self.vocabulary:_} ids")
+        if self.kv_heads is not None and self.kv_heads < 1:
+            raise ConfigError(f"model.kv_heads = {self.kv_heads}: must be at least 1")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(
                 f"model.width = {self.width} and model.heads = {self.heads}: "
@@ -138,19 +153,19 @@ class ModelSettings(Config):
     """`[model]`: left out entirely where `--checkpoint` gives the shape."""
 
     layout: Layout = "xlmr"
-    layers: int = 12
-    width: int = 768
-    heads: int = 12
+    layers: int = Field(default=12, ge=1, le=_MOST["layers"])
+    width: int = Field(default=768, ge=1, le=_MOST["width"])
+    heads: int = Field(default=12, ge=1, le=_MOST["heads"])
     kv_heads: int | None = None
-    feed_forward: int = 3_072
+    feed_forward: int = Field(default=3_072, ge=1, le=_MOST["feed_forward"])
     tied: bool = True
-    vocabulary: int | None = None
-    norm_epsilon: float = 1e-5
-    rope_theta: float = 160_000.0
-    local_theta: float = 10_000.0
+    vocabulary: int | None = Field(default=None, ge=1, le=_MOST["vocabulary"])
+    norm_epsilon: _Positive = 1e-5
+    rope_theta: _Positive = 160_000.0
+    local_theta: _Positive = 10_000.0
     local_window: int = 128
     global_every: int = 3
-    initial_deviation: float = 0.02
+    initial_deviation: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.02
 
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
         """Return the model these settings describe, for a vocabulary and a row length."""
@@ -183,30 +198,38 @@ class LanguageSettings(Config):
     """
 
     weighting: Literal["natural", "exponent", "unimax", "uniform", "quota"] = "exponent"
-    exponent: float = 0.3
-    max_epochs: float = 4.0
-    quota: dict[str, float] = Field(default_factory=dict)
+    exponent: _Finite = 0.3
+    max_epochs: _Finite = 4.0
+    quota: dict[str, _Finite] = Field(default_factory=dict)
     unit: Literal["tokens", "bytes"] = "bytes"
     oversampling: dict[str, float] = Field(default_factory=dict)
-    allow_epochs: float = 8.0
-    warn_epochs: float = 4.0
+    allow_epochs: _Finite = 8.0
+    warn_epochs: _Finite = 4.0
+
+
+_LONGEST = 1 << 53
+MOST_ROWS = 1 << 20
+"""Rows of a step: beyond, not even their numbers fit beside a model."""
 
 
 class TrainingSettings(Config):
     """`[training]`: one of `steps`, `tokens` or `bytes` is the length of the run.
 
-    `batch_rows` rows make a step over all ranks; a rank takes `micro_rows` of them at a time.
+    `batch_rows` rows make a step over all ranks; a rank takes `micro_rows` of them at a time. With
+    `batch_bytes` a step is the rows that hold so many bytes of original text on average, and `batch_rows` is
+    not looked at.
     """
 
-    steps: int | None = None
-    tokens: int | None = None
-    bytes: int | None = None
-    batch_rows: int = Field(default=256, ge=1)
-    micro_rows: int = Field(default=32, ge=1)
-    seed: int = 0
+    steps: int | None = Field(default=None, le=_LONGEST)
+    tokens: int | None = Field(default=None, le=_LONGEST)
+    bytes: int | None = Field(default=None, le=_LONGEST)
+    batch_rows: int = Field(default=256, ge=1, le=MOST_ROWS)
+    batch_bytes: int | None = Field(default=None, ge=1, le=_LONGEST)
+    micro_rows: int = Field(default=32, ge=1, le=MOST_ROWS)
+    seed: int = Field(default=0, ge=-_LONGEST, le=_LONGEST)
     precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = True
-    head_rows: int | None = None
+    head_rows: int | None = Field(default=None, ge=1, le=_LONGEST)
     fused_softmax: bool = True
     activation_checkpointing: bool = False
     deterministic: bool = False
@@ -221,12 +244,12 @@ class TrainingSettings(Config):
 class OptimizerSettings(Config):
     """`[optimizer]`: AdamW. `rate` falls to `final` of itself over the last `decay` share of the run."""
 
-    rate: float = Field(default=1e-3, gt=0.0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
-    embedding_weight_decay: float = 0.0
-    clip: float = 1.0
+    rate: _Positive = 1e-3
+    betas: tuple[_Share, _Share] = (0.9, 0.98)
+    epsilon: _Positive = 1e-6
+    weight_decay: _Finite = 0.01
+    embedding_weight_decay: _Finite = 0.0
+    clip: _Finite = 1.0
     schedule: Literal["trapezoid", "cosine", "linear", "constant"] = "trapezoid"
     warmup: float = Field(default=0.05, ge=0.0, lt=1.0)
     decay: float = Field(default=0.2, ge=0.0, le=1.0)
@@ -241,15 +264,15 @@ class Stage(Config):
 
     train: Literal["new-rows", "embeddings", "all"]
     share: float = Field(gt=0.0, le=1.0)
-    rate: float = Field(default=1.0, gt=0.0)
+    rate: _Positive = 1.0
 
 
 class LogSettings(Config):
     """`[log]`: every so many steps."""
 
-    every: int = Field(default=10, ge=1)
-    evaluate_every: int = Field(default=500, ge=0)
-    evaluate_rows: int = Field(default=64, ge=1)
+    every: int = Field(default=10, ge=1, le=_LONGEST)
+    evaluate_every: int = Field(default=500, ge=0, le=_LONGEST)
+    evaluate_rows: int = Field(default=64, ge=1, le=_LONGEST)
     tensorboard: bool = False
     wandb: bool = False
 
@@ -257,9 +280,9 @@ class LogSettings(Config):
 class SaveSettings(Config):
     """`[save]`: a checkpoint every so many steps and minutes; `keep` of them stay."""
 
-    every: int = Field(default=1_000, ge=1)
-    minutes: float = Field(default=30.0, gt=0.0)
-    keep: int = Field(default=2, ge=1)
+    every: int = Field(default=1_000, ge=1, le=_LONGEST)
+    minutes: _Positive = 30.0
+    keep: int = Field(default=2, ge=1, le=_LONGEST)
 
 
 class RunConfig(Config):
@@ -317,6 +340,8 @@ def read_preset(
     keys = {text.partition("=")[0].strip() for text in settings}
     given = [length for length in _LENGTHS if f"training.{length}" in keys]
     dropped = [length for length in _LENGTHS if given and length not in given]
+    if "training.batch_rows" in keys and "training.batch_bytes" not in keys:
+        dropped.append("batch_bytes")  # of the two the one that is asked for here
     tables = _without(tables, "training", dropped)
     if has_checkpoint and not any(key.partition(".")[0] == "model" for key in keys):
         tables.pop("model", None)

@@ -3,12 +3,14 @@
 config.toml manifest.json     as every output folder
 plan.json                     languages, epochs, steps, estimates
 model.json                    the model's shape, and the encoding its data was prepared with
-run.json                      what must be the same for the run to go on
+run.json                      what must be the same for the run to go on, and digests of the next two
 tokenizer/                    a copy, so that a model is exported from this folder alone
 new-rows.npy                  ids that an extension added, where the run starts from one
 log.jsonl                     a line each for steps, evaluations, checkpoints, starts and stops
 result.json                   how a finished run ended
 checkpoints/                  see `checkpointing`
+
+The JSON files are sealed (`core.records`).
 """
 
 from __future__ import annotations
@@ -16,37 +18,49 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
 
+from vocabkit.checkpoints.receipt import fingerprint_extension
 from vocabkit.core.arrays import Int64Array
 from vocabkit.core.config import dump_toml, load_config
 from vocabkit.core.errors import MissingExtra, OutputError, PretrainingError
 from vocabkit.core.folders import (
     check_inputs,
     check_output,
+    fingerprint_file,
     hold_folder,
     output_folder,
-    read_json,
-    write_json,
     write_manifest,
     write_text,
 )
+from vocabkit.core.records import (
+    Code,
+    Digest,
+    Name,
+    check_digest,
+    parse_record,
+    read_sealed,
+    write_sealed,
+)
 from vocabkit.core.results import Result
-from vocabkit.pretraining.plan import RunPlan
-from vocabkit.pretraining.prepared import PreparedCorpus
+from vocabkit.pretraining.plan import RunPlan, count_samples
+from vocabkit.pretraining.prepared import Encoding, PreparedCorpus
 from vocabkit.pretraining.run_config import LogSettings, ModelConfig, RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
+_NEW_ROWS = "new-rows.npy"
+_ANEW = "start the run anew"
 
 # --- Identity --------------------------------------------------------------------------------------
 # What makes a run this run. The length of the run is among the keys: the order of samples and the learning rate
@@ -67,13 +81,18 @@ def identify_run(config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | N
     what it reads, the last None for a run from scratch. Raises PretrainingError where the checkpoint is no
     folder of one.
     """
-    keys = _flatten(config.model_dump(mode="json", exclude_none=True))
     return {
-        "config": {name: value for name, value in keys.items() if not name.startswith(_FREE)},
+        "config": _list_fixed(config),
         "tokenizer": corpus.tokenizer_fingerprint,
         "data": corpus.fingerprint,
         "checkpoint": None if checkpoint is None else _fingerprint_checkpoint(checkpoint),
     }
+
+
+def _list_fixed(config: RunConfig) -> dict[str, Any]:
+    """The keys that change results, by dotted name."""
+    keys = _flatten(config.model_dump(mode="json", exclude_none=True))
+    return {name: value for name, value in keys.items() if not name.startswith(_FREE)}
 
 
 def fingerprint_identity(identity: Mapping[str, Any]) -> dict[str, str | None]:
@@ -87,7 +106,7 @@ def check_identity(run: Path, wanted: Mapping[str, Any], *, checkpoint_given: bo
 
     A run needs its checkpoint only to begin: one that goes on may leave it out.
     """
-    held = read_record(run / "run.json")
+    held = _read_identity(run)
     one, two = held["config"], wanted["config"]
     changed = [
         f"{name} was {one.get(name)!r}, now {two.get(name)!r}"
@@ -116,10 +135,11 @@ def _fingerprint_checkpoint(folder: Path) -> str:
         hint = "name a checkpoint folder, as `vocabkit extend` writes it"
         raise PretrainingError(f"{folder}: no config.json", hint)
     digest = hashlib.blake2b(digest_size=20)
-    receipt = folder / "extension" / "receipt.json"
-    for path in (folder / "config.json", folder / "model.safetensors.index.json", receipt):
+    for path in (folder / "config.json", folder / "model.safetensors.index.json"):
         if path.is_file():
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    # Not the receipt's bytes: it hashes files that name places and times.
+    digest.update((fingerprint_extension(folder) or "").encode())
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             header = file.read(8)
@@ -213,8 +233,8 @@ def _read_log(run: Path) -> list[dict[str, Any]]:
     for line in text.split("\n"):
         with suppress(ValueError):
             record = json.loads(line)
-            if isinstance(record, dict) and {"kind", "step"} <= record.keys():
-                found.append(record)
+            if isinstance(record, dict) and isinstance(record.get("kind"), str):
+                found += [record] if type(record.get("step")) is int else []
     return found
 
 
@@ -229,6 +249,62 @@ def _import_sink(name: str) -> Any:
 
 RESULT = "result.json"
 """Its presence says that a run is finished."""
+
+
+class _ModelRecord(TypedDict):
+    model: ModelConfig
+    encoding: Encoding
+
+
+class _LanguageRecord(TypedDict):
+    language: Code
+    epochs: float
+
+
+class _SamplingRecord(TypedDict):
+    languages: list[_LanguageRecord]
+
+
+class _PlanRecord(TypedDict):
+    rows_per_step: float
+    sampling: _SamplingRecord
+
+
+class _Identity(TypedDict):
+    config: Mapping[str, Any]
+    tokenizer: str
+    data: str
+    checkpoint: str | None
+    files: Mapping[Name, Digest]
+
+
+class _Evaluated(TypedDict):
+    comparable: str
+    bytes: int
+    lost: int
+    languages: Mapping[Code, Mapping[str, Any]]
+
+
+class _Dead(TypedDict):
+    pieces: int
+    never_input: int
+    never_target: int
+
+
+class _Ended(TypedDict):
+    stopped: Literal["done", "signal", "nan"] | None
+    steps: int
+    loss: float | None
+    skipped: int
+    seconds: float
+    evaluation: _Evaluated | None
+    message: str | None
+
+
+class _Finished(_Ended):
+    samples: int
+    signal: int | None
+    dead: _Dead | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,15 +344,19 @@ class Run(Result):
         if not is_run(run):
             hint = "name a folder written by `vocabkit pretrain`"
             raise PretrainingError(f"{run}: not the folder of a run", hint)
-        held, config = read_record(run / "model.json"), load_config(RunConfig, run / "config.toml")
-        planned = read_record(run / "plan.json", schema=None)["sampling"]["languages"]
-        epochs = {row["language"]: row["epochs"] for row in planned}
+        check_run(run)
+        config = load_config(RunConfig, run / "config.toml")
+        held: _ModelRecord = _read_typed(run / "model.json", _ModelRecord)
+        planned: _PlanRecord = _read_typed(run / "plan.json", _PlanRecord)
+        epochs = {row["language"]: row["epochs"] for row in planned["sampling"]["languages"]}
+        ended: dict[str, Any]
         if (run / RESULT).is_file():
-            ended = read_record(run / RESULT, schema=None)
+            found = _read_typed(run / RESULT, _Finished)
+            ended = {name: found[name] for name in _ENDED}
         else:
-            ended = _read_end(run)
-            ended["samples"] = ended["steps"] * config.training.batch_rows
-        return cls(run, config, ModelConfig(**held["model"]), held["encoding"], epochs, **ended)
+            ended = parse_record(_Ended, _read_end(run), run / _LOG, PretrainingError, _ANEW)
+            ended["samples"] = count_samples(ended["steps"], planned["rows_per_step"])
+        return cls(run, config, held["model"], held["encoding"], epochs, **ended)
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Copy the run's folder, checkpoints and all. Raises `OutputError`."""
@@ -299,7 +379,7 @@ class Run(Result):
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a language: how often it is read, and what its held-out text costs."""
         scores = (self.evaluation or {}).get("languages", {})
-        names = ("rows", "bytes", "predicted", "loss", "bits_per_byte")
+        names = ("rows", "bytes", "lost", "predicted", "loss", "bits_per_byte")
         return [
             {"language": code, "epochs": epochs} | {name: scores.get(code, {}).get(name) for name in names}
             for code, epochs in self.epochs.items()
@@ -325,11 +405,13 @@ class Run(Result):
         return pd.DataFrame.from_dict(kept, orient="index").rename_axis("step").sort_index()
 
 
+_DESCRIBED = ("folder", "config", "model", "encoding", "epochs")
+_ENDED = tuple(field.name for field in fields(Run) if field.name not in _DESCRIBED)
+
+
 def write_result(run: Run) -> None:
     """Write how a run ended into its folder: one that is finished answers from there without training."""
-    described = ("folder", "config", "model", "encoding", "epochs")
-    names = [field.name for field in fields(run) if field.name not in described]
-    write_json(run.folder / RESULT, {name: getattr(run, name) for name in names})
+    write_sealed(run.folder / RESULT, {"schema": SCHEMA} | {name: getattr(run, name) for name in _ENDED})
 
 
 def _read_end(run: Path) -> dict[str, Any]:
@@ -339,7 +421,8 @@ def _read_end(run: Path) -> dict[str, Any]:
     step, steps = last.get("step", {}), lines[-1]["step"] if lines else 0
     ended = lines[-1] if lines and lines[-1]["kind"] == "stopped" else {}
     evaluation = {k: v for k, v in last.get("evaluation", {}).items() if k not in ("kind", "step")}
-    saved = run / "checkpoints" / str(last.get("saved", {}).get("folder")) / "state.json"
+    name = str(last.get("saved", {}).get("folder"))
+    saved = run / "checkpoints" / name / "state.json" if re.fullmatch(r"step-\d+", name) else None
     return {
         "stopped": ended.get("why"),
         "message": ended.get("message"),
@@ -347,7 +430,7 @@ def _read_end(run: Path) -> dict[str, Any]:
         "loss": step.get("loss_smoothed"),
         "skipped": step.get("skipped", 0),
         "evaluation": evaluation or None,
-        "seconds": read_record(saved)["seconds"] if saved.is_file() else 0.0,
+        "seconds": read_record(saved).get("seconds") if saved is not None and saved.is_file() else 0.0,
     }
 
 
@@ -358,7 +441,7 @@ def is_run(folder: Path) -> bool:
 
 def read_origin(run: Path) -> str | None:
     """Return the fingerprint of the checkpoint that a run started from; None for a run from scratch."""
-    return cast(str | None, read_record(run / "run.json")["checkpoint"])
+    return _read_identity(run)["checkpoint"]
 
 
 def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Array | None, force: bool) -> None:
@@ -379,14 +462,18 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
         "schema": SCHEMA, "model": asdict(plan.model), "encoding": corpus.encoding,
         "languages": list(corpus.languages), "length": corpus.length, "tokenizer": corpus.tokenizer_fingerprint,
     }  # fmt: skip
-    files = {"plan": plan.to_json(), "model": model, "run": {"schema": SCHEMA, **identity}}
+    files = {"plan": {"schema": SCHEMA, **plan.to_json()}, "model": model}
     with output_folder(run, force=force) as folder:
         write_config(folder, config)
         for name, data in files.items():
-            write_json(folder / f"{name}.json", data)
+            write_sealed(folder / f"{name}.json", data)
         if new_rows is not None:
-            np.save(folder / "new-rows.npy", new_rows)
+            np.save(folder / _NEW_ROWS, new_rows)
         shutil.copytree(corpus.tokenizer_folder, folder / "tokenizer")
+        listed = [path for path in (folder / "tokenizer").rglob("*") if path.is_file()]
+        listed += [folder / _NEW_ROWS] if new_rows is not None else []
+        held = {path.relative_to(folder).as_posix(): fingerprint_file(path) for path in sorted(listed)}
+        write_sealed(folder / "run.json", {"schema": SCHEMA, **identity, "files": held})
         digests = fingerprint_identity(identity)
         write_manifest(
             folder,
@@ -403,13 +490,47 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 def read_new_rows(run: Path) -> Int64Array | None:
     """Return the ids, int64, that the extension added which the run started from; None where it had none."""
-    path = run / "new-rows.npy"
-    return cast(Int64Array, np.load(path)) if path.is_file() else None
+    path = run / _NEW_ROWS
+    if not path.is_file():
+        return None
+    try:
+        found = np.load(path, allow_pickle=False)
+    except Exception as error:  # a header is read as an expression of Python, which fails in many ways
+        raise PretrainingError(f"{path}: cannot be read: {error}", _ANEW) from error
+    if found.dtype != np.int64 or found.ndim != 1:
+        what = f"holds {found.dtype} {list(found.shape)}, expected int64 in a row"
+        raise PretrainingError(f"{path}: {what}", _ANEW)
+    return cast(Int64Array, found)
 
 
-def read_record(path: Path, schema: int | None = SCHEMA) -> dict[str, Any]:
-    """Return the JSON object in a file of a run. Raises PretrainingError for one of another version."""
-    data = read_json(path, PretrainingError, "start the run anew")
-    if schema is not None and data.get("schema") != schema:
-        raise PretrainingError(f"{path}: schema {data.get('schema')}: this version reads {schema}")
-    return data
+def check_run(run: Path) -> None:
+    """Raise PretrainingError where a file that a run was made of is not as it was written.
+
+    Looked at are the tokenizer and the new rows, by their digests, and what of config.toml may not change.
+    """
+    identity = _read_identity(run)
+    for name, digest in identity["files"].items():
+        check_digest(run / name, digest, PretrainingError, _ANEW)
+    have = {path.relative_to(run).as_posix() for path in (run / "tokenizer").rglob("*") if path.is_file()}
+    have |= {_NEW_ROWS} if (run / _NEW_ROWS).is_file() else set()
+    if extra := sorted(have - identity["files"].keys()):
+        raise PretrainingError(f"{run / extra[0]}: is none of the run's files", "remove it")
+    held, said = _list_fixed(load_config(RunConfig, run / "config.toml")), identity["config"]
+    for name in sorted(held.keys() | said.keys()):
+        if held.get(name) != said.get(name):
+            what = f"{name} is {held.get(name)!r}, and the run was started with {said.get(name)!r}"
+            raise PretrainingError(f"{run / 'config.toml'}: {what}", "put it back")
+
+
+def _read_identity(run: Path) -> _Identity:
+    found: _Identity = _read_typed(run / "run.json", _Identity)
+    return found
+
+
+def _read_typed(path: Path, kind: Any) -> Any:
+    return parse_record(kind, read_record(path), path, PretrainingError, _ANEW)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the object in a sealed file of a run. Raises PretrainingError for one changed since."""
+    return read_sealed(path, PretrainingError, _ANEW, SCHEMA)

@@ -461,4 +461,7 @@ class _Seen:
     def load(self, arrays: dict[str, BoolArray]) -> None:
         """Go on from what a checkpoint holds."""
         for name, tensor in (("input", self._input), ("target", self._target)):
+            if len(arrays[name]) != self._rows:
+                what = f"the checkpoint tells of {len(arrays[name]):,} ids, and the model has {self._rows:,}"
+                raise PretrainingError(what, "start the run anew")
             tensor[:-1] = torch.from_numpy(arrays[name].astype(np.int32)).to(tensor.device)
