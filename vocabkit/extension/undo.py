@@ -18,7 +18,7 @@ from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_c
 from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_file
 from vocabkit.core.errors import CheckpointError
-from vocabkit.core.folders import check_places, check_space, duplicate_file, fingerprint_file, output_folder
+from vocabkit.core.folders import check_output, check_space, duplicate_file, fingerprint_file, output_folder
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.extension.extend import MovedRows, write_moved
@@ -51,7 +51,8 @@ def undo_extension(
     shown = progress or Silent()
     receipt = read_receipt(extended)
     root, target = receipt.root, Path(output)
-    check_places(target, root)
+    known = {name.split("/")[0] for name in receipt.facts["originals"]}
+    check_output(target, [root], force=force, known=known)
     checkpoint = open_extended(receipt)
     shards = [name for name, item in receipt.facts["files"].items() if item["how"] == "rewritten"]
     check_space(target, sum((root / name).stat().st_size for name in shards))
@@ -59,7 +60,7 @@ def undo_extension(
     kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     # Headers of this receipt lie at its top; those below are an earlier extension's.
     stored = [name for name in kept if "/" in name or not name.endswith(".header")]
-    with output_folder(target, force=force) as work:
+    with output_folder(target, force=force, known=known) as work:
         shown.start("undoing", len(shards), "shards")
         for shard in shards:
             _restore_shard(receipt, checkpoint, shard, work / shard)
