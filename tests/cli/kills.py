@@ -23,10 +23,10 @@ PATIENCE = 5.0
 """Seconds after which no process of a killed command may live."""
 
 
-def run_command(words: list[str], at: int = 0) -> tuple[int, int, str]:
+def run_command(words: list[str], at: int = 0) -> tuple[int, list[str], str]:
     """Run a command in a session of its own; kill it before change number `at`.
 
-    Return its exit code (negative: the signal that ended it), the number of changes, and its session.
+    Return its exit code (negative: the signal that ended it), the changes by kind, and its session.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -35,19 +35,18 @@ def run_command(words: list[str], at: int = 0) -> tuple[int, int, str]:
         log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        count = 0
+        made: list[str] = []
         root = str(Path.cwd())
 
         def watch(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal count
             if event == "open":
                 path, flags = arguments[0], arguments[2]
                 changes = isinstance(path, str) and bool((flags or 0) & WRITES) and "cache" not in path
             else:
                 changes = event in CHANGES
             if changes and (event != "open" or Path(arguments[0]).absolute().is_relative_to(root)):
-                count += 1
-                if count == at:
+                made.append(event)
+                if len(made) == at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.argv = ["vocabkit", *words]
@@ -60,11 +59,11 @@ def run_command(words: list[str], at: int = 0) -> tuple[int, int, str]:
         except SystemExit as end:
             code = int(end.code or 0)
         finally:
-            os.write(write, str(count).encode())
+            os.write(write, " ".join(made).encode()[-60_000:])
             os._exit(code)
     os.close(write)
     _, status = os.waitpid(child, 0)
-    changes = int(os.read(read, 64) or 0)
+    changes = os.read(read, 1 << 16).decode().split()
     os.close(read)
     return os.waitstatus_to_exitcode(status), changes, str(child)
 
@@ -110,11 +109,12 @@ def _drop_times(value: Any) -> Any:
     return [_drop_times(item) for item in value] if isinstance(value, list) else value
 
 
-def choose_points(changes: int, wanted: int) -> list[int]:
-    """So many points between 1 and `changes`: half of them the last, where an output gets its name."""
-    last = set(range(max(1, changes - wanted // 2 + 1), changes + 1))
-    rest = [1 + index * changes // wanted for index in range(wanted)]
-    return sorted({*last, *rest[: max(0, wanted - len(last))]})
+def choose_points(changes: list[str], wanted: int) -> list[int]:
+    """So many points among the changes, from 1: half about the last renames, where an output is named."""
+    named = [at for at, kind in enumerate(changes, 1) if kind in ("os.rename", "ctypes.call_function")]
+    about = sorted({min(at + after, len(changes)) for at in named for after in (0, 1)})[-wanted // 2 :]
+    rest = [1 + index * len(changes) // wanted for index in range(wanted)]
+    return sorted({*about, *rest[: wanted - len(about)], len(changes)})
 
 
 def try_points(words: list[str], output: str, wanted: int, before: str | None) -> list[str]:
@@ -135,7 +135,7 @@ def try_points(words: list[str], output: str, wanted: int, before: str | None) -
     whole, old = digest_folder(target), before and digest_folder(Path(before))
     wrong = []
     for point in choose_points(changes, wanted):
-        where = f"killed before change {point} of {changes}"
+        where = f"killed before change {point} of {len(changes)} ({changes[point - 1]})"
         reset()
         code, _, session = run_command(words, at=point)
         if code not in (-signal.SIGKILL, 0):
