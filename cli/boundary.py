@@ -4,15 +4,21 @@
     1    the check you asked for failed
     2    a mistake in the usage, a configuration or the input
     101  a bug: traceback, and what to report
-    130  interrupted
+    130  interrupted; 143 terminated, 129 the terminal is gone: 128 and the signal's number
 
 A user's mistake prints `error: what, where, value` and `hint: the next command`, never a traceback,
 unless `--debug` or VOCABKIT_DEBUG asks for it.
 """
 
+import errno
 import os
+import shlex
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +41,8 @@ EXTRAS = {
 
 # Verbs that keep what is finished for the next try; of the others nothing is left.
 RESUMED = ("count", "prepare", "extend")
+# Signal → what it did. Those that were ignored before, as under nohup, stay so.
+STOPPING = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal is gone"}
 
 
 class Boundary(TyperGroup):
@@ -46,36 +54,82 @@ class Boundary(TyperGroup):
         if "--debug" in args[:end]:
             args.remove("--debug")
             args.insert(0, "--debug")
-        return super().parse_args(ctx, args)
+        with _explained_usage():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         _speak_utf8()
+        received: list[int] = []
         try:
-            _check_paths(sys.argv[1:])
-            result = super().invoke(ctx)
-            sys.stdout.flush()
+            with _heard_signals(received), _explained_usage():
+                _check_paths(sys.argv[1:])
+                result = super().invoke(ctx)
+                sys.stdout.flush()
             return result
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except KeyboardInterrupt as error:
-            print(_say_interrupted(), file=sys.stderr)
-            raise typer.Exit(130) from error
+            raise typer.Exit(_say_stopped(received)) from error
         except BrokenPipeError:
             _stop_quietly()
         except BaseException as error:
             # A panic of a library in Rust is no Exception: passed on, Python exits with 1, "the check failed".
             if not isinstance(error, Exception) and not _is_panic(error):
                 raise
-            raise typer.Exit(_report(error)) from error
+            # A library that was interrupted may say so in an exception of its own.
+            raise typer.Exit(_say_stopped(received) if received else _report(error)) from error
 
 
-def _say_interrupted() -> str:
-    """What Ctrl-C left: some verbs keep what is finished."""
-    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+@contextmanager
+def _heard_signals(received: list[int]) -> Iterator[None]:
+    """While the block runs, each signal that stops a process raises KeyboardInterrupt, and is noted."""
+
+    def stop(number: int, frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in STOPPING:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _explained_usage() -> Iterator[None]:
+    """Say what is wrong with the words of a command as every other mistake is said."""
+    try:
+        yield
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        if context is None or type(error).__name__ == "NoArgsIsHelpError":  # that is the help itself
+            raise
+        _print_mistake(error.format_message(), f"{context.command_path} --help")
+        raise typer.Exit(error.exit_code) from error
+
+
+def _say_stopped(received: list[int]) -> int:
+    """Say what a signal left: some verbs keep what is finished. Return the exit code."""
+    number = received[0] if received else int(signal.SIGINT)
+    what = STOPPING[signal.Signals(number).name]
+    verb = _find_verb()
     if verb in RESUMED:
-        return f"interrupted; `{verb}` goes on where it stopped when the same command is given again"
-    return "interrupted; nothing was written"
+        left = f"`{verb}` goes on where it stopped when the same command is given again"
+    else:
+        left = "nothing was written"
+    print(f"{what}; {left}", file=sys.stderr)
+    return 128 + number
+
+
+def _find_verb() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _check_paths(words: list[str]) -> None:
@@ -127,7 +181,7 @@ def _report(error: BaseException) -> int:
         hint = "lower --memory, raise --min-count, or run with fewer --workers"
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}"
+        message, hint = f"{place}{error.strerror or error}", _advise(error)
     else:
         traceback.print_exception(error)
         say(f"error: this is a bug in vocabkit: {type(error).__name__}: {error}")
@@ -135,10 +189,42 @@ def _report(error: BaseException) -> int:
         return 101
     if is_debug():
         traceback.print_exception(error)
-    say(f"error: {message}")
-    if hint:
-        say(f"hint: {hint}")
+    _print_mistake(message, hint or f"{_name_command()} --help")
     return 2
+
+
+def _print_mistake(message: str, hint: str) -> None:
+    say(f"error: {message}")
+    say(f"hint: {hint}")
+
+
+def _name_command() -> str:
+    from .main import app
+
+    verb = _find_verb()
+    return f"vocabkit {verb}" if verb in {command.name for command in app.registered_commands} else "vocabkit"
+
+
+def _advise(error: OSError) -> str | None:
+    """What to do about an error of the system that no stage foresaw, by its number."""
+    name = error.filename
+    path = os.fsdecode(name) if isinstance(name, str | bytes) else ""
+    above = shlex.quote(os.path.dirname(path) or ".")  # noqa: PTH120
+    free = f"free some space: df -h {above}; or choose another folder"
+    rights = f"see who may use it: ls -ld {shlex.quote(path or '.')}; or choose another folder"
+    many = "let processes open more files: ulimit -n 65536; or use fewer --workers"
+    known = {
+        errno.ENOSPC: free, errno.EDQUOT: free, errno.EFBIG: "lift the limit on files: ulimit -f unlimited",
+        errno.EACCES: rights, errno.EPERM: rights, errno.EROFS: rights,
+        errno.ENOENT: f"see what is there: ls {above}", errno.ENOTDIR: f"see what is there: ls -ld {above}",
+        errno.EISDIR: "name a file, not a folder",
+        errno.EBUSY: "a mounted folder cannot be replaced: choose a new folder inside it",
+        errno.EMFILE: many, errno.ENFILE: many,
+        errno.ENOMEM: "use fewer --workers, or a smaller --memory",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.ELOOP: f"links lead in a circle: ls -l {above}",
+    }  # fmt: skip
+    return known.get(error.errno or 0)
 
 
 def _extra_of(error: ModuleNotFoundError) -> str | None:

@@ -103,6 +103,9 @@ def run(
     )
     show_rows(counts.to_rows(), format, "count")
     show_warnings(counts.warnings, quiet)
+    if min_count > 1 and from_frequencies is None:
+        what = f"words seen fewer than {min_count:,} times made up {counts.dropped:.1%} of all, and are dropped"
+        show_note(what, quiet)
     drawn = "; held-out words were drawn from the counts, not by document"
     note = drawn if from_frequencies is not None else f" in {counts.seconds:.1f} s"
     show_note(f"wrote {output}{note}", quiet)

@@ -55,7 +55,8 @@ def run(output: OutputFolder, force: Force = False, format: Format = "table", qu
     from vocabkit.core.folders import check_output
     from vocabkit.core.progress import watch
 
-    check_output(output, force=force)
+    # The folder itself stays: what is in it is replaced, each part by the verb that writes it.
+    check_output(output, force=force, known=[path.name for path in output.glob("*")])
     audit, rows = _fit_and_audit(output, watch(quiet))
     missing = [name for name in NEEDED if find_spec(name) is None]
     steps = [] if missing else _train(output, watch(quiet))

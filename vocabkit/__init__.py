@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TokenizerError,
         TooFewPieces,
         VocabkitError,
+        WorkerError,
     )
     from vocabkit.core.languages import Language, Panel
     from vocabkit.core.progress import Progress
@@ -112,6 +113,7 @@ __all__ = [
     "VocabkitError",
     "Vocabulary",
     "WordCounts",
+    "WorkerError",
     "__version__",
     "allocate",
     "audit",
@@ -142,7 +144,7 @@ _HOMES = {
     "configurations.shared": "Fit",
     "core.errors": (
         "CheckpointError ConfigError CorpusError CountsError FitError MissingExtra OutputError "
-        "PretrainingError TokenizerError TooFewPieces VocabkitError"
+        "PretrainingError TokenizerError TooFewPieces VocabkitError WorkerError"
     ),
     "core.languages": "Language Panel",
     "core.progress": "Progress",

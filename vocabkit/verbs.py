@@ -8,7 +8,6 @@ return. Nothing is decided here: each function opens what it is given and calls 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -796,5 +795,7 @@ def _folder_or_memory(output: Pathlike | None) -> Iterator[Path]:
     if output is not None:
         yield Path(output)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "output"
+    from vocabkit.core.folders import scratch_folder
+
+    with scratch_folder() as folder:
+        yield folder / "output"

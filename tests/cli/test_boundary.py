@@ -1,6 +1,8 @@
 """Each kind of failure has its exit code, its stream and its words; only a bug has a traceback."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +49,31 @@ def test_a_mistake_is_two_lines_on_stderr() -> None:
     assert result.stderr == "error: fit.toml: size = -1\nhint: vocabkit presets list\n"
 
 
-def test_no_hint_is_no_line() -> None:
-    assert run_raising(ConfigError("wrong")).stderr == "error: wrong\n"
+def test_without_a_hint_the_help_is_the_next_command() -> None:
+    assert run_raising(ConfigError("wrong")).stderr == "error: wrong\nhint: vocabkit --help\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["cuont"], "No such command 'cuont'", "vocabkit --help"),
+        (["--nothing"], "No such option: --nothing", "vocabkit --help"),
+        (["count", "--nothing"], "No such option: --nothing", "vocabkit count --help"),
+        (["count"], "Missing option '--output'", "vocabkit count --help"),
+        (
+            ["count", "a", "-o", "b", "--held-out", "3"],
+            "Invalid value for '--held-out'",
+            "vocabkit count --help",
+        ),
+        (["presets", "lsit"], "No such command 'lsit'", "vocabkit presets --help"),
+    ],
+)
+def test_a_mistake_in_the_words_is_two_lines_too(words: list[str], what: str, hint: str) -> None:
+    done = run_vocabkit(*words)
+    assert done.returncode == 2
+    error, advice = done.stderr.splitlines()
+    assert error.startswith(f"error: {what}")
+    assert advice == f"hint: {hint}"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +91,7 @@ def test_what_the_machine_refuses_is_no_bug(error: Exception, words: str) -> Non
     result = run_raising(error)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {words}\n")
+    assert result.stderr.splitlines()[1].startswith("hint: ")
     assert "Traceback" not in result.stderr
 
 
@@ -108,6 +134,15 @@ def test_a_path_that_is_not_utf8_is_refused_at_the_start(words: tuple[str, ...],
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
+def test_every_error_of_the_system_has_a_next_step() -> None:
+    for number in errno.errorcode:
+        error = OSError(number, os.strerror(number), "out/x")
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough
+            said = run_raising(error).stderr.splitlines()
+            assert said[0] == f"error: out/x: {os.strerror(number)}"
+            assert said[1].startswith("hint: ")
+
+
 def test_a_missing_extra_says_how_to_install_it() -> None:
     result = run_raising(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
     assert result.exit_code == 2
@@ -129,6 +164,48 @@ def test_a_bug_shows_its_traceback_and_101() -> None:
 
 def test_an_interrupt_is_130() -> None:
     assert run_raising(KeyboardInterrupt()).exit_code == 130
+
+
+_WAITING = """
+import sys, time, cli.main
+@cli.main.app.command()
+def count():
+    print("ready", flush=True)
+    try:
+        time.sleep(60)
+    except BaseException as error:
+        raise RuntimeError("a library's own words") from error if len(sys.argv) > 2 else error
+cli.main.app()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", [["count"], ["count", "--debug"]], ids=["direct", "in other words"])
+def test_a_signal_is_one_line_and_its_number(number: signal.Signals, words: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _WAITING, *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+        run.send_signal(number)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + number
+    assert said.endswith("; `count` goes on where it stopped when the same command is given again\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_what_was_ignored_stays_ignored() -> None:
+    """Under nohup a run outlives its terminal."""
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + _WAITING.replace(
+        "time.sleep(60)", "signal.raise_signal(signal.SIGHUP)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "count"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
 
 
 def test_exit_codes_of_commands_pass() -> None:

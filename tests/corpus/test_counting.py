@@ -278,3 +278,13 @@ def test_the_corpus_is_never_the_output(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="from which it is made"):
             count_corpus(open_corpus(root), place, force=True)
     assert (root / "eng_Latn.txt").read_text(encoding="utf-8") == "one two\n"
+
+
+def test_what_the_minimum_count_drops_is_said(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "zho_Hans.txt").write_text("甲乙\n丙丁\n甲乙\n戊己\n", encoding="utf-8")
+    (tmp_path / "corpus" / "eng_Latn.txt").write_text("a a b b c c a b\n" * 9 + "d\n", encoding="utf-8")
+    options = CountOptions(held_out=0.0, min_count=2, workers=1)
+    found = count_corpus(open_corpus(tmp_path / "corpus"), tmp_path / "counts", options)
+    assert found.warnings == ("zho_Hans: the minimum count dropped 50.0% of all occurrences",)
+    assert found.dropped == 3 / (4 + 73)

@@ -18,6 +18,7 @@ from vocabkit.corpus.word_counts import (
     WordTable,
     add_tables,
     connect,
+    write_index,
 )
 
 TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
@@ -291,3 +292,30 @@ def test_the_bytes_do_not_tell_in_how_many_runs_was_counted(tmp_path: Path) -> N
     add_tables(runs, tmp_path / "sum", totals[0], 1, 64 << 20)
     for name in ("train.parquet", "held_out.parquet", "characters.parquet"):
         assert (tmp_path / "sum" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_long_runs_are_cut_as_they_are_counted_and_runs_stay_small(tmp_path: Path) -> None:
+    """As a line of a gigabyte without a space is: its pieces come as documents, and are cut at once."""
+    choose = random.Random(5)
+    pieces = ["".join(choose.choices("abcdeéń", k=400_000)) for _ in range(30)]
+    memory, runs = 32 << 20, list[Path]()
+    with Tally(0.0, memory=memory, spill=tmp_path / "spill") as tally:
+        for piece in pieces:
+            tally.add([piece])
+            if tally.is_full:
+                runs.append(tmp_path / f"run-{len(runs)}")
+                tally.write_run(runs[-1])
+        runs.append(tmp_path / "last")
+        tally.write_run(runs[-1])
+        totals = tally.totals
+    assert len(runs) > 1
+    assert max((run / "train.parquet").stat().st_size for run in runs) < memory // 4
+    entry = add_tables(runs, tmp_path / "eng_Latn", totals, 1, 8 << 20)
+    write_index(tmp_path, {"eng_Latn": entry})
+    found = WordCounts.load(tmp_path).languages["eng_Latn"].train
+    expected: Counter[tuple[str, bool]] = Counter()
+    for piece in pieces:
+        expected.update((piece[at : at + 1_000], at > 0) for at in range(0, len(piece), 1_000))
+    assert {key: count for key, (count, _) in found.rows()} == expected
+    assert [*found.words] == sorted(found.words, key=str.encode)
+    assert totals[0].cut_runs == 30

@@ -23,7 +23,7 @@ from tests.extension.tiny_models import (
     write_tokenizer,
 )
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
-from vocabkit.core.folders import check_space
+from vocabkit.core.folders import check_space, write_manifest
 from vocabkit.core.progress import Silent
 from vocabkit.extension.extend import extend_checkpoint
 from vocabkit.extension.plan import Options, plan_extension
@@ -524,6 +524,9 @@ def test_an_output_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o")
     assert (tmp_path / "o" / "mine").read_text(encoding="utf-8") == "x"
+    with pytest.raises(OutputError, match="not written by vocabkit"):
+        extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", force=True)
+    write_manifest(tmp_path / "o")
     extend_checkpoint(tmp_path / "m", tmp_path / "t", tmp_path / "o", force=True)
     assert not (tmp_path / "o" / "mine").exists()
 

@@ -20,7 +20,7 @@ from tests.pretraining.tiny_layouts import draw_model
 from tests.pretraining.tiny_runs import make_config, train
 from tests.pretraining.tiny_tokenizers import write_byte_level, write_ours
 from vocabkit.core.errors import ConfigError, OutputError, PretrainingError, VocabkitError
-from vocabkit.core.folders import fingerprint_file
+from vocabkit.core.folders import fingerprint_file, write_manifest
 from vocabkit.core.records import write_sealed
 from vocabkit.pretraining.checkpointing import load_run_model
 from vocabkit.pretraining.exporting import (
@@ -146,6 +146,9 @@ def test_output_that_exists_is_kept(run: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         export_run(run, tmp_path / "hf")
     assert (tmp_path / "hf/mine.txt").is_file()
+    with pytest.raises(OutputError, match="not written by vocabkit"):
+        export_run(run, tmp_path / "hf", force=True)
+    write_manifest(tmp_path / "hf")
     export_run(run, tmp_path / "hf", force=True)
     assert not (tmp_path / "hf/mine.txt").exists()
 

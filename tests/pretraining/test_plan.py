@@ -129,6 +129,7 @@ def test_equal_bytes_a_step_whatever_the_vocabulary(tmp_path: Path) -> None:
         plans.append(plan_run(config, corpus, MODEL))
     assert [plan.steps for plan in plans] == [40, 40]
     for plan in plans:
+        assert plan.bytes is not None
         assert plan.bytes == pytest.approx(40_000, abs=plan.bytes / plan.samples)
         assert plan.samples == int(40 * plan.rows_per_step + 1e-9)
         assert plan.to_json()["rows_per_step"] == plan.rows_per_step

@@ -65,7 +65,7 @@ from vocabkit.auditing.text_quality import find_facts
 from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, measure_text, name_segmenter
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
-from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, package_versions
+from vocabkit.core.folders import check_output, fingerprint_file, package_versions
 from vocabkit.core.languages import Panel, load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
@@ -129,8 +129,7 @@ def run_audit(
     required = tuple(parse_requirement(one) if isinstance(one, str) else one for one in require)
     if output is not None:
         inputs = (one for one in (*paths, corpus, counts) if isinstance(one, str | Path))
-        check_output(Path(output), force=force)
-        check_inputs(Path(output), inputs)
+        check_output(Path(output), inputs, force=force)
     start = time.perf_counter()
     chosen = panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
     among = None if panel is None else chosen

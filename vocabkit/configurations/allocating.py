@@ -20,7 +20,7 @@ from vocabkit.allocation.plots import plot_curves, plot_saturation
 from vocabkit.allocation.union import Allocation, AllocationTable, allocate, find_costs, price_pieces
 from vocabkit.configurations.proportional import TracedLanguages, trace_languages, warn_of_curves
 from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
-from vocabkit.configurations.shared import open_counts, read_rows, select_languages, write_config
+from vocabkit.configurations.shared import list_inputs, open_counts, read_rows, select_languages, write_config
 from vocabkit.configurations.two_stage import (
     DEFAULT_PANEL,
     BlockBase,
@@ -157,7 +157,7 @@ def allocate_budget(
     if budget is not None:
         size = {"vocabulary": {"size": budget + config.vocabulary.other_ids}}
         config = load_preset(ProportionalConfig, preset, lay_over(tables, size))
-    words = open_counts(counts, output, force=force)
+    words = open_counts(counts, output, force=force, others=list_inputs(preset, config))
     found = _allot(words, config, progress, workers or os.cpu_count() or 1)
     if output is None:
         return found

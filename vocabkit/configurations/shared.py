@@ -22,7 +22,6 @@ from vocabkit.core.config import Config, dump_toml
 from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces
 from vocabkit.core.folders import (
     Clock,
-    check_inputs,
     check_output,
     output_folder,
     read_manifest,
@@ -220,7 +219,7 @@ def open_counts(
     output: str | Path | None,
     *,
     force: bool = False,
-    others: Sequence[str | Path] = (),
+    others: Sequence[str | Path | None] = (),
 ) -> WordCounts:
     """Return the counts, after a look at where the result is to go, before any work is done.
 
@@ -230,9 +229,23 @@ def open_counts(
     given = counts.folder if isinstance(counts, WordCounts) else counts
     words = counts if isinstance(counts, WordCounts) else WordCounts.load(counts)
     if output is not None:
-        check_inputs(Path(output), [item for item in (given, *others) if item is not None])
-        check_output(Path(output), force=force)
+        check_output(Path(output), (given, *others), force=force)
     return words
+
+
+def list_inputs(preset: str | Path | Config, config: Config) -> list[str | Path]:
+    """Return what a result is made from beside counts: an earlier output, and what the configuration names."""
+    found: list[str | Path] = [preset] if isinstance(preset, str | Path) and Path(preset).is_dir() else []
+
+    def look(table: Mapping[str, Any]) -> None:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                look(value)
+            elif key in ("base", "development", "dev") and value:
+                found.append(str(value))
+
+    look(config.model_dump())
+    return found
 
 
 def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from vocabkit.configurations.byte_bpe import continue_bpe, fit_byte_bpe
 from vocabkit.configurations.proportional import fit_proportional
 from vocabkit.configurations.replacing import fit_replacement
 from vocabkit.configurations.settings import CONFIGURATIONS, read_configuration
-from vocabkit.configurations.shared import Fit, fit_parity, fit_shared, open_counts
+from vocabkit.configurations.shared import Fit, fit_parity, fit_shared, list_inputs, open_counts
 from vocabkit.configurations.two_stage import fit_two_stage
 from vocabkit.core.config import Config, Settings
 from vocabkit.core.errors import ConfigError
@@ -58,7 +58,7 @@ def fit_vocabulary(
     config = read_configuration(preset, settings)
     if routed and output is None:
         raise ConfigError("routed views are written, and there is no output", "name a folder")
-    words = open_counts(counts, output, force=force)
+    words = open_counts(counts, output, force=force, others=list_inputs(preset, config))
     kind = next(name for name, model in CONFIGURATIONS.items() if type(config) is model)
     fit = _FITS[kind](words, config, progress, workers=workers or os.cpu_count() or 1)
     if output is not None:

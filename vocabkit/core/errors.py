@@ -10,7 +10,8 @@
     ├── MissingExtra         an optional dependency that is not installed
     ├── OutputError          a folder that cannot be written, or must not be overwritten
     ├── PretrainingError     prepared rows, a run or a model that cannot be used as asked
-    └── TokenizerError       a tokenizer file that cannot be read, or text it cannot encode
+    ├── TokenizerError       a tokenizer file that cannot be read, or text it cannot encode
+    └── WorkerError          a worker process that was killed
 
 Bugs are ordinary Python exceptions: the command line shows those with a traceback and exit code 101.
 """
@@ -82,3 +83,7 @@ class PretrainingError(VocabkitError):
 
 class TokenizerError(VocabkitError):
     """A tokenizer cannot be read, or cannot encode the text."""
+
+
+class WorkerError(VocabkitError):
+    """A worker process was killed, mostly for want of memory."""

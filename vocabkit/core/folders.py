@@ -7,15 +7,20 @@ Three kinds of folder in the making: `output_folder` is gone with its process, `
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -24,12 +29,17 @@ from typing import Any
 
 from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk, a share of it, or a limit on a file's size says when there is no more room."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file that is whole whenever it is there, in place of one that may be there."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+        if path.exists():  # what is new in a folder is flushed with it
+            flush_path(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -116,42 +126,101 @@ def _reflink(source: Path, target: Path) -> bool:
 
 # --- Whether an output may be written --------------------------------------------------------------
 
+_KINDS = {
+    stat.S_ISREG: "a file", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+}  # fmt: skip
 
-def check_output(target: Path, *, force: bool) -> None:
-    """Raise `OutputError` unless `target` may be written: absent, an empty folder, or `force` is set."""
-    if target.is_file():
-        raise OutputError(f"{target}: is a file, not a folder", "choose another folder with -o")
-    if target.is_dir() and any(target.iterdir()) and not force:
+
+def check_output(
+    target: Path, inputs: Iterable[str | Path | None] = (), *, force: bool, known: Collection[str] = ()
+) -> None:
+    """Raise `OutputError` unless `target` may be written and is apart from what it is made from.
+
+    It may where it is absent or an empty folder. `force` also allows a folder that vocabkit wrote, as its
+    manifest says or because it holds nothing but `known` names. A link to a folder is that folder. What a
+    killed run took off its name is put back first.
+    """
+    place = _resolve(target)
+    _restore_old(place)
+    check_inputs(target, inputs)
+    if not place.is_dir():
+        return
+    here = Path.cwd().resolve()
+    if force and (place == here or place in here.parents):
+        raise OutputError(f"{target}: will not replace the folder you are in", "choose another -o")
+    names = {path.name for path in place.iterdir()}
+    if names and not force:
         raise OutputError(
             f"{target}: exists and is not empty", "pass --force to replace it, or choose another -o"
         )
-    if force and target.is_dir():
-        here = Path.cwd().resolve()
-        if target.resolve() == here or target.resolve() in here.parents:
-            raise OutputError(f"{target}: will not replace the folder you are in", "choose another -o")
+    if names - {*known} and not _is_ours(place):
+        raise OutputError(
+            f"{target}: was not written by vocabkit, and --force replaces nothing else",
+            f"choose another -o, or empty it yourself: rm -r {shlex.quote(str(target))}",
+        )
 
 
-def check_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
-    """Raise `OutputError` where the output would take the place of what it is made from, under `force`."""
-    place = target.resolve()
-    for item in inputs:
-        source = Path(item).resolve()
-        if place == source or place in source.parents:
-            raise OutputError(f"{target}: would replace {item}, from which it is made", "choose another -o")
+def check_inputs(target: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise `OutputError` where the output is one of the inputs, holds one, or lies within one.
 
-
-def check_places(target: Path, *inputs: Path | None) -> None:
-    """Raise `OutputError` when writing `target` would change or replace one of the inputs.
-
-    An output within the model's folder would become part of the model, and one that is the folder or
-    holds it would take its place.
+    It would take the place of what it is made from, or be read as a part of it the next time.
     """
-    given = [item for item in inputs if item is not None]
-    check_inputs(target, given)
-    for item in given:
-        real = item.resolve()
-        if real.is_dir() and real in target.resolve().parents:
+    place = _resolve(target)
+    for item in inputs:
+        if item is None:
+            continue
+        source = Path(item).resolve()
+        if _is_within(source, place):
+            raise OutputError(f"{target}: would replace {item}, from which it is made", "choose another -o")
+        if source.is_dir() and _is_within(place, source):
             raise OutputError(f"{target}: lies within {item}, which is not to change", "choose another -o")
+
+
+def _resolve(target: Path) -> Path:
+    """Return where the folder really is. Raises `OutputError` for what is no folder, and cannot become one."""
+    what = None
+    try:
+        mode = target.stat().st_mode
+        what = next((name for test, name in _KINDS.items() if test(mode)), None)
+    except FileNotFoundError:
+        if target.is_symlink():
+            what = "a link to nothing"
+    except NotADirectoryError as error:
+        hint = "choose another folder with -o"
+        raise OutputError(f"{target}: a folder above it is a file", hint) from error
+    if what is not None:
+        raise OutputError(f"{target}: is {what}, not a folder", "choose another folder with -o")
+    return target.resolve()
+
+
+def _is_within(inner: Path, outer: Path) -> bool:
+    """Whether one real path is another or below it, under whatever name the file system has for it."""
+    if inner == outer or outer in inner.parents:
+        return True
+    try:
+        found = outer.stat()
+    except OSError:
+        return False
+    for place in (inner, *inner.parents):
+        with suppress(OSError):
+            if os.path.samestat(place.stat(), found):
+                return True
+    return False
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether vocabkit wrote a folder: its manifest says so, or the schema of another file."""
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError), path.open("rb") as file:
+            head = file.read(1 << 12)
+            if b'"schema": "vocabkit.' in head:
+                return True
+            if path.name == "manifest.json":
+                with suppress(ValueError, RecursionError, LookupError, TypeError):
+                    if "vocabkit" in json.loads(head + file.read())["versions"]:
+                        return True
+    return False
 
 
 def check_space(target: Path, needed: int, free: int | None = None) -> None:
@@ -174,96 +243,304 @@ def check_space(target: Path, needed: int, free: int | None = None) -> None:
 
 
 # --- Folders that appear whole ---------------------------------------------------------------------
+# Beside an output NAME stand, hidden, `.NAME.tmp-…` (being written), `.NAME.old-…` (taken off its name where
+# two folders cannot be exchanged) and what a killed run left to the next. Whoever uses one holds a lock on it,
+# so one that can be locked is a dead process's.
+
+_LEFT = r"\.(?:(?:tmp|old|scratch)-[0-9a-z]+|counting|preparing|partial)"
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 
 @contextmanager
-def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+def output_folder(path: str | Path, *, force: bool = False, known: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well, and is removed when it does not.
 
-    Raises `OutputError` when `path` is a file, or a non-empty folder and `force` is not set, before any
-    work is done. A folder replaced under `force` stays untouched until its successor is complete.
+    Raises `OutputError` as `check_output` does before any work is done, and where `path` was written by
+    another process meanwhile. A folder replaced under `force` stays untouched until its successor is complete.
     """
     target = Path(path)
-    check_output(target, force=force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.tmp-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    check_output(target, force=force, known=known)
+    with made_parents(target), _fresh_folder(_resolve(target), "tmp") as temporary, name_full_disk(target):
+        seen = identify_folder(target)
+        yield temporary
+        publish_folder(temporary, target, seen)
+
+
+@contextmanager
+def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
+    """Yield a folder for what is not kept, in the system's place for such or hidden beside a path.
+
+    It is gone afterwards; so are those of the kind that killed processes left.
+    """
+    base = beside.resolve() if beside is not None else Path(tempfile.gettempdir()) / "vocabkit"
+    _collect(base, r"\.scratch-[0-9a-z]+")
+    with _fresh_folder(base, "scratch") as folder:
+        yield folder
+
+
+@contextmanager
+def _fresh_folder(base: Path, kind: str) -> Iterator[Path]:
+    """Yield a new folder `.NAME.KIND-…` beside `base`, held; remove what has that name afterwards."""
+    folder = base.with_name(f".{base.name}.{kind}-{os.urandom(4).hex()}")
+    folder.mkdir(mode=0o700 if kind == "scratch" else 0o777)
     try:
-        with name_full_disk(target):
-            yield temporary
-            publish_folder(temporary, target)
+        with hold_folder(folder, base, "writing", create=True):
+            yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish_folder(temporary: Path, target: Path) -> None:
-    """Put a finished folder in the place of `target`, keeping the old one until the rename succeeds."""
-    old = target.parent / f".{target.name}.old-{os.getpid()}"
-    if target.exists():
-        target.rename(old)
+@contextmanager
+def made_parents(target: Path) -> Iterator[None]:
+    """Make the folders above an output; those that were not there are gone again when the block fails."""
+    made = [place for place in target.parents if not place.exists()]
     try:
-        temporary.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        hint = "choose another folder with -o"
+        raise OutputError(f"{target}: a folder above it is a file", hint) from error
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with suppress(OSError):  # it holds something by now
+                place.rmdir()
         raise
+
+
+def identify_folder(target: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from one put in its place; None where there is none, or nothing in it."""
+    try:
+        found = target.stat()
+        return (found.st_dev, found.st_ino) if any(target.iterdir()) else None
+    except OSError:
+        return None
+
+
+def publish_folder(temporary: Path, target: Path, seen: tuple[int, int] | None) -> None:
+    """Put a finished folder in the place of the output, which `identify_folder` gave `seen` of.
+
+    Its files are on the disk before it has the name. There is no moment at which the name is gone: two folders
+    are exchanged where the system can; elsewhere a kill in between is mended by `check_output` at the next
+    start. Raises `OutputError` where the output is not what was seen, and leaves it then.
+    """
+    place = _resolve(target)
+    _flush_tree(temporary)
+    changed = OutputError(
+        f"{target}: another process wrote it meanwhile", "keep what is there, or run again with another -o"
+    )
+    if identify_folder(place) != seen:
+        raise changed
+    if seen is None:
+        try:
+            temporary.rename(place)  # over an empty folder, but over nothing else
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise changed from error
+    elif _exchange(temporary, place):
+        if identify_folder(temporary) != seen:
+            _exchange(temporary, place)
+            raise changed
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        _replace(temporary, place)
+    with suppress(OSError):
+        flush_path(place.parent)
+    _collect(place, _LEFT)
+
+
+def _replace(temporary: Path, place: Path) -> None:
+    """Put a folder in the place of another in two steps, where the system cannot in one."""
+    old = place.with_name(f".{place.name}.old-{os.urandom(4).hex()}")
+    with hold_folder(place, place, "writing"):
+        place.rename(old)
+        try:
+            temporary.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders' names at once; return whether this system and file system can."""
+    import ctypes
+
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        names = (os.fsencode(one), os.fsencode(other))
+        if sys.platform == "darwin":
+            return bool(libc.renamex_np(*names, _EXCHANGE) == 0)
+        here = -100  # AT_FDCWD
+        return bool(libc.renameat2(here, names[0], here, names[1], _EXCHANGE) == 0)
+    except (AttributeError, OSError, TypeError):  # an older libc, or Windows
+        return False
+
+
+def _restore_old(place: Path) -> None:
+    """Give a folder its name back where a run was killed after taking it off, before the next had it."""
+    if place.exists() or not place.parent.is_dir():
+        return
+    for old in sorted(place.parent.glob(f"{glob.escape(f'.{place.name}.old-')}*")):
+        handle = _lock(old)
+        if handle is not None:
+            with suppress(OSError):
+                old.rename(place)
+            os.close(handle)
+            return
+
+
+def _collect(place: Path, names: str) -> None:
+    """Remove what dead processes left beside an output, of the names that match."""
+    pattern = re.compile(re.escape(f".{place.name}") + names)
+    for item in sorted(place.parent.iterdir()):
+        if pattern.fullmatch(item.name):
+            handle = _lock(item)
+            if handle is not None:
+                shutil.rmtree(item, ignore_errors=True)
+                os.close(handle)
+
+
+def flush_path(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # no such thing on this file system
+            raise
+    finally:
+        os.close(handle)
+
+
+def _flush_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            if not path.is_symlink():
+                flush_path(path)
+        with suppress(PermissionError):  # Windows opens no folders
+            flush_path(Path(root))
 
 
 @contextmanager
 def name_full_disk(target: Path) -> Iterator[None]:
     """Turn a full disk inside the block into an `OutputError` that names the output.
 
-    A failed write does not say which file it was; only the caller knows what was being made.
+    A failed write does not say which file it was; only the caller knows what was being made. One that does, of
+    a file elsewhere such as a cache, is left to say so.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not is_full(error) or not _is_beside(getattr(error, "filename", None), target):
             raise
-        raise OutputError(
-            f"{target}: {error.strerror}", "free some space, or choose another folder with -o"
-        ) from error
+        what = error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(errno.ENOSPC)
+        raise OutputError(f"{target}: {what}", "free some space, or choose another folder with -o") from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an exception, of whatever library, is about a disk without room."""
+    if isinstance(error, VocabkitError):
+        return False
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    # DuckDB and safetensors hand the system's words on; NumPy has words of its own.
+    said = (*map(os.strerror, _FULL), "Not enough free space", " requested and ", "max_temp_directory_size")
+    return any(text in str(error) for text in said)
+
+
+def _is_beside(name: object, target: Path) -> bool:
+    """Whether a failed file is of an output's, or is not known."""
+    if not isinstance(name, str | bytes):
+        return True
+    return target.resolve().parent in Path(os.fsdecode(name)).resolve().parents
 
 
 # --- Folders that a killed run leaves to the next --------------------------------------------------
 
 
 @contextmanager
-def hold_folder(folder: Path, target: Path, doing: str) -> Iterator[None]:
-    """While the block runs no other process can hold `folder`, which must exist; a killed one lets it go.
+def hold_folder(folder: Path, target: Path, doing: str, *, create: bool = False) -> Iterator[None]:
+    """While the block runs no other process can hold `folder`, which must exist, or is made with `create`.
 
-    Raises `OutputError` where one does, naming `target` and what is `doing` to it, as "preparing". Where the
-    system or the file system has no such locks nothing is held: the next best is none.
+    A killed process lets it go. Raises `OutputError` where another one holds it, naming `target` and what is
+    `doing` to it, as "preparing". Where the system or the file system has no such locks nothing is held: the
+    next best is none.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    handle = None
+    while handle is None:
+        if create:
+            folder.mkdir(exist_ok=True)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Other numbers are those of file systems without locks.
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OutputError(
-                    f"{target}: another process is {doing} it", "wait for it, or choose another -o"
-                ) from error
+            handle = _open_folder(folder)
+        except FileNotFoundError:
+            if create:  # removed by the run that held it
+                continue
+            raise
+        if handle is None:
+            break
+        if _try_lock(handle) is False:
+            os.close(handle)
+            hint = "wait for it, or choose another -o"
+            raise OutputError(f"{target}: another process is {doing} it", hint)
+        if create and not _is_named(handle, folder):
+            os.close(handle)
+            handle = None
+    try:
         yield
     finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _open_folder(folder: Path) -> int | None:
+    """Return a handle of a folder, to be locked; None on a system without."""
+    return None if sys.platform == "win32" else os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Lock an open folder; return False where another process has, None where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return None
+    except OSError as error:
+        # Other numbers are those of file systems without locks.
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    return True
+
+
+def _is_named(handle: int, folder: Path) -> bool:
+    """Whether an open folder still has its name: the run that held it before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except OSError:
+        return False
+
+
+def _lock(folder: Path) -> int | None:
+    """Return a lock on a folder that a dead process left; None where one lives, or it cannot be told."""
+    try:
+        handle = _open_folder(folder)
+    except OSError:
+        return None
+    if handle is not None and not _try_lock(handle):
         os.close(handle)
+        return None
+    return handle
 
 
 @contextmanager
 def keep_folder(work: Path, target: Path, doing: str, mark: str, key: str) -> Iterator[Path]:
-    """Yield the existing folder `work`, held: what a run of the same `key` left is in it, of another nothing.
+    """Yield the folder `work`, made and held: what a run of the same `key` left is in it, of another nothing.
 
     The key is in the file `mark` there. Raises `OutputError` as `hold_folder` does.
     """
-    with hold_folder(work, target, doing):
+    with hold_folder(work, target, doing, create=True):
         marker = work / mark
         if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
             for item in work.iterdir():
@@ -276,7 +553,8 @@ def keep_folder(work: Path, target: Path, doing: str, mark: str, key: str) -> It
 
 
 def _partial(target: Path) -> Path:
-    return target.parent / f".{target.name}.partial"
+    place = target.resolve()
+    return place.with_name(f".{place.name}.partial")
 
 
 @contextmanager
@@ -288,18 +566,15 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
     be written, or another process is writing it.
     """
     check_output(target, force=force)
-    work = _partial(target)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{target}: a folder above it is a file", "choose another folder with -o") from error
-    mark = ".extension-key"
-    with keep_folder(work, target, "writing", mark, key):
+    work, mark = _partial(target), ".extension-key"
+    with made_parents(target), keep_folder(work, target, "writing", mark, key):
+        check_output(target, force=force)  # the run that held it before may have finished
+        seen = identify_folder(target)
         try:
             with name_full_disk(target):
                 yield work
-            (work / mark).unlink()
-            publish_folder(work, target)
+                (work / mark).unlink()
+                publish_folder(work, target, seen)
         except Exception:
             shutil.rmtree(work, ignore_errors=True)
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -24,7 +25,6 @@ import numpy as np
 from vocabkit.core.errors import CountsError
 from vocabkit.core.folders import (
     Clock,
-    check_inputs,
     check_output,
     fingerprint_file,
     output_folder,
@@ -39,6 +39,7 @@ from vocabkit.corpus.shard_map import (
     Shard,
     ShardPlan,
     group_shards,
+    group_sources,
     map_shards,
     no_document,
     open_executor,
@@ -58,12 +59,17 @@ from vocabkit.corpus.word_counts import (
     add_tables,
     check_language,
     index_entry,
+    read_index,
     split_words,
     write_index,
 )
 
 # Bump when the same text comes to give other shards: an interrupted count is then begun anew.
-_VERSION = 2
+_VERSION = 3
+# Small files of a language are counted together up to this size: a tally of one file costs 30 ms.
+_SHARD_BYTES = 8 << 20
+_DROPPED = 0.05
+"""Share of a language's words below the minimum count above which one is warned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,19 @@ class Counted(WordCounts):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Languages that have no data, and files left aside."""
+        """Languages that have no data or lost much to the minimum count, and files left aside."""
         missing = [f"no data for {code}" for code in self.missing]
-        return (*missing, *(f"left aside {entry}" for entry in self.ignored))
+        dropped = [
+            f"{row.language}: the minimum count dropped {row.discarded / row.words:.1%} of all occurrences"
+            for row in self.rows
+            if row.discarded > _DROPPED * row.words
+        ]
+        return (*missing, *dropped, *(f"left aside {entry}" for entry in self.ignored))
+
+    @property
+    def dropped(self) -> float:
+        """The share of all occurrences that the minimum count dropped."""
+        return sum(row.discarded for row in self.rows) / max(1, sum(row.words for row in self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +177,20 @@ def count_corpus(
     if settings.min_count < 1:
         raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
     target = Path(output)
-    before = _load_before(target, settings) if update else WordCounts({})
-    if not update:
-        check_output(target, force=force)
-    sources = [source.path for group in corpus.sources.values() for source in group]
-    check_inputs(target, [path for path in sources if "://" not in path])
+    check_output(target, corpus.places, force=force or update)
     clock, report = Clock(), progress or Silent()
     work_plan = json.dumps([_VERSION, settings.held_out, corpus.document, corpus.field])
-    with open_work(target, "counting", work_plan) as (folder, ready), ExitStack() as stack:
+    replace_old = force or update
+    with open_work(target, "counting", work_plan, force=replace_old) as (folder, ready), ExitStack() as stack:
+        # Held by now: no other count can change what is added to.
+        before = _load_before(target, settings) if update else WordCounts({})
         plans = [
             _CountPlan(
-                code, (source,), corpus.document, corpus.field,
-                folder / f"{code}-{stamp_sources([source])}", settings.held_out, settings.share,
+                code, group, corpus.document, corpus.field,
+                folder / f"{code}-{stamp_sources(group)}", settings.held_out, settings.share,
             )
-            for code, source in _new_sources(corpus, before)
+            for code, sources in _new_sources(corpus, before).items()
+            for group in group_sources(sources, _SHARD_BYTES)
         ]  # fmt: skip
         pool = executor or open_executor(settings.workers, len(plans), stack)
         shards, resumed = map_shards(_count, _restore, plans, pool, "counting", report)
@@ -236,25 +252,25 @@ def _load_before(target: Path, settings: CountOptions) -> WordCounts:
     return before
 
 
-def _new_sources(corpus: Corpus, before: WordCounts) -> list[tuple[str, Source]]:
-    """Return the sources that earlier counts do not hold, by language and path. Raises `CountsError`.
+def _new_sources(corpus: Corpus, before: WordCounts) -> dict[str, list[Source]]:
+    """Return the sources that earlier counts do not hold, by path, of each language. Raises `CountsError`.
 
     A source is known by its path, and must not have changed; one that was moved since is known by its bytes,
     if nothing stands at the path it had.
     """
-    pairs = [(code, source) for code in corpus.languages for source in corpus.sources[code]]
-    sources = sorted(pairs, key=lambda pair: (pair[0], pair[1].path))
+    sources = {code: sorted(corpus.sources[code], key=lambda source: source.path) for code in corpus.languages}
     if before.folder is None:
         return sources
     known: dict[str, str] = read_manifest(before.folder).get("inputs", {})
-    present = {f"{code}: {source.path}" for code, source in sources}
+    pairs = [(code, source) for code, group in sources.items() for source in group]
+    present = {f"{code}: {source.path}" for code, source in pairs}
     moved = {(key.split(":", 1)[0], digest) for key, digest in known.items() if key not in present}
-    found = []
-    for code, source in sources:
+    found: dict[str, list[Source]] = {code: [] for code in sources}
+    for code, source in pairs:
         digest = fingerprint_source(source)
         before_digest = known.get(f"{code}: {source.path}")
         if before_digest is None and (code, digest) not in moved:
-            found.append((code, source))
+            found[code].append(source)
         elif before_digest not in (None, digest):
             raise CountsError(
                 f"{source.path}: has changed since it was counted", "count the corpus again with --force"
@@ -282,6 +298,11 @@ def _finish_languages(
             parts[0].rename(target / code)
             entries[code] = index_entry(train, held_out, group[0].digest or "")
             report.advance(1)
+        elif not group and before.folder is not None:
+            # As it is, to the byte: the sum of one part would have other pages.
+            shutil.copytree(before.folder / code, target / code)
+            entries[code] = read_index(before.folder)[code]
+            report.advance(1)
         else:
             waiting[code] = pool.submit(
                 add_tables, parts, target / code, (train, held_out), settings.min_count, settings.share
@@ -308,12 +329,19 @@ def _describe(
     for code in counts.languages:
         train, held_out = counts.totals_of(code)
         group = groups.get(code, ())
+        files = sum(len(shard.sources) for shard in group)
         row = CountRow(
-            code, len(group), train.documents, train.words, train.characters, train.bytes, held_out.documents,
+            code, files, train.documents, train.words, train.characters, train.bytes, held_out.documents,
             train.cut_runs + held_out.cut_runs, train.discarded, sum_repairs(group),
         )  # fmt: skip
         rows.append(row)
-    inputs: dict[str, str] = read_manifest(before.folder).get("inputs", {}) if before.folder else {}
+    earlier = read_manifest(before.folder) if before.folder else {}
+    inputs: dict[str, str] = earlier.get("inputs", {})
+    repairs: dict[str, Counter[str]] = {
+        code: Counter(made) for code, made in earlier.get("details", {}).get("repairs", {}).items()
+    }
+    for code, group in groups.items():
+        repairs.setdefault(code, Counter()).update(sum_repairs(group))
     for shard in (shard for group in groups.values() for shard in group):
         inputs |= {f"{shard.language}: {path}": digest for path, digest in shard.sources.items()}
     clock.lap("merge")
@@ -323,7 +351,7 @@ def _describe(
         inputs=inputs,
         seconds=clock.seconds,
         details={
-            "repairs": {c: sum_repairs(group) for c, group in groups.items()},
+            "repairs": {code: dict(sorted(made.items())) for code, made in sorted(repairs.items())},
             "ignored": [*corpus.ignored],
         },
     )
@@ -343,6 +371,7 @@ def merge_counts(
     Raises `CountsError` for a folder that is not counts and `OutputError` for an output that exists.
     """
     report = progress or Silent()
+    check_output(Path(output), folders, force=force)
     inputs = [WordCounts.load(folder) for folder in folders]
     _check_parts(inputs)
     clock = Clock()
@@ -411,8 +440,8 @@ def import_frequencies(
     """
     source = Path(path)
     clock = Clock()
+    check_output(Path(output), [source], force=force)
     counts = _thin_frequencies(_read_frequencies(source), language, held_out, seed)
-    check_inputs(Path(output), [source])
     with output_folder(output, force=force) as work:
         WordCounts({language: counts}).write_tables(work)
         write_manifest(

@@ -8,45 +8,66 @@ one process at a time, so that an interrupted run resumes; the output appears wh
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import parent_process
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import mkdtemp
+from threading import Thread
 from typing import Any, TypeVar
 
-from vocabkit.core.errors import CorpusError
-from vocabkit.core.folders import keep_folder, name_full_disk, publish_folder, write_json
+from vocabkit.core.errors import CorpusError, WorkerError
+from vocabkit.core.folders import (
+    check_output,
+    identify_folder,
+    keep_folder,
+    made_parents,
+    name_full_disk,
+    publish_folder,
+    write_json,
+)
 from vocabkit.core.progress import Progress
 from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.sources import Document, Source, fingerprint_source
 
+_LOOK = 0.25
+"""Seconds between looks at how far workers are."""
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a run to stop."""
 FINISHED = "done.json"
 """The record of a shard: a folder that holds it is whole."""
 
 
 @contextmanager
-def open_work(target: Path, doing: str, plan: str) -> Iterator[tuple[Path, Path]]:
+def open_work(target: Path, doing: str, plan: str, *, force: bool = False) -> Iterator[tuple[Path, Path]]:
     """Yield the folder of finished shards, and an empty one that becomes `target` when the block ends well.
 
     Both are in `.NAME.DOING` beside `target`. What a run of the same `plan` finished is in the first, of
     another nothing. When the block fails it stays for the next run, unless no shard is finished. Raises
-    `OutputError` when another process works on the same output, or the disk is full.
+    `OutputError` where `target` may not be written or another process works on it, and on a full disk.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".{target.name}.{doing}"
-    work.mkdir(exist_ok=True)
+    check_output(target, force=force)
+    place = target.resolve()
+    work = place.with_name(f".{place.name}.{doing}")
     shards, ready = work / "shards", work / "ready"
-    with keep_folder(work, target, doing, "plan.json", plan):
+    with made_parents(target), keep_folder(work, target, doing, "plan.json", plan):
+        check_output(target, force=force)  # the run that held it before may have finished
+        seen = identify_folder(target)
         try:
             with name_full_disk(target):
                 shards.mkdir(exist_ok=True)
@@ -55,7 +76,7 @@ def open_work(target: Path, doing: str, plan: str) -> Iterator[tuple[Path, Path]
                     item.unlink() if item.is_file() else shutil.rmtree(item, ignore_errors=True)
                 ready.mkdir()
                 yield shards, ready
-                publish_folder(ready, target)
+                publish_folder(ready, target, seen)
         except Exception:
             if not any(shards.glob(f"*/{FINISHED}")):
                 shutil.rmtree(work, ignore_errors=True)
@@ -133,14 +154,31 @@ def map_shards(
     report.advance(shown)
     # Largest first: the last task to start is then the smallest, and cores finish together.
     left.sort(key=lambda plan: (-plan.size, plan.folder.name))
-    pending: dict[Future[None], Plan] = {pool.submit(_make_shard, make, plan): plan for plan in left}
+    # Futures come here when they end: waiting for the first of all that pend looks at each of them, each time.
+    ended: SimpleQueue[Future[None]] = SimpleQueue()
+    pending: dict[Future[None], Plan] = {}
+
+    def take_ended(patience: float) -> None:
+        nonlocal done
+        with suppress(Empty):
+            future = ended.get(timeout=patience)
+            future.result()
+            done += pending.pop(future).size
+
     try:
+        for plan in left:
+            shutil.rmtree(plan.folder, ignore_errors=True)  # not whole, or moved away since
+            future = pool.submit(_make_shard, make, plan)
+            pending[future] = plan
+            future.add_done_callback(ended.put)
+            take_ended(0)
+        looked = time.monotonic()
         while pending:
-            finished, _ = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-                done += pending.pop(future).size
-            read = done + sum(map(_read_note, pending.values()))
+            take_ended(_LOOK)
+            if pending and time.monotonic() - looked < _LOOK:
+                continue
+            looked = time.monotonic()
+            read = done + sum(_read_note(plan) for future, plan in pending.items() if future.running())
             report.advance(max(0, read - shown))
             shown = max(read, shown)
     finally:
@@ -154,8 +192,13 @@ def map_shards(
 
 
 def _make_shard(make: Make[Plan], plan: Plan) -> None:
-    """Make one shard, in a worker. Its folder appears whole, and its last file is the record."""
-    shutil.rmtree(plan.folder, ignore_errors=True)
+    """Make one shard, in a worker. Its folder appears whole, and its last file is the record.
+
+    Another attempt at the same, by a scheduler that believed this one dead, has a folder of its own: the first
+    to be whole stays.
+    """
+    if (plan.folder / FINISHED).is_file():
+        return
     attempt = Path(mkdtemp(prefix=f"{plan.folder.name}.", dir=plan.folder.parent))
     repairs = Repairs()
     try:
@@ -166,10 +209,14 @@ def _make_shard(make: Make[Plan], plan: Plan) -> None:
             "repairs": {name: count for name, count in sorted(repairs.items()) if count},
         }
         write_json(attempt / FINISHED, record, indent=None)
-        if not plan.folder.exists():  # a worker that outlived its run may have been first
+        try:
             attempt.rename(plan.folder)
+        except OSError:
+            if not (plan.folder / FINISHED).is_file():
+                raise
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
+        _note(plan).unlink(missing_ok=True)
 
 
 def _load(restore: Restore[Made], folder: Path) -> Made | None:
@@ -205,8 +252,24 @@ def stamp_sources(sources: Sequence[Source]) -> str:
 
 def group_shards(shards: Sequence[Made]) -> dict[str, list[Made]]:
     """Return the shards of each language, in their order; languages sorted."""
-    codes = sorted({shard.language for shard in shards})
-    return {code: [shard for shard in shards if shard.language == code] for code in codes}
+    groups: dict[str, list[Made]] = {code: [] for code in sorted({shard.language for shard in shards})}
+    for shard in shards:
+        groups[shard.language].append(shard)
+    return groups
+
+
+def group_sources(sources: Sequence[Source], limit: int) -> list[tuple[Source, ...]]:
+    """Group files in order, the next one put to the last while both are within `limit`, in bytes."""
+    groups: list[list[Source]] = []
+    size = 0
+    for source in sources:
+        if groups and size + source.size <= limit:
+            groups[-1].append(source)
+            size += source.size
+        else:
+            groups.append([source])
+            size = source.size
+    return [tuple(group) for group in groups]
 
 
 def sum_repairs(shards: Sequence[Shard]) -> dict[str, int]:
@@ -241,7 +304,8 @@ class _Inline(Executor):
 class _Worker(SpawnProcess):
     """A spawned process that does not run the caller's script again: its tasks need nothing of the script.
 
-    So a plain script may start processes without `if __name__ == "__main__"`.
+    So a plain script may start processes without `if __name__ == "__main__"`. It is born deaf to the signals
+    that stop a run: they reach the whole process group, and only the parent should speak.
     """
 
     @staticmethod
@@ -249,28 +313,92 @@ class _Worker(SpawnProcess):
         # `multiprocessing.spawn.get_preparation_data` finds the script by these two names.
         main = vars(sys.modules["__main__"])
         shown: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        mask = getattr(signal, "pthread_sigmask", None)
+        if mask:
+            ensure_running()  # starting multiprocessing's own process would undo the mask
+        before = mask(signal.SIG_BLOCK, _STOPPING) if mask else ()
         try:
             main.update(dict.fromkeys(shown))
             return SpawnProcess._Popen(process)
         finally:
             main.update(shown)
+            if mask:
+                mask(signal.SIG_SETMASK, before)
+
+    def terminate(self) -> None:
+        """Kill it: it does not hear what a pool sends to the others when one has died."""
+        self.kill()
 
 
 class _Context(SpawnContext):
-    Process = _Worker
+    """Starts workers, and knows those that it started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[_Worker] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> _Worker:  # type: ignore[override]
+        """Make a worker."""
+        worker = _Worker(*arguments, **options)
+        self.started.append(worker)
+        return worker
 
 
-def _ignore_interrupt() -> None:
-    # Ctrl-C reaches the whole process group; only the parent should speak.
+def _start_worker() -> None:
+    """Let a worker die with its parent, which a kill gives no chance to say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()  # a pipe that only the parent holds open
+        os._exit(1)
+
+    Thread(target=follow, name="follow-parent", daemon=True).start()
+    if sys.platform == "linux":
+        # At once, even where a library holds the interpreter; the pipe is for other systems, and for a parent
+        # that died before this line.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+
+
+_PARENT_DEATH = 1  # PR_SET_PDEATHSIG
 
 
 def open_executor(wanted: int | None, tasks: int, stack: ExitStack) -> Executor:
-    """Return an executor for so many tasks, closed with the stack: processes, or this one for one worker."""
+    """Return an executor for so many tasks, closed with the stack: processes, or this one for one worker.
+
+    What ends the stack early ends the processes at once. One that was killed, mostly for want of memory, makes
+    the stack end in a `WorkerError`.
+    """
     workers = min(wanted or os.cpu_count() or 1, max(tasks, 1))
     if workers == 1:
         return _Inline()
     # Spawned, not forked: DuckDB's threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, mp_context=_Context(), initializer=_ignore_interrupt)
-    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    context = _Context()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+    def close(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception | None):
+            # Others have the time to finish what they are at only where no one waits to be gone.
+            for worker in context.started:
+                worker.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise _name_death(context.started) from error
+
+    stack.push(close)
     return pool
+
+
+def _name_death(workers: Sequence[_Worker]) -> WorkerError:
+    """Return the error for worker processes of which one died, and the others were stopped."""
+    # The others were killed by us.
+    codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0, -9)]
+    what = "a worker process was killed, as the system does when memory runs out"
+    if codes and codes[0]:
+        name = signal.Signals(-codes[0]).name if codes[0] < 0 else f"exit code {codes[0]}"
+        what = f"a worker process died ({name})"
+    hint = "run again with fewer --workers, or a smaller --memory where there is one; what is finished is kept"
+    return WorkerError(what, hint)

@@ -81,7 +81,7 @@ class Corpus:
     """The sources of every language, in a fixed order, and how their text becomes documents.
 
     `ignored` lists what was found and not taken, as `path: reason`; `missing` the languages that were
-    asked for and have no data, empty unless that was allowed.
+    asked for and have no data, empty unless that was allowed; `root` is the folder of a corpus that is one.
     """
 
     name: str
@@ -90,6 +90,13 @@ class Corpus:
     field: str = "text"
     ignored: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    root: Path | None = None
+
+    @property
+    def places(self) -> list[str | Path]:
+        """What on this disk an output must stay apart from: the files, and the corpus folder with all in it."""
+        files = (source.path for group in self.sources.values() for source in group)
+        return [*([self.root] if self.root else []), *(path for path in files if "://" not in path)]
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -173,6 +180,7 @@ def open_corpus(
         field=field or findings.field or "text",
         ignored=(*findings.ignored, *(f"{s.path}: empty" for code in empty for s in found[code])),
         missing=tuple(missing),
+        root=root if root.is_dir() else None,
     )
 
 

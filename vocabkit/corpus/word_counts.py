@@ -10,10 +10,8 @@ holds digests), and the tally that makes and the sum that joins them in DuckDB; 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -29,7 +27,14 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Int64Array
 from vocabkit.core.errors import CountsError
-from vocabkit.core.folders import fingerprint_file, output_folder, read_json, write_json
+from vocabkit.core.folders import (
+    fingerprint_file,
+    is_full,
+    output_folder,
+    read_json,
+    write_json,
+    write_manifest,
+)
 from vocabkit.core.records import (
     Code,
     Digest,
@@ -187,7 +192,7 @@ class WordCounts(Result):
     def totals_of(self, code: str) -> tuple[Totals, Totals]:
         """Return one language's totals, train and held out, without reading its tables."""
         if self.folder is not None:
-            entry = _parse_entry(self.folder, code, _read_index(self.folder)[code])
+            entry = _parse_entry(self.folder, code, read_index(self.folder)[code])
             return entry.train, entry.held_out
         return self.languages[code].totals, self.languages[code].held_out_totals
 
@@ -195,7 +200,7 @@ class WordCounts(Result):
     def fingerprint(self) -> str:
         """Digest of the content: equal counts, in memory or in a folder, have equal fingerprints."""
         if self.folder is not None:
-            index, root = _read_index(self.folder), self.folder
+            index, root = read_index(self.folder), self.folder
             parts = [[code, _parse_entry(root, code, index[code]).fingerprint] for code in sorted(index)]
         else:
             parts = [[code, _fingerprint(self.languages[code])] for code in sorted(self.languages)]
@@ -229,7 +234,7 @@ class WordCounts(Result):
         root = Path(folder)
         if not (root / INDEX).is_file():
             raise CountsError(f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}")
-        index = _read_index(root)
+        index = read_index(root)
         for code, entry in index.items():
             _parse_entry(root, code, entry)
         return cls(LoadedMapping(sorted(index), lambda code: load_language(root, code)), root)
@@ -242,6 +247,7 @@ class WordCounts(Result):
         """Write every language's tables and the index into a folder. Raises `OutputError`."""
         with output_folder(folder, force=force) as work:
             self.write_tables(work)
+            write_manifest(work)
 
     def write_tables(self, folder: Path) -> None:
         """Write every language's tables and the index into an existing, empty folder. Raises `CountsError`."""
@@ -301,7 +307,10 @@ def _quote(text: str | Path) -> str:
 def connect(
     *, memory: int | None = None, threads: int = 1, spill: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory database bounded to `memory` bytes that spills to `spill`."""
+    """Open an in-memory database bounded to `memory` bytes that spills to `spill`.
+
+    What does not fit in memory, and cannot be spilled, is a `MemoryError`.
+    """
     settings: dict[str, Any] = {"threads": threads}
     if memory is not None:
         settings["memory_limit"] = f"{max(memory >> 20, 64)}MB"
@@ -314,6 +323,10 @@ def connect(
         connection.execute("SET enable_progress_bar = false")
     try:
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        if is_full(error):
+            raise
+        raise MemoryError(str(error)) from error
     finally:
         connection.close()
 
@@ -327,23 +340,9 @@ def write_columns(database: duckdb.DuckDBPyConnection, columns: Columns, path: P
     )
     database.register("columns_in", {name: np.ascontiguousarray(a) for name, a in columns.items()})
     try:
-        with _full_disk():
-            database.execute(
-                f"COPY (SELECT {casts} FROM columns_in) TO {_quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            )
+        _copy(database, f"SELECT {casts} FROM columns_in", path)
     finally:
         database.unregister("columns_in")
-
-
-@contextlib.contextmanager
-def _full_disk() -> Iterator[None]:
-    """Turn DuckDB's error about a full disk into the OSError it wraps."""
-    try:
-        yield
-    except duckdb.Error as error:
-        if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise
 
 
 def read_columns(
@@ -386,7 +385,7 @@ def _check_types(database: duckdb.DuckDBPyConnection, path: Path, types: Mapping
 
 def load_language(root: Path, code: str) -> LanguageCounts:
     """Read one language's tables. Raises `CountsError` on a missing, damaged or changed file."""
-    entry = _parse_entry(root, code, _read_index(root)[code])
+    entry = _parse_entry(root, code, read_index(root)[code])
     folder = _check_files(root, code, entry)
     with connect() as database:
         train, held_out = (
@@ -398,7 +397,7 @@ def load_language(root: Path, code: str) -> LanguageCounts:
 
 def check_language(root: Path, code: str) -> Path:
     """Return the folder of a language's tables, which are as they were written. Raises `CountsError`."""
-    return _check_files(root, code, _parse_entry(root, code, _read_index(root)[code]))
+    return _check_files(root, code, _parse_entry(root, code, read_index(root)[code]))
 
 
 def _check_files(root: Path, code: str, entry: _Entry) -> Path:
@@ -501,7 +500,7 @@ def write_index(folder: Path, entries: Mapping[str, Mapping[str, object]]) -> No
     write_json(folder / INDEX, index)
 
 
-def _read_index(root: Path) -> dict[str, Any]:
+def read_index(root: Path) -> dict[str, Any]:
     """Return the entries by language. Raises `CountsError` for a key that is no language's code."""
     content = read_json(root / INDEX, CountsError, _AGAIN)
     index: dict[str, Any] = parse_record(Mapping[Code, Any], content, root / INDEX, CountsError, _AGAIN)
@@ -563,7 +562,7 @@ def add_tables(
             files = ", ".join(_quote(part / f"{split}.parquet") for part in parts)
             cut = min_count if split == "train" else 1
             path = target / f"{split}.parquet"
-            discarded = _add_split(database, files, path, cut)
+            discarded = _add_split(database, files, path, cut, memory)
             if split == "train":
                 totals = (replace(totals[0], discarded=totals[0].discarded + discarded), totals[1])
             parts_digest.append(_digest_parts(database, f"SELECT * FROM read_parquet({_quote(path)})"))
@@ -571,24 +570,68 @@ def add_tables(
     return index_entry(*totals, "".join(parts_digest))
 
 
-def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int) -> int:
+def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut: int, memory: int) -> int:
+    """Write the sum of sorted tables without rows of fewer than `cut`; return the occurrences left out."""
+    discarded = 0
     try:
-        with _full_disk():
+        ranges = _cut_ranges(database, files, memory)
+        several, rows = len(ranges) > 1, _FEW_ROWS if len(ranges) > 1 else None
+        pieces = [path.with_name(f"{path.stem}-{i}") if several else path for i in range(len(ranges))]
+        for piece, (low, high) in zip(pieces, ranges, strict=True):
+            among = [f"word >= {_quote(low)}"] if low else []
+            among += [f"word < {_quote(high)}"] if high else []
+            where = f"WHERE {' AND '.join(among)} " if among else ""
+            summed = f"SELECT {_ORDER}, {_SUMS} FROM read_parquet([{files}]) {where}GROUP BY {_ORDER}"
             # Written from a table, as a run is: straight from the sum, pages end where its blocks do, and the
             # bytes would tell with how much memory was counted.
-            database.execute(
-                f"CREATE OR REPLACE TABLE sums AS SELECT {_ORDER}, {_SUMS} FROM read_parquet([{files}]) "
-                f"GROUP BY {_ORDER}"
-            )
-            database.execute(
-                f"COPY (SELECT {_WORDS} FROM sums WHERE count >= {cut} ORDER BY {_ORDER}) "
-                f"TO {_quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-            )
-        lost = database.execute(f"SELECT sum(count) FROM sums WHERE count < {cut}").fetchall()
-        database.execute("DROP TABLE sums")
+            database.execute(f"CREATE OR REPLACE TABLE sums AS {summed}")
+            kept = f"SELECT {_WORDS} FROM sums WHERE count >= {cut} ORDER BY {_ORDER}"
+            _copy(database, kept, piece, rows)
+            lost = database.execute(f"SELECT sum(count) FROM sums WHERE count < {cut}").fetchall()
+            discarded += int(lost[0][0] or 0)
+            database.execute("DROP TABLE sums")
+        if several:
+            joined = ", ".join(map(_quote, pieces))
+            _copy(database, f"SELECT * FROM read_parquet([{joined}])", path, rows)
+            for piece in pieces:
+                piece.unlink()
     except duckdb.Error as error:
+        if is_full(error) or isinstance(error, duckdb.OutOfMemoryException):
+            raise
         raise CountsError(f"{path}: {str(error).splitlines()[0]}", _AGAIN) from error
-    return int(lost[0][0] or 0)
+    return discarded
+
+
+_FEW_ROWS = 1 << 14
+"""Rows held before they are written where words are long: 16 MB of runs of 1,000 characters, not 120."""
+
+
+def _copy(database: duckdb.DuckDBPyConnection, query: str, path: Path, rows: int | None = None) -> None:
+    groups = f", ROW_GROUP_SIZE {rows}" if rows else ""
+    database.execute(f"COPY ({query}) TO {_quote(path)} (FORMAT parquet, COMPRESSION zstd{groups})")
+
+
+def _cut_ranges(database: duckdb.DuckDBPyConnection, files: str, memory: int) -> list[tuple[str, str]]:
+    """Return ranges of words, from one up to but not another, whose sums fit in memory one at a time.
+
+    `""` is no bound. Grouping text of more than about the memory fails where it cannot be moved to the disk,
+    as a gigabyte of runs of 1,000 characters.
+    """
+    found = database.execute(
+        f"SELECT sum(total_uncompressed_size), (SELECT sum(num_rows) FROM parquet_file_metadata([{files}])) "
+        f"FROM parquet_metadata([{files}])"
+    ).fetchall()[0]
+    parts = -(-4 * int(found[0] or 0) // max(memory, 16 << 20))
+    if parts <= 2:
+        return [("", "")]
+    # Parts are sorted: every so many rows of each one is a fair sample.
+    step = max(1, int(found[1]) // (16 * parts))
+    drawn = database.execute(
+        f"SELECT word FROM read_parquet([{files}], file_row_number = true) "
+        f"WHERE file_row_number % {step} = 0 ORDER BY word"
+    ).fetchall()
+    bounds = sorted({drawn[len(drawn) * part // parts][0] for part in range(1, parts)} - {""})
+    return list(zip(["", *bounds], [*bounds, ""], strict=True))
 
 
 # --- Tally -----------------------------------------------------------------------------------------
@@ -598,6 +641,8 @@ def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut:
 
 _CHUNK = 16 << 20
 """Characters counted at once: long enough that the statements' fixed cost is nothing."""
+_SLICE = 4 << 20
+"""Characters whose code points are held at once, in 12 bytes each."""
 _ROW = 64
 """Bytes a row of the running table costs besides its text."""
 
@@ -642,6 +687,7 @@ class Tally:
         self._characters: Int64Array = np.zeros(0x110000, dtype=np.int64)
         self._totals = [Totals(), Totals()]
         self._rows = self._compacted = 0
+        self._bytes = 0  # at least those of the words in the running table
 
     def __enter__(self) -> Tally:
         return self
@@ -665,13 +711,14 @@ class Tally:
     @property
     def is_full(self) -> bool:
         """Whether the running table has reached its share of memory and should be written as a run."""
-        if self._rows * _ROW <= self._limit // 4:
+        # Rows alone would miss long ones: the parts of a line of 1 GB without a space are few and large.
+        if self._rows * _ROW <= self._limit // 4 and self._bytes <= self._limit // 2:
             return False
         if self._rows > 2 * self._compacted:
             self._database.execute(_COMPACT)
         found = self._database.execute("SELECT count(*), coalesce(sum(strlen(word)), 0) FROM running")
         rows, size = found.fetchall()[0]
-        self._rows = self._compacted = int(rows)
+        self._rows, self._compacted, self._bytes = int(rows), int(rows), int(size)
         return self._rows * _ROW + int(size) > self._limit
 
     def write_run(self, folder: Path) -> str:
@@ -679,16 +726,13 @@ class Tally:
         self._finish()
         folder.mkdir()
         parts = []
-        with _full_disk():
-            for held, split in enumerate(SPLITS):
-                own = f"FROM running WHERE held = {bool(held)}"
-                path = _quote(folder / f"{split}.parquet")
-                query = f"SELECT {_WORDS} {own} ORDER BY {_ORDER}"
-                self._database.execute(f"COPY ({query}) TO {path} (FORMAT parquet, COMPRESSION zstd)")
-                parts.append(_digest_parts(self._database, f"SELECT * {own}"))
-            _write_characters(self._database, self._take_characters(), folder / "characters.parquet")
+        for held, split in enumerate(SPLITS):
+            own = f"FROM running WHERE held = {bool(held)}"
+            _copy(self._database, f"SELECT {_WORDS} {own} ORDER BY {_ORDER}", folder / f"{split}.parquet")
+            parts.append(_digest_parts(self._database, f"SELECT * {own}"))
+        _write_characters(self._database, self._take_characters(), folder / "characters.parquet")
         self._database.execute("DELETE FROM running")
-        self._rows = self._compacted = 0
+        self._rows = self._compacted = self._bytes = 0
         return "".join(parts)
 
     def counts(self, language: str) -> LanguageCounts:
@@ -707,10 +751,13 @@ class Tally:
         if not self._waiting:
             return
         joined = "".join(self._waiting)
-        code = np.frombuffer(joined.encode("utf-32-le"), dtype="<u4")
-        present = np.bincount(code, minlength=0x110000)
+        present = np.zeros(0x110000, dtype=np.int64)
+        for start in range(0, len(joined), _SLICE):
+            code = np.frombuffer(joined[start : start + _SLICE].encode("utf-32-le"), dtype="<u4")
+            present += np.bincount(code, minlength=0x110000)
         self._characters += present
         del joined, code
+        longest = max(map(len, self._waiting))
         self._database.register("texts", {"text": np.array(self._waiting, dtype=object)})
         held = f"md5_number_lower(text) < {self._threshold}" if self._threshold else "false"
         self._database.execute(f"INSERT INTO chunk SELECT {held}, text FROM texts")
@@ -728,7 +775,10 @@ class Tally:
             documents, line_count, characters, size = map(int, found[1:])
             words = after[split] - before[split]
             self._totals[split] += Totals(documents, line_count, words, characters, size)
+            self._bytes += size
         self._database.execute("DELETE FROM chunk")
+        if longest > RUN_LIMIT:
+            self._cut_runs()
 
     def _word_totals(self) -> list[int]:
         found = self._database.execute(
@@ -739,22 +789,35 @@ class Tally:
         return [int(found[0]), int(found[1])]
 
     def _finish(self) -> None:
-        """Count what waits, cut long runs, and add up."""
+        """Count what waits, and add up."""
         self._count_waiting()
-        long = self._database.execute(
-            f"SELECT held, word, count, documents FROM running WHERE length(word) > {RUN_LIMIT}"
-        ).fetchall()
-        if long:
-            self._database.execute(f"DELETE FROM running WHERE length(word) > {RUN_LIMIT}")
-        for held, word, count, documents in long:
+        self._database.execute(_COMPACT)
+
+    def _cut_runs(self) -> None:
+        """Cut the long runs of the chunk counted last, so that no more than a chunk of them is held."""
+        # Bytes are known without looking at the text.
+        long = f"FROM running WHERE strlen(word) > {RUN_LIMIT} AND length(word) > {RUN_LIMIT}"
+        found = self._database.execute(f"SELECT held, word, count, documents {long}").fetchall()
+        if not found:
+            return
+        self._database.execute(f"DELETE {long}")
+        words: list[str] = []
+        rows: list[tuple[bool, bool, int, int]] = []
+        for held, word, count, documents in found:
             split = int(held)
             cut = self._totals[split].cut_runs + count
             self._totals[split] = replace(self._totals[split], cut_runs=cut)
-            rows = [
-                (held, part, index > 0, count, documents) for index, part in enumerate(cut_run(word, RUN_LIMIT))
-            ]
-            self._database.executemany("INSERT INTO running VALUES (?, ?, ?, ?, ?)", rows)
-        self._database.execute(_COMPACT)
+            parts = cut_run(word, RUN_LIMIT)
+            words += parts
+            rows += ((held, index > 0, count, documents) for index in range(len(parts)))
+        held_out, continuation, counts, frequency = map(np.array, zip(*rows, strict=True))
+        columns = {
+            "held": held_out, "word": np.array(words, dtype=object), "continuation": continuation,
+            "count": counts, "documents": frequency,
+        }  # fmt: skip
+        self._database.register("parts", columns)
+        self._database.execute("INSERT INTO running SELECT * FROM parts")
+        self._database.unregister("parts")
 
     def _take_characters(self) -> dict[str, int]:
         """Return, and forget, the characters counted, by code point: all but the space itself."""

@@ -50,7 +50,6 @@ from vocabkit.core.folders import (
     Clock,
     Manifest,
     check_output,
-    check_places,
     check_space,
     duplicate_file,
     fingerprint_file,
@@ -138,8 +137,7 @@ def extend_checkpoint(
         return Extension(plan_extension(model, tokenizer, told))
     clock = Clock()
     shown, target = progress or Silent(), Path(output)
-    check_places(target, Path(model), Path(tokenizer), told.donor, told.text, told.old_tokenizer)
-    check_output(target, force=force)
+    check_output(target, (model, tokenizer, told.donor, told.text, told.old_tokenizer), force=force)
     with clock.measure("plan"):
         plan = plan_extension(model, tokenizer, told)
         check_space(target, plan.disk_size)

@@ -12,13 +12,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from vocabkit.checkpoints.checkpoint import Checkpoint
 from vocabkit.checkpoints.receipt import RECEIPT
 from vocabkit.core.errors import CheckpointError, TokenizerError
-from vocabkit.core.folders import read_json
+from vocabkit.core.folders import read_json, scratch_folder
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer
 from vocabkit.vocabulary.neighbours import ROLES, parse_json, read_added, token_text
 from vocabkit.vocabulary.roles import (
@@ -58,9 +57,9 @@ def make_tokenizer_files(
             beside = [new.folder / name for name in _BESIDE]
             plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
     elif isinstance(new.tokenizer, SentencePieceTokenizer):
-        with TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             write_tokenizer(new.tokenizer.vocabulary, folder)
-            plain = {item.name: item.read_bytes() for item in Path(folder).iterdir()}
+            plain = {item.name: item.read_bytes() for item in folder.iterdir()}
         # With tokens told of beside it, the .model is not all there is.
         told = read_added(new.path)
         plain["tokenizer.model"] = write_model(new.tokenizer.vocabulary) if told else new.path.read_bytes()

@@ -19,7 +19,7 @@ from vocabkit.checkpoints.checkpoint import Checkpoint, VocabularyTensor, open_c
 from vocabkit.checkpoints.receipt import DROPPED, ORIGINAL, Receipt, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import Bytes, Copied, Part, write_file
 from vocabkit.core.errors import CheckpointError
-from vocabkit.core.folders import check_places, check_space, duplicate_file, fingerprint_file, output_folder
+from vocabkit.core.folders import check_output, check_space, duplicate_file, fingerprint_file, output_folder
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.extension.extend import MovedRows, write_moved
@@ -55,7 +55,8 @@ def undo_extension(
     shown = progress or Silent()
     receipt = read_receipt(extended)
     root, target = receipt.root, Path(output)
-    check_places(target, root)
+    known = {name.split("/")[0] for name in receipt.facts["originals"]}
+    check_output(target, [root], force=force, known=known)
     checkpoint = open_extended(receipt)
     files: Mapping[str, Any] = receipt.facts["files"]
     shards = [name for name, item in files.items() if item["how"] == "rewritten"]
@@ -70,7 +71,7 @@ def undo_extension(
     kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     # Headers of this receipt lie at its top; those below are an earlier extension's.
     stored = [name for name in kept if "/" in name or not name.endswith(".header")]
-    with output_folder(target, force=force) as work:
+    with output_folder(target, force=force, known=known) as work:
         shown.start("undoing", len(shards), "shards")
         for shard in shards:
             _restore_shard(receipt, checkpoint, shard, work / shard)

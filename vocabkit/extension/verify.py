@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from vocabkit.checkpoints.receipt import ORIGINAL, RECEIPT, Receipt, digest_rows
 from vocabkit.checkpoints.safetensors_files import as_bytes, as_float32, equal_bytes
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError
-from vocabkit.core.folders import fingerprint_file, read_json
+from vocabkit.core.folders import fingerprint_file, read_json, scratch_folder
 from vocabkit.core.results import Result
 from vocabkit.extension.distill import quiet
 from vocabkit.extension.extend import read_lines, restrict_plan
@@ -443,12 +442,13 @@ def _check_reload(
     def compare() -> tuple[_State, str]:
         if original is not None:
             return _compare_models(receipt, Path(original), lines)
-        with TemporaryDirectory(dir=receipt.root.resolve().parent, prefix=".verify-") as work:
-            undone = undo_extension(receipt.root, Path(work) / "original", link=True, verify=False)
+        # Beside it, so that files can be links.
+        with scratch_folder(receipt.root) as work:
+            undone = undo_extension(receipt.root, work / "original", link=True, verify=False)
             lost = [name for name, reason in undone.differing.items() if "anew" not in reason]
             if lost:
                 return "failed", f"not given back to the bit: {', '.join(lost[:5])}"
-            return _compare_models(receipt, Path(work) / "original", lines)
+            return _compare_models(receipt, work / "original", lines)
 
     return _guard(name, compare)
 

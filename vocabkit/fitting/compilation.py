@@ -11,12 +11,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.core.caching import FunctionCache
 
 from vocabkit.core.folders import find_user_cache
 
@@ -29,8 +30,26 @@ def compile(function: Callable[P, R]) -> Callable[P, R]:
     folder = _cache_folder()
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    kernel = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
+    kernel: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if folder is not None:
+        kernel._cache = _KernelCache(function)  # type: ignore[no-untyped-call]
     return cast(Callable[P, R], kernel)
+
+
+class _KernelCache(FunctionCache):
+    """Compiled kernels on disk. A full disk or a damaged file costs the time to compile, and stops nothing."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was kept, None where there is nothing that can be used."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception:  # of whatever kind half a file leads to
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a kernel, where there is room."""
+        with suppress(OSError):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 @cache

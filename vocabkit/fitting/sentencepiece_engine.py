@@ -16,10 +16,8 @@ from __future__ import annotations
 import io
 import itertools
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +27,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import FitError
+from vocabkit.core.folders import scratch_folder
 from vocabkit.corpus.spans import SpanTable
 from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
@@ -181,8 +180,8 @@ def fit_by_sentencepiece(
     `other_ids` is the number of ids the vocabulary has besides, used only to state sizes as the user sets
     them. Raises `FitError` when the size cannot hold the characters or the rows cannot fill it.
     """
-    with tempfile.TemporaryDirectory(prefix="vocabkit-") as folder:
-        path = Path(folder) / "seeds.tsv"
+    with scratch_folder() as folder:
+        path = folder / "seeds.tsv"
         with path.open("w", encoding="utf-8", newline="\n") as file:
             pairs = zip(seeds.pieces, seeds.weight.tolist(), strict=True)
             file.writelines(f"{piece}\t{weight}\n" for piece, weight in pairs)

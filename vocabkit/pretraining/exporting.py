@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
-from vocabkit.core.folders import check_inputs, check_output, fingerprint_file, output_folder, write_manifest
+from vocabkit.core.folders import check_output, fingerprint_file, output_folder, scratch_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.pretraining.batches import Batch
@@ -102,8 +101,8 @@ def export_run(
 
     `route` (a language's code) or `union` must be said where the shards were routed. The checkpoint is held to
     its digests, unless `verify` is False. With `verify` logits and ids are compared too, before anything
-    appears at `output`; a difference is for the caller to judge. `optimizer` adds the optimiser's moments, so that a run
-    from this folder, extended or not, goes on with them. Raises `PretrainingError`, `ConfigError`,
+    appears at `output`; a difference is for the caller to judge. `optimizer` adds the optimiser's moments, so
+    that a run from this folder, extended or not, goes on with them. Raises `PretrainingError`, `ConfigError`,
     `OutputError`, and `MissingExtra` where `verify` finds no transformers.
 
     >>> export_run("run/", "hf/", verify=True).passed  # doctest: +SKIP
@@ -111,9 +110,8 @@ def export_run(
     """
     began = time.perf_counter()
     target, source = Path(output), run.folder if isinstance(run, Run) else Path(run)
-    check_output(target, force=force)
-    check_inputs(target, [source])
     run = run if isinstance(run, Run) else Run.load(source)
+    check_output(target, [source], force=force)
     config = run.model
     view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
     steps = progress or Silent()
@@ -130,8 +128,8 @@ def export_run(
         with _open_view(run.tokenizer, view) as tokenizer:
             write_hf(model, work, tokenizer, dtype=dtype)
             # What will not open is said, and no error: the model is whole.
-            with TemporaryDirectory(prefix="vocabkit-") as trial:
-                no_tokenizer = complete_tokenizer(tokenizer, Path(trial))
+            with scratch_folder() as trial:
+                no_tokenizer = complete_tokenizer(tokenizer, trial)
             if verify:
                 steps.start("compare ids of text")
                 texts, differing = _compare_ids(tokenizer, work)
@@ -194,10 +192,10 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
 @contextmanager
 def _open_view(tokenizer: Path, view: str | None) -> Iterator[Path]:
     """The tokenizer's folder, or a passing one with a language's view of it."""
-    with TemporaryDirectory(prefix="vocabkit-view-") as folder:
+    with scratch_folder() as folder:
         if view is not None:
             route_vocabulary(Vocabulary.load(tokenizer), view).save(folder)
-        yield tokenizer if view is None else Path(folder)
+        yield tokenizer if view is None else folder
 
 
 # --- Comparison with transformers ------------------------------------------------------------------

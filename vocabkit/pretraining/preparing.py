@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +25,6 @@ from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.core.folders import (
     Clock,
-    check_inputs,
     check_output,
     fingerprint_file,
     write_manifest,
@@ -39,6 +37,7 @@ from vocabkit.corpus.shard_map import (
     Shard,
     ShardPlan,
     group_shards,
+    group_sources,
     map_shards,
     no_document,
     open_executor,
@@ -46,7 +45,7 @@ from vocabkit.corpus.shard_map import (
     stamp_sources,
     sum_repairs,
 )
-from vocabkit.corpus.sources import Corpus, Source
+from vocabkit.corpus.sources import Corpus
 from vocabkit.pretraining.packing import Documents, PackedRows, Packer, WordEncoder, count_lost, cut_documents
 from vocabkit.pretraining.prepared import (
     BYTES,
@@ -211,9 +210,7 @@ def prepare_corpus(
     _check_options(settings)
     target, tokenizer = Path(output), Path(tokenizer)
     report, clock = progress or Silent(), Clock()
-    check_output(target, force=force)
-    paths = [source.path for parts in corpus.sources.values() for source in parts]
-    check_inputs(target, [*(path for path in paths if "://" not in path), tokenizer])
+    check_output(target, [*corpus.places, tokenizer], force=force)
     files = find_tokenizer_files(tokenizer)
     # Kept open: where shards are prepared in this process, theirs is this one.
     opened = _open_encoder(files.file, None, files.fingerprint).tokenizer
@@ -225,7 +222,7 @@ def prepare_corpus(
             corpus.field, files.fingerprint, special.to_dict(),
         ]
     )  # fmt: skip
-    with open_work(target, "preparing", work_plan) as (folder, ready):
+    with open_work(target, "preparing", work_plan, force=force) as (folder, ready):
         plans = [
             _RowPlan(
                 code, group, corpus.document, corpus.field,
@@ -233,7 +230,7 @@ def prepare_corpus(
                 settings.length, files.file, routes.get(code), files.fingerprint, special,
             )
             for code in corpus.languages
-            for number, group in enumerate(_group_sources(corpus.sources[code]))
+            for number, group in enumerate(group_sources(corpus.sources[code], _SHARD_BYTES))
         ]  # fmt: skip
         with ExitStack() as stack:
             pool = executor or open_executor(settings.workers, len(plans), stack)
@@ -242,8 +239,8 @@ def prepare_corpus(
         (ready / "tokenizer").mkdir()
         for path in files.copied:
             shutil.copyfile(path, ready / "tokenizer" / path.name)
-        with TemporaryDirectory(prefix="vocabkit-") as trial:
-            no_export = complete_tokenizer(ready / "tokenizer", Path(trial))
+        with scratch_folder() as trial:
+            no_export = complete_tokenizer(ready / "tokenizer", trial)
         groups = group_shards(shards)
         rows = tuple(_report(code, group, special, settings) for code, group in groups.items())
         languages = {code: _publish_rows(code, group, ready, settings.length) for code, group in groups.items()}
@@ -316,20 +313,6 @@ def _find_routes(files: TokenizerFiles, languages: Sequence[str]) -> dict[str, s
             "leave out --encoding routed, or fit with `vocabkit fit two-stage-250k-12x50k`",
         ) from error
     return {code: code if code in blocks else SHARED for code in languages}
-
-
-def _group_sources(sources: Sequence[Source]) -> list[tuple[Source, ...]]:
-    """Group files in order, the next one put to the last while both are within the size of a shard."""
-    groups: list[list[Source]] = []
-    size = 0
-    for source in sources:
-        if groups and size + source.size <= _SHARD_BYTES:
-            groups[-1].append(source)
-            size += source.size
-        else:
-            groups.append([source])
-            size = source.size
-    return [tuple(group) for group in groups]
 
 
 def _report(code: str, shards: list[_RowShard], special: SpecialIds, settings: PrepareOptions) -> PrepareRow:
