@@ -245,13 +245,15 @@ def test_symbols_are_cut_out_where_sentencepiece_finds_them(parts: list[str]) ->
 
 
 def test_white_space_symbols_are_counted_and_cached(tmp_path: Path) -> None:
-    WordCounts.from_texts({"x": ["a\tb\nc\n", "<sep>d <sep>"], "y": ["e"]}).save(tmp_path / "counts")
+    texts = {"eng_Latn": ["a\tb\nc\n", "<sep>d <sep>"], "yor_Latn": ["e"]}
+    WordCounts.from_texts(texts).save(tmp_path / "counts")
     counts = WordCounts.load(tmp_path / "counts")
     for _ in range(2):  # derived, then read from the cache
         spans = derive_spans(counts, symbols=("\n", "\t", "<sep>"))
-        assert spans.symbols == {"x": {"\n": 2, "\t": 1, "<sep>": 2}, "y": {"\n": 0, "\t": 0, "<sep>": 0}}
-        assert sorted(spans.languages["x"].strings()) == ["d", "▁", "▁a", "▁b", "▁c"]
-    plain = derive_spans(counts).languages["x"].strings()
+        none = {"\n": 0, "\t": 0, "<sep>": 0}
+        assert spans.symbols == {"eng_Latn": {"\n": 2, "\t": 1, "<sep>": 2}, "yor_Latn": none}
+        assert sorted(spans.languages["eng_Latn"].strings()) == ["d", "▁", "▁a", "▁b", "▁c"]
+    plain = derive_spans(counts).languages["eng_Latn"].strings()
     assert sorted(plain) == sorted(["▁a", "▁b", "▁c", "▁<", "sep", ">", "d"])
 
 

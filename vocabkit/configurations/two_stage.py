@@ -135,7 +135,7 @@ def read_base(path: str | Path) -> BlockBase:
     """
     source = Path(path)
     counts, weights = "", {}
-    if source.is_dir() and (source / "vocabulary.parquet").is_file():
+    if source.is_dir() and all((source / name).is_file() for name in ("vocabulary.parquet", "tokenizer.model")):
         vocabulary = Vocabulary.load(source)
         counts = str(read_manifest(source).get("inputs", {}).get("counts", ""))
         weights = _read_weights(source / "languages.tsv") if counts else {}

@@ -27,6 +27,7 @@ from vocabkit.core.folders import (
     Clock,
     check_output,
     fingerprint_file,
+    scratch_folder,
     write_manifest,
     write_text,
 )
