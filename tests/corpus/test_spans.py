@@ -200,15 +200,15 @@ def test_charsmaps_compile_and_decompile() -> None:
 def test_spans_are_cached_beside_the_counts_and_a_damaged_cache_is_made_again(
     tmp_path: Path,
 ) -> None:
-    counts = WordCounts.from_texts({"x": ["a b", "b c"], "y": [string.ascii_letters]})
+    counts = WordCounts.from_texts({"eng_Latn": ["a b", "b c"], "yor_Latn": [string.ascii_letters]})
     counts.save(tmp_path)
     loaded = WordCounts.load(tmp_path)
     first = derive_spans(loaded)
     files = sorted(tmp_path.glob("spans/*/*.npz"))
-    assert [f.name for f in files] == ["x.npz", "y.npz"]
+    assert [f.name for f in files] == ["eng_Latn.npz", "yor_Latn.npz"]
     files[0].write_bytes(files[0].read_bytes()[:100])
     second = derive_spans(loaded, workers=1)
-    for code in ("x", "y"):
+    for code in ("eng_Latn", "yor_Latn"):
         assert second.languages[code].strings() == first.languages[code].strings()
     assert loaded.fingerprint == counts.fingerprint
     with pytest.raises(CountsError, match="zul_Latn: not in the counts"):

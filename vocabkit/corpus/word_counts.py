@@ -756,7 +756,7 @@ class Tally:
             code = np.frombuffer(joined[start : start + _SLICE].encode("utf-32-le"), dtype="<u4")
             present += np.bincount(code, minlength=0x110000)
         self._characters += present
-        del joined, code
+        del joined
         longest = max(map(len, self._waiting))
         self._database.register("texts", {"text": np.array(self._waiting, dtype=object)})
         held = f"md5_number_lower(text) < {self._threshold}" if self._threshold else "false"
