@@ -441,7 +441,7 @@ def _measure(
     notes = []
     dry = {gain.language: gain.pieces for gain in found.blocks if gain.data_limited}
     if dry:
-        names = ", ".join(f"{code} {most:_}" for code, most in dry.items())
+        names = ", ".join(f"{code} {most:,}" for code, most in dry.items())
         notes.append(f"data-limited, the text supports no more pieces in: {names}")
     blind = sorted({gain.language for gain in found.blocks if gain.saving is None})
     if blind:

@@ -473,8 +473,8 @@ class _Replacement:
             self.clock.lap("tokens")
             if number < wanted and not table.allow_fewer:
                 raise FitError(
-                    f"{wanted:_} new tokens are more than {', '.join(self.new)} can support with "
-                    f"min_count = {table.min_count}: {number:_}",
+                    f"{wanted:,} new tokens are more than {', '.join(self.new)} can support with "
+                    f"min_count = {table.min_count}: {number:,}",
                     f"--set tokens.new={number:_}, --set tokens.allow_fewer=true, or count more text",
                 )
             if number >= len(dropped):

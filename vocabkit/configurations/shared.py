@@ -318,7 +318,7 @@ def warn_of_cut(cut: Iterable[CutCharacter], advice: str, byte_fallback: bool) -
     if not lost:
         return []
     order = sorted(lost, key=lambda code: (-sum(lost[code]), code))
-    names = [f"{c} {len(lost[c]):_} ({_percent(sum(lost[c]))} of its characters)" for c in order[:_NAMED]]
+    names = [f"{c} {len(lost[c]):,} ({_percent(sum(lost[c]))} of its characters)" for c in order[:_NAMED]]
     more = f" and {len(order) - _NAMED} more languages" if len(order) > _NAMED else ""
     fate = "are spelled in bytes" if byte_fallback else "become unknown"
     return [f"letters that {fate}, see cut_characters.tsv: {', '.join(names)}{more}; {advice}"]
@@ -449,7 +449,7 @@ def _complete_fit(
     warnings = [*weights.warnings(), *ready.warn_of_cut()]
     if mismatches:
         rule = ready.config.normalization.rule
-        warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
+        warnings.append(f"{mismatches:,} distinct words: the .model's charsmap is not quite {rule}")
     rows, tables = tuple(_list_rows(ready, weights, usage)), {"cut_characters": ready.list_cut()}
     return Fit(
         vocabulary, ready.config, rows, usage, tuple(warnings), ready.clock.seconds, ready.counts.fingerprint,
@@ -518,7 +518,7 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
         if vocabulary.pieces < required:
             possible = _find_size(fit, 2 * required, required) + vocabulary.other_ids
             what = (
-                f"{vocabulary.pieces:_} pieces cannot hold the {required:_} covered characters and kept pieces"
+                f"{vocabulary.pieces:,} pieces cannot hold the {required:,} covered characters and kept pieces"
             )
             raise FitError(what, f"--set vocabulary.size={possible:_}, or lower coverage.character")
         try:
@@ -697,8 +697,8 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
         raise CorpusError(what, "--set parity.development=DIR, a folder of aligned files such as eng_Latn.txt")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
-        wrong = ", ".join(f"{c} {n:_}" for c, n in sorted(sizes.items()) if n != common)
-        what = f"development lines are not aligned: most languages have {common:_}, but {wrong}"
+        wrong = ", ".join(f"{c} {n:,}" for c, n in sorted(sizes.items()) if n != common)
+        what = f"development lines are not aligned: most languages have {common:,}, but {wrong}"
         raise CorpusError(what, "name a folder in which line i means the same in every file")
     if not next(iter(sizes.values())):
         raise ConfigError("the development text is empty", "--set parity.development=DIR")

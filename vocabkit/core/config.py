@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -94,6 +95,10 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
                 hint = f"keys are: {', '.join(known)}" if not near else None
             else:
                 message = problem["msg"].removeprefix("Value error, ")
+                if problem["type"] == "tuple_type":
+                    message = "a list is needed"
+                    listed = json.dumps([problem["input"]], default=str, ensure_ascii=False)
+                    hint = f"--set {quote(f'{place}={listed}')}"
                 # A whole table as "the value" says nothing: the message of such a check names its keys.
                 table = isinstance(problem["input"], Mapping)
                 value = "" if table else f" = {problem['input']!r}"
