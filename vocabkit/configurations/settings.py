@@ -414,12 +414,16 @@ class ReplaceTable(Config):
     @field_validator("max_loss", mode="before")
     @classmethod
     def _read_share(cls, said: object) -> object:
-        if not isinstance(said, str) or not said.strip().endswith("%"):
+        if not isinstance(said, (str, int, float)):
             return said
+        text = str(said).strip()
         try:
-            return float(said.strip().removesuffix("%")) / 100
-        except ValueError as error:
-            raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"{said!r} is no share of tokens: give one such as 0.1% or 0.001")
+        return share
 
 
 class ReplaceBpeConfig(Config):
@@ -466,7 +470,26 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
     if kind not in CONFIGURATIONS:
         what = f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}"
         raise ConfigError(what, "vocabkit presets list")
+    _check_options(path, kind, settings)
     return load_preset(CONFIGURATIONS[kind], path, settings)
+
+
+# What options of `fit` set that not every configuration has.
+_OPTIONS = {
+    "base": "--base", "base_pattern": "--pattern", "replace.keep": "--keep-languages",
+    "replace.max_loss": "--max-loss", "parity.development": "--dev",
+}  # fmt: skip
+
+
+def _check_options(path: Path, kind: str, settings: Settings) -> None:
+    """Raise ConfigError for a setting that is another configuration's, by the option it is given with."""
+    given = settings if isinstance(settings, Mapping) else [text.split("=", 1)[0].strip() for text in settings]
+    for key, option in _OPTIONS.items():
+        table = key.split(".")[0]
+        takers = [name for name, model in CONFIGURATIONS.items() if table in model.model_fields]
+        if key in given and kind not in takers:
+            what = f"{path}: {option} ({key}) says nothing to a fit of {kind}"
+            raise ConfigError(what, f"leave it out; it is for {', '.join(takers)}")
 
 
 def load_preset(model: type[Model], preset: str | Path | Config, settings: Settings = ()) -> Model:

@@ -25,7 +25,7 @@ import numpy as np
 import regex
 import tiktoken
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError, VocabkitError
@@ -45,12 +45,14 @@ from vocabkit.vocabulary.adapters import (
     join_bytes,
 )
 from vocabkit.vocabulary.neighbours import (
-    DECODER,
     HINT,
-    SETTINGS,
+    SAVE_WHOLE,
+    add_tokens,
+    check_table,
     first_line,
-    parse_json,
     read_added,
+    read_settings,
+    read_word_list,
 )
 from vocabkit.vocabulary.vocabulary import (
     PIECE_TYPES,
@@ -209,13 +211,13 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
     if not all(type(index) is int for _, index in vocabulary):
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
-    _check_table(tokens, vocabulary)
+    check_table(tokens, vocabulary)
     pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
     marked = sum(right.endswith("</w>") for _, right in pairs)
     if marked > len(pairs) / 4:
         what = f"{marked:,} of {len(pairs):,} merges end in </w>: how words are cut is in neither file"
-        raise TokenizerError(f"{tokens}: {what}", _SAVE_WHOLE)
-    settings = _read_settings(tokens.parent)
+        raise TokenizerError(f"{tokens}: {what}", SAVE_WHOLE)
+    settings = read_settings(tokens.parent)
     named = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
     known = next((found for start, found in _SPLIT_BY.items() if named.startswith(start)), None)
     notes = []
@@ -227,133 +229,8 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
         backend.normalizer = normalizers.NFC()
     if settings.get("add_prefix_space") and steps == PATTERNS["gpt2"]:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    _add_tokens(backend, tokens.parent, settings)
+    add_tokens(backend, tokens, settings)
     return BackendTokenizer(str(tokens), backend, notes)
-
-
-def _check_table(path: Path, entries: Sequence[tuple[str, int]]) -> None:
-    """Raise TokenizerError for a token, or an id, that a table has twice."""
-    ids, names = dict[str, int](), dict[int, str]()
-    for token, index in entries:
-        wrong = f"{token!r} has the ids {ids[token]} and {index}" if token in ids else None
-        if index in names and wrong is None:
-            wrong = f"{names[index]!r} and {token!r} both have the id {index}"
-        if wrong is not None:
-            raise TokenizerError(f"{path}: {wrong}", "download the file again, or take out the wrong one")
-        ids[token], names[index] = index, token
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """Return what tokenizer_config.json and special_tokens_map.json say; empty without them.
-
-    Where both name a token, the one that transformers goes by. Raises TokenizerError.
-    """
-    paths = [folder / name for name in SETTINGS]
-    told = [parse_json(path)[1] if path.is_file() else {} for path in paths]
-    found: dict[str, Any] = {}
-    for part in told if DECODER in told[-1] else reversed(told):
-        found |= {key: value for key, value in part.items() if value is not None}
-    return found
-
-
-def _add_tokens(backend: tokenizers.Tokenizer, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Declare the tokens that a folder's settings name, under the ids they have there.
-
-    Raises TokenizerError for an id that is another token's, or none that comes next.
-    """
-    listed = {int(index): entry for index, entry in (settings.get("added_tokens_decoder") or {}).items()}
-    if (folder / "added_tokens.json").is_file():
-        extra = parse_json(folder / "added_tokens.json")[1]
-        listed = {int(index): {"content": token} for token, index in extra.items()} | listed
-    keys = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
-    named = [settings.get(f"{role}_token") for role in keys] + list(
-        settings.get("additional_special_tokens") or []
-    )
-    special = [entry["content"] if isinstance(entry, Mapping) else entry for entry in named]
-    flags = ("lstrip", "rstrip", "single_word", "normalized")
-    for index, entry in sorted(listed.items()):
-        token = entry["content"]
-        is_special = bool(entry.get("special", token in special))
-        given = {key: bool(entry[key]) for key in flags if key in entry}
-        added = AddedToken(token, special=is_special, **({"normalized": not is_special} | given))
-        (backend.add_special_tokens if is_special else backend.add_tokens)([added])
-        got = backend.token_to_id(token)
-        if got != index:
-            what = f"the added token {token!r} has id {index}, and the vocabulary gives it {got}"
-            raise TokenizerError(f"{folder}: {what}", _SAVE_WHOLE)
-    declared = {entry["content"] for entry in listed.values()}
-    for token in special:
-        if isinstance(token, str) and token not in declared and backend.token_to_id(token) is not None:
-            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])
-
-
-# --- Word lists ------------------------------------------------------------------------------------
-# vocab.txt, a token a line: WordPiece as BERT's folders held it before there was tokenizer.json. What the
-# list does not say is in tokenizer_config.json, and where that is silent it is as transformers has it.
-
-_SAVE_WHOLE = (
-    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json, which says all"
-)
-# How the names begin of the classes of transformers that read vocab.txt as BERT does. The others that have one
-# cut words first (BertJapanese, CpmAnt, RoFormer), or go by merges (PhoBERT, BERTweet) or residues (ESM).
-_AS_BERT = (
-    "BertTokenizer", "ConvBert", "DPR", "DistilBert", "Electra", "Funnel", "LayoutLM", "Lxmert", "MPNet",
-    "MobileBert", "Realm", "RetriBert", "Splinter", "SqueezeBert", "Tapas", "PreTrainedTokenizerFast",
-    "TokenizersBackend",
-)  # fmt: skip
-_NOT_AS_BERT = (
-    "bert-japanese", "bertweet", "cpmant", "ernie_m", "esm", "gpt_neox_japanese", "phobert", "roc_bert",
-    "roformer",
-)  # fmt: skip
-
-
-def _read_word_list(path: Path) -> BackendTokenizer:
-    """Read vocab.txt as BERT's tokenizer does. Raises TokenizerError, also for a list of another class's."""
-    settings = _read_settings(path.parent)
-    config = path.with_name("config.json")
-    kind = str(parse_json(config)[1].get("model_type")) if config.is_file() else "None"
-    named = str(settings.get("tokenizer_class") or "")
-    is_bert = named.startswith(_AS_BERT) if named else kind not in _NOT_AS_BERT
-    if not is_bert or path.with_name("bpe.codes").is_file():
-        raise TokenizerError(f"{path}: {named or kind} does not cut words as BERT does", _SAVE_WHOLE)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path}: not UTF-8: {error.reason} at byte {error.start}", HINT) from error
-    vocabulary = {token: index for index, token in enumerate(lines) if token}
-    said = [settings.get("unk_token"), "[UNK]", "<unk>"]
-    texts = (entry["content"] if isinstance(entry, Mapping) else entry for entry in said)
-    unknown = next((token for token in texts if token in vocabulary), None)
-    if unknown is None:
-        what = f"{path}: no line is the unknown token: looked for [UNK] and <unk>"
-        raise TokenizerError(what, "name it as unk_token in tokenizer_config.json, if this is a WordPiece list")
-    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=str(unknown)))
-    lower, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
-    chinese = settings.get("tokenize_chinese_chars", True)
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=bool(chinese), strip_accents=accents, lowercase=bool(lower)
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    roles = {"unk": unknown} | {
-        name.strip("[]").lower(): name for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
-    }
-    _add_tokens(backend, path.parent, {f"{role}_token": name for role, name in roles.items()} | settings)
-    begin, end = (backend.token_to_id(str(name)) for name in ("[CLS]", "[SEP]"))
-    if begin is not None and end is not None:
-        backend.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
-    notes = []
-    for number, token in enumerate(lines, start=1):
-        if token and vocabulary[token] != number - 1:
-            later = vocabulary[token] + 1
-            notes.append(
-                f"line {number} is {token!r}, and so is line {later}, which counts, as with transformers"
-            )
-    if "do_lower_case" not in settings:
-        cased = sum(token != token.lower() for token in vocabulary if token != unknown and token[0] != "[")
-        also = f", though {cased:,} of its tokens have capitals" if cased else ""
-        notes.append(f"nothing says do_lower_case: text is lower-cased, as transformers does then{also}")
-    return BackendTokenizer(str(path), backend, notes)
 
 
 def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
@@ -889,7 +766,8 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     if _is_ranks(head):
         return _read_ranks(target, pattern)
     if target.suffix == ".txt" and not head.startswith(b"{"):
-        return _read_word_list(target)
+        backend, notes = read_word_list(target)
+        return BackendTokenizer(str(target), backend, notes)
     if target.suffix == ".json" or head.removeprefix(_BOM).lstrip().startswith(b"{"):
         return _read_json(target, pattern)
     return SentencePieceTokenizer.read(target)
