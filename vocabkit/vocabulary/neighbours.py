@@ -105,7 +105,11 @@ def read_added(file: Path) -> list[dict[str, Any]]:
         named.update(map(token_text, listing if isinstance(listing, Collection) else ()))
     found: dict[int, dict[str, Any]] = {}
     for token, index in listed.items():
-        found |= _describe_added(file, index, {"content": token, "special": token in named})
+        ((number, made),) = _describe_added(file, index, {"content": token, "special": token in named}).items()
+        if number in found:
+            what = f"{found[number]['content']!r} and {token!r} both have the id {number} in added_tokens.json"
+            raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
+        found[number] = made
     for index, entry in (decoder if isinstance(decoder, Mapping) else {}).items():
         ((number, made),) = _describe_added(file, index, entry).items()
         other = found.get(number, made)["content"]
@@ -113,6 +117,12 @@ def read_added(file: Path) -> list[dict[str, Any]]:
             what = f"id {number} is {other!r} in added_tokens.json and {made['content']!r} in {SETTINGS[-1]}"
             raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
         found[number] = made
+    places: dict[str, int] = {}
+    for number, made in sorted(found.items()):
+        first = places.setdefault(made["content"], number)
+        if first != number:
+            what = f"the added token {made['content']!r} has the ids {first} and {number}"
+            raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
     return [found[number] for number in sorted(found)]
 
 

@@ -796,7 +796,8 @@ def open_vocabulary(path: str | Path) -> Vocabulary:
     # Whatever the pattern, what is no .model is refused.
     opened = open_tokenizer(own if own.is_file() else path, "gpt2")
     if not isinstance(opened, SentencePieceTokenizer):
-        raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
+        hint = "what any two tokenizers cost, side by side: vocabkit compare A B --corpus DIR"
+        raise TokenizerError(f"{path}: has no .model", hint)
     return opened.vocabulary
 
 
