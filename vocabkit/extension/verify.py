@@ -22,7 +22,7 @@ from vocabkit.checkpoints.checkpoint import Checkpoint, find_vocabulary_tensors,
 from vocabkit.checkpoints.receipt import ORIGINAL, RECEIPT, Receipt, digest_rows, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import as_bytes, as_float32, equal_bytes
 from vocabkit.core.arrays import Float32Array, Int64Array
-from vocabkit.core.errors import CheckpointError, VocabkitError
+from vocabkit.core.errors import CheckpointError, VocabkitError, first_line
 from vocabkit.core.folders import fingerprint_file, read_json, scratch_folder
 from vocabkit.core.results import Result
 from vocabkit.extension.distill import quiet
@@ -32,7 +32,7 @@ from vocabkit.extension.plan import make_row_plan
 from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import find_old, open_extended, undo_extension
-from vocabkit.vocabulary.neighbours import first_line, token_text
+from vocabkit.vocabulary.neighbours import token_text
 from vocabkit.vocabulary.roles import list_tokenizer_files, open_source
 
 if TYPE_CHECKING:

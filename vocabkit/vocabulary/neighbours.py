@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from vocabkit.core.errors import TokenizerError
+from vocabkit.core.errors import TokenizerError, first_line
 
 HINT = (
     "name a folder written by `vocabkit fit`, a tokenizer.model, a tokenizer.json, "
@@ -29,11 +29,6 @@ ROLES = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
 """What transformers calls the tasks of special tokens: `{role}_token` in a configuration."""
 SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
 """Where they are told: the later one wins where it lists added tokens too, and else the first."""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
-    return str(error).split("\n", 1)[0]
 
 
 def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
@@ -53,7 +48,7 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
     return text, content if isinstance(content, dict) else {}
 

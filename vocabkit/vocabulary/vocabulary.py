@@ -430,6 +430,9 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
     if not model.pieces or not model.HasField("trainer_spec"):
         raise TokenizerError(f"{source}: not a SentencePiece model: it holds no pieces", hint)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    for index, entry in enumerate(model.pieces):
+        if not isinstance(entry.piece, str):  # what is no UTF-8 is left as bytes
+            raise TokenizerError(f"{source}: piece {index} is not UTF-8: {entry.piece!r:.80}", hint)
     name = {number: name for name, number in _MODELS.items()}.get(trainer.model_type)
     if name is None:
         wrong = proto.TrainerSpec.ModelType.Name(trainer.model_type).lower()
