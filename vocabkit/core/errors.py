@@ -25,7 +25,7 @@ from contextlib import contextmanager
 class VocabkitError(Exception):
     """A mistake the user can put right. `message` holds what, where and the value; `hint` the next command."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -247,12 +247,12 @@ def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
             had = before.get(key, value)
             if value == had:
                 continue  # many a configuration names ids of another vocabulary, and did before
-            listed = value if isinstance(value, list) else [value]
-            if any(item is not None and item >= size for item in listed):
-                yield f"{name}: {key} {value} is beyond the vocabulary"
+            listed, olds = (item if isinstance(item, list) else [item] for item in (value, had))
+            if any(item is not None and (type(item) is not int or not -1 <= item < size) for item in listed):
+                yield f"{name}: {key} {value} is no id of the vocabulary"
+                continue
             index = roles.get(key.removesuffix("_token_id"))
             # Nor do all models agree with their tokenizer: an id moved with its row is right.
-            olds = {had} if isinstance(had, int) else set(had or ())
             moved = all(item is not None and int(receipt.kept[item]) in olds for item in listed)
             if index is not None and index not in listed and not moved:
                 yield f"{name}: {key} {value}, and the tokenizer says {index}"

@@ -63,7 +63,9 @@ class ByteLevelVocabulary:
         """Check that no token occurs twice. Raises TokenizerError."""
         if len(set(self.pieces)) != self.size:
             twice = Counter(self.pieces).most_common(1)[0][0]
-            raise TokenizerError(f"the token {twice!r} occurs twice")
+            raise TokenizerError(
+                f"the token {twice!r} occurs twice", "each token needs its own id: download the tokenizer again"
+            )
 
     @property
     def size(self) -> int:
@@ -305,7 +307,9 @@ class BpeBase:
         free = chain(sorted(set(dropped) - again), count_up(self.size))
         for token in tokens:
             if token in vocabulary:
-                raise TokenizerError(f"{self.name}: the token {token!r} is there already")
+                raise TokenizerError(
+                    f"{self.name}: the token {token!r} is there already", "leave it out of the new tokens"
+                )
             vocabulary[token] = gone[token] if token in gone else next(free)
         given = sorted({vocabulary[token] for token in tokens} & set(gone.values()))
         if gone:

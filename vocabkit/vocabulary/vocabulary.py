@@ -87,6 +87,9 @@ class Spacing:
     as_suffix: bool = False
 
 
+_WRONG_FILE = "copy the tokenizer again, or fit it anew: vocabkit fit PRESET --counts DIR -o DIR"
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Pieces by id. `scores` is float32[size]: log probabilities (unigram) or minus the merge rank (bpe).
@@ -107,20 +110,25 @@ class Vocabulary:
         """Check that ids, scores, kinds and blocks fit each other. Raises TokenizerError."""
         if not len(self.pieces) == len(self.scores) == len(self.kinds):
             sizes = f"{len(self.pieces)} pieces, {len(self.scores)} scores, {len(self.kinds)} kinds"
-            raise TokenizerError(f"a vocabulary needs one score and one kind a piece: got {sizes}")
+            raise TokenizerError(
+                f"a vocabulary needs one score and one kind a piece: got {sizes}",
+                "fit it again: vocabkit fit PRESET --counts DIR -o DIR",
+            )
         if len(self._ids) != len(self.pieces):
             twice = next(piece for index, piece in enumerate(self.pieces) if self._ids[piece] != index)
-            raise TokenizerError(f"the piece {twice!r} occurs twice")
+            raise TokenizerError(f"the piece {twice!r} occurs twice", _WRONG_FILE)
         if not np.isfinite(self.scores).all():
             place = int(np.flatnonzero(~np.isfinite(self.scores))[0])
-            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite")
+            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite", _WRONG_FILE)
         stop = 0
         for block in self.blocks:
             if block.start != stop or block.stop <= block.start:
-                raise TokenizerError(f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap")
+                raise TokenizerError(
+                    f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap", _WRONG_FILE
+                )
             stop = block.stop
         if stop != len(self.pieces):
-            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}")
+            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}", _WRONG_FILE)
         self.scores.setflags(write=False)
 
     @cached_property
@@ -248,7 +256,7 @@ def assemble_vocabulary(
     if "<unk>" not in special:
         raise TokenizerError("the special pieces need `<unk>`", hint="add it to `special`")
     if "" in listed:
-        raise TokenizerError(f"piece {listed.index('')} is the empty string")
+        raise TokenizerError(f"piece {listed.index('')} is the empty string", "leave it out")
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
     head = (*special, *symbols, *unused, *byte_pieces)
@@ -340,7 +348,10 @@ def write_table(
     for language, column in usage.items():
         if language in found or len(column) != len(pieces):
             wanted = f"{len(pieces)} values under a name other than {', '.join(found)}"
-            raise TokenizerError(f"usage column {language!r} has {len(column)} values: expected {wanted}")
+            raise TokenizerError(
+                f"usage column {language!r} has {len(column)} values: expected {wanted}",
+                "give a count a piece for each language",
+            )
     found |= {name: np.asarray(column, dtype=np.int64) for name, column in usage.items()}
     with connect() as database:
         write_columns(database, found, path)
@@ -756,11 +767,14 @@ def read_unigram(content: Mapping[str, Any], source: str) -> Vocabulary:
     model = content["model"]
     listed = model.get("vocab")
     if model.get("type") not in ("Unigram", None) or not isinstance(listed, list):
-        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram")
+        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram", "name a unigram tokenizer")
     names, scores = ([row[k] for row in listed] for k in (0, 1))
     unknown, fallback = model.get("unk_id"), bool(model.get("byte_fallback"))
     if not isinstance(unknown, int) or not 0 <= unknown < len(names):
-        raise TokenizerError(f"{source}: unk_id = {unknown}: a unigram vocabulary needs an unknown piece")
+        raise TokenizerError(
+            f"{source}: unk_id = {unknown}: a unigram vocabulary needs an unknown piece",
+            "set unk_id in the file to the id of its unknown token",
+        )
     is_byte = re.compile("<0x[0-9A-F]{2}>").fullmatch if fallback else lambda name: None
     kinds = [
         Kind.UNUSED if is_unused_name(name) else Kind.BYTE if is_byte(name) else Kind.NORMAL for name in names
