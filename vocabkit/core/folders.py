@@ -658,12 +658,6 @@ def write_manifest(
     return manifest
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Return the manifest of a folder as plain data; an empty dict where there is none."""
-    path = Path(folder) / "manifest.json"
-    return read_json(path, OutputError, "make the folder again") if path.is_file() else {}
-
-
 def _git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, marked `-dirty` if changed; None in a wheel."""
     root = Path(__file__).resolve().parents[2]

@@ -28,11 +28,11 @@ from vocabkit.core.folders import (
     check_output,
     fingerprint_file,
     output_folder,
-    read_manifest,
     write_manifest,
     write_text,
 )
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.core.text import cut_run
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
