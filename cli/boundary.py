@@ -75,7 +75,9 @@ class Boundary(TyperGroup):
             _stop_quietly()
         except BaseException as error:
             # A panic of a library in Rust is no Exception: passed on, Python exits with 1, "the check failed".
-            if not isinstance(error, Exception) and not _is_panic(error):
+            from vocabkit.core.errors import is_panic
+
+            if not isinstance(error, Exception) and not is_panic(error):
                 raise
             # A library that was interrupted may say so in an exception of its own.
             raise typer.Exit(_say_stopped(received) if received else _report(error)) from error
@@ -155,10 +157,6 @@ def _list_bytes(word: str) -> list[tuple[str, int]]:
     return [(chr(byte) if byte < 0x80 else "", byte) for byte in os.fsencode(word)]
 
 
-def _is_panic(error: BaseException) -> bool:
-    return type(error).__name__ == "PanicException"
-
-
 def is_debug() -> bool:
     """Whether tracebacks were asked for."""
     return os.environ.get("VOCABKIT_DEBUG", "") not in {"", "0"}
@@ -166,14 +164,14 @@ def is_debug() -> bool:
 
 def _report(error: BaseException) -> int:
     """Print what went wrong on stderr and return the exit code."""
-    from vocabkit.core.errors import VocabkitError
+    from vocabkit.core.errors import VocabkitError, is_panic
 
     hint = None
     if isinstance(error, VocabkitError):
         message, hint = error.message, error.hint
     elif isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)):
         message, hint = f"this needs {error.name}", f"pip install 'vocabkit[{extra}]'"
-    elif _is_panic(error):
+    elif is_panic(error):
         message = f"a library that reads the input gave up: {str(error).partition(chr(10))[0]}"
         hint = "one of the input files is malformed: the lines above and --debug say which"
     elif isinstance(error, MemoryError):

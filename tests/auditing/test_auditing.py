@@ -16,7 +16,7 @@ from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
 from vocabkit.auditing.report import Audit, _check_requirements
 from vocabkit.core.errors import ConfigError, OutputError, TokenizerError
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.word_counts import WordCounts
 
 WORDS = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vocabkit.core.errors import CorpusError, CountsError, OutputError
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.counting import CountOptions, count_corpus, merge_counts
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -28,8 +28,9 @@ from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
 from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
 from vocabkit.auditing.metrics import LOST_CHARACTERS
-from vocabkit.core.errors import ConfigError, CorpusError
-from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.core.errors import ConfigError, CorpusError, first_line
+from vocabkit.core.folders import output_folder, read_json, write_manifest
+from vocabkit.core.records import parse_record
 from vocabkit.core.results import Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
@@ -172,35 +173,41 @@ class Audit(Result):
         }
         text = json.dumps(rest, ensure_ascii=False, indent=1) + "\n"
         # A path may hold bytes that are no UTF-8: Python has them as lone surrogates.
-        (folder / "audit.json").write_bytes(text.encode("utf-8", "backslashreplace"))
+        (folder / "audit.json").write_bytes(text.encode("utf-8", "replace"))
 
     @classmethod
     def load(cls, folder: str | Path) -> Audit:
         """Read what `save` wrote. Raises CorpusError naming what is missing or damaged."""
-        source = Path(folder)
-        try:
-            rest = json.loads((source / "audit.json").read_text(encoding="utf-8"))
-            target = str(source / "audit.parquet").replace("'", "''")
-            names = ", ".join(item.name for item in fields(Figure))
-            with duckdb.connect() as connection:
-                rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
-            findings, warnings = (
-                [{**item, "examples": tuple(item.get("examples", ()))} for item in rest[name]]
-                for name in ("findings", "warnings")
-            )
-            return cls(
-                tuple(Figure(*row) for row in rows),
-                tuple(
-                    Audited(**{**item, "notes": tuple(item.get("notes", ()))}) for item in rest["tokenizers"]
-                ),
-                tuple(Finding(**item) for item in findings),
-                tuple(Warned(**item) for item in warnings),
-                rest["method"],
-                rest["failures"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-            what = f"{source}: not an audit: {str(error).splitlines()[0]}"
-            raise CorpusError(what, "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`") from error
+        source, hint = Path(folder), "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`"
+        path = source / "audit.json"
+        said = parse_record(_Said, read_json(path, CorpusError, hint), path, CorpusError, hint)
+        return cls(
+            _read_figures(source / "audit.parquet", hint),
+            said["tokenizers"], said["findings"], said["warnings"], said["method"], said["failures"],
+        )  # fmt: skip
+
+
+class _Said(TypedDict):
+    """What audit.json holds."""
+
+    tokenizers: tuple[Audited, ...]
+    findings: tuple[Finding, ...]
+    warnings: tuple[Warned, ...]
+    method: dict[str, Any]
+    failures: dict[str, str]
+
+
+def _read_figures(path: Path, hint: str) -> tuple[Figure, ...]:
+    """Return the rows of audit.parquet. Raises CorpusError for a damaged one, and a figure of another type."""
+    names = [item.name for item in fields(Figure)]
+    target = str(path).replace("'", "''")
+    try:
+        with duckdb.connect() as connection:
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM '{target}'").fetchall()
+    except (duckdb.Error, OSError) as error:
+        raise CorpusError(f"{path}: not an audit: {first_line(error)}", hint) from error
+    content = [dict(zip(names, row, strict=True)) for row in rows]
+    return parse_record(tuple[Figure, ...], content, path, CorpusError, hint)  # type: ignore[no-any-return]
 
 
 def _shorten(names: Sequence[str], most: int = 6) -> str:

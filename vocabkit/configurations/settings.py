@@ -6,7 +6,6 @@ where it is absent). Nothing here fits.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +13,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
-from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
+from vocabkit.core.config import (
+    Config,
+    Model,
+    Settings,
+    find_preset,
+    lay_over,
+    load_config,
+    read_preset_tables,
+    validate,
+)
 from vocabkit.core.errors import ConfigError
 from vocabkit.corpus.word_counts import DELIMITERS
 from vocabkit.fitting.pre_tokens import find_patterns
@@ -33,7 +41,7 @@ class VocabularyTable(Config):
     size: int = Field(default=250_000, ge=16, le=8_000_000)
     special: tuple[str, ...] = SPECIAL
     symbols: tuple[str, ...] = ()
-    reserved: int = Field(default=0, ge=0)
+    reserved: int = Field(default=0, ge=0, le=8_000_000)
     byte_fallback: bool = False
     max_piece_length: int = Field(default=16, ge=1, le=512)
     digits: Literal["sentencepiece", "single", "groups"] = "sentencepiece"
@@ -462,12 +470,8 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
     if isinstance(preset, Config):
         return load_preset(type(preset), preset, settings)
     path = find_preset(preset, "fit")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        data = {}  # load_config says what is wrong with the file
-    kind = data.get("configuration", "shared")
-    if kind not in CONFIGURATIONS:
+    kind = read_preset_tables(path).get("configuration", "shared")
+    if not isinstance(kind, str) or kind not in CONFIGURATIONS:
         what = f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}"
         raise ConfigError(what, "vocabkit presets list")
     _check_options(path, kind, settings)

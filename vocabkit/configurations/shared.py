@@ -19,16 +19,11 @@ from vocabkit.auditing.parallel_text import read_audit_text
 from vocabkit.configurations.settings import LanguagesTable, ParityConfig, VocabularyTables, read_configuration
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.config import Config, dump_toml
-from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces
-from vocabkit.core.folders import (
-    Clock,
-    check_output,
-    output_folder,
-    read_manifest,
-    write_manifest,
-)
+from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces, first_line
+from vocabkit.core.folders import Clock, check_output, output_folder, write_manifest
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.core.results import Result
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
@@ -187,14 +182,27 @@ def _cell(value: object) -> str:
 
 
 def read_rows(path: Path, delimiter: str = "\t") -> tuple[dict[str, object], ...]:
-    """Return the rows of a table that was written here: numbers, truth values, text, None where empty."""
+    """Return the rows of a table that was written here: numbers, truth values, text, None where empty.
+
+    Raises `ConfigError` for a file that is no such table, naming the line.
+    """
     if not path.is_file():
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        # Tab-separated tables are not quoted: a character may be a quotation mark.
-        plain = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = plain if delimiter == "\t" else csv.DictReader(file)
-        return tuple({key: _read_cell(key, text) for key, text in row.items()} for row in rows)
+    hint, line = "make the folder again", 1
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            # Tab-separated tables are not quoted: a character may be a quotation mark.
+            plain = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            table = plain if delimiter == "\t" else csv.DictReader(file)
+            rows = []
+            for line, row in enumerate(table, start=2):
+                # csv has None for a cell too few, and under None the cells too many.
+                if None in row or None in row.values():
+                    raise ConfigError(f"{path}:{line}: not as many cells as the first line has", hint)
+                rows.append({key: _read_cell(key, text) for key, text in row.items()})
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"{path}: damaged after line {line}: {first_line(error)}", hint) from error
+    return tuple(rows)
 
 
 def _read_cell(column: str, text: str) -> object:

@@ -28,9 +28,10 @@ from vocabkit.configurations.shared import (
 )
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
-from vocabkit.core.folders import Clock, read_manifest
+from vocabkit.core.folders import Clock
 from vocabkit.core.languages import load_panel, resolve_code
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts

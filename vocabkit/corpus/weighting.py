@@ -233,7 +233,10 @@ def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> tuple[
         )
     for code, share in quota.items():
         if not (math.isfinite(share) and share > 0.0):
-            raise ConfigError(f"languages.quota.{code} = {share}: a share must be positive")
+            raise ConfigError(
+                f"languages.quota.{code} = {share}: a share must be positive",
+                f"give {code} a share above 0, or leave it out with --languages",
+            )
     total = math.fsum(quota.values())
     notes = [] if abs(total - 1.0) < 1e-9 else [f"quotas sum to {total:g}; normalised to 1"]
     return {code: quota[code] / total for code in codes}, notes

@@ -357,7 +357,10 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
         if code not in codes:
             raise ConfigError(f"languages.oversampling names {code}, which is not in the data", known)
         if not (math.isfinite(factor) and factor > 0.0):
-            raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")
+            raise ConfigError(
+                f"languages.oversampling.{code} = {factor}: must be positive",
+                f"for example: --set languages.oversampling.{code}=2",
+            )
     if settings.weighting == "quota":
         if unknown := sorted(set(settings.quota) - set(masses)):
             names = ", ".join(unknown)
@@ -368,7 +371,10 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
                 "give every language of the data a share, or prepare fewer with --languages",
             )
     if not (math.isfinite(settings.max_epochs) and settings.max_epochs > 0.0):
-        raise ConfigError(f"languages.max_epochs = {settings.max_epochs}: must be positive")
+        raise ConfigError(
+            f"languages.max_epochs = {settings.max_epochs}: must be positive",
+            "for example: --set languages.max_epochs=4",
+        )
 
 
 # --- The plan of a run -----------------------------------------------------------------------------

@@ -108,21 +108,32 @@ class ModelConfig:
             raise ConfigError(f"model.layout = {self.layout!r}: no such layout", known)
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"model.{name} = {getattr(self, name)}: must be from 1 to {most:_}")
+                raise ConfigError(
+                    f"model.{name} = {getattr(self, name)}: must be from 1 to {most:_}",
+                    f"for example: --set model.{name}={min(most, 4)}",
+                )
         for name in ("begin_id", "end_id", "pad_id", "mask_id"):
             if not 0 <= (getattr(self, name) or 0) < self.vocabulary:
-                raise ConfigError(f"{name} = {getattr(self, name)}: the model has {self.vocabulary:_} ids")
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)}: the model has {self.vocabulary:_} ids",
+                    "name a token of this vocabulary",
+                )
         if self.kv_heads is not None and self.kv_heads < 1:
-            raise ConfigError(f"model.kv_heads = {self.kv_heads}: must be at least 1")
+            raise ConfigError(
+                f"model.kv_heads = {self.kv_heads}: must be at least 1",
+                "leave model.kv_heads out: it is then model.heads",
+            )
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(
                 f"model.width = {self.width} and model.heads = {self.heads}: "
-                "a head's width must be a whole, even number"
+                "a head's width must be a whole, even number",
+                f"for example: --set model.width={self.heads * 64}",
             )
         if self.heads % self.key_value_heads or (self.key_value_heads != self.heads and self.layout != "llama"):
             raise ConfigError(
                 f"model.kv_heads = {self.kv_heads}: must divide {self.heads} heads, "
-                "and only llama shares keys and values"
+                "and only llama shares keys and values",
+                "leave model.kv_heads out: it is then model.heads",
             )
 
     @property

@@ -83,7 +83,9 @@ class ByteLevelVocabulary:
         """Check that no token occurs twice. Raises TokenizerError."""
         if len(set(self.pieces)) != self.size:
             twice = Counter(self.pieces).most_common(1)[0][0]
-            raise TokenizerError(f"the token {twice!r} occurs twice")
+            raise TokenizerError(
+                f"the token {twice!r} occurs twice", "each token needs its own id: download the tokenizer again"
+            )
 
     @property
     def size(self) -> int:
@@ -325,7 +327,9 @@ class BpeBase:
         free = chain(sorted(set(dropped) - again), count_up(self.size))
         for token in tokens:
             if token in vocabulary:
-                raise TokenizerError(f"{self.name}: the token {token!r} is there already")
+                raise TokenizerError(
+                    f"{self.name}: the token {token!r} is there already", "leave it out of the new tokens"
+                )
             vocabulary[token] = gone[token] if token in gone else next(free)
         given = sorted({vocabulary[token] for token in tokens} & set(gone.values()))
         if gone:
@@ -402,7 +406,7 @@ def read_unigram(content: Mapping[str, Any], source: str) -> Vocabulary:
     model = content["model"]
     listed = model.get("vocab")
     if model.get("type") not in ("Unigram", None) or not isinstance(listed, list):
-        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram")
+        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram", "name a unigram tokenizer")
     names, scores = ([row[k] for row in listed] for k in (0, 1))
     unknown, fallback = model.get("unk_id"), bool(model.get("byte_fallback"))
     if not isinstance(unknown, int) or not 0 <= unknown < len(names):

@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-from vocabkit.core.errors import TokenizerError
+from vocabkit.core.errors import TokenizerError, first_line
 
 HINT = (
     "name a folder written by `vocabkit fit`, a tokenizer.model, a tokenizer.json, "
@@ -40,11 +40,6 @@ SAVE_WHOLE = (
 """What makes one tokenizer.json of a folder that says things in several files."""
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
-    return str(error).split("\n", 1)[0]
-
-
 def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
     """Return a file's text, and the object it holds, empty where it holds another.
 
@@ -62,7 +57,7 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
     return text, content if isinstance(content, dict) else {}
 
@@ -322,6 +317,7 @@ def read_word_list(path: Path) -> tuple[tokenizers.Tokenizer, list[str]]:
         raise TokenizerError(what, "name it as unk_token in tokenizer_config.json, if this is a WordPiece list")
     backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=str(unknown)))
     lower, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
+    accents = accents if isinstance(accents, bool) else None
     chinese = settings.get("tokenize_chinese_chars", True)
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=bool(chinese), strip_accents=accents, lowercase=bool(lower)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import length_hint
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import regex
@@ -28,8 +28,9 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
-from vocabkit.core.errors import TokenizerError, VocabkitError
+from vocabkit.core.errors import TokenizerError, VocabkitError, first_line, is_panic, named_failures
 from vocabkit.core.languages import resolve_code
+from vocabkit.core.records import parse_record
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.vocabulary.adapters import (
     BYTE_ALPHABET,
@@ -38,6 +39,7 @@ from vocabkit.vocabulary.adapters import (
     SentencePieceTokenizer,
     Style,
     Tokenizer,
+    check_holes,
     check_id,
     check_surrogates,
     find_inexactness,
@@ -49,7 +51,6 @@ from vocabkit.vocabulary.neighbours import (
     SAVE_WHOLE,
     add_tokens,
     check_table,
-    first_line,
     read_added,
     read_settings,
     read_word_list,
@@ -176,10 +177,8 @@ def build_byte_level(
     if missing > 64:
         what = f"{missing} of the 256 letters that stand for bytes have no token"
         raise TokenizerError(f"{source}: {what}: not byte-level BPE", HINT)
-    try:
+    with named_failures(TokenizerError, f"{source}: not a BPE", HINT):
         model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
-    except Exception as error:  # tokenizers raises Exception itself
-        raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
     backend = tokenizers.Tokenizer(model)
     splits = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -205,7 +204,7 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
     try:
         vocabulary = json.loads(tokens.read_text(encoding="utf-8-sig"), object_pairs_hook=list)
         lines = merges.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
     if not isinstance(vocabulary, list) or not all(type(entry) is tuple for entry in vocabulary):
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
@@ -276,13 +275,12 @@ class _TiktokenTokenizer:
         self._pattern = pattern
         self._tokens = {rank + specials: token for token, rank in ranks.items()}
         self._added = frozenset(added) - self._tokens.keys()
-        self.size = max(*self._tokens, *self._added) + 1
-        try:
+        known = len(self._tokens) + len(self._added)
+        self.size = check_holes(name, known, max(*self._tokens, *self._added) + 1)
+        with named_failures(TokenizerError, _refusal(name, pattern), _PATTERN_HINT):
             self._encoding = tiktoken.Encoding(
                 name, pat_str=pattern, mergeable_ranks={**ranks}, special_tokens={}
             )
-        except ValueError as error:
-            raise _refuse_pattern(name, pattern, error) from error
         left = [char for char in _PROBE if not self._encoding.encode_ordinary(char)]
         if left:
             shown = ", ".join(map(repr, left[:5]))
@@ -332,7 +330,7 @@ class _TiktokenTokenizer:
         try:
             yield from map(self._encoding.encode_ordinary, left)
         except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if not isinstance(error, Exception) and not is_panic(error):
                 raise
             place = len(listed) - length_hint(left) - 1
             what = f"text {place} ({len(listed[place]):,} characters): {first_line(error)}"
@@ -417,19 +415,38 @@ def _choose_pattern(given: str | None, what: str) -> tuple[str, ...]:
     if found is not None:
         return found
     if given and not _NAME.fullmatch(given):
-        try:
+        with named_failures(TokenizerError, _refusal(what, given), _PATTERN_HINT):
             regex.compile(given)
             tokenizers.Regex(given)
-        except Exception as error:  # tokenizers raises Exception itself
-            raise _refuse_pattern(what, given, error) from error
         return (given,)
     problem = f"no pattern {given!r}" if given else "it is not known which pattern splits the text"
     raise TokenizerError(f"{what}: {problem}: one of {', '.join(PATTERNS)}", _PATTERN_HINT)
 
 
-def _refuse_pattern(what: str, pattern: str, error: Exception) -> TokenizerError:
-    said = f"{what}: no regular expression: {pattern[:60]!r}: {first_line(error)}"
-    return TokenizerError(said, _PATTERN_HINT)
+def _refusal(what: str, pattern: str) -> str:
+    return f"{what}: no regular expression: {pattern[:60]!r}"
+
+
+class _TekkenConfig(TypedDict):
+    pattern: str
+    default_num_special_tokens: int
+    default_vocab_size: int
+
+
+class _TekkenToken(TypedDict):
+    rank: int
+    token_bytes: str
+
+
+class _TekkenSpecial(TypedDict):
+    token_str: str
+    rank: NotRequired[int]
+
+
+class _Tekken(TypedDict):
+    config: _TekkenConfig
+    vocab: list[_TekkenToken]
+    special_tokens: NotRequired[list[_TekkenSpecial] | None]
 
 
 def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
@@ -437,24 +454,24 @@ def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
 
     Raises TokenizerError naming the part that is missing.
     """
-    try:
-        config = content["config"]
-        specials = int(config["default_num_special_tokens"])
-        count = int(config["default_vocab_size"]) - specials
-        pattern = str(config["pattern"])
-        ranks: dict[bytes, int] = {}
-        places: dict[bytes | int, int] = {}
-        for place, entry in enumerate(content["vocab"]):
-            rank = int(entry["rank"])
-            if rank < count:
+    found = parse_record(_Tekken, content, path, TokenizerError, HINT)
+    specials, pattern = found["config"]["default_num_special_tokens"], found["config"]["pattern"]
+    count = found["config"]["default_vocab_size"] - specials
+    ranks: dict[bytes, int] = {}
+    places: dict[bytes | int, int] = {}
+    for place, entry in enumerate(found["vocab"]):
+        rank = entry["rank"]
+        if rank < count:
+            try:
                 token = base64.b64decode(entry["token_bytes"], validate=True)
-                _check_twice(places, token, rank, place, f"{path}: vocab[{{}}]", "vocab[{}]")
-                ranks[token] = rank
-    except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
+            except ValueError as error:
+                what = f"{path}: vocab[{place}].token_bytes: not base64: {error}"
+                raise TokenizerError(what, HINT) from error
+            _check_twice(places, token, rank, place, f"{path}: vocab[{{}}]", "vocab[{}]")
+            ranks[token] = rank
     special: dict[bytes | int, int] = {}
-    for place, entry in enumerate(content.get("special_tokens") or ()):
-        name, rank = str(entry.get("token_str")).encode(), int(entry.get("rank", -1 - place))
+    for place, told in enumerate(found.get("special_tokens") or ()):
+        name, rank = told["token_str"].encode(), told.get("rank", -1 - place)
         _check_twice(special, name, rank, place, f"{path}: special_tokens[{{}}]", "special_tokens[{}]")
     return _TiktokenTokenizer(str(path), ranks, pattern, specials)
 
@@ -689,13 +706,10 @@ def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
 def _read_spaced(fields: _Fields) -> BackendTokenizer:
     """BPE by merges over text with spaces as `▁`, and bytes for characters without a piece."""
     named = fields.unknown()
-    model = models.BPE(
-        fields.ids,
-        fields.merges(),
-        unk_token=None if named is None else fields.tokens[int(named)],
-        byte_fallback=Kind.BYTE in fields.kinds,
-        fuse_unk=True,
-    )
+    unknown, merges = None if named is None else fields.tokens[named], fields.merges()
+    with named_failures(TokenizerError, f"{fields.path}: not a BPE", HINT):
+        falls_back = Kind.BYTE in fields.kinds
+        model = models.BPE(fields.ids, merges, unk_token=unknown, byte_fallback=falls_back, fuse_unk=True)
     backend = tokenizers.Tokenizer(model)
     prefix = [normalizers.Prepend(SPACE)] if fields.get("add_space_prefix") else []
     backend.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
@@ -842,7 +856,7 @@ def _read_json(path: Path, pattern: str | None) -> Tokenizer:
     if b'"token_bytes"' in path.read_bytes():
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except (ValueError, RecursionError):
             content = None  # reading it as a tokenizer.json tells what is wrong
         config = content.get("config") if isinstance(content, dict) else None
         if isinstance(config, dict) and "pattern" in config and isinstance(content.get("vocab"), list):

@@ -86,6 +86,9 @@ class Spacing:
     as_suffix: bool = False
 
 
+_WRONG_FILE = "copy the tokenizer again, or fit it anew: vocabkit fit PRESET --counts DIR -o DIR"
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Pieces by id. `scores` is float32[size]: log probabilities (unigram) or minus the merge rank (bpe).
@@ -106,20 +109,25 @@ class Vocabulary:
         """Check that ids, scores, kinds and blocks fit each other. Raises TokenizerError."""
         if not len(self.pieces) == len(self.scores) == len(self.kinds):
             sizes = f"{len(self.pieces)} pieces, {len(self.scores)} scores, {len(self.kinds)} kinds"
-            raise TokenizerError(f"a vocabulary needs one score and one kind a piece: got {sizes}")
+            raise TokenizerError(
+                f"a vocabulary needs one score and one kind a piece: got {sizes}",
+                "fit it again: vocabkit fit PRESET --counts DIR -o DIR",
+            )
         if len(self._ids) != len(self.pieces):
             twice = next(piece for index, piece in enumerate(self.pieces) if self._ids[piece] != index)
-            raise TokenizerError(f"the piece {twice!r} occurs twice")
+            raise TokenizerError(f"the piece {twice!r} occurs twice", _WRONG_FILE)
         if not np.isfinite(self.scores).all():
             place = int(np.flatnonzero(~np.isfinite(self.scores))[0])
-            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite")
+            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite", _WRONG_FILE)
         stop = 0
         for block in self.blocks:
             if block.start != stop or block.stop <= block.start:
-                raise TokenizerError(f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap")
+                raise TokenizerError(
+                    f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap", _WRONG_FILE
+                )
             stop = block.stop
         if stop != len(self.pieces):
-            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}")
+            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}", _WRONG_FILE)
         self.scores.setflags(write=False)
 
     @cached_property
@@ -247,7 +255,7 @@ def assemble_vocabulary(
     if "<unk>" not in special:
         raise TokenizerError("the special pieces need `<unk>`", hint="add it to `special`")
     if "" in listed:
-        raise TokenizerError(f"piece {listed.index('')} is the empty string")
+        raise TokenizerError(f"piece {listed.index('')} is the empty string", "leave it out")
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
     head = (*special, *symbols, *unused, *byte_pieces)
@@ -339,7 +347,10 @@ def write_table(
     for language, column in usage.items():
         if language in found or len(column) != len(pieces):
             wanted = f"{len(pieces)} values under a name other than {', '.join(found)}"
-            raise TokenizerError(f"usage column {language!r} has {len(column)} values: expected {wanted}")
+            raise TokenizerError(
+                f"usage column {language!r} has {len(column)} values: expected {wanted}",
+                "give a count a piece for each language",
+            )
     found |= {name: np.asarray(column, dtype=np.int64) for name, column in usage.items()}
     with connect() as database:
         write_columns(database, found, path)
@@ -429,6 +440,9 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
     if not model.pieces or not model.HasField("trainer_spec"):
         raise TokenizerError(f"{source}: not a SentencePiece model: it holds no pieces", hint)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    for index, entry in enumerate(model.pieces):
+        if not isinstance(entry.piece, str):  # what is no UTF-8 is left as bytes
+            raise TokenizerError(f"{source}: piece {index} is not UTF-8: {entry.piece!r:.80}", hint)
     name = {number: name for name, number in _MODELS.items()}.get(trainer.model_type)
     if name is None:
         wrong = proto.TrainerSpec.ModelType.Name(trainer.model_type).lower()
