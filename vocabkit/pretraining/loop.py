@@ -98,7 +98,7 @@ def train_run(
         if finished is not None:
             return finished
         # Only now: what another process is writing looks half written too.
-        world.on_main(lambda: remove_unfinished(folder))
+        world.on_main(lambda: remove_unfinished(folder, config.save.keep))
         world.on_main(lambda: write_config(folder, config))
         report = progress if world.main and progress is not None else Silent()
         return _Loop(plan, identity, new_rows, resumed, world, signals, report, verify).train()
