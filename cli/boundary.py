@@ -176,7 +176,9 @@ def _report(error: BaseException) -> int:
         hint = "one of the input files is malformed: the lines above and --debug say which"
     elif isinstance(error, MemoryError):
         message = "out of memory"
-        hint = "lower --memory, raise --min-count, or run with fewer --workers"
+        # A database says so that had all it was allowed, the system that there is no more.
+        bounded = "Out of Memory Error" in str(error)
+        hint = f"{'raise' if bounded else 'lower'} --memory, raise --min-count, or run with fewer --workers"
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         message, hint = f"{place}{error.strerror or error}", _advise(error)
