@@ -120,7 +120,8 @@ def run(
         force=force,
         progress=watch(quiet),
     )
-    show_rows(found.to_rows(), format, "audit")
+    marked = format in ("table", "markdown")
+    show_rows(found.to_rows(marked=marked), format, "audit")
     show_warnings(found.list_doubts(), quiet)
     show_note(f"wrote {output}: open {output / 'report.html'}", quiet)
     # `--quiet` does not hide a verdict.

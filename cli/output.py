@@ -116,12 +116,14 @@ def _text(value: object) -> str:
 
 
 def _numeric_columns(rows: Sequence[Row]) -> set[str]:
-    """The columns that hold numbers and nothing else: they are set to the right."""
+    """The columns that hold numbers, or marks in their place, and nothing else: they are set to the right."""
+    from vocabkit.core.results import Mark
+
     return {
         key
         for key in _columns(rows)
         if any(row.get(key) is not None for row in rows)
-        and all(isinstance(row.get(key), int | float | None) for row in rows)
+        and all(isinstance(row.get(key), int | float | Mark | None) for row in rows)
     }
 
 

@@ -10,7 +10,7 @@ import math
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +45,7 @@ from vocabkit.auditing.metrics import (
     aggregate_spread,
     count_lost,
     explain_loss,
+    find_common,
     group_languages,
     list_ratios,
     measure_changes,
@@ -427,10 +428,13 @@ def _audit(
     ground = _Ground(
         text, statistics, encoded, held_to, aligned, drawn, facts.exemplars, panel, counts, settings
     )
+    # What languages cost first, of all tokenizers: means are also taken over the languages that all have.
+    costs = {name: _measure_costs(name, ground) for name in names}
+    common = find_common(spreads for _, spreads in costs.values()) if len(names) > 1 else {}
     figures: list[Figure] = []
     for name, vocabulary in zip(names, compositions, strict=True):
         findings += name_lost(name, statistics, encoded[name])
-        figures += _measure_tokenizer(name, vocabulary, ground)
+        figures += _measure_tokenizer(name, vocabulary, ground, costs[name], common)
         figures += checked[name]
     if settings.sharing and counts is not None:
         # Imported here: it loads the trainer, which no other part of an audit needs.
@@ -487,16 +491,26 @@ def _draw_resamplings(
     return drawn
 
 
-def _measure_tokenizer(name: str, vocabulary: Composition, ground: _Ground) -> list[Figure]:
-    """Return every figure of a tokenizer."""
-    statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
+_Costs = tuple[list[Figure], list[Spread]]
+"""Figures of languages, and those of them that are taken together."""
+
+
+def _measure_costs(name: str, ground: _Ground) -> _Costs:
+    """Return what each language costs with a tokenizer."""
     figures, spreads = _measure_languages(name, ground)
     premiums, more = _measure_premiums(name, ground)
-    spreads += more
+    return figures + premiums, spreads + more
+
+
+def _measure_tokenizer(
+    name: str, vocabulary: Composition, ground: _Ground, costs: _Costs, common: Mapping[str, Collection[str]]
+) -> list[Figure]:
+    """Return every figure of a tokenizer; `common` are the languages of a metric that all tokenizers have."""
+    statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
+    figures, spreads = list(costs[0]), costs[1]
     groups = group_languages(tuple(ground.text.languages), ground.panel)
-    figures += premiums
     for spread in spreads:
-        figures += aggregate_spread(name, spread, groups)
+        figures += aggregate_spread(name, spread, groups, common.get(spread.metric))
     shares = {c: share_lost(statistics[c], one) for c, one in encoded.items() if one.failure is None}
     lost = {code for code, share in shares.items() if explain_loss(share) is not None}
     figures += count_lost(name, lost, groups)
@@ -518,7 +532,7 @@ def _measure_tokenizer(name: str, vocabulary: Composition, ground: _Ground) -> l
     return figures + measure_usage(name, vocabulary, used)
 
 
-def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_languages(name: str, ground: _Ground) -> _Costs:
     """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
@@ -557,7 +571,7 @@ def _resample_languages(encoded: Mapping[str, Encoded], ground: _Ground) -> dict
     return resampled
 
 
-def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_premiums(name: str, ground: _Ground) -> _Costs:
     languages, aligned = tuple(ground.text.languages), ground.aligned
     reference = ground.settings.reference
     if not aligned:

@@ -27,10 +27,10 @@ from markupsafe import Markup
 from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
 from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
-from vocabkit.auditing.metrics import LOST_CHARACTERS
+from vocabkit.auditing.metrics import COMMON_SUFFIX, LOST, LOST_CHARACTERS
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.folders import output_folder, write_manifest
-from vocabkit.core.results import Result
+from vocabkit.core.results import Mark, Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
 if TYPE_CHECKING:
@@ -87,25 +87,48 @@ class Audit(Result):
         columns = [item.name for item in fields(Figure)]
         return pd.DataFrame([asdict(figure) for figure in self.figures], columns=columns)
 
-    def to_rows(self) -> list[dict[str, object]]:
+    def to_rows(self, *, marked: bool = False) -> list[dict[str, object]]:
         """Return a row a language by the headline metric, the worst first; then mean and bottom decile.
 
-        Each row has a column a tokenizer, None where there is no value.
+        Each row has a column a tokenizer, None where there is no value; `note` says why, where text is lost.
+        Where a mean leaves languages out, `languages` says over how many of them each tokenizer's is, and a row
+        `mean_common` is over those that every tokenizer has. `marked` is for a reader: both stand in the cells,
+        as `lost` and `1.31 (6 of 15)`.
         """
         headline = _find_headline(self)
         if headline is None:
             return []
         rows: list[dict[str, object]] = []
+        reach = _find_reach(self)
         figures = list(self.select(headline, "language"))
         for code, found in _pivot(figures, _rank_names(figures), self.names).items():
-            values = [figure and figure.value for figure in found]
-            row = {"language": code, "metric": headline}
-            rows.append(row | dict(zip(self.names, values, strict=True)))
-        for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
-            overall = {f.tokenizer: f.value for f in self.select(metric, "overall")}
-            if overall:
-                row = {"language": "all", "metric": metric}
-                rows.append(row | {name: overall.get(name) for name in self.names})
+            gaps = {name: reach.name_gap(name, code) for name in self.names}
+            row: dict[str, object] = {"language": code, "metric": headline}
+            for name, figure in zip(self.names, found, strict=True):
+                value = figure and figure.value
+                row[name] = Mark(gaps[name]) if marked and value is None and gaps[name] else value
+            notes = [
+                f"{figure.tokenizer}: {figure.note}"
+                for figure in found
+                if figure is not None and figure.value is None and gaps[figure.tokenizer]
+            ]
+            rows.append(row if marked or not notes else {**row, "note": "; ".join(notes)})
+        for metric in _list_averages(self, reach, headline):
+            overall = {f.tokenizer: f for f in self.select(metric, "overall")}
+            if not overall:
+                continue
+            row = {"language": "all", "metric": metric}
+            row |= {name: None if (f := overall.get(name)) is None else f.value for name in self.names}
+            if reach.is_partial(overall.values()):
+                over = {name: reach.count(figure) for name, figure in overall.items()}
+                if not marked:
+                    row["languages"] = over
+                else:
+                    row |= {
+                        name: Mark(f"{'–' if f.value is None else format(f.value, '.4g')} ({over[name]})")
+                        for name, f in overall.items()
+                    }
+            rows.append(row)
         return rows
 
     def list_doubts(self) -> list[str]:
@@ -221,6 +244,65 @@ def _list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
         if figure.value is None:
             unranked.setdefault(figure.tokenizer, []).append(figure.name)
     return unranked
+
+
+# --- What figures are over --------------------------------------------------------------------------
+# Means over different sets of languages do not compare: each says over how many it is, beside one over the
+# languages that all tokenizers have; and where a cost is missing because text is lost, a mark says so.
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How many languages each group of each tokenizer has, and what languages each tokenizer loses."""
+
+    sizes: Mapping[tuple[str, str, str], int]
+    gaps: Mapping[tuple[str, str], str]
+
+    def count(self, figure: Figure) -> str:
+        """Return `6 of 15`: over how many of a group's languages a figure is; empty for other figures."""
+        size = self.sizes.get((figure.tokenizer, figure.scope, figure.name))
+        of_languages = figure.metric.startswith(HEADLINES) and "." in figure.metric
+        return f"{figure.n or 0:,} of {size:,}" if size is not None and of_languages else ""
+
+    def is_partial(self, figures: Iterable[Figure | None]) -> bool:
+        """Return whether one of these figures, side by side, leaves a language out."""
+        said = [self.count(figure).split(" of ") for figure in figures if figure is not None]
+        return any(len(parts) == 2 and parts[0] != parts[1] for parts in said)
+
+    def name_gap(self, tokenizer: str, code: str) -> str:
+        """Return in a word why a language has no cost with a tokenizer: `lost`, `failed`; empty for others."""
+        return self.gaps.get((tokenizer, code), "")
+
+    def explain_gap(self, figure: Figure | None) -> str:
+        """Return `lost` for a figure of a language that has no value for that reason; else nothing."""
+        if figure is None or figure.scope != "language" or "lost" not in (figure.note or ""):
+            return ""
+        return self.name_gap(figure.tokenizer, figure.name)
+
+
+def _find_reach(audit: Audit) -> _Reach:
+    sizes: dict[tuple[str, str, str], int] = {
+        (f.tokenizer, f.scope, f.name): f.n or 0 for f in audit.select("languages_lost")
+    }
+    gaps = {
+        (f.tokenizer, f.name): "lost"
+        for f in audit.select("unknown_characters", "language")
+        if f.value is not None and f.value > LOST
+    }
+    failed = [name.rpartition(": ") for name in audit.failures]
+    return _Reach(sizes, gaps | {(name, code): "failed" for name, _, code in failed if name})
+
+
+def _list_averages(audit: Audit, reach: _Reach, headline: str | None) -> list[str]:
+    """Return the averages to show: where one leaves languages out, also that over those all tokenizers have."""
+    metrics = []
+    for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
+        metrics.append(metric)
+        overall = list(audit.select(metric, "overall"))
+        common = {f.tokenizer: f.n for f in audit.select(metric + COMMON_SUFFIX, "overall")}
+        if reach.is_partial(overall) and any(f.n != common.get(f.tokenizer, f.n) for f in overall):
+            metrics.append(metric + COMMON_SUFFIX)
+    return metrics
 
 
 _LOUD = 0.0001
@@ -469,17 +551,30 @@ def _is_share(unit: str) -> bool:
 
 
 def _make_cell(
-    figure: Figure | None, marks: _NoteMarks, *, best: float | None = None, interval: bool = True
+    figure: Figure | None,
+    marks: _NoteMarks,
+    *,
+    best: float | None = None,
+    interval: bool = True,
+    over: str = "",
+    gap: str = "",
 ) -> _Cell:
-    """Return a figure's cell, shaded from `best` unless that is None, and with its interval if asked."""
+    """Return a figure's cell, shaded from `best` unless that is None, and with its interval if asked.
+
+    `over` says of how many languages it is; `gap` stands in place of a value that there is not.
+    """
     if figure is None:
-        return _Cell(MISSING)
+        return _Cell(gap or MISSING)
     ends = ""
     if interval and figure.low is not None and figure.high is not None:
         ends = f"{_show_value(figure.low, figure.unit)} to {_show_value(figure.high, figure.unit)}"
     mark = marks.mark(figure.note) if figure.note else ""
     level = None if best is None else _level(figure, best)
-    return _Cell(_show_value(figure.value, figure.unit), ends, mark, level)
+    text = _show_value(figure.value, figure.unit) + (f" ({over})" if over else "")
+    if figure.value is None and gap:
+        # What has no cost because its text is lost is worse than any that has one.
+        text, level = gap, None if best is None else len(RATIO_LEVELS)
+    return _Cell(text, ends, mark, level)
 
 
 def _span_counts(figures: Iterable[Figure | None]) -> _Cell:
@@ -579,14 +674,14 @@ def _tabulate_metric(
     if not figures:
         return None
     best = _find_best(figures) if shaded else None
-    marks = _NoteMarks(figures)
-    rows = tuple(
-        _Row(name, tuple(_make_cell(f, marks, best=best, interval=intervals) for f in present))
-        for name, present in _pivot(figures, _rank_names(figures), audit.names).items()
-    )
+    marks, reach = _NoteMarks(figures), _find_reach(audit)
+    rows = []
+    for name, present in _pivot(figures, _rank_names(figures), audit.names).items():
+        cells = [_make_cell(f, marks, best=best, interval=intervals, gap=reach.explain_gap(f)) for f in present]
+        rows.append(_Row(name, tuple(cells)))
     title = f"{_describe(metric)} by {first}"
     caption = f"{_describe(metric)}: {figures[0].unit}, {figures[0].aggregation}"
-    return _Table(title, caption, (first, *audit.names), rows, marks.listed(), shaded)
+    return _Table(title, caption, (first, *audit.names), tuple(rows), marks.listed(), shaded)
 
 
 def _tabulate_scope(
@@ -596,17 +691,24 @@ def _tabulate_scope(
     figures = list(audit.select(scope=scope, name=name))
     if not figures:
         return None
-    marks = _NoteMarks(figures)
+    marks, reach = _NoteMarks(figures), _find_reach(audit)
     metrics = dict.fromkeys(figure.metric for figure in figures)
     ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != headline)
     rows = []
     for metric, present in _pivot(figures, ranked, audit.names, row="metric").items():
         given = next(filter(None, present))
         how = _Cell(f"{given.unit}; {given.aggregation}", wide=True)
-        cells = [_make_cell(figure, marks) for figure in present]
-        rows.append(_Row(_describe(metric), (*cells, _span_counts(present), how)))
+        rows.append(
+            _Row(_describe(metric), (*_show_averages(present, marks, reach), _span_counts(present), how))
+        )
     columns, wide = ("metric", *audit.names, "n", "unit; how"), frozenset({"unit; how"})
     return _Table(caption, caption, columns, tuple(rows), marks.listed(), wide=wide)
+
+
+def _show_averages(figures: Sequence[Figure | None], marks: _NoteMarks, reach: _Reach) -> list[_Cell]:
+    """Return the cells of figures side by side: where one leaves a language out, all say of how many."""
+    partial = reach.is_partial(figures)
+    return [_make_cell(f, marks, over=reach.count(f) if partial and f is not None else "") for f in figures]
 
 
 def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table | None:
@@ -615,11 +717,11 @@ def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table
     if not chosen:
         return None
     columns = [(metric, tokenizer) for metric in metrics for tokenizer in audit.names]
-    marks = _NoteMarks(chosen)
+    marks, reach = _NoteMarks(chosen), _find_reach(audit)
     ranked = _rank_names(f for f in chosen if f.metric == chosen[0].metric)
     pivoted = _pivot(chosen, ranked, columns, column=("metric", "tokenizer"))
     rows = tuple(
-        _Row(name, (_span_counts(present), *(_make_cell(figure, marks) for figure in present)))
+        _Row(name, (_span_counts(present), *_show_averages(present, marks, reach)))
         for name, present in pivoted.items()
     )
     headings = (scope, "n", *(f"{_describe(metric)}, {tokenizer}" for metric, tokenizer in columns))
@@ -682,8 +784,11 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
     """Return the worst languages by the headline metric, with intervals; None without a metric."""
     if headline is None:
         return None
-    figures = list(audit.select(headline, "language"))
-    names = _rank_measured(figures)
+    figures, reach = list(audit.select(headline, "language")), _find_reach(audit)
+    measured = _rank_measured(figures)
+    # What every tokenizer loses is worse than anything that has a cost, and comes first.
+    lost = sorted({f.name for f in figures if reach.name_gap(f.tokenizer, f.name)})
+    names = [name for name in lost if name not in measured] + measured
     head = figures[0]
     image = draw_ranking(
         _pivot(figures, names[:CHARTED], audit.names),
@@ -691,24 +796,36 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
         title=f"{_describe(headline)} by language, the worst first",
         axis=f"{head.unit}, logarithmic",
         references={1.0: "1: no premium"} if "premium" in headline else None,
+        missing="no value",
     )
     shown = f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
     caption = f"{shown} by {_describe(headline)} ({head.unit}; {head.aggregation})."
     if any(figure.low is not None for figure in figures):
         caption += " Lines are 95 % intervals."
-    return _Chart(image, caption)
+    if any(figure.value is None and figure.name in names for figure in figures):
+        caption += " A cross at the right end: no cost is given, mostly because text is lost in unknown tokens."
+    return _Chart(image, caption + _explain_zeros(figures))
+
+
+def _explain_zeros(figures: Iterable[Figure]) -> str:
+    zeros = any(figure.value is not None and figure.value <= 0 for figure in figures)
+    return " An arrow at the left end: 0, for which a logarithmic axis has no place." if zeros else ""
 
 
 def _chart_parameters(audit: Audit, headline: str | None) -> _Chart | None:
     """Return what languages pay against what the embedding costs; None below two sizes of vocabulary."""
     sizes = {f.tokenizer: f.value for f in audit.select("embedding_parameters", "vocabulary")}
     series: dict[str, list[Spot]] = {}
+    reach = _find_reach(audit)
     for statistic in ("bottom_decile", "mean"):
-        for figure in audit.select(f"{headline}.{statistic}", "overall"):
+        overall = list(audit.select(f"{headline}.{statistic}", "overall"))
+        partial = reach.is_partial(overall)
+        for figure in overall:
             size = sizes.get(figure.tokenizer)
-            if size and figure.value:
+            if size is not None and figure.value is not None:
                 spots = series.setdefault(_describe(figure.metric), [])
-                spots.append(Spot(figure.tokenizer, size, figure.value))
+                said = f"{figure.tokenizer} ({reach.count(figure)})" if partial else figure.tokenizer
+                spots.append(Spot(said, size, figure.value))
     if headline is None or len({spot.x for spots in series.values() for spot in spots}) < 2:
         return None
     title, x_axis = f"{_describe(headline)} against embedding parameters", "embedding parameters, logarithmic"
@@ -732,24 +849,30 @@ def _chart_allocation(audit: Audit) -> _Chart | None:
         references={UNDER: f"{UNDER:g}", 1.0: "1"},
     )
     caption = "Share of the vocabulary divided by share of the corpus's characters, by script group. "
-    return _Chart(image, caption + "Left of 0.5 a script has less than half of what its text would give it.")
+    caption += "Left of 0.5 a script has less than half of what its text would give it."
+    return _Chart(image, caption + _explain_zeros(f for f in figures if f.name in groups))
 
 
 def _chart_resources(audit: Audit) -> _Chart | None:
     """Return fertility against how much text a language has; None where the audit was given no counts."""
     resources = list(audit.select("resource_size", "language"))
-    sizes = {f.name: f.value for f in resources}
+    sizes, reach = {f.name: f.value for f in resources}, _find_reach(audit)
     series: dict[str, list[Spot]] = {}
     for figure in audit.select("fertility", "language"):
-        size = sizes.get(figure.name)
-        if size and figure.value:
-            series.setdefault(figure.tokenizer, []).append(Spot(figure.name, size, figure.value))
+        size, value = sizes.get(figure.name), figure.value
+        if value is None and reach.name_gap(figure.tokenizer, figure.name):
+            value = math.inf
+        if size is not None and value is not None:
+            series.setdefault(figure.tokenizer, []).append(Spot(figure.name, size, value))
     if not series:
         return None
     unit, title = resources[0].unit, "Fertility against size of the language's text"
     x_axis, y_axis = f"{unit}, logarithmic", "tokens per word, logarithmic"
     image = draw_scatter(series, title=title, x_axis=x_axis, y_axis=y_axis)
-    return _Chart(image, f"Tokens per word against {unit} of each language.")
+    caption = f"Tokens per word against {unit} of each language."
+    if any(spot.y == math.inf for spots in series.values() for spot in spots):
+        caption += " A cross at the upper edge: no cost is given, because text is lost in unknown tokens."
+    return _Chart(image, caption)
 
 
 def _rank_measured(figures: Sequence[Figure]) -> list[str]:
@@ -783,7 +906,7 @@ def _render_report(audit: Audit) -> str:
     pages.filters["value"] = _show_value
     script, style = (loader.get_source(pages, name)[0] for name in ("report.js", "report.css"))
     headline = _find_headline(audit)
-    averaged = [f"{headline}.mean", f"{headline}.bottom_decile"]
+    averaged = _list_averages(audit, _find_reach(audit), headline)
     groups = (_tabulate_groups(audit, averaged, scope) for scope in GROUPS)
     overall = _tabulate_scope(audit, "overall", "all", "All languages together", headline=headline)
     apart = (f"{DIGITS}: ", f"{LOST_CHARACTERS}: ")
