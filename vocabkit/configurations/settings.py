@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from vocabkit.allocation.union import AllocationTable
 from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.weighting import check_quota
 from vocabkit.corpus.word_counts import DELIMITERS
 from vocabkit.fitting.pre_tokens import find_patterns
 from vocabkit.vocabulary.vocabulary import SPACE, SPECIAL
@@ -113,10 +114,7 @@ class LanguagesTable(Config):
 
     @model_validator(mode="after")
     def _check_quota(self) -> Self:
-        if self.weighting == "quota" and not self.quota:
-            raise ValueError("weighting = 'quota' needs quota: a share for every language")
-        if self.quota and self.weighting != "quota":
-            raise ValueError(f"quota is set but weighting is {self.weighting!r}")
+        check_quota(self.weighting, self.quota)
         return self
 
 
