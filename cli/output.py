@@ -41,7 +41,7 @@ def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
         writer.writerow(map(_quote_formula, _columns(rows)))
         writer.writerows([_quote_formula(_raw(row.get(key))) for key in _columns(rows)] for row in rows)
     elif output == "markdown":
-        _print_markdown(rows)
+        sys.stdout.write(format_markdown(rows))
     elif rows:
         _print_table(rows)
 
@@ -127,11 +127,13 @@ def _numeric_columns(rows: Sequence[Row]) -> set[str]:
     }
 
 
-def _print_markdown(rows: Sequence[Row]) -> None:
+def format_markdown(items: Sequence[object]) -> str:
+    """Return the rows of `show_rows` as a Markdown table."""
+    rows = [_row(item) for item in items]
     columns, numeric = _columns(rows), _numeric_columns(rows)
     lines = [list(map(escape_commands, columns)), ["--:" if key in numeric else "---" for key in columns]]
     lines += [[_text(row.get(key)).replace("|", "\\|") for key in columns] for row in rows]
-    sys.stdout.writelines(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _print_table(rows: Sequence[Row]) -> None:

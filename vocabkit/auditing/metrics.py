@@ -414,7 +414,7 @@ OUTSIDE = "not in the panel"
 """What the group of languages that a panel does not know is called."""
 COMMON_SUFFIX = "_common"
 """Of a statistic over the languages alone that every audited tokenizer has a value for."""
-_SHARED_STATISTICS = ("mean", "bottom_decile")
+COMMON_STATISTICS = ("mean", "bottom_decile")
 
 
 def mean(values: Float64Array) -> Float64Array:
@@ -515,7 +515,7 @@ def aggregate_spread(
             both = [column for code, column in columns.items() if code in common]
             note = f"the {len(both)} of {len(codes)} languages that every tokenizer has a value for"
             for statistic in STATISTICS:
-                if statistic.name in _SHARED_STATISTICS:
+                if statistic.name in COMMON_STATISTICS:
                     beside = statistic._replace(name=f"{statistic.name}{COMMON_SUFFIX}")
                     _add_statistic(found, name, spread, beside, both, note)
         figures += found

@@ -27,9 +27,17 @@ from markupsafe import Markup
 from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
 from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
-from vocabkit.auditing.metrics import COMMON_SUFFIX, LOST, LOST_CHARACTERS
+from vocabkit.auditing.metrics import (
+    COMMON_STATISTICS,
+    COMMON_SUFFIX,
+    LOST,
+    LOST_CHARACTERS,
+    STATISTICS,
+    group_languages,
+)
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.core.languages import Panel
 from vocabkit.core.results import Mark, Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
 
 # What is ranked first: the first of these that has a value for some language.
 HEADLINES = ("premium", "fertility", "tokens_per_grapheme")
+# Share of the vocabulary over share of the corpus.
+ALLOCATION = ("allocation_characters", "allocation_words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +167,14 @@ class Audit(Result):
         return doubts
 
     @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes of all that is `required`. Raises ConfigError for what is not measured."""
+        return _check_requirements(self, self.required)
+
+    @property
     def failed(self) -> list[Outcome]:
         """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
-        return [one for one in _check_requirements(self, self.required) if not one.met]
+        return [one for one in self.outcomes if not one.met]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
@@ -203,16 +218,12 @@ class Audit(Result):
         source = Path(folder)
         try:
             rest = json.loads((source / "audit.json").read_text(encoding="utf-8"))
-            target = str(source / "audit.parquet").replace("'", "''")
-            names = ", ".join(item.name for item in fields(Figure))
-            with duckdb.connect() as connection:
-                rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
             findings, warnings = (
                 [{**item, "examples": tuple(item.get("examples", ()))} for item in rest[name]]
                 for name in ("findings", "warnings")
             )
             return cls(
-                tuple(Figure(*row) for row in rows),
+                load_figures(source),
                 tuple(
                     Audited(**{**item, "notes": tuple(item.get("notes", ()))}) for item in rest["tokenizers"]
                 ),
@@ -222,8 +233,28 @@ class Audit(Result):
                 rest["failures"],
             )
         except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-            what = f"{source}: not an audit: {str(error).splitlines()[0]}"
-            raise CorpusError(what, "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`") from error
+            raise _no_audit(source, error) from error
+
+
+def load_figures(path: str | Path) -> tuple[Figure, ...]:
+    """Read the figures of an audit from its folder or its audit.parquet. Raises CorpusError for others."""
+    source = Path(path)
+    file = source / "audit.parquet" if source.is_dir() else source
+    names = ", ".join(item.name for item in fields(Figure))
+    target = str(file).replace("'", "''")
+    try:
+        if not file.is_file():
+            raise ValueError("there is no audit.parquet")
+        with duckdb.connect() as connection:
+            rows = connection.execute(f"SELECT {names} FROM read_parquet('{target}')").fetchall()
+    except (OSError, ValueError, duckdb.Error) as error:
+        raise _no_audit(source, error) from error
+    return tuple(Figure(*row) for row in rows)
+
+
+def _no_audit(source: Path, error: Exception) -> CorpusError:
+    what = f"{source}: not an audit: {str(error).splitlines()[0]}"
+    return CorpusError(what, "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`")
 
 
 def _shorten(names: Sequence[str], most: int = 6) -> str:
@@ -386,9 +417,80 @@ def parse_requirement(text: str) -> Requirement:
     if found is None:
         raise ConfigError(f"requirement {text!r} cannot be read", _HINT)
     limit = float(found["limit"]) / (100.0 if found["percent"] else 1.0)
+    if found["metric"] in _SHARES and limit > 1 and not found["percent"]:
+        given = f"{found['limit']} is {limit:.0%} of a share"
+        raise ConfigError(f"requirement {text!r}: {given}; {found['limit']}%?", f"--require '{text.strip()}%'")
     sign = found["sign"].replace("≤", "<=").replace("≥", ">=")
     name = found["name"].strip() if found["name"] else None
     return Requirement(text.strip(), found["metric"], name, sign, limit)
+
+
+# Every metric there is, by what it is given for: a slip in a name is told before a text is read.
+_SHARES = frozenset({
+    "change", "unknown_characters", "unknown_tokens", "byte_fallback", "partial_tokens", "words_continued",
+    "words_whole", "character_coverage", "exemplar_coverage", "grapheme_splits", "script_share",
+    "roundtrip_failures", "lines_normalized", "nfd_differs", "mark_order_differs", "vocabulary_share",
+    "corpus_share_characters", "corpus_share_words", "mixed_pieces", "partial_pieces", "unused_ids",
+})  # fmt: skip
+_SPREAD = ("premium", "premium_median", "premium_fixed", "fertility")
+_OF_GROUPS = frozenset({
+    "languages_lost",
+    *(f"{metric}.{one.name}" for metric in _SPREAD for one in STATISTICS),
+    *(f"{metric}.{name}{COMMON_SUFFIX}" for metric in _SPREAD for name in COMMON_STATISTICS),
+    *(f"{metric}.spearman_{what}" for metric in _COSTS for what in ("resource", "script_share")),
+})  # fmt: skip
+_OF_VOCABULARIES = frozenset({
+    "pieces", "vocabulary_share", "pieces_of_kind", "pieces_unattributed", "vocabulary_size", "mixed_pieces",
+    "partial_pieces", "embedding_parameters", "corpus_share_characters", "corpus_share_words", *ALLOCATION,
+    "unused_ids", "renyi_2.5", "renyi_2.5.observed", "renyi_3", "renyi_3.observed", "tokens_per_digit",
+    *(f"piece_{unit}.{how}" for unit in ("bytes", "characters") for how in ("mean", "median", "max")),
+})  # fmt: skip
+_OF_LANGUAGES = frozenset({
+    *_SPREAD, "byte_premium", "tokens", "tokens_per_white_space_word", "tokens_per_grapheme",
+    "characters_per_token", "bytes_per_token", "code_switching", "nfd_cost", "cost_of_sharing",
+    "fertility_alone", "resource_size",
+    *(_SHARES - _OF_VOCABULARIES),
+})  # fmt: skip
+METRICS = _OF_LANGUAGES | _OF_GROUPS | _OF_VOCABULARIES
+"""The metrics of an audit; some need alignment, counts, two tokenizers, or the integrity checks."""
+
+
+def check_names(
+    requirements: Iterable[Requirement], codes: Sequence[str], panel: Panel, missing: Collection[str] = ()
+) -> None:
+    """Raise ConfigError where a requirement names a metric that there is not, or a language not in the text.
+
+    `missing` are languages without data: a requirement on one is not met, and no mistake.
+    """
+    groups = {name for _, name in group_languages(tuple(codes), panel)}
+    for requirement in requirements:
+        if requirement.metric not in METRICS:
+            raise _refuse_metric(requirement, METRICS)
+        if requirement.name is None or requirement.metric in _OF_VOCABULARIES:
+            continue
+        known = groups if requirement.metric in _OF_GROUPS else {*codes, *missing}
+        if requirement.name not in known:
+            raise _refuse_name(requirement, known)
+
+
+def _refuse_metric(requirement: Requirement, known: Iterable[str]) -> ConfigError:
+    listed = sorted(known)
+    near = difflib.get_close_matches(requirement.metric, listed, n=3, cutoff=0.5)
+    meant = f"; did you mean {', '.join(near)}?" if near else ""
+    return ConfigError(
+        f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
+        f"the metrics are {', '.join(listed)}" if listed else _HINT,
+    )
+
+
+def _refuse_name(requirement: Requirement, known: Iterable[str]) -> ConfigError:
+    listed = sorted(known)
+    near = difflib.get_close_matches(requirement.name or "", listed, n=3, cutoff=0.5) or listed[:8]
+    return ConfigError(
+        f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
+        f"in this audit; it has {', '.join(near)}",
+        "name a language, script, group or resource class of the audit",
+    )
 
 
 def _check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
@@ -436,13 +538,7 @@ def _list_missing(audit: Audit, figure: Figure) -> tuple[str, ...]:
 def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
     figures = list(audit.select(metric=requirement.metric))
     if not figures:
-        known = sorted({figure.metric for figure in audit.figures})
-        near = difflib.get_close_matches(requirement.metric, known, n=3, cutoff=0.5)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(
-            f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
-            f"the metrics are {', '.join(known)}" if known else _HINT,
-        )
+        raise _refuse_metric(requirement, {figure.metric for figure in audit.figures})
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
         if not named and (reason := audit.failures.get(requirement.name)) is not None:
@@ -453,13 +549,7 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
                 for name in audit.names
             ]
         if not named:
-            known = sorted({figure.name for figure in figures})
-            near = difflib.get_close_matches(requirement.name, known, n=3, cutoff=0.5) or known[:8]
-            raise ConfigError(
-                f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
-                f"in this audit; it has {', '.join(near)}",
-                "name a language, script, group or resource class of the audit",
-            )
+            raise _refuse_name(requirement, {figure.name for figure in figures})
         return named
     overall = [figure for figure in figures if figure.name == "all"]
     return overall or [figure for figure in figures if figure.scope == "language"]
@@ -626,8 +716,6 @@ class _NoteMarks:
 # Which figures stand in which row and column. Rows are sorted worst first.
 
 GROUPS = ("script", "group", "branch", "resource", "tail")
-# Share of the vocabulary over share of the corpus.
-ALLOCATION = ("allocation_characters", "allocation_words")
 # An ISO 15924 code; what else a part of a vocabulary is called is a script group or a kind.
 SCRIPT = re.compile("[A-Z][a-z]{3}")
 

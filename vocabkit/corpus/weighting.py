@@ -118,8 +118,8 @@ def weigh_languages(
     """Return target shares and weights for languages of the given masses (any unit, all positive).
 
     `exponent` serves `exponent`, `max_epochs` serves `unimax`, `quota` (language → share; they sum to 1)
-    serves `quota`. Raises `ConfigError` for an empty language, an unknown method, a value out of range, or quotas that
-    name a language without text, leave one out, or do not sum to 1.
+    serves `quota`. Raises `ConfigError` for an empty language, an unknown method, a value out of range, or
+    quotas that name a language without text, leave one out, or do not sum to 1.
     """
     _check_masses(masses, limit)
     codes = sorted(masses)
