@@ -30,6 +30,8 @@ def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
     nor a dataclass.
     """
     rows = [_row(item) for item in items]
+    if output in ("json", "csv"):
+        rows = [{key: _unmark(value) for key, value in row.items()} for row in rows]
     if output == "json":
         document = {"schema": f"vocabkit.{name}/1", "rows": rows}
         text = json.dumps(document, ensure_ascii=False, indent=2)
@@ -78,6 +80,13 @@ def _row(item: object) -> dict[str, object]:
     if is_dataclass(item):
         return {field.name: getattr(item, field.name) for field in fields(item)}
     raise TypeError(f"{type(item).__name__} is neither a mapping nor a dataclass")
+
+
+def _unmark(value: object) -> object:
+    """A value for a program: nothing in place of a mark, which is for a reader."""
+    from vocabkit.core.results import Mark
+
+    return None if isinstance(value, Mark) else value
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -111,7 +111,7 @@ class Audit(Result):
         rows: list[dict[str, object]] = []
         reach = _find_reach(self)
         figures = list(self.select(headline, "language"))
-        for code, found in _pivot(figures, _rank_names(figures), self.names).items():
+        for code, found in _pivot(figures, reach.rank_names(figures), self.names).items():
             gaps = {name: reach.name_gap(name, code) for name in self.names}
             row: dict[str, object] = {"language": code, "metric": headline}
             for name, figure in zip(self.names, found, strict=True):
@@ -303,6 +303,12 @@ class _Reach:
     def name_gap(self, tokenizer: str, code: str) -> str:
         """Return in a word why a language has no cost with a tokenizer: `lost`, `failed`; empty for others."""
         return self.gaps.get((tokenizer, code), "")
+
+    def rank_names(self, figures: Sequence[Figure]) -> list[str]:
+        """Return the names, the worst first: before all that have a cost those that every tokenizer loses."""
+        measured = {figure.name for figure in figures if figure.value is not None}
+        lost = {figure.name for figure in figures if self.explain_gap(figure)} - measured
+        return sorted(_rank_names(figures), key=lambda name: name not in lost)
 
     def explain_gap(self, figure: Figure | None) -> str:
         """Return `lost` for a figure of a language that has no value for that reason; else nothing."""
@@ -764,7 +770,7 @@ def _tabulate_metric(
     best = _find_best(figures) if shaded else None
     marks, reach = _NoteMarks(figures), _find_reach(audit)
     rows = []
-    for name, present in _pivot(figures, _rank_names(figures), audit.names).items():
+    for name, present in _pivot(figures, reach.rank_names(figures), audit.names).items():
         cells = [_make_cell(f, marks, best=best, interval=intervals, gap=reach.explain_gap(f)) for f in present]
         rows.append(_Row(name, tuple(cells)))
     title = f"{_describe(metric)} by {first}"
@@ -873,10 +879,8 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
     if headline is None:
         return None
     figures, reach = list(audit.select(headline, "language")), _find_reach(audit)
-    measured = _rank_measured(figures)
-    # What every tokenizer loses is worse than anything that has a cost, and comes first.
-    lost = sorted({f.name for f in figures if reach.name_gap(f.tokenizer, f.name)})
-    names = [name for name in lost if name not in measured] + measured
+    known = {figure.name for figure in figures if figure.value is not None or reach.explain_gap(figure)}
+    names = [name for name in reach.rank_names(figures) if name in known]
     head = figures[0]
     image = draw_ranking(
         _pivot(figures, names[:CHARTED], audit.names),
