@@ -9,9 +9,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
 from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
@@ -98,6 +98,21 @@ class CoverageTable(Config):
 
     scope: Literal["global", "language"] = "global"
     character: float = Field(default=0.9995, gt=0.0, le=1.0)
+
+
+def _read_share(said: object) -> object:
+    """A share said in per cent; a number above 1, which would allow anything, is asked about."""
+    if isinstance(said, int | float) and said > 1:
+        raise ValueError(f"{said:g} is {said:.0%} as a share; {said:g}%?")
+    if not isinstance(said, str) or not said.strip().endswith("%"):
+        return said
+    try:
+        return float(said.strip().removesuffix("%")) / 100
+    except ValueError as error:
+        raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+
+
+_Loss = Annotated[float, BeforeValidator(_read_share), Field(ge=0.0, le=1.0)]
 
 
 class LanguagesTable(Config):
@@ -240,7 +255,7 @@ class ParityTable(Config):
     lines: int = Field(default=0, ge=0)
     rounds: int = Field(default=6, ge=1, le=50)
     step: float = Field(default=1.0, gt=0.0, le=5.0)
-    max_loss: float = Field(default=0.05, ge=0.0)
+    max_loss: _Loss = 0.05
 
 
 class ParityConfig(VocabularyTables):
@@ -407,17 +422,7 @@ class ReplaceTable(Config):
 
     make_room: Literal["unused", "residual"] = "unused"
     keep: tuple[str, ...] = ()
-    max_loss: float = Field(default=0.001, ge=0.0, le=1.0)
-
-    @field_validator("max_loss", mode="before")
-    @classmethod
-    def _read_share(cls, said: object) -> object:
-        if not isinstance(said, str) or not said.strip().endswith("%"):
-            return said
-        try:
-            return float(said.strip().removesuffix("%")) / 100
-        except ValueError as error:
-            raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+    max_loss: _Loss = 0.001
 
 
 class ReplaceBpeConfig(Config):

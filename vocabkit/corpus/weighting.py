@@ -256,7 +256,9 @@ def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> dict[s
     check_quota("quota", quota)
     assert quota
     total = math.fsum(quota.values())
-    return {code: quota[code] / total for code in codes}
+    # Shares that were divided by their sum are not divided again, which would change their last digit.
+    whole = total if abs(total - 1.0) > 1e-12 else 1.0
+    return {code: quota[code] / whole for code in codes}
 
 
 def _check_masses(masses: Mapping[str, float], limit: float) -> None:
