@@ -110,7 +110,8 @@ def try_verb(name: str, folder: Path, points: int) -> list[str]:
     }  # fmt: skip
     run = subprocess.run(
         [sys.executable, "-m", "tests.cli.kills", json.dumps(task)],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr + run.stdout
     found: list[str] = json.loads(run.stdout)

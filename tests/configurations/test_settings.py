@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.settings import _FitConfig
-from vocabkit.core.config import dump_toml, find_preset, load_config
+from vocabkit.configurations.settings import ParityConfig, ReplaceBpeConfig, _FitConfig
+from vocabkit.core.config import Config, dump_toml, find_preset, load_config
 from vocabkit.core.errors import ConfigError
 
 PRESETS = ["shared-250k", "balanced-250k", "bpe"]
@@ -92,3 +92,16 @@ def test_seeds_by_default() -> None:
     assert load("shared-250k").seeds == 2_000_000
     assert load("shared-250k", "vocabulary.size=4_000").seeds == 100_000
     assert load("shared-250k", "trainer.seeds=7_000").seeds == 7_000
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "key"),
+    [(ParityConfig, "parity-250k", "parity.max_loss"), (ReplaceBpeConfig, "replace-bpe", "replace.max_loss")],
+)
+def test_a_loss_above_one_is_asked_about(model: type[Config], preset: str, key: str) -> None:
+    path, (table, name) = find_preset(preset, "fit"), key.split(".")
+    with pytest.raises(ConfigError, match=r"5 is 500% as a share; 5%\?"):
+        load_config(model, path, [f"{key}=5"])
+    for said, share in (("5%", 0.05), ("0.05", 0.05), ("1", 1.0)):
+        config = load_config(model, path, [f"{key}={said}"])
+        assert getattr(getattr(config, table), name) == pytest.approx(share)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
 from vocabkit.core.config import (
@@ -24,6 +24,7 @@ from vocabkit.core.config import (
     validate,
 )
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.weighting import check_quota
 from vocabkit.corpus.word_counts import DELIMITERS
 from vocabkit.fitting.pre_tokens import find_patterns
 from vocabkit.vocabulary.vocabulary import SPACE, SPECIAL
@@ -107,6 +108,21 @@ class CoverageTable(Config):
     character: float = Field(default=0.9995, gt=0.0, le=1.0)
 
 
+def _read_share(said: object) -> object:
+    """A share said in per cent; a number above 1, which would allow anything, is asked about."""
+    if isinstance(said, int | float) and said > 1:
+        raise ValueError(f"{said:g} is {said:.0%} as a share; {said:g}%?")
+    if not isinstance(said, str) or not said.strip().endswith("%"):
+        return said
+    try:
+        return float(said.strip().removesuffix("%")) / 100
+    except ValueError as error:
+        raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+
+
+_Loss = Annotated[float, BeforeValidator(_read_share), Field(ge=0.0, le=1.0)]
+
+
 class LanguagesTable(Config):
     """Which languages are fitted, and how much of each. An empty panel and include mean all counted ones."""
 
@@ -121,10 +137,7 @@ class LanguagesTable(Config):
 
     @model_validator(mode="after")
     def _check_quota(self) -> Self:
-        if self.weighting == "quota" and not self.quota:
-            raise ValueError("weighting = 'quota' needs quota: a share for every language")
-        if self.quota and self.weighting != "quota":
-            raise ValueError(f"quota is set but weighting is {self.weighting!r}")
+        check_quota(self.weighting, self.quota)
         return self
 
 
@@ -250,7 +263,7 @@ class ParityTable(Config):
     lines: int = Field(default=0, ge=0)
     rounds: int = Field(default=6, ge=1, le=50)
     step: float = Field(default=1.0, gt=0.0, le=5.0)
-    max_loss: float = Field(default=0.05, ge=0.0)
+    max_loss: _Loss = 0.05
 
 
 class ParityConfig(VocabularyTables):
@@ -417,21 +430,7 @@ class ReplaceTable(Config):
 
     make_room: Literal["unused", "residual"] = "unused"
     keep: tuple[str, ...] = ()
-    max_loss: float = Field(default=0.001, ge=0.0, le=1.0)
-
-    @field_validator("max_loss", mode="before")
-    @classmethod
-    def _read_share(cls, said: object) -> object:
-        if not isinstance(said, (str, int, float)):
-            return said
-        text = str(said).strip()
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = -1.0
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"{said!r} is no share of tokens: give one such as 0.1% or 0.001")
-        return share
+    max_loss: _Loss = 0.001
 
 
 class ReplaceBpeConfig(Config):

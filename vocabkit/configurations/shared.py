@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -769,4 +770,6 @@ def _reweigh(
                 # over ÷ 0.98 Chinese came to rest at 6 % where 5 % were allowed.
                 share *= (over / _NEAR) ** 16
         quota[row.language] = share
+    total = math.fsum(quota.values())
+    quota = {code: share / total for code, share in quota.items()}
     return weigh_languages(masses, "quota", quota=quota, limit=config.languages.allow_oversampling)

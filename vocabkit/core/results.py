@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _FILE = "result.json"
 
 
+class Mark(str):
+    """What a table shows where a number stands in other rows: `lost`, `1.31 (6 of 15)`."""
+
+    __slots__ = ()
+
+
 class Result:
     """A result with one row a language, check or piece: the rows that its command prints.
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from vocabkit.core.config import Config, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.weighting import check_quota
 from vocabkit.vocabulary.roles import SpecialIds
 
 # --- What a step computes --------------------------------------------------------------------------
@@ -216,6 +217,11 @@ class LanguageSettings(Config):
     oversampling: dict[str, float] = Field(default_factory=dict)
     allow_epochs: _Finite = 8.0
     warn_epochs: _Finite = 4.0
+
+    @model_validator(mode="after")
+    def _used_and_whole(self) -> LanguageSettings:
+        check_quota(self.weighting, self.quota)
+        return self
 
 
 _LONGEST = 1 << 53
