@@ -602,6 +602,6 @@ def test_a_model_that_no_tokenizer_json_can_hold_is_named(tmp_path: Path) -> Non
     path.write_bytes(model.SerializeToString())
     write_model(tmp_path / "old")
     with pytest.raises(TokenizerError, match=r"suffix\.model: .*treat_whitespace_as_suffix") as caught:
-        extend_checkpoint(plan_extension(tmp_path / "old", path), tmp_path / "new")
+        extend_checkpoint(tmp_path / "old", path, tmp_path / "new")
     assert caught.value.hint == "extend with another tokenizer"
     assert not (tmp_path / "new").exists()
