@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.settings import ParityConfig, ReplaceBpeConfig, _FitConfig
-from vocabkit.core.config import Config, dump_toml, find_preset, load_config
+from vocabkit.configurations.settings import (
+    ParityConfig,
+    ReplaceBpeConfig,
+    _FitConfig,
+    read_configuration,
+)
+from vocabkit.core.config import Config, Settings, dump_toml, find_preset, load_config
 from vocabkit.core.errors import ConfigError
 
 PRESETS = ["shared-250k", "balanced-250k", "bpe"]
@@ -105,3 +110,30 @@ def test_a_loss_above_one_is_asked_about(model: type[Config], preset: str, key: 
     for said, share in (("5%", 0.05), ("0.05", 0.05), ("1", 1.0)):
         config = load_config(model, path, [f"{key}={said}"])
         assert getattr(getattr(config, table), name) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "option", "takers"),
+    [
+        ("shared-250k", ["base=tok"], "--base", "two-stage, continued-bpe, replace-bpe"),
+        ("shared-250k", ["base_pattern=gpt2"], "--pattern", "continued-bpe, replace-bpe"),
+        ("continued-bpe", ['replace.keep=["eng_Latn"]'], "--keep-languages", "replace-bpe"),
+        ("byte-bpe", {"replace": {"max_loss": "1%"}}, "--max-loss", "replace-bpe"),
+        ("two-stage-250k-12x50k", "parity.development=dev", "--dev", "parity"),
+    ],
+)
+def test_an_option_that_a_preset_does_not_use_is_named(
+    preset: str, settings: Settings, option: str, takers: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{option} .* says nothing to a fit of") as caught:
+        read_configuration(preset, settings)
+    assert caught.value.hint == f"leave it out; it is for {takers}"
+
+
+@pytest.mark.parametrize("said", ["abc", "abc%", "101%", "-1%", -0.1, "nan"])
+def test_a_share_that_is_none_is_refused_with_one_that_is(said: object) -> None:
+    with pytest.raises(ConfigError, match="share"):
+        read_configuration("replace-bpe", {"replace": {"max_loss": said}})
+    for right, share in (("5%", 0.05), ("0.1 %", 0.001), (0.25, 0.25), ("0.25", 0.25), (0, 0.0)):
+        found = read_configuration("replace-bpe", {"replace": {"max_loss": right}})
+        assert found.model_dump()["replace"]["max_loss"] == pytest.approx(share)

@@ -486,11 +486,13 @@ _OPTIONS = {
 
 def _check_options(path: Path, kind: str, settings: Settings) -> None:
     """Raise ConfigError for a setting that is another configuration's, by the option it is given with."""
-    given = settings if isinstance(settings, Mapping) else [text.split("=", 1)[0].strip() for text in settings]
+    given = lay_over({}, settings)
     for key, option in _OPTIONS.items():
-        table = key.split(".")[0]
+        table, _, leaf = key.partition(".")
         takers = [name for name, model in CONFIGURATIONS.items() if table in model.model_fields]
-        if key in given and kind not in takers:
+        found = given.get(table, {})
+        is_given = table in given and (not leaf or (isinstance(found, Mapping) and leaf in found))
+        if is_given and kind not in takers:
             what = f"{path}: {option} ({key}) says nothing to a fit of {kind}"
             raise ConfigError(what, f"leave it out; it is for {', '.join(takers)}")
 
