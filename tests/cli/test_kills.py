@@ -51,7 +51,8 @@ VERBS = {
         FIT.format("out", 62) + " --force", FITTED, "tok", ("vocabkit.configurations.tokenizer_folder",)
     ),
     "allocate": Verb(
-        "allocate --counts counts --budget 60 -o out", (COUNT,), None, ("vocabkit.configurations.allocating",)
+        "allocate --counts counts --budget 60 -o out",
+        (COUNT, "allocate --counts counts --budget 60 -o warm"), None, ("vocabkit.configurations.allocating",)
     ),
     "audit": Verb(
         "audit tok --corpus text -o out --workers 2 --force", (*FITTED, "audit tok --counts counts -o old"),
@@ -110,7 +111,8 @@ def try_verb(name: str, folder: Path, points: int) -> list[str]:
     }  # fmt: skip
     run = subprocess.run(
         [sys.executable, "-m", "tests.cli.kills", json.dumps(task)],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr + run.stdout
     found: list[str] = json.loads(run.stdout)
