@@ -132,7 +132,7 @@ def test_an_option_that_a_preset_does_not_use_is_named(
 
 @pytest.mark.parametrize("said", ["abc", "abc%", "101%", "-1%", -0.1, "nan"])
 def test_a_share_that_is_none_is_refused_with_one_that_is(said: object) -> None:
-    with pytest.raises(ConfigError, match=r"replace\.max_loss"):
+    with pytest.raises(ConfigError, match=r"replace\.max_loss.* is no share: give one such as"):
         read_configuration("replace-bpe", {"replace": {"max_loss": said}})
     for right, share in (("5%", 0.05), ("0.1 %", 0.001), (0.25, 0.25), ("0.25", 0.25), (0, 0.0)):
         found = read_configuration("replace-bpe", {"replace": {"max_loss": right}})
