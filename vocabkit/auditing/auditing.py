@@ -66,7 +66,7 @@ from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, m
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_output, fingerprint_file, package_versions
-from vocabkit.core.languages import Panel, load_panel, resolve_code
+from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.corpus.shard_map import open_executor
@@ -143,7 +143,7 @@ def run_audit(
     else:
         known, missing = words.languages, list[str]()
         if languages is not None:
-            words = WordCounts({c: known[c] for c in sorted(resolve_code(c, known) for c in languages)})
+            words = WordCounts({c: known[c] for c in sorted(resolve_codes(languages, known))})
         elif among is not None:
             missing = [code for code in sorted(among.codes) if code not in known]
             words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})

@@ -16,7 +16,7 @@ import operator
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
 from vocabkit.auditing.metrics import LOST_CHARACTERS
 from vocabkit.core.errors import ConfigError, CorpusError
 from vocabkit.core.folders import output_folder, write_manifest
+from vocabkit.core.languages import CODE, find_codes
 from vocabkit.core.results import Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
@@ -363,6 +364,11 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
         )
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
+        if not named:
+            measured = {figure.name for figure in figures if figure.scope == "language"} | {*audit.failures}
+            codes = find_codes(requirement.name, filter(CODE.fullmatch, measured))
+            if len(codes) == 1:
+                return _find(audit, replace(requirement, name=codes[0]))
         if not named and (reason := audit.failures.get(requirement.name)) is not None:
             return [
                 Figure(

@@ -35,7 +35,7 @@ from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.corpus.spans import SpanTable, derive_spans
@@ -451,7 +451,7 @@ def _measure(
 
 def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
     if config.tail:
-        return [resolve_code(text, codes) for text in config.tail]
+        return resolve_codes(config.tail, codes)
     panel = load_panel(config.languages.panel or DEFAULT_PANEL)
     tail = [code for code in panel.tail if code in codes]
     if not tail:

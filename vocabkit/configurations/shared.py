@@ -27,7 +27,7 @@ from vocabkit.core.folders import (
     read_manifest,
     write_manifest,
 )
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.corpus.sources import open_corpus
@@ -257,11 +257,8 @@ def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ..
     panel = None if table.panel is None else list(load_panel(table.panel).codes)
     codes = counted if panel is None else panel
     if table.include:
-        # A full code that was not counted is reported with the other missing ones, not as unknown.
-        codes = [
-            text if panel is None and "_" in text and text not in counted else resolve_code(text, codes)
-            for text in table.include
-        ]
+        # What was not counted is reported as missing, not as unknown.
+        codes = resolve_codes(table.include, codes, beyond=panel is None)
     missing = sorted(set(codes) - set(counted))
     if missing:
         raise CountsError(

@@ -28,7 +28,7 @@ from vocabkit.configurations.shared import (
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
 from vocabkit.core.folders import Clock, read_manifest
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.corpus.spans import SpanTable, derive_spans
@@ -389,7 +389,7 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
     """
     counted = sorted(counts.languages)
     if config.tail.languages:
-        codes = [resolve_code(text, counted) for text in config.tail.languages]
+        codes = resolve_codes(config.tail.languages, counted)
     else:
         codes = list(load_panel(config.languages.panel or DEFAULT_PANEL).tail)
     missing = [code for code in codes if code not in counted]

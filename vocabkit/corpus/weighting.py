@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.languages import resolve_keys
 from vocabkit.corpus.word_counts import WordCounts
 
 Method = Literal["natural", "exponent", "unimax", "uniform", "quota"]
@@ -219,6 +220,7 @@ def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> tuple[
             "languages.quota is empty: weighting by quota needs a share for every language",
             "--set 'languages.quota={eng_Latn=0.5, yor_Latn=0.5}'",
         )
+    quota = resolve_keys(quota, codes)
     unknown = sorted(set(quota) - set(codes))
     if unknown:
         raise ConfigError(

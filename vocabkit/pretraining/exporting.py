@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
 from vocabkit.core.folders import check_output, fingerprint_file, output_folder, scratch_folder, write_manifest
+from vocabkit.core.languages import find_codes, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.pretraining.batches import Batch
@@ -178,11 +179,12 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
             "the model was trained on routed shards: say whose encoding the tokenizer takes",
             f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
         )
-    for name in blocks:
-        if route in (name, name.split("_")[0]):
-            return name
-    if route == SHARED or any(route in (name, name.split("_")[0]) for name in run.epochs):
+    if route == SHARED:
         return SHARED
+    for names in (blocks, run.epochs):
+        if find_codes(route, names):
+            code = resolve_code(route, names)
+            return code if code in blocks else SHARED
     raise ConfigError(
         f"--route {route}: no block of that name, and no language of this run",
         f"blocks are {', '.join(blocks)}; any other language of the run takes the shared one",

@@ -16,6 +16,7 @@ import numpy as np
 
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
+from vocabkit.core.languages import resolve_keys
 from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
@@ -300,6 +301,11 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
     if not masses:
         hint = "vocabkit prepare CORPUS --held-out 0.02"
         raise PretrainingError(f"{corpus.folder}: no rows to train on", hint)
+    tables = {
+        "quota": resolve_keys(settings.quota, splits),
+        "oversampling": resolve_keys(settings.oversampling, splits),
+    }
+    settings = settings.model_copy(update=tables)
     _check_settings(settings, tuple(splits), masses)
     per_row = {code: mass / splits[code].rows for code, mass in masses.items()}
     text = _share_text(masses, per_row, settings, samples)
