@@ -93,13 +93,21 @@ def _heard_signals(received: list[int]) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for name in STOPPING:
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            if number is not None and _is_ours(signal.getsignal(number)):
                 before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ours(handler: object) -> bool:
+    """Whether a signal does what it does by itself, or what `vocabkit.__main__` had it do while this loaded."""
+    return (
+        handler in (signal.SIG_DFL, signal.default_int_handler)
+        or getattr(handler, "__name__", "") == "stop_at_once"
+    )
 
 
 @contextmanager

@@ -405,7 +405,7 @@ def saturate_vocabulary(
     `settings` are of a `_SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
     `ConfigError`, `CountsError`, `TokenizerError`, `FitError` and `OutputError`; then nothing is left behind.
     """
-    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
+    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation", settings)
     words = open_counts(counts, output, force=force, others=[base])
     clock = Clock()
     found, notes = _measure(words, config, progress or Silent(), workers or os.cpu_count() or 1)

@@ -517,13 +517,13 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
             what = (
                 f"{vocabulary.pieces:_} pieces cannot hold the {required:_} covered characters and kept pieces"
             )
-            raise FitError(what, f"--set vocabulary.size={possible:_}, or lower coverage.character")
+            raise FitError(what, f"--set vocabulary.size={possible:_}  # or lower coverage.character")
         try:
             fitted = fit(vocabulary.pieces)
         except TooFewPieces as error:
             possible = _find_size(fit, int(0.99 * error.reached), required) + vocabulary.other_ids
             what = f"vocabulary.size = {vocabulary.size:_} is more than this text supports: about {possible:_}"
-            raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text") from error
+            raise FitError(what, f"--set vocabulary.size={possible:_}  # or count more text") from error
     details = _count_rows(lexicon) | {
         "seeds_found": len(substrings),
         "seeds": fitted.seeds,
@@ -680,7 +680,7 @@ def fit_parity(
 def _read_development(config: ParityConfig, progress: Progress | None) -> Mapping[str, Sequence[str]]:
     if not config.parity.development:
         what = "parity needs a development corpus of aligned lines"
-        raise ConfigError(what, "--set parity.development=DIR; lines used here cannot test the result")
+        raise ConfigError(what, "--set parity.development=DIR  # lines used here cannot test the result")
     corpus = open_corpus(config.parity.development)
     limit = config.parity.lines or None
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
@@ -691,7 +691,7 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
     sizes = {code: len(lines) for code, lines in texts.items()}
     if len(sizes) < 2:
         what = f"development text is needed in two of the fitted languages or more, found {len(sizes)}"
-        raise CorpusError(what, "--set parity.development=DIR, a folder of aligned files such as eng_Latn.txt")
+        raise CorpusError(what, "--set parity.development=DIR  # a folder of aligned files such as eng_Latn.txt")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
         wrong = ", ".join(f"{c} {n:_}" for c, n in sorted(sizes.items()) if n != common)

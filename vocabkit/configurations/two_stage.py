@@ -256,7 +256,7 @@ def check_letters(size: int, letters: Mapping[str, int], setting: str) -> None:
         what = f"{setting} = {size:_} cannot hold the letters that the base lacks: {names}"
         least = f"{max(over.values()):_}"
         enough = f"{setting}={least}" if setting != "sizes" else f"{setting}=[{least}]"
-        raise FitError(what, f"--set {enough}, or a base fitted with {KEEP}")
+        raise FitError(what, f"--set {enough}  # or a base fitted with {KEEP}")
 
 
 def _settle_letters(
@@ -466,7 +466,7 @@ def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:
     short = ", ".join(f"{c} {size:_}" for c, size in sizes.items() if size < config.tail.size)
     if short and not config.tail.allow_fewer:
         what = f"tail.size = {config.tail.size:_} is more than the text supports in: {short}"
-        raise FitError(what, "--set tail.allow_fewer=true, a smaller tail.size, or count more text")
+        raise FitError(what, "--set tail.allow_fewer=true  # or a smaller tail.size, or count more text")
     return short
 
 

@@ -119,7 +119,7 @@ class _Log:
     def finish(self) -> None:
         """Say how long a step took that was written of."""
         if self._lines:
-            self._write(f"done in {_write_duration(time.monotonic() - self._began)}", None)
+            self._write(f"ended after {_write_duration(time.monotonic() - self._began)}", None)
             self._lines = 0
 
     def _write(self, text: str, left: float | None) -> None:

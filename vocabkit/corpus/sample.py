@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -206,7 +207,7 @@ class Sample(Result):
         """Read what is in a folder written before. Raises `OutputError` where it is no sample."""
         details = read_manifest(folder).get("details", {})
         if "aligned" not in details:
-            raise OutputError(f"{folder}: is no sample", f"vocabkit sample {folder}")
+            raise OutputError(f"{folder}: is no sample", f"vocabkit sample {shlex.quote(str(folder))}")
         rows = tuple(SampleRow(**row) for row in details["languages"])
         aligned = (AlignedSet(**{**row, "languages": tuple(row["languages"])}) for row in details["aligned"])
         return cls(Path(folder), rows, tuple(aligned))

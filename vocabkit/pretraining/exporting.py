@@ -6,6 +6,7 @@ tokenizer takes must be said. How files are written is in `transformers_format`.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ def export_run(
     run = run if isinstance(run, Run) else Run.load(source)
     check_output(target, [source], force=force)
     config = run.model
-    view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
+    view = _choose_view(run, route, union, f"vocabkit export {shlex.quote(str(source))} -o {shlex.quote(str(target))}")
     steps = progress or Silent()
     steps.start("read the checkpoint")
     model, found = load_run_model(run, step, verify=verify is not False)
@@ -177,7 +178,7 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
     if route is None:
         raise ConfigError(
             "the model was trained on routed shards: say whose encoding the tokenizer takes",
-            f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
+            f"{command} --route CODE  # or --union; blocks are {', '.join(blocks)}",
         )
     if route == SHARED:
         return SHARED

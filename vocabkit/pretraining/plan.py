@@ -243,7 +243,7 @@ class SamplingPlan:
         over = {row.language: row.epochs for row in self.rows if row.epochs > allowed}
         if not over:
             return None
-        hint = f"--allow-epochs {math.ceil(max(over.values()))}, or a shorter run"
+        hint = f"--allow-epochs {math.ceil(max(over.values()))}  # or a shorter run"
         # Another weighting helps only where the text as a whole is not read too often.
         whole = self.samples / sum(row.rows for row in self.rows)
         if whole < allowed and self.settings.weighting != "unimax":
@@ -594,7 +594,7 @@ def _count_rows(training: TrainingSettings, bytes_per_row: float | None) -> floa
         held = f"a row holds {bytes_per_row:,.0f} bytes, and a step is 1 to {MOST_ROWS:,} rows"
         raise ConfigError(
             f"training.batch_bytes = {training.batch_bytes}: {held}",
-            f"--set training.batch_bytes={math.ceil(bytes_per_row * 256)} is 256 rows",
+            f"--set training.batch_bytes={math.ceil(bytes_per_row * 256)}  # 256 rows",
         )
     return rate
 
