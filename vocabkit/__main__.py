@@ -1,4 +1,4 @@
-"""`python -m vocabkit` and the `vocabkit` script: the command line, found by name because the wheel maps `cli` in.
+"""`python -m vocabkit` and the `vocabkit` script: the command line, found by name since the wheel maps it in.
 
 Ctrl-C is answered from here on, before the quarter of a second that loading the command line takes.
 """

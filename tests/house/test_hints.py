@@ -17,6 +17,7 @@ PLAIN = re.compile(
     r".*:_|len\(.*|math\.ceil\(.*|NEEDED|LONGEST|possible|reachable|number|least|enough|verb|extra|name|command|"
     r"above|spelled|_find_verb\(\)|size"
 )
+HINT = "hint|HINT|_AGAIN|_ANEW"
 HOSTILE = "two words; $(touch x) 'y"
 
 
@@ -40,16 +41,16 @@ def write_out(node: ast.expr) -> str | None:
 
 
 def find_hints() -> Iterator[tuple[str, str]]:
-    """Every hint written in the source, with its place: what errors are given second, and what is called hint."""
+    """Every hint written in the source, with its place: what errors get second, and what is called hint."""
     for path in sorted([*(ROOT / "vocabkit").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             found: list[ast.expr] = []
             if isinstance(node, ast.Call) and re.search(r"(Error|Extra)\)?$", ast.unparse(node.func)):
                 found = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "hint")]
-            elif isinstance(node, ast.Assign) and re.search(
-                "hint|HINT|_AGAIN|_ANEW", ast.unparse(node.targets[0])
-            ):
+            elif isinstance(node, ast.Assign) and re.search(HINT, ast.unparse(node.targets[0])):
                 found = [node.value]
+            else:
+                continue
             for value in found:
                 for one in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
                     text = write_out(one)

@@ -691,7 +691,7 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
     sizes = {code: len(lines) for code, lines in texts.items()}
     if len(sizes) < 2:
         what = f"development text is needed in two of the fitted languages or more, found {len(sizes)}"
-        raise CorpusError(what, "--set parity.development=DIR  # a folder of aligned files such as eng_Latn.txt")
+        raise CorpusError(what, "--set parity.development=DIR  # a folder of aligned files")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
         wrong = ", ".join(f"{c} {n:_}" for c, n in sorted(sizes.items()) if n != common)
