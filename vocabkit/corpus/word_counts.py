@@ -234,7 +234,8 @@ class WordCounts(Result):
         """Open a counts folder; tables are checked when a language is asked for. Raises `CountsError`."""
         root = Path(folder)
         if not (root / INDEX).is_file():
-            raise CountsError(f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {shlex.quote(str(root))}")
+            hint = f"vocabkit count CORPUS -o {shlex.quote(str(root))}"
+            raise CountsError(f"{root}: no counts here (no {INDEX})", hint)
         index = read_index(root)
         for code, entry in index.items():
             _parse_entry(root, code, entry)

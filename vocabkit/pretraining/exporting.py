@@ -7,6 +7,7 @@ tokenizer takes must be said. How files are written is in `transformers_format`.
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from vocabkit.core.results import Result
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
-from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_folder import GENERATION, Run
 from vocabkit.pretraining.transformers_format import CLASSES, Precision, write_hf
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer, Tokenizer
 from vocabkit.vocabulary.roles import complete_tokenizer, find_tokenizer_files
@@ -115,7 +116,8 @@ def export_run(
     run = run if isinstance(run, Run) else Run.load(source)
     check_output(target, [source], force=force)
     config = run.model
-    view = _choose_view(run, route, union, f"vocabkit export {shlex.quote(str(source))} -o {shlex.quote(str(target))}")
+    command = f"vocabkit export {shlex.quote(str(source))} -o {shlex.quote(str(target))}"
+    view = _choose_view(run, route, union, command)
     steps = progress or Silent()
     steps.start("read the checkpoint")
     model, found = load_run_model(run, step, verify=verify is not False)
@@ -136,6 +138,8 @@ def export_run(
                 steps.start("compare ids of text")
                 texts, differing = _compare_ids(tokenizer, work)
                 steps.finish()
+        if (run.folder / GENERATION).is_file():
+            shutil.copyfile(run.folder / GENERATION, work / GENERATION)
         if optimizer:
             write_optimizer_state(run, work, found)
         steps.finish()

@@ -248,6 +248,8 @@ def _import_sink(name: str) -> Any:
 
 # --- Run -------------------------------------------------------------------------------------------
 
+GENERATION = "generation_config.json"
+"""How the model that a run began with is sampled from: the run keeps it for `export`."""
 RESULT = "result.json"
 """Its presence says that a run is finished."""
 
@@ -500,6 +502,9 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
             np.save(folder / _NEW_ROWS, new_rows)
         shutil.copytree(corpus.tokenizer_folder, folder / "tokenizer")
         listed = [path for path in (folder / "tokenizer").rglob("*") if path.is_file()]
+        if plan.checkpoint is not None and (plan.checkpoint / GENERATION).is_file():
+            shutil.copyfile(plan.checkpoint / GENERATION, folder / GENERATION)
+            listed.append(folder / GENERATION)
         listed += [folder / _NEW_ROWS] if new_rows is not None else []
         held = {path.relative_to(folder).as_posix(): fingerprint_file(path) for path in sorted(listed)}
         write_sealed(folder / "run.json", {"schema": SCHEMA, **identity, "files": held})
