@@ -265,23 +265,17 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
 @pytest.mark.parametrize("loading", ["runpy", "typer", "vocabkit.cli"])
 def test_an_interrupt_while_the_command_line_loads_is_one_line(loading: str) -> None:
     # Python says what it has imported as it goes: the signal comes in the middle of it.
-    words = [
-        sys.executable,
-        "-X",
-        "importtime",
-        "-c",
-        "from vocabkit.__main__ import main; main()",
-        "--version",
-    ]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
+    start = "from vocabkit.__main__ import main; main()"
+    words = [sys.executable, "-X", "importtime", "-c", start, "--version"]
     said = []
-    for line in process.stderr:
-        if not line.startswith("import time:"):
-            said.append(line)
-        elif line.split("|")[-1].strip() == loading:
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if not line.startswith("import time:"):
+                said.append(line)
+            elif line.split("|")[-1].strip() == loading:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
     assert said == ["interrupted\n"]
 
 
