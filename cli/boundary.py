@@ -67,7 +67,8 @@ class Boundary(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the verbs in groups, in the order of the work; one that is in none comes last."""
-        named = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        named = {name: verb for name, verb in found if verb is not None}
         grouped = {name for names in SECTIONS.values() for name in names}
         sections = {**SECTIONS, "Other": tuple(name for name in named if name not in grouped)}
         width = max(map(len, named))

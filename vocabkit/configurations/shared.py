@@ -27,7 +27,7 @@ from vocabkit.core.folders import (
     read_manifest,
     write_manifest,
 )
-from vocabkit.core.languages import load_panel, resolve_codes
+from vocabkit.core.languages import find_codes, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.corpus.sources import open_corpus
@@ -123,10 +123,10 @@ class Fit(Result, Generic[AnyVocabulary]):
             raise ConfigError("--routed needs a vocabulary with blocks", "fit a two-stage preset")
         names = block_languages(self.vocabulary)
         for text in routed:
-            code = next((name for name in names if text in (name, name.split("_")[0])), None)
-            if code is None:
+            if not find_codes(text, names):
                 what = f"--routed {text}: no such block; blocks are {', '.join(names)}"
                 raise ConfigError(what, "a language without a block is encoded with the shared pieces")
+            code = resolve_code(text, names)
             route_vocabulary(self.vocabulary, code).save(work / "routed" / code)
 
     @classmethod
