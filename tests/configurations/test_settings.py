@@ -92,3 +92,18 @@ def test_seeds_by_default() -> None:
     assert load("shared-250k").seeds == 2_000_000
     assert load("shared-250k", "vocabulary.size=4_000").seeds == 100_000
     assert load("shared-250k", "trainer.seeds=7_000").seeds == 7_000
+
+
+def test_a_list_of_codes_takes_commas() -> None:
+    asked = load("shared-250k", 'languages.include=["yor", "ibo"]').languages.include
+    assert load("shared-250k", "languages.include=yor,ibo").languages.include == asked == ("yor", "ibo")
+    assert load("shared-250k", "languages.include=Yoruba").languages.include == ("Yoruba",)
+
+
+def test_a_wrong_setting_is_named_and_not_the_shipped_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("shared-250k", "vocabulary.size=many", "languages.wieghting=uniform")
+    said = caught.value.message
+    assert "--set vocabulary.size=many: " in said
+    assert "--set languages.wieghting=uniform: unknown key languages.wieghting (did you mean" in said
+    assert ".toml" not in said

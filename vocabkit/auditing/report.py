@@ -364,7 +364,7 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
         )
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
-        if not named:
+        if not named and requirement.name not in audit.failures:
             measured = {figure.name for figure in figures if figure.scope == "language"} | {*audit.failures}
             codes = find_codes(requirement.name, filter(CODE.fullmatch, measured))
             if len(codes) == 1:
