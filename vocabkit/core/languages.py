@@ -244,7 +244,9 @@ def _read_tag(text: str) -> _Wanted | None:
         known = Tag.get(str(given))
     except LanguageTagError:
         return None
-    if not given.language or given.language == "und" or given.private or not known.is_valid():
+    # What is read as an extension of a language and is none is a misspelt script: `yor-Lat`.
+    unread = given.private or known.extlangs or given.language in (None, "und")
+    if unread or not known.is_valid():
         return None
     # An extended language (`zh-yue`) is one of its own; Serbo-Croatian (`sh`) has a script by its old code.
     language = known.language if given.extlangs else given.language
