@@ -108,7 +108,7 @@ def test_a_neighbour_is_never_meant(text: str, here: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["text", "mono", "train", "docs", "dev", "the", "all", "xx", "und", "mis", "", "-"]
+    "text", ["text", "mono", "train", "docs", "dev", "the", "all", "xx", "und", "mis", "yor_Lat", "", "-"]
 )
 def test_a_word_that_no_one_calls_a_language_by(text: str) -> None:
     with pytest.raises(ConfigError, match="unknown language"):
