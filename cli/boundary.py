@@ -39,6 +39,14 @@ EXTRAS = {
 }
 
 
+# The verbs of `--help`, in the order of the work.
+SECTIONS = {
+    "Text": ("sample", "count", "merge"),
+    "Vocabularies": ("fit", "allocate", "show", "diff", "audit", "compare"),
+    "Checkpoints": ("extend", "compare-init", "verify", "undo"),
+    "Pretraining": ("prepare", "pretrain", "export"),
+    "Help": ("presets", "demo"),
+}
 # Verbs that keep what is finished for the next try; of the others nothing is left.
 RESUMED = ("count", "prepare", "extend")
 # Signal → what it did. Those that were ignored before, as under nohup, stay so.
@@ -56,6 +64,23 @@ class Boundary(TyperGroup):
             args.insert(0, "--debug")
         with _explained_usage():
             return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs in groups, in the order of the work; one that is in none comes last."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        named = {name: verb for name, verb in found if verb is not None}
+        grouped = {name for names in SECTIONS.values() for name in names}
+        sections = {**SECTIONS, "Other": tuple(name for name in named if name not in grouped)}
+        width = max(map(len, named))
+        for title, names in sections.items():
+            shown = {name: named[name] for name in names if name in named}
+            if shown:
+                with formatter.section(title):
+                    # One width for all: columns that jump are hard to read down.
+                    room = formatter.width - width - 6
+                    formatter.write_dl(
+                        [(name.ljust(width), verb.get_short_help_str(room)) for name, verb in shown.items()]
+                    )
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -95,13 +120,21 @@ def _heard_signals(received: list[int]) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for name in STOPPING:
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            if number is not None and _is_ours(signal.getsignal(number)):
                 before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ours(handler: object) -> bool:
+    """Whether a signal does what it does by itself, or what `vocabkit.__main__` had it do while this loaded."""
+    return (
+        handler in (signal.SIG_DFL, signal.default_int_handler)
+        or getattr(handler, "__name__", "") == "stop_at_once"
+    )
 
 
 @contextmanager

@@ -58,7 +58,7 @@ Languages = Annotated[
     typer.Option(
         "--languages",
         metavar="CODES",
-        help="Only these languages, with commas: yor,ibo or yor_Latn,ibo_Latn.",
+        help="Only these languages, with commas, by code or name: yo,ibo_Latn,Hausa.",
     ),
 ]
 Panel = Annotated[

@@ -81,16 +81,16 @@ def run(
     trained = train_run(plan, force=force, verify=not no_verify, progress=watch(quiet))
     if speaks:
         show_rows(trained.to_rows(), format, "pretrain")
-        _show_end(trained, quiet)
+        _show_end(trained, plan.steps, quiet)
     if trained.exit_code:
         raise typer.Exit(trained.exit_code)
 
 
-def _show_end(result: "Run", quiet: bool) -> None:
+def _show_end(result: "Run", steps: int, quiet: bool) -> None:
     """How it ended, what to look at, and what to do next."""
-    loss = "" if result.loss is None else f", loss {result.loss:.3f} nats a prediction"
+    loss = "" if result.loss is None else f", loss {result.loss:.3f} nats a prediction (moving average)"
     show_note(
-        f"{result.folder}: {result.steps:,} steps in {result.seconds:.1f} s{loss} (moving average)",
+        f"{result.folder}: {result.steps:,} of {steps:,} steps in {result.seconds:.1f} s{loss}",
         quiet,
     )
     if result.evaluation is not None:
@@ -105,6 +105,9 @@ def _show_end(result: "Run", quiet: bool) -> None:
             f"{result.folder / 'dead-vocabulary.json'}",
             quiet,
         )
+    curve = result.folder / "curve.svg"
+    drawn = f"loss by step: {curve}" if curve.is_file() else f"no {curve}: pip install 'vocabkit[plots]'"
+    show_note(drawn, quiet)
     if result.skipped:
         show_warnings([f"{result.skipped} steps were not finite and changed nothing"], quiet)
     if result.stopped == "signal":

@@ -85,7 +85,7 @@ def test_unknown_names_suggest_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"did you mean premium.bottom_decile"):
         _check_requirements(AUDIT, ["premium.botom_decile<2"])
     with pytest.raises(ConfigError, match="yor_Latn"):
-        _check_requirements(AUDIT, ["fertility[yor]<2"])
+        _check_requirements(AUDIT, ["fertility[yor_Lat]<2"])
 
 
 MISSING = replace(
@@ -123,3 +123,12 @@ def test_a_premium_over_languages_wants_all_of_them_in_step() -> None:
     )
     (outcome,) = _check_requirements(Audit(rows, ()), ["premium.mean<9"])
     assert (outcome.met, outcome.missing) == (False, ("yor_Latn",))
+
+
+def test_a_language_is_named_as_people_name_it() -> None:
+    met = {
+        text: _check_requirements(AUDIT, [text])[0] for text in ("fertility[Yoruba]<3", "fertility[en-US]<1")
+    }
+    assert [(one.figure.name, one.met) for one in met.values()] == [("yor_Latn", True), ("eng_Latn", False)]
+    # A group of that name comes first.
+    assert _check_requirements(AUDIT, ["premium.mean[Germanic]<1.2"])[0].figure.scope == "group"

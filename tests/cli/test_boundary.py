@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from cli.boundary import Boundary
+from cli.boundary import SECTIONS, Boundary
 from vocabkit.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,3 +256,31 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     )
     assert done.stdout == "x\n"
     assert done.stderr == "code 0\n"
+
+
+@pytest.mark.parametrize("loading", ["runpy", "typer", "vocabkit.cli"])
+def test_an_interrupt_while_the_command_line_loads_is_one_line(loading: str) -> None:
+    # Python says what it has imported as it goes: the signal comes in the middle of it.
+    start = "from vocabkit.__main__ import main; main()"
+    words = [sys.executable, "-X", "importtime", "-c", start, "--version"]
+    said = []
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if not line.startswith("import time:"):
+                said.append(line)
+            elif line.split("|")[-1].strip() == loading:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert said == ["interrupted\n"]
+
+
+def test_verbs_stand_in_groups_in_the_order_of_the_work() -> None:
+    from cli import app
+
+    said = CliRunner().invoke(app, ["--help"]).output
+    places = [said.index(f"\n{title}:") for title in SECTIONS]
+    assert places == sorted(places)
+    verbs = re.findall(r"^  ([a-z-]+)  +[A-Z]", said.partition("\nText:")[2], re.M)
+    assert verbs == [verb for names in SECTIONS.values() for verb in names]
+    assert "\nOther:" not in said

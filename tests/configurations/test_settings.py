@@ -137,3 +137,18 @@ def test_a_share_that_is_none_is_refused_with_one_that_is(said: object) -> None:
     for right, share in (("5%", 0.05), ("0.1 %", 0.001), (0.25, 0.25), ("0.25", 0.25), (0, 0.0)):
         found = read_configuration("replace-bpe", {"replace": {"max_loss": right}})
         assert found.model_dump()["replace"]["max_loss"] == pytest.approx(share)
+
+
+def test_a_list_of_codes_takes_commas() -> None:
+    asked = load("shared-250k", 'languages.include=["yor", "ibo"]').languages.include
+    assert load("shared-250k", "languages.include=yor,ibo").languages.include == asked == ("yor", "ibo")
+    assert load("shared-250k", "languages.include=Yoruba").languages.include == ("Yoruba",)
+
+
+def test_a_wrong_setting_is_named_and_not_the_shipped_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("shared-250k", "vocabulary.size=many", "languages.wieghting=uniform")
+    said = caught.value.message
+    assert "--set vocabulary.size=many: " in said
+    assert "--set languages.wieghting=uniform: unknown key languages.wieghting (did you mean" in said
+    assert ".toml" not in said

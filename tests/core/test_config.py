@@ -45,9 +45,9 @@ def test_dump_reads_back_equal(path: Path) -> None:
     ("override", "words"),
     [
         ("table.sise=3", ["table.sise", "did you mean table.size"]),
-        ("table.size=many", ["table.size", "'many'"]),
+        ("table.size=many", ["--set table.size=many:", "'many'"]),
         ("vocab=2", ["unknown key vocab"]),
-        ("nothing", ["expected key=value"]),
+        ("nothing", ["--set nothing: expected KEY=VALUE"]),
         ("a b=[", ["cannot be read"]),
     ],
 )

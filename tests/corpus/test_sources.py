@@ -277,3 +277,26 @@ def test_a_name_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> No
     fill(tmp_path, "eng_Latn.txt", "yor/\udcff.txt")
     with pytest.raises(CorpusError, match="a file name that is not UTF-8"):
         open_corpus(tmp_path)
+
+
+def test_files_and_options_name_languages_as_people_do(tmp_path: Path) -> None:
+    fill(tmp_path, "zh-CN.txt", "zh_TW.txt", "iw.txt", "Haitian Creole.txt")
+    fill(tmp_path, "pt-BR/a.txt", "no.txt", "swahili.jsonl")
+    found = open_corpus(tmp_path)
+    assert found.languages == (
+        "hat_Latn", "heb_Hebr", "nob_Latn", "por_Latn", "swh_Latn", "zho_Hans", "zho_Hant"
+    )  # fmt: skip
+    asked = ["Portuguese", "Chinese (Traditional)", "he", "nb"]
+    assert open_corpus(tmp_path, languages=asked).languages == ("heb_Hebr", "nob_Latn", "por_Latn", "zho_Hant")
+    with pytest.raises(VocabkitError, match="'zh' is ambiguous: zho_Hans, zho_Hant"):
+        open_corpus(tmp_path, languages=["zh"])
+
+
+def test_all_bad_names_are_in_one_message(tmp_path: Path) -> None:
+    fill(tmp_path, "yor_Latn.txt", "Hausaa.txt", "corpus.txt", "Yorubba.txt")
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(tmp_path)
+    said = caught.value.message
+    assert "'Hausaa'; candidates: hau_Latn" in said
+    assert "'Yorubba'; candidates: yor_Latn" in said
+    assert "'corpus'" in said

@@ -202,3 +202,9 @@ def test_masses_come_from_the_training_totals() -> None:
     counts = WordCounts.from_texts({"yor_Latn": ["ẹ jẹ́ kí", "a lọ"]})
     mass = measure_masses(counts)["yor_Latn"]
     assert mass == Mass("yor_Latn", 2, 5, 12, 20)
+
+
+def test_quotas_name_languages_as_people_do() -> None:
+    by_code = weigh_languages(MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99)
+    by_name = weigh_languages(MASSES, "quota", quota={"en": 2, "Yoruba": 1, "lo-LA": 1}, limit=99)
+    assert by_name == by_code

@@ -14,6 +14,8 @@ HEAVY = {
     "duckdb",
     "fontTools",
     "jinja2",
+    "langcodes",
+    "language_data",
     "matplotlib",
     "numba",
     "numpy",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +20,8 @@ from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
+from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_start import pretrain
 
 ROOT = Path(__file__).resolve().parents[2]
 SYLLABLES = {
@@ -205,3 +210,63 @@ def test_a_dry_run_says_what_would_be_refused(work: Path) -> None:
     assert "refused" not in said
     _, said = vocabkit(*words, "--set", "model.vocabulary=100", code=2)
     assert "a model of 100 ids and data of 200" in said
+
+
+def test_a_log_tells_of_the_run_and_its_curve_is_drawn(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    words = ("pretrain", "tiny", "--data", work / "shards", *TINY, "-o")
+    _, err = vocabkit(*words, tmp_path / "run")
+    told = re.findall(r"^training: (\d) of 6 steps, loss (\d\.\d{3}), [\d,]+ tokens/s, \d+ s left$", err, re.M)
+    losses = read_losses(tmp_path / "run")
+    logged = map(json.loads, (tmp_path / "run/log.jsonl").read_text(encoding="utf-8").splitlines())
+    expected = [(str(row["step"]), f"{row['loss']:.3f}") for row in logged if row["kind"] == "step"]
+    assert told == expected
+    assert len(losses) > len(told) == 3
+    ElementTree.parse(tmp_path / "run/curve.svg")
+    _, err = vocabkit(*words, tmp_path / "quiet", "-q")
+    assert err == ""
+
+
+def test_a_stopped_run_says_what_it_did_and_where_it_goes_on(work: Path, tmp_path: Path) -> None:
+    class Stopping:
+        """Sends the signal that a scheduler sends, after the third step."""
+
+        done = 0
+
+        def start(self, label: str, total: int | None = None, unit: str = "") -> None: ...
+
+        def advance(self, amount: int) -> None:
+            self.done += amount
+            if self.done == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def finish(self) -> None: ...
+
+    run = tmp_path / "run"
+    settings = [*(word for word in TINY if word != "--set"), "log.evaluate_every=0"]
+    found = pretrain("tiny", work / "shards", run, settings=settings, progress=Stopping())
+    assert isinstance(found, Run)
+    assert (found.stopped, found.steps) == ("signal", 3)
+    rows = found.to_rows()
+    assert [row["language"] for row in rows] == ["eng_Latn", "yor_Latn"]
+    assert sum(int(str(row["rows_read"])) for row in rows) == found.samples == 12
+    assert all(int(str(row["bytes_read"])) > int(str(row["tokens_read"])) > 0 for row in rows)
+    assert Run.load(run).to_rows() == rows
+    _, err = vocabkit("pretrain", run, "--data", work / "shards", "-o", run)
+    assert "training: 3 of 6 steps, resumed at step 3\n" in err
+
+
+def test_how_to_sample_is_kept_and_files_have_the_rights_of_the_umask(work: Path, tmp_path: Path) -> None:
+    data = ("--data", work / "shards", "-q")
+    vocabkit("pretrain", "tiny", *data, *TINY, "-o", tmp_path / "run")
+    vocabkit("export", tmp_path / "run", "-o", tmp_path / "hf", "-q")
+    kept = '{"max_new_tokens": 7}\n'
+    (tmp_path / "hf/generation_config.json").write_text(kept, encoding="utf-8")
+    begun = TINY[: TINY.index("model.width=16") - 1]
+    vocabkit("pretrain", "tiny", *data, *begun, "--checkpoint", tmp_path / "hf", "-o", tmp_path / "run2")
+    vocabkit("export", tmp_path / "run2", "-o", tmp_path / "hf2", "-q")
+    assert (tmp_path / "hf2/generation_config.json").read_text(encoding="utf-8") == kept
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name for name, mode in modes.items() if mode != 0o666 & ~mask} == set()

@@ -132,7 +132,7 @@ def test_too_many_epochs_are_refused_with_the_flag_that_allows_them(corpus: Prep
     assert "1 of 3 languages more than 8 times: lao_Laoo" in refusal.message
     needed = int(np.ceil(plan.rows[1].epochs))
     assert refusal.hint is not None
-    assert f"--allow-epochs {needed}," in refusal.hint
+    assert f"--allow-epochs {needed}  #" in refusal.hint
     allowed = chosen.model_copy(update={"allow_epochs": float(needed)})
     assert _plan_languages(corpus, allowed, 150).find_refusal() is None
 

@@ -71,6 +71,22 @@ def plot_saturation(
     _save(figure, path)
 
 
+def plot_lines(
+    lines: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str, upward: str
+) -> None:
+    """Draw lines of points by their labels; `across` and `upward` name the axes. Raises `MissingExtra`."""
+    figure, axes = _open_figure(7.0, 4.5)
+    for colour, (label, points) in zip(_pick_colours(len(lines)), lines.items(), strict=True):
+        if points:
+            mark = "o" if len(points) < 20 else ""
+            axes.plot(*zip(*points, strict=True), color=colour, marker=mark, markersize=3, label=label)
+    axes.set_xlabel(across)
+    axes.set_ylabel(upward)
+    if any(lines.values()):
+        axes.legend(fontsize=8)
+    _save(figure, path)
+
+
 def _open_figure(width: float, height: float) -> tuple[Any, Any]:
     try:
         import matplotlib

@@ -69,7 +69,7 @@ from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, m
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_output, fingerprint_file, package_versions
-from vocabkit.core.languages import Panel, load_panel, resolve_code
+from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Mark, Result
 from vocabkit.corpus.shard_map import open_executor
@@ -205,7 +205,7 @@ def _find_source(
         raise ConfigError("--limit and --aligned yes need lines, and counts hold none", "give --corpus DIR")
     known, absent = words.languages, list[str]()
     if languages is not None:
-        words = WordCounts({c: known[c] for c in sorted(resolve_code(c, known) for c in languages)})
+        words = WordCounts({c: known[c] for c in sorted(resolve_codes(languages, known))})
     elif panel is not None:
         absent = [code for code in sorted(panel.codes) if code not in known]
         words = WordCounts({c: known[c] for c in sorted(panel.codes) if c in known})

@@ -16,7 +16,7 @@ import operator
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -37,7 +37,7 @@ from vocabkit.auditing.metrics import (
 )
 from vocabkit.core.errors import ConfigError, CorpusError, first_line
 from vocabkit.core.folders import output_folder, read_json, write_manifest
-from vocabkit.core.languages import Panel
+from vocabkit.core.languages import CODE, Panel, find_codes
 from vocabkit.core.records import parse_record
 from vocabkit.core.results import Mark, Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
@@ -547,6 +547,11 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
         raise _refuse_metric(requirement, {figure.metric for figure in audit.figures})
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
+        if not named and requirement.name not in audit.failures:
+            measured = {figure.name for figure in figures if figure.scope == "language"} | {*audit.failures}
+            codes = find_codes(requirement.name, filter(CODE.fullmatch, measured))
+            if len(codes) == 1:
+                return _find(audit, replace(requirement, name=codes[0]))
         if not named and (reason := audit.failures.get(requirement.name)) is not None:
             return [
                 Figure(

@@ -35,9 +35,8 @@ from vocabkit.auditing.text_statistics import (
     save_values,
     segment_blocks,
 )
-from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import package_versions
-from vocabkit.core.languages import Panel, resolve_code
+from vocabkit.core.languages import Panel, find_codes
 from vocabkit.core.text import COMMON, INHERITED, UNKNOWN, script_of, show_token
 from vocabkit.corpus.word_counts import split_words
 
@@ -85,9 +84,7 @@ def _parse(text: str) -> frozenset[str]:
 
 
 def _means(short: str, code: str) -> bool:
-    with suppress(ConfigError):
-        return resolve_code(short, (code,)) == code
-    return False
+    return code in find_codes(short, (code,))
 
 
 @cache

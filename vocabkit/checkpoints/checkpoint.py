@@ -510,7 +510,7 @@ def _check_told(checkpoint: Checkpoint, told: Mapping[str, str]) -> dict[str, st
             near = difflib.get_close_matches(pattern, list(checkpoint.tensors), 1, cutoff=0.3)
             raise CheckpointError(
                 f"--tensor {pattern}={role}: no tensor of that name in {checkpoint.root}",
-                f"did you mean {near[0]}?" if near else "--dry-run lists the tensors found",
+                f"did you mean {near[0]}?" if near else "--dry-run  # lists the tensors found",
             )
         given.update(dict.fromkeys(hits, role))
     return given

@@ -35,7 +35,7 @@ from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.folders import Clock, output_folder, write_manifest
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import Signed, parse_record, read_manifest
 from vocabkit.core.results import Result
@@ -410,7 +410,7 @@ def saturate_vocabulary(
     `settings` are of a `_SaturationConfig`, such as `sizes=[5_000, 50_000]` or `tail=["yor_Latn"]`. Raises
     `ConfigError`, `CountsError`, `TokenizerError`, `FitError` and `OutputError`; then nothing is left behind.
     """
-    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation")
+    config = validate(_SaturationConfig, lay_over({"base": str(base)}, settings), "saturation", settings)
     words = open_counts(counts, output, force=force, others=[base])
     clock = Clock()
     found, notes = _measure(words, config, progress or Silent(), workers or os.cpu_count() or 1)
@@ -456,7 +456,7 @@ def _measure(
 
 def _find_tail(config: _SaturationConfig, codes: Sequence[str]) -> list[str]:
     if config.tail:
-        return [resolve_code(text, codes) for text in config.tail]
+        return resolve_codes(config.tail, codes)
     panel = load_panel(config.languages.panel or DEFAULT_PANEL)
     tail = [code for code in panel.tail if code in codes]
     if not tail:

@@ -122,7 +122,7 @@ def fit_byte_bpe(
     if len(merges) < wanted and not config.vocabulary.allow_fewer:
         possible = config.vocabulary.size - wanted + len(merges)
         what = f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}"
-        raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text")
+        raise FitError(what, f"--set vocabulary.size={possible:_}  # or count more text")
     if len(merges) < wanted:
         notes.append(f"{wanted - len(merges):,} fewer tokens than asked for: no pair is left")
     clock.lap("merges")
@@ -276,7 +276,7 @@ def continue_bpe(
             raise FitError(
                 f"tokens.new = {table.new:_} is more than {', '.join(codes)} can support with "
                 f"min_count = {table.min_count}: {len(learnt):_}",
-                f"--set tokens.new={len(learnt):_}, --set tokens.allow_fewer=true, or count more text",
+                f"--set tokens.new={len(learnt):_}  # or --set tokens.allow_fewer=true, or count more text",
             )
         warnings.append(f"{table.new - len(learnt):,} fewer tokens than asked for: no pair is left")
     extended = base.append(learnt.characters, learnt.merges)

@@ -358,7 +358,7 @@ class _Replacement:
         self.clock.lap("bound")
         if not freed and self.config.replace.make_room == "unused":
             what = f"no token of the base can go: {', '.join(self.kept)} would lose more than replace.max_loss"
-            raise FitError(what, "--max-loss 1%, or keep fewer languages: --keep-languages eng")
+            raise FitError(what, "--max-loss 1%  # or keep fewer languages: --keep-languages eng")
         wanted = freed if self.config.replace.make_room == "unused" else self.config.tokens.new
         notes = self.base.tokenizer.notes if isinstance(self.base, BpeBase) else ()
         told = [*notes, *weights.warnings(), *self._tell(freed, len(order), residual)]
@@ -475,7 +475,7 @@ class _Replacement:
                 raise FitError(
                     f"{wanted:,} new tokens are more than {', '.join(self.new)} can support with "
                     f"min_count = {table.min_count}: {number:,}",
-                    f"--set tokens.new={number:_}, --set tokens.allow_fewer=true, or count more text",
+                    f"--set tokens.new={number:_}  # or --set tokens.allow_fewer=true, or count more text",
                 )
             if number >= len(dropped):
                 break

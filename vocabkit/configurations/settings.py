@@ -502,5 +502,5 @@ def _check_options(path: Path, kind: str, settings: Settings) -> None:
 def load_preset(model: type[Model], preset: str | Path | Config, settings: Settings = ()) -> Model:
     """Return the configuration as `read_configuration` does, where it must be of one kind."""
     if isinstance(preset, Config):
-        return validate(model, lay_over(preset.model_dump(), settings), "settings")
+        return validate(model, lay_over(preset.model_dump(), settings), "settings", settings)
     return load_config(model, find_preset(preset, "fit"), settings)

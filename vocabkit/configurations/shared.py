@@ -22,7 +22,7 @@ from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.config import Config, dump_toml
 from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces, first_line
 from vocabkit.core.folders import Clock, check_output, output_folder, write_manifest
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import find_codes, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import read_manifest
 from vocabkit.core.results import Result
@@ -119,10 +119,10 @@ class Fit(Result, Generic[AnyVocabulary]):
             raise ConfigError("--routed needs a vocabulary with blocks", "fit a two-stage preset")
         names = block_languages(self.vocabulary)
         for text in routed:
-            code = next((name for name in names if text in (name, name.split("_")[0])), None)
-            if code is None:
+            if not find_codes(text, names):
                 what = f"--routed {text}: no such block; blocks are {', '.join(names)}"
                 raise ConfigError(what, "a language without a block is encoded with the shared pieces")
+            code = resolve_code(text, names)
             route_vocabulary(self.vocabulary, code).save(work / "routed" / code)
 
     @classmethod
@@ -266,11 +266,8 @@ def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ..
     panel = None if table.panel is None else list(load_panel(table.panel).codes)
     codes = counted if panel is None else panel
     if table.include:
-        # A full code that was not counted is reported with the other missing ones, not as unknown.
-        codes = [
-            text if panel is None and "_" in text and text not in counted else resolve_code(text, codes)
-            for text in table.include
-        ]
+        # What was not counted is reported as missing, not as unknown.
+        codes = resolve_codes(table.include, codes, beyond=panel is None)
     missing = sorted(set(codes) - set(counted))
     if missing:
         raise CountsError(
@@ -529,13 +526,13 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
             what = (
                 f"{vocabulary.pieces:,} pieces cannot hold the {required:,} covered characters and kept pieces"
             )
-            raise FitError(what, f"--set vocabulary.size={possible:_}, or lower coverage.character")
+            raise FitError(what, f"--set vocabulary.size={possible:_}  # or lower coverage.character")
         try:
             fitted = fit(vocabulary.pieces)
         except TooFewPieces as error:
             possible = _find_size(fit, int(0.99 * error.reached), required) + vocabulary.other_ids
             what = f"vocabulary.size = {vocabulary.size:_} is more than this text supports: about {possible:_}"
-            raise FitError(what, f"--set vocabulary.size={possible:_}, or count more text") from error
+            raise FitError(what, f"--set vocabulary.size={possible:_}  # or count more text") from error
     details = _count_rows(lexicon) | {
         "seeds_found": len(substrings),
         "seeds": fitted.seeds,
@@ -692,7 +689,7 @@ def fit_parity(
 def _read_development(config: ParityConfig, progress: Progress | None) -> Mapping[str, Sequence[str]]:
     if not config.parity.development:
         what = "parity needs a development corpus of aligned lines"
-        raise ConfigError(what, "--set parity.development=DIR; lines used here cannot test the result")
+        raise ConfigError(what, "--set parity.development=DIR  # lines used here cannot test the result")
     corpus = open_corpus(config.parity.development)
     limit = config.parity.lines or None
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
@@ -703,7 +700,7 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
     sizes = {code: len(lines) for code, lines in texts.items()}
     if len(sizes) < 2:
         what = f"development text is needed in two of the fitted languages or more, found {len(sizes)}"
-        raise CorpusError(what, "--set parity.development=DIR, a folder of aligned files such as eng_Latn.txt")
+        raise CorpusError(what, "--set parity.development=DIR  # a folder of aligned files")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
         wrong = ", ".join(f"{c} {n:,}" for c, n in sorted(sizes.items()) if n != common)

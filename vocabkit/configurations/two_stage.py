@@ -29,7 +29,7 @@ from vocabkit.configurations.shared import (
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
 from vocabkit.core.folders import Clock
-from vocabkit.core.languages import load_panel, resolve_code
+from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import read_manifest
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
@@ -262,7 +262,7 @@ def check_letters(size: int, letters: Mapping[str, int], setting: str) -> None:
         what = f"{setting} = {size:_} cannot hold the letters that the base lacks: {names}"
         least = f"{max(over.values()):_}"
         enough = f"{setting}={least}" if setting != "sizes" else f"{setting}=[{least}]"
-        raise FitError(what, f"--set {enough}, or a base fitted with {KEEP}")
+        raise FitError(what, f"--set {enough}  # or a base fitted with {KEEP}")
 
 
 def _settle_letters(
@@ -395,7 +395,7 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
     """
     counted = sorted(counts.languages)
     if config.tail.languages:
-        codes = [resolve_code(text, counted) for text in config.tail.languages]
+        codes = resolve_codes(config.tail.languages, counted)
     else:
         codes = list(load_panel(config.languages.panel or DEFAULT_PANEL).tail)
     missing = [code for code in codes if code not in counted]
@@ -477,7 +477,7 @@ def _name_short(growing: Mapping[str, _Growing], config: TwoStageConfig) -> str:
     short = ", ".join(f"{c} {size:_}" for c, size in sizes.items() if size < config.tail.size)
     if short and not config.tail.allow_fewer:
         what = f"tail.size = {config.tail.size:_} is more than the text supports in: {short}"
-        raise FitError(what, "--set tail.allow_fewer=true, a smaller tail.size, or count more text")
+        raise FitError(what, "--set tail.allow_fewer=true  # or a smaller tail.size, or count more text")
     return short
 
 

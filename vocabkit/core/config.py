@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import read_toml
@@ -26,6 +26,16 @@ class Config(BaseModel):
     """Base of every configuration table: frozen, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split_list(cls, value: object, info: ValidationInfo) -> object:
+        """Take `yor,ibo` where a list is wanted: brackets and quotes are what a shell eats."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        kinds = {get_origin(kind) for kind in (wanted, *get_args(wanted))}
+        if isinstance(value, str) and kinds & {tuple, list}:
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
 
 
 Model = TypeVar("Model", bound=Config)
@@ -39,7 +49,7 @@ def load_config(model: type[Model], path: str | Path, overrides: Settings = ()) 
     Raises `ConfigError` naming the file or override, the key and the value.
     """
     source = Path(path)
-    return validate(model, lay_over(read_preset_tables(source), overrides), str(source))
+    return validate(model, lay_over(read_preset_tables(source), overrides), str(source), overrides)
 
 
 def read_preset_tables(path: Path) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     """Read one `key=value` as a TOML line; a value that is no TOML is taken as text. Raises `ConfigError`."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: expected key=value", "for example: --set vocabulary.size=4_000")
+        raise ConfigError(f"--set {text}: expected KEY=VALUE", "--set vocabulary.size=4_000")
     try:
         return tomllib.loads(f"{key.strip()} = {value.strip()}")
     except (ValueError, RecursionError) as error:
@@ -80,15 +90,27 @@ def _parse_override(text: str) -> dict[str, Any]:
             ) from error
 
 
-def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
-    """Build the model from plain data. Raises `ConfigError` naming the key, the value and near keys."""
+def validate(model: type[Model], data: Mapping[str, Any], source: str, settings: Settings = ()) -> Model:
+    """Build the model from plain data. Raises `ConfigError` naming the key, the value and near keys.
+
+    What is wrong is the setting of that key among `settings` where there is one, else it is in `source`.
+    """
+    typed = () if isinstance(settings, Mapping) else [settings] if isinstance(settings, str) else settings
+    given = {str(text).partition("=")[0].strip(): str(text) for text in typed}
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        lines = []
+        lines: list[str] = []
+        ours: list[str] = []
         hint = "see its keys: vocabkit presets show NAME"
         for problem in error.errors():
             place = ".".join(str(part) for part in problem["loc"])
+            # The last one counts. A check of a whole table tells of the keys in it.
+            set_by = [
+                text
+                for key, text in given.items()
+                if f"{place}.".startswith(f"{key}.") or key.startswith(f"{place}.")
+            ]
             if problem["type"] == "extra_forbidden":
                 known = _keys(model)
                 near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
@@ -108,7 +130,10 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
                 table = isinstance(problem["input"], Mapping)
                 value = "" if table else f" = {problem['input']!r}"
                 lines.append(f"{place or 'configuration'}{value}: {message[0].lower()}{message[1:]}")
-        raise ConfigError(f"{source}: " + "; ".join(lines), hint) from error
+            if set_by:
+                ours.append(f"--set {set_by[-1]}: {lines.pop()}")
+        said = [f"{source}: " + "; ".join(lines)] if lines else []
+        raise ConfigError("; ".join([*ours, *said]), hint) from error
 
 
 def dump_toml(config: Config, header: str = "") -> str:

@@ -414,9 +414,18 @@ def _collect(place: Path, names: str) -> None:
 
 
 def flush_path(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
+    """Force a file, or the names in a folder, to disk.
+
+    A file that a library made its owner's alone, as safetensors does, gets the rights that the umask gives.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
+        found = os.fstat(handle)
+        # One of several links is somebody's file too.
+        if stat.S_IMODE(found.st_mode) == 0o600 and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            mask = os.umask(0o077)
+            os.umask(mask)
+            path.chmod(0o666 & ~mask)
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # no such thing on this file system

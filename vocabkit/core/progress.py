@@ -1,8 +1,9 @@
-"""How long library calls report progress: one protocol, and a bar that terminals and notebooks show alike."""
+"""How long library calls report progress: one protocol, a bar on terminals and in notebooks, lines in a log."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ class Progress(Protocol):
 
     def finish(self) -> None:
         """End the current step."""
+
+
+def tell(progress: Progress, text: str, left: float | None = None) -> None:
+    """Say something of the current step, and the seconds it takes yet; unheard where `progress` takes no words.
+
+    Apart from the protocol, so that an object with its three methods is all that a call needs.
+    """
+    speak = getattr(progress, "tell", None)
+    if speak is not None:
+        speak(text, left)
 
 
 class Silent:
@@ -46,7 +57,7 @@ class _Bar:
         from tqdm import tqdm
 
         self.finish()
-        sizes = unit in {"B", "byte", "bytes"}
+        sizes = unit in _SIZES
         self._bar = tqdm(
             desc=label,
             total=total,
@@ -63,6 +74,11 @@ class _Bar:
         if self._bar is not None:
             self._bar.update(amount)
 
+    def tell(self, text: str, left: float | None) -> None:
+        """Write it behind the bar, which knows itself how long it still takes."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
     def finish(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
@@ -70,7 +86,77 @@ class _Bar:
             self._bar = None
 
 
+class _Log:
+    """Lines on stderr: of a step that takes long one in `every` seconds, and what is told at once.
+
+    Half a minute is often enough to see that a job lives, and 3,000 lines a day.
+    """
+
+    def __init__(self, every: float = 30.0) -> None:
+        self._every, self._spoken = every, time.monotonic()
+        self._label, self._unit, self._done, self._lines = "", "", 0, 0
+        self._total: int | None = None
+        self._began = self._spoken
+
+    def start(self, label: str, total: int | None = None, unit: str = "") -> None:
+        """Begin a step; short ones are never written of."""
+        self.finish()
+        self._label, self._unit, self._total, self._done = label, unit, total, 0
+        self._began, self._lines = time.monotonic(), 0
+
+    def advance(self, amount: int) -> None:
+        """Count, and write where it was quiet for long enough."""
+        self._done += amount
+        if time.monotonic() - self._spoken >= self._every:
+            spent, done, total = time.monotonic() - self._began, self._done, self._total
+            left = spent * (total - done) / done if total and done else None
+            self._write(f"{_write_duration(spent)} so far", left)
+
+    def tell(self, text: str, left: float | None) -> None:
+        """Write it."""
+        self._write(text, left)
+
+    def finish(self) -> None:
+        """Say how long a step took that was written of."""
+        if self._lines:
+            self._write(f"ended after {_write_duration(time.monotonic() - self._began)}", None)
+            self._lines = 0
+
+    def _write(self, text: str, left: float | None) -> None:
+        done, total = (_write_amount(n, self._unit) for n in (self._done, self._total))
+        place = f"{done} of {total}" if self._total else done
+        unit = "" if self._unit in _SIZES else f" {self._unit}".rstrip()
+        rest = "" if left is None else f", {_write_duration(left)} left"
+        # In one piece: other processes may write to the same log.
+        sys.stderr.write(f"{self._label}: {place}{unit}, {text}{rest}\n")
+        sys.stderr.flush()
+        self._spoken, self._lines = time.monotonic(), self._lines + 1
+
+
+_SIZES = ("B", "byte", "bytes")
+
+
+def _write_amount(amount: int | None, unit: str) -> str:
+    return f"{(amount or 0) / 1e6:,.1f} MB" if unit in _SIZES else f"{amount or 0:,}"
+
+
+def _write_duration(seconds: float) -> str:
+    """Return seconds as people say them: `48 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+
+    >>> _write_duration(12_000)
+    '3 h 20 min'
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
 def watch(quiet: bool = False) -> Progress:
-    """Return a bar where someone watches, on a terminal or in a notebook, and `Silent` in a log."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return _Bar() if watched and not quiet else Silent()
+    """Return a bar where someone watches, on a terminal or in a notebook, and lines now and then in a log."""
+    if quiet:
+        return Silent()
+    return _Bar() if sys.stderr.isatty() or "ipykernel" in sys.modules else _Log()

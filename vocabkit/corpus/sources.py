@@ -14,15 +14,15 @@ import os
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra
 from vocabkit.core.folders import fingerprint_file, read_toml
-from vocabkit.core.languages import CODE, Panel, known_codes, resolve_code
+from vocabkit.core.languages import CODE, Panel, resolve_codes
 
 FileKind = Literal["text", "jsonl", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -198,24 +198,19 @@ def _find_inner(findings: _Findings) -> Path | None:
 
 def _group_by_code(findings: _Findings, preferred: set[str], root: Path) -> dict[str, list[Source]]:
     grouped: dict[str, list[Source]] = {}
+    try:
+        # The panel and what is asked for decide first. A full code is what it says.
+        names = [name for name in findings.by_name if not CODE.fullmatch(name)]
+        of = dict(zip(names, resolve_codes(names, preferred, beyond=True), strict=True))
+    except ConfigError as error:
+        # A folder of corpora, such as `sample` writes, given in place of one of them.
+        inner = _find_inner(findings)
+        hint = f"did you mean {inner}?" if inner not in (None, root) else error.hint
+        raise CorpusError(f"{root}: {error.message}", hint) from error
     for name, group in findings.by_name.items():
-        try:
-            code = _resolve_name(name, preferred)
-        except ConfigError as error:
-            # A folder of corpora, such as `sample` writes, given in place of one of them.
-            inner = _find_inner(findings)
-            hint = f"did you mean {inner}?" if inner not in (None, root) else error.hint
-            raise CorpusError(f"{root}: {error.message}", hint) from error
+        code = of.get(name, name)
         grouped.setdefault(code, []).extend(replace(source, language=code) for source in group)
     return grouped
-
-
-def _resolve_name(name: str, preferred: set[str]) -> str:
-    if CODE.fullmatch(name):
-        return name
-    with suppress(ConfigError):
-        return resolve_code(name, preferred)
-    return resolve_code(name, {*known_codes(), *preferred})
 
 
 def _resolve_wanted(
@@ -223,28 +218,13 @@ def _resolve_wanted(
 ) -> list[str] | None:
     if languages is None:
         return list(panel.codes) if panel else None
-    wanted = []
-    for text in languages:
-        # What is there decides what a short code means, then the panel, then the shipped panel.
-        candidates = set(found) if _matches(text, found) else {*known_codes(), *(panel.codes if panel else ())}
-        code = text if CODE.fullmatch(text) else resolve_code(text, candidates)
-        if code not in wanted:
-            wanted.append(code)
-    return wanted
+    # What is there decides what a name means, then the panel.
+    return [*dict.fromkeys(resolve_codes(languages, found, panel.codes if panel else (), beyond=True))]
 
 
 def _shorten(names: Sequence[str], limit: int = 12) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _matches(text: str, codes: Iterable[str]) -> bool:
-    """True when a short code means at least one of these codes."""
-    try:
-        resolve_code(text, codes)
-    except ConfigError as error:
-        return "ambiguous" in error.message
-    return True
 
 
 # --- What there is ---------------------------------------------------------------------------------

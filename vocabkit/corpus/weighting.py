@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.languages import resolve_keys
 from vocabkit.corpus.word_counts import WordCounts
 
 Method = Literal["natural", "exponent", "unimax", "uniform", "quota"]
@@ -244,7 +245,8 @@ def check_quota(weighting: str, quota: Mapping[str, float] | None) -> None:
 
 
 def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> dict[str, float]:
-    unknown = sorted(set(quota or ()) - set(codes))
+    quota = resolve_keys(quota or {}, codes)
+    unknown = sorted(set(quota) - set(codes))
     if unknown:
         raise ConfigError(
             f"languages.quota names languages that are not fitted: {', '.join(unknown)}",

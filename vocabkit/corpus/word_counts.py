@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -234,7 +235,8 @@ class WordCounts(Result):
         """Open a counts folder; tables are checked when a language is asked for. Raises `CountsError`."""
         root = Path(folder)
         if not (root / INDEX).is_file():
-            raise CountsError(f"{root}: no counts here (no {INDEX})", f"vocabkit count CORPUS -o {root}")
+            hint = f"vocabkit count CORPUS -o {shlex.quote(str(root))}"
+            raise CountsError(f"{root}: no counts here (no {INDEX})", hint)
         index = read_index(root)
         for code, entry in index.items():
             _parse_entry(root, code, entry)

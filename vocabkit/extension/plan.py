@@ -271,7 +271,7 @@ def _make_groups(
     said_untied = (checkpoint.config or {}).get("tie_word_embeddings") is False
     if tied and outputs != inputs and not (found.tied == "equal" and said_untied):
         what = f"--init-output {outputs} would differ from --init-input {inputs}"
-        hint = "--untie gives the output a matrix of its own"
+        hint = "--untie  # gives the output a matrix of its own"
         raise CheckpointError(f"{checkpoint.root}: input and output are one matrix: {what}", hint)
     groups: list[Group] = []
     for items in found.groups().values():

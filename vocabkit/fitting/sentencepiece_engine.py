@@ -214,7 +214,7 @@ def _train(
     alphabet = _alphabet(rows)
     if size < len(alphabet):
         possible = -(-(2 * len(alphabet) + other_ids) // 1_000) * 1_000
-        hint = f"--set vocabulary.size={possible:_}, or a lower coverage.character"
+        hint = f"--set vocabulary.size={possible:_}  # or a lower coverage.character"
         try:
             _train(rows, model, possible - other_ids, other_ids, threads, max_length, options)
         except FitError as error:  # where the text supports less, its hint says how much
@@ -256,7 +256,7 @@ def _explain(message: str, size: int, other_ids: int) -> FitError:
         reachable = int(high.group(1)) - 1 + other_ids
         return FitError(
             f"vocabulary.size = {size + other_ids:_} is more than this text supports: at most {reachable:_}",
-            f"--set vocabulary.size={reachable:_}, or count more text",
+            f"--set vocabulary.size={reachable:_}  # or count more text",
         )
     # SentencePiece prefixes its source location and the failed condition; the rest is for people.
     text = re.sub(r"^INTERNAL: \S+\(\d+\) \[.*?\] ?", "", message).strip() or message

@@ -604,7 +604,7 @@ def fit_unigram(
     if longest > LONGEST:
         raise FitError(
             f"pieces of {longest} characters: this trainer takes at most {LONGEST}",
-            f"--set vocabulary.max_piece_length={LONGEST}, or trainer.engine=sentencepiece",
+            f"--set vocabulary.max_piece_length={LONGEST}  # or --set trainer.engine=sentencepiece",
         )
     _check_lists(lexicon, keep, deny, longest)
     required = len(lexicon.alphabet) + sum(len(piece) > 1 for piece in set(keep))

@@ -354,7 +354,7 @@ class _MaskedChoice:
         if special.mask is None:
             raise PretrainingError(
                 "the vocabulary has no mask token, which a masked model needs",
-                "--set model.layout=llama, or fit a vocabulary with <mask>",
+                "--set model.layout=llama  # or fit a vocabulary with <mask>",
             )
         self.per_row = predicted_per_row(data.masking, length)
         self._settings, self._mask, self._seed = data, special.mask, seed

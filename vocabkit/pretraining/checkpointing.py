@@ -36,7 +36,7 @@ from vocabkit.checkpoints.safetensors_files import Replacement, StoredTensor, bu
 from vocabkit.checkpoints.torch_files import as_tensor, name_dtype
 from vocabkit.core.arrays import BoolArray
 from vocabkit.core.errors import CheckpointError, PretrainingError
-from vocabkit.core.folders import name_full_disk
+from vocabkit.core.folders import flush_path, name_full_disk
 from vocabkit.core.records import Digest, Name, check_digest, parse_record, write_sealed
 from vocabkit.pretraining.distributed import World, fill_part, find_stretch, local_part
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
@@ -128,10 +128,10 @@ def save_checkpoint(
         seen_digest = hashlib.blake2b((temporary / _SEEN).read_bytes(), digest_size=_DIGEST_BYTES).hexdigest()
         write_sealed(temporary / _STATE, asdict(replace(state, files={**files, _SEEN: seen_digest})))
         for path in (temporary / _SEEN, temporary / _STATE, temporary):
-            _flush(path)
+            flush_path(path)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
-        _flush(target.parent)
+        flush_path(target.parent)
         _remove_old(run, keep)
 
     with name_full_disk(run):
@@ -360,15 +360,6 @@ def _folder(run: Path, step: int) -> Path:
 
 def _is_complete(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (_STATE, _SEEN))
-
-
-def _flush(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # --- Optimizer state -------------------------------------------------------------------------------

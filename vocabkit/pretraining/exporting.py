@@ -6,6 +6,8 @@ tokenizer takes must be said. How files are written is in `transformers_format`.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +21,13 @@ from torch import Tensor
 
 from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
 from vocabkit.core.folders import check_output, fingerprint_file, output_folder, scratch_folder, write_manifest
+from vocabkit.core.languages import find_codes, resolve_code
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
 from vocabkit.pretraining.batches import Batch
 from vocabkit.pretraining.checkpointing import load_run_model, write_optimizer_state
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
-from vocabkit.pretraining.run_folder import Run
+from vocabkit.pretraining.run_folder import GENERATION, Run
 from vocabkit.pretraining.transformers_format import CLASSES, Precision, write_hf
 from vocabkit.vocabulary.adapters import SentencePieceTokenizer, Tokenizer
 from vocabkit.vocabulary.roles import complete_tokenizer, find_tokenizer_files
@@ -113,7 +116,8 @@ def export_run(
     run = run if isinstance(run, Run) else Run.load(source)
     check_output(target, [source], force=force)
     config = run.model
-    view = _choose_view(run, route, union, f"vocabkit export {source} -o {target}")
+    command = f"vocabkit export {shlex.quote(str(source))} -o {shlex.quote(str(target))}"
+    view = _choose_view(run, route, union, command)
     steps = progress or Silent()
     steps.start("read the checkpoint")
     model, found = load_run_model(run, step, verify=verify is not False)
@@ -134,6 +138,8 @@ def export_run(
                 steps.start("compare ids of text")
                 texts, differing = _compare_ids(tokenizer, work)
                 steps.finish()
+        if (run.folder / GENERATION).is_file():
+            shutil.copyfile(run.folder / GENERATION, work / GENERATION)
         if optimizer:
             write_optimizer_state(run, work, found)
         steps.finish()
@@ -176,13 +182,14 @@ def _choose_view(run: Run, route: str | None, union: bool, command: str) -> str 
     if route is None:
         raise ConfigError(
             "the model was trained on routed shards: say whose encoding the tokenizer takes",
-            f"{command} --route CODE, or --union; blocks are {', '.join(blocks)}",
+            f"{command} --route CODE  # or --union; blocks are {', '.join(blocks)}",
         )
-    for name in blocks:
-        if route in (name, name.split("_")[0]):
-            return name
-    if route == SHARED or any(route in (name, name.split("_")[0]) for name in run.epochs):
+    if route == SHARED:
         return SHARED
+    for names in (blocks, run.epochs):
+        if find_codes(route, names):
+            code = resolve_code(route, names)
+            return code if code in blocks else SHARED
     raise ConfigError(
         f"--route {route}: no block of that name, and no language of this run",
         f"blocks are {', '.join(blocks)}; any other language of the run takes the shared one",

@@ -26,7 +26,7 @@ from vocabkit.checkpoints.receipt import read_kept
 from vocabkit.core.arrays import Int64Array
 from vocabkit.core.errors import PretrainingError, VocabkitError
 from vocabkit.core.folders import hold_folder
-from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.progress import Progress, Silent, tell
 from vocabkit.pretraining.batches import BatchMaker, Ledger, Prefetcher
 from vocabkit.pretraining.checkpointing import (
     RunState,
@@ -51,6 +51,7 @@ from vocabkit.pretraining.run_folder import (
     check_run,
     check_sinks,
     create_run,
+    draw_loss,
     fingerprint_identity,
     has_line,
     identify_run,
@@ -158,6 +159,8 @@ class _Loop:
             self._note("resumed" if first else "started", begun)
             self.report.start("training", self.steps, "steps")
             self.report.advance(first)
+            if first:
+                tell(self.report, f"resumed at step {first:,}")
             stack.callback(self.report.finish)
             steps = stack.enter_context(Prefetcher(self.maker, first, self.steps, self.world.device))
             try:
@@ -197,6 +200,8 @@ class _Loop:
             self._note("stopped", {"why": run.stopped, "message": run.message})
         if self.world.main and run.stopped == "done":
             write_result(run)
+        if self.world.main:
+            draw_loss(self.run)
         self.world.barrier()
         return run
 
@@ -237,7 +242,8 @@ class _Loop:
         spent = self.clock.lap()
         waited, steps.waited = steps.waited, 0.0
         speed = reading.tokens / spent
-        flops, left = self.plan.flops_per_token.total, self.steps - self.done
+        flops = self.plan.flops_per_token.total
+        left = (self.steps - self.done) * spent / reading.steps if reading.steps else None
         figures = {
             "steps": reading.steps,
             "loss": reading.loss,
@@ -250,10 +256,12 @@ class _Loop:
             "mfu": estimate_mfu(flops, speed, self.plan.device, self.world.size),
             "data_wait": min(1.0, waited / spent),
             "peak_memory_gb": _peak_memory(self.world.device),
-            "eta_s": left * spent / reading.steps if reading.steps else None,
+            "eta_s": left,
             "languages": dict(zip(self.corpus.languages, reading.language_losses, strict=True)),
         }
         self._note("step", figures)
+        loss = "no finite loss" if reading.loss is None else f"loss {reading.loss:.3f}"
+        tell(self.report, f"{loss}, {speed:,.0f} tokens/s", left)
         if reading.longest >= _PATIENCE:
             message = (
                 f"{reading.longest} steps in a row had a loss or gradient that is not finite, up to step "

@@ -16,6 +16,7 @@ import numpy as np
 
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
+from vocabkit.core.languages import resolve_keys
 from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
@@ -245,7 +246,7 @@ class SamplingPlan:
         over = {row.language: row.epochs for row in self.rows if row.epochs > allowed}
         if not over:
             return None
-        hint = f"--allow-epochs {math.ceil(max(over.values()))}, or a shorter run"
+        hint = f"--allow-epochs {math.ceil(max(over.values()))}  # or a shorter run"
         # Another weighting helps only where the text as a whole is not read too often.
         whole = self.samples / sum(row.rows for row in self.rows)
         if whole < allowed and self.settings.weighting != "unimax":
@@ -303,6 +304,11 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
     if not masses:
         hint = "vocabkit prepare CORPUS --held-out 0.02"
         raise PretrainingError(f"{corpus.folder}: no rows to train on", hint)
+    tables = {
+        "quota": resolve_keys(settings.quota, splits),
+        "oversampling": resolve_keys(settings.oversampling, splits),
+    }
+    settings = settings.model_copy(update=tables)
     _check_settings(settings, tuple(splits), masses)
     per_row = {code: mass / splits[code].rows for code, mass in masses.items()}
     text = _share_text(masses, per_row, settings, samples)
@@ -609,7 +615,7 @@ def _count_rows(training: TrainingSettings, bytes_per_row: float | None) -> floa
         held = f"a row holds {bytes_per_row:,.0f} bytes, and a step is 1 to {MOST_ROWS:,} rows"
         raise ConfigError(
             f"training.batch_bytes = {training.batch_bytes}: {held}",
-            f"--set training.batch_bytes={math.ceil(bytes_per_row * 256)} is 256 rows",
+            f"--set training.batch_bytes={math.ceil(bytes_per_row * 256)}  # 256 rows",
         )
     return rate
 

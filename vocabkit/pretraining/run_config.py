@@ -364,7 +364,7 @@ def read_preset(
         tables.pop("model", None)
     elif has_data and "model.vocabulary" not in keys:
         tables = _without(tables, "model", ["vocabulary"])
-    return validate(RunConfig, tables, source)
+    return validate(RunConfig, tables, source, settings)
 
 
 def _without(tables: dict[str, Any], name: str, keys: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -247,6 +248,8 @@ def _import_sink(name: str) -> Any:
 
 # --- Run -------------------------------------------------------------------------------------------
 
+GENERATION = "generation_config.json"
+"""How the model that a run began with is sampled from: the run keeps it for `export`."""
 RESULT = "result.json"
 """Its presence says that a run is finished."""
 
@@ -377,7 +380,17 @@ class Run(Result):
         return 0 if self.stopped == "done" else 1
 
     def to_rows(self) -> list[dict[str, object]]:
-        """Return one row a language: how often it is read, and what its held-out text costs."""
+        """Return one row a language: how often it is read, and what its held-out text costs.
+
+        Of a run that was stopped before it was evaluated: the rows, tokens and bytes that were read.
+        """
+        if self.evaluation is None and self.steps:
+            saved = [line for line in _read_log(self.folder) if line["kind"] == "saved"]
+            read = {name: (saved[-1] if saved else {}).get(name) or {} for name in ("rows", "tokens", "bytes")}
+            return [
+                {"language": code} | {f"{name}_read": counted.get(code) for name, counted in read.items()}
+                for code in self.epochs
+            ]
         scores = (self.evaluation or {}).get("languages", {})
         names = ("rows", "bytes", "lost", "predicted", "loss", "bits_per_byte")
         return [
@@ -412,6 +425,24 @@ _ENDED = tuple(field.name for field in fields(Run) if field.name not in _DESCRIB
 def write_result(run: Run) -> None:
     """Write how a run ended into its folder: one that is finished answers from there without training."""
     write_sealed(run.folder / RESULT, {"schema": SCHEMA} | {name: getattr(run, name) for name in _ENDED})
+
+
+def draw_loss(run: Path) -> bool:
+    """Draw `curve.svg`: nats a prediction against steps, and held-out text's. False without matplotlib."""
+    # numba comes with the plots' stage: only a run that has ended waits for it.
+    from vocabkit.allocation.plots import plot_lines
+
+    kinds = {"step": "training, mean since the line before", "evaluation": "held-out text, mean over languages"}
+    points: dict[str, list[tuple[float, float]]] = {label: [] for label in kinds.values()}
+    for line in _read_log(run):
+        loss = line.get("loss")
+        if line["kind"] in kinds and isinstance(loss, int | float) and math.isfinite(loss):
+            points[kinds[line["kind"]]].append((line["step"], loss))
+    try:
+        plot_lines(points, run / "curve.svg", across="step", upward="loss, nats a prediction")
+    except MissingExtra:
+        return False
+    return True
 
 
 def _read_end(run: Path) -> dict[str, Any]:
@@ -471,6 +502,9 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
             np.save(folder / _NEW_ROWS, new_rows)
         shutil.copytree(corpus.tokenizer_folder, folder / "tokenizer")
         listed = [path for path in (folder / "tokenizer").rglob("*") if path.is_file()]
+        if plan.checkpoint is not None and (plan.checkpoint / GENERATION).is_file():
+            shutil.copyfile(plan.checkpoint / GENERATION, folder / GENERATION)
+            listed.append(folder / GENERATION)
         listed += [folder / _NEW_ROWS] if new_rows is not None else []
         held = {path.relative_to(folder).as_posix(): fingerprint_file(path) for path in sorted(listed)}
         write_sealed(folder / "run.json", {"schema": SCHEMA, **identity, "files": held})

@@ -7,6 +7,7 @@ A preset, data, a checkpoint or an earlier run are names here; what they come to
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -169,5 +170,5 @@ def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:
         raise PretrainingError(
             f"{corpus.folder} was prepared with another tokenizer than {checkpoint} holds: id {other[0]} is "
             f"{used.token_bytes(other[0])!r} in the one, {held.token_bytes(other[0])!r} in the other",
-            f"vocabkit prepare CORPUS --tokenizer {checkpoint} -o DIR",
+            f"vocabkit prepare CORPUS --tokenizer {shlex.quote(str(checkpoint))} -o DIR",
         )

@@ -125,7 +125,7 @@ GGUF_NAMES: Mapping[str, str] = {
     "default": "llama.cpp",
 }
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
-_PATTERN_HINT = "--pattern NAME, or the regular expression itself: --pattern REGEX"
+_PATTERN_HINT = "--pattern NAME  # or the regular expression itself: --pattern REGEX"
 _BOM = b"\xef\xbb\xbf"
 # One character of each kind that patterns tell apart.
 _PROBE = ("a", "Z", "é", "ค", "1", "٣", ".", "€", "'", " ", "\t", "\n", "\u3000")
@@ -385,7 +385,7 @@ def _read_ranks(path: Path, pattern: str | None = None) -> _TiktokenTokenizer:
     steps = _choose_pattern(pattern or _find_pattern(ranks), f"{path}: {len(ranks):,} ranks")
     if len(steps) > 1:
         what = f"{path}: tiktoken splits by one pattern, {pattern} is {len(steps)}"
-        raise TokenizerError(what, "--pattern NAME|REGEX, of one pattern")
+        raise TokenizerError(what, "--pattern NAME  # or --pattern REGEX, of one pattern")
     return _TiktokenTokenizer(str(path), ranks, steps[0], added=[entry["id"] for entry in read_added(path)])
 
 

@@ -27,7 +27,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CountsError, TokenizerError
 from vocabkit.core.folders import write_json, write_text
-from vocabkit.core.languages import resolve_code
+from vocabkit.core.languages import CODE, find_codes, resolve_code
 from vocabkit.core.results import Result
 from vocabkit.core.text import COMMON, INHERITED, piece_script, script_of, show_token
 from vocabkit.corpus.normalization import Normalizer
@@ -293,8 +293,7 @@ def route_vocabulary(vocabulary: Vocabulary, code: str) -> Vocabulary:
         return vocabulary
     wanted = code
     if code != SHARED and code not in names:
-        near = [name for name in names if name.split("_")[0] == code.split("_")[0]]
-        wanted = resolve_code(code, near) if near and "_" not in code else SHARED
+        wanted = resolve_code(code, names) if not CODE.fullmatch(code) and find_codes(code, names) else SHARED
     kinds = list(vocabulary.kinds)
     for block in vocabulary.blocks:
         if block.name in (SHARED, wanted):
