@@ -118,7 +118,7 @@ def test_parity_without_development_text_is_refused() -> None:
 def test_a_size_beyond_the_text_says_how_many_there_are() -> None:
     with pytest.raises(FitError) as caught:
         fit(size=50_000)
-    possible = int(str(caught.value.hint).split("=")[1].split(",")[0].replace("_", ""))
+    possible = int(str(caught.value.hint).split("=")[1].split()[0].replace("_", ""))
     assert fit(size=possible).vocabulary.size == possible
     fewer = fit_byte_bpe(
         COUNTS,

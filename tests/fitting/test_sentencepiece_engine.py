@@ -148,7 +148,7 @@ def test_too_small_for_the_alphabet() -> None:
     with pytest.raises(FitError, match="8 covered characters") as caught:
         fit_bpe(make_rows({"▁hello": 3, "▁shap": 2, "p": 1}), 5, other_ids=5)
     assert "vocabulary.size" in str(caught.value)
-    hinted = re.search(r"--set vocabulary\.size=(\d+),", caught.value.hint or "")
+    hinted = re.search(r"--set vocabulary\.size=(\d+)  #", caught.value.hint or "")
     assert hinted
     assert (
         len(fit_bpe(make_rows({"▁hello": 3, "▁shap": 2, "p": 1}), int(hinted[1]) - 5, other_ids=5).pieces) > 8

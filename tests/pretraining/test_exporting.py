@@ -213,7 +213,7 @@ def test_command(run: Path, routed: Path, tmp_path: Path) -> None:
     assert row["difference"] <= 1e-5 * row["scale"]
     assert f"wrote {tmp_path / 'hf'}" in done.stderr
     for arguments, said in (
-        ([str(routed)], "--route CODE, or --union"),
+        ([str(routed)], "--route CODE  # or --union"),
         ([str(tmp_path)], "not the folder of a run"),
     ):
         failed = runner.invoke(app, ["export", *arguments, "-o", str(tmp_path / "no")])
