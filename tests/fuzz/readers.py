@@ -120,7 +120,8 @@ def as_field(value: Any, given: Any) -> Any:
         return value
     if isinstance(value, list) and isinstance(given, np.ndarray):
         numbers = [item for item in value if isinstance(item, int | float)]
-        return np.array(numbers, np.float64).astype(given.dtype)
+        with np.errstate(invalid="ignore"):
+            return np.array(numbers, np.float64).astype(given.dtype)
     if isinstance(value, list):
         return [str(item).encode("utf-8", "replace").decode() for item in value]
     return str(value).encode("utf-8", "replace").decode()
