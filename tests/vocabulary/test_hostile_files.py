@@ -25,15 +25,11 @@ def refuse(path: Path) -> str:
 @pytest.mark.parametrize("index", [2**21, 2**31])
 def test_an_id_far_from_all_others_allocates_nothing(index: int, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-<<<<<<< HEAD
-    model = {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "a": 1, "b": index}}
-=======
     model: dict[str, object] = {
         "type": "WordPiece",
         "unk_token": "[UNK]",
         "vocab": {"[UNK]": 0, "a": 1, "b": index},
     }
->>>>>>> 2056f08b83a76864fe0679364e6352f4e7477e4e
     model |= {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
     path.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
     assert f"ids up to {index:,}" in refuse(path)
