@@ -71,9 +71,10 @@ notebooks: $(VENV)/.development ## build every notebook from its source and exec
 docs: $(VENV)/.development ## build the documentation into site/: seconds
 	$(BIN)/python -m mkdocs build --strict --quiet
 
-reference: $(VENV)/.development ## rewrite docs/cli-reference.md, docs/formats.md and tests/golden/cli_options.txt: seconds
+reference: $(VENV)/.development ## rewrite docs/cli-reference.md, docs/formats.md, the matrix of docs/promises.md and the options: seconds
 	$(BIN)/python tools/cli_reference.py
 	$(BIN)/python -m tests.vocabulary.formats
+	$(BIN)/python -m tests.cli.faults
 
 wheel-test: $(VENV)/.development ## install the wheel into an empty environment and run it from elsewhere: 2 minutes
 	$(BIN)/python tools/wheel_test.py

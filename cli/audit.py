@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from .audit_options import Aligned, Limit, Resamples, Seed
+from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
+from .checks import Case, check_junit, show_checked, write_junit
 from .options import (
     Force,
-    Format,
     Languages,
     OutputFolder,
     Panel,
@@ -17,7 +17,7 @@ from .options import (
     Route,
     Workers,
 )
-from .output import show_note, show_rows, show_warnings
+from .output import show_note
 
 Tokenizers = Annotated[
     list[str],
@@ -83,7 +83,8 @@ def run(
     ] = None,
     workers: Workers = None,
     force: Force = False,
-    format: Format = "table",
+    junit: Junit = None,
+    format: CheckFormat = "table",
     quiet: Quiet = False,
 ) -> None:
     """Measure what tokenizers cost each language.
@@ -97,6 +98,7 @@ def run(
     import vocabkit as vk
     from vocabkit.core.progress import watch
 
+    check_junit(junit, force=force)
     found = vk.audit(
         tokenizers,
         corpus,
@@ -120,12 +122,17 @@ def run(
         force=force,
         progress=watch(quiet),
     )
-    show_rows(found.to_rows(), format, "audit")
-    show_warnings(found.list_doubts(), quiet)
+    outcomes = found.outcomes
+    write_junit(
+        junit,
+        "vocabkit audit",
+        [
+            Case(one.figure.tokenizer, f"{one.requirement.text} ({one.figure.name})", one.met, one.describe())
+            for one in outcomes
+        ],
+    )
+    failed = [one.describe() for one in outcomes if not one.met]
+    show_checked(found.to_rows, format, "audit", found.list_doubts(), failed, quiet)
     show_note(f"wrote {output}: open {output / 'report.html'}", quiet)
-    # `--quiet` does not hide a verdict.
-    failed = found.failed
-    for outcome in failed:
-        show_note(f"failed: {outcome.describe()}")
     if failed:
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """The options that `audit` and `compare` share."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -17,3 +18,15 @@ Resamples = Annotated[
     typer.Option("--resamples", min=0, metavar="N", help="Resamples behind a 95 % interval."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of resamples and samples.")]
+CheckFormat = Annotated[
+    Literal["table", "json", "csv", "markdown", "github"],
+    typer.Option(
+        "--format",
+        "-f",
+        help="How to print the result; github: annotations, and a table for the job's summary.",
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Write what was checked as JUnit XML, for CI."),
+]

@@ -100,7 +100,9 @@ class Boundary(TyperGroup):
             _stop_quietly()
         except BaseException as error:
             # A panic of a library in Rust is no Exception: passed on, Python exits with 1, "the check failed".
-            if not isinstance(error, Exception) and not _is_panic(error):
+            from vocabkit.core.errors import is_panic
+
+            if not isinstance(error, Exception) and not is_panic(error):
                 raise
             # A library that was interrupted may say so in an exception of its own.
             raise typer.Exit(_say_stopped(received) if received else _report(error)) from error
@@ -188,10 +190,6 @@ def _list_bytes(word: str) -> list[tuple[str, int]]:
     return [(chr(byte) if byte < 0x80 else "", byte) for byte in os.fsencode(word)]
 
 
-def _is_panic(error: BaseException) -> bool:
-    return type(error).__name__ == "PanicException"
-
-
 def is_debug() -> bool:
     """Whether tracebacks were asked for."""
     return os.environ.get("VOCABKIT_DEBUG", "") not in {"", "0"}
@@ -199,19 +197,21 @@ def is_debug() -> bool:
 
 def _report(error: BaseException) -> int:
     """Print what went wrong on stderr and return the exit code."""
-    from vocabkit.core.errors import VocabkitError
+    from vocabkit.core.errors import VocabkitError, is_panic
 
     hint = None
     if isinstance(error, VocabkitError):
         message, hint = error.message, error.hint
     elif isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)):
         message, hint = f"this needs {error.name}", f"pip install 'vocabkit[{extra}]'"
-    elif _is_panic(error):
+    elif is_panic(error):
         message = f"a library that reads the input gave up: {str(error).partition(chr(10))[0]}"
         hint = "one of the input files is malformed: the lines above and --debug say which"
     elif isinstance(error, MemoryError):
         message = "out of memory"
-        hint = "lower --memory, raise --min-count, or run with fewer --workers"
+        # A database says so that had all it was allowed, the system that there is no more.
+        bounded = "Out of Memory Error" in str(error)
+        hint = f"{'raise' if bounded else 'lower'} --memory, raise --min-count, or run with fewer --workers"
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         message, hint = f"{place}{error.strerror or error}", _advise(error)

@@ -5,18 +5,34 @@ from typing import Annotated
 
 import typer
 
-from .audit_options import Aligned, Limit, Resamples, Seed
-from .options import Format, Languages, Panel, Pattern, Quiet, Workers
-from .output import show_note, show_rows, show_warnings
+from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
+from .checks import Case, check_junit, show_checked, write_junit
+from .options import Force, Languages, Panel, Pattern, Quiet, Workers
+from .output import show_note
 
 
 def run(
     first: Annotated[str, typer.Argument(metavar="TOK-A", help="The tokenizer to hold the other to.")],
-    second: Annotated[str, typer.Argument(metavar="TOK-B", help="The one that may be worse.")],
     corpus: Annotated[
         Path,
         typer.Option("--corpus", metavar="DIR", help="Text, as `vocabkit count` reads it."),
     ],
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="TOK-B", help="The one that may be worse; with --against it may stand alone."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit of both, with its page."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="AUDIT",
+            help="An earlier audit of the same text to hold one tokenizer to: its folder or audit.parquet.",
+        ),
+    ] = None,
     max_regression: Annotated[
         str,
         typer.Option(
@@ -33,23 +49,29 @@ def run(
     resamples: Resamples = 1_000,
     seed: Seed = 0,
     workers: Workers = None,
-    format: Format = "table",
+    junit: Junit = None,
+    force: Force = False,
+    format: CheckFormat = "table",
     quiet: Quiet = False,
 ) -> None:
     """Compare what two tokenizers cost each language.
 
     Prints the change in tokens of the same lines, with its 95 % interval, the worst first; exits 1
-    when a language needs more than --max-regression more tokens, and names it.
+    when a language needs more than --max-regression more tokens, and names it. With --against, TOK-A is
+    the name of a tokenizer in that audit, and may be left out where it holds only one.
 
     Example: vocabkit compare tok-a/ tok-b/ --corpus ntrex/ --max-regression 2%
     """
     import vocabkit as vk
     from vocabkit.core.progress import watch
 
+    check_junit(junit, force=force)
     found = vk.compare(
         first,
         second,
         corpus,
+        output,
+        against=against,
         max_regression=max_regression,
         languages=languages,
         panel=panel,
@@ -59,11 +81,20 @@ def run(
         resamples=resamples,
         seed=seed,
         workers=workers,
+        force=force,
         progress=watch(quiet),
     )
-    show_rows(found.to_rows(), format, "compare")
-    show_warnings(found.audit.list_doubts(), quiet)
-    for line in found.list_regressions():
-        show_note(f"failed: {line}")
-    if found.regressions:
+    write_junit(
+        junit,
+        "vocabkit compare",
+        [
+            Case(f"{found.before} to {found.after}", one.language, not one.regressed, found.describe(one))
+            for one in found.changes
+        ],
+    )
+    failed = found.list_regressions()
+    show_checked(found.to_rows, format, "compare", found.audit.list_doubts(), failed, quiet)
+    if output is not None:
+        show_note(f"wrote {output}: open {output / 'report.html'}", quiet)
+    if failed:
         raise typer.Exit(1)

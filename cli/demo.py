@@ -168,7 +168,7 @@ def _train(folder: Path, progress: "vk.Progress") -> list[Mapping[str, object]]:
 
 def _name_worst(audit: "vk.Audit") -> str:
     """The languages with the highest premium, in words."""
-    rows = audit.to_rows()
+    rows = audit.to_rows(marked=True)
     said = []
     for name in PRESETS:
         paid = {
@@ -177,7 +177,9 @@ def _name_worst(audit: "vk.Audit") -> str:
             if row["metric"] == "premium" and isinstance(cost := row[name], float)
         }
         worst = sorted(paid, key=lambda code: (-paid[code], code))[:WORST]
-        said.append(f"{name}: {', '.join(f'{code} {paid[code]:.1f}' for code in worst)}")
+        # What is lost has no premium, and is worse than any that has one.
+        lost = [f"{row['language']} lost" for row in rows if row[name] == "lost"]
+        said.append(f"{name}: {', '.join(lost + [f'{code} {paid[code]:.1f}' for code in worst])}")
     return "highest premiums with " + "; with ".join(said)
 
 
@@ -191,8 +193,10 @@ def _compare(folder: Path, audit: "vk.Audit") -> list[dict[str, object]]:
     measured = {name: measure_fertility(open_tokenizer(folder / name), counts) for name in PRESETS}
     found = {(name, row.language): row.tokens_per_word for name in PRESETS for row in measured[name]}
     premiums = {
-        (figure.tokenizer, figure.name): figure.value
-        for figure in audit.select(metric="premium", scope="language")
+        (name, row["language"]): row[name]
+        for row in audit.to_rows(marked=True)
+        if row["metric"] == "premium"
+        for name in PRESETS
     }
     return [
         {"language": row.language, "words": row.words}

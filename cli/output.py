@@ -30,6 +30,8 @@ def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
     nor a dataclass.
     """
     rows = [_row(item) for item in items]
+    if output in ("json", "csv"):
+        rows = [{key: _unmark(value) for key, value in row.items()} for row in rows]
     if output == "json":
         document = {"schema": f"vocabkit.{name}/1", "rows": rows}
         text = json.dumps(document, ensure_ascii=False, indent=2)
@@ -41,7 +43,7 @@ def show_rows(items: Sequence[object], output: OutputFormat, name: str) -> None:
         writer.writerow(map(_quote_formula, _columns(rows)))
         writer.writerows([_quote_formula(_raw(row.get(key))) for key in _columns(rows)] for row in rows)
     elif output == "markdown":
-        _print_markdown(rows)
+        sys.stdout.write(format_markdown(rows))
     elif rows:
         _print_table(rows)
 
@@ -80,6 +82,13 @@ def _row(item: object) -> dict[str, object]:
     raise TypeError(f"{type(item).__name__} is neither a mapping nor a dataclass")
 
 
+def _unmark(value: object) -> object:
+    """A value for a program: nothing in place of a mark, which is for a reader."""
+    from vocabkit.core.results import Mark
+
+    return None if isinstance(value, Mark) else value
+
+
 def _columns(rows: Sequence[Row]) -> list[str]:
     """All keys in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
@@ -116,20 +125,24 @@ def _text(value: object) -> str:
 
 
 def _numeric_columns(rows: Sequence[Row]) -> set[str]:
-    """The columns that hold numbers and nothing else: they are set to the right."""
+    """The columns that hold numbers, or marks in their place, and nothing else: they are set to the right."""
+    from vocabkit.core.results import Mark
+
     return {
         key
         for key in _columns(rows)
         if any(row.get(key) is not None for row in rows)
-        and all(isinstance(row.get(key), int | float | None) for row in rows)
+        and all(isinstance(row.get(key), int | float | Mark | None) for row in rows)
     }
 
 
-def _print_markdown(rows: Sequence[Row]) -> None:
+def format_markdown(items: Sequence[object]) -> str:
+    """Return the rows of `show_rows` as a Markdown table."""
+    rows = [_row(item) for item in items]
     columns, numeric = _columns(rows), _numeric_columns(rows)
     lines = [list(map(escape_commands, columns)), ["--:" if key in numeric else "---" for key in columns]]
     lines += [[_text(row.get(key)).replace("|", "\\|") for key in columns] for row in rows]
-    sys.stdout.writelines(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _print_table(rows: Sequence[Row]) -> None:

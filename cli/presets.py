@@ -47,11 +47,12 @@ def copy(
     Example: vocabkit presets copy balanced-250k mine.toml
     """
     from vocabkit.core.errors import OutputError
+    from vocabkit.core.folders import write_text
 
     target = path or Path(f"{Path(name).stem}.toml")
     if target.exists() and not force:
         raise OutputError(f"{target} exists", "pass --force to replace it, or name another file")
-    target.write_text(_read(name), encoding="utf-8")
+    write_text(target, _read(name))
     show_note(f"wrote {target}")
 
 

@@ -439,9 +439,11 @@ def audit(
 
 def compare(
     first: Pathlike,
-    second: Pathlike,
+    second: Pathlike | None,
     corpus: Pathlike | Corpus,
+    output: Pathlike | None = None,
     *,
+    against: Pathlike | None = None,
     max_regression: float | str = "2%",
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
@@ -451,14 +453,18 @@ def compare(
     resamples: int = 1_000,
     seed: int = 0,
     workers: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare what two tokenizers cost each language.
 
     Gives the change in tokens of the same lines, with its 95 % interval, the worst first. `regressions` are the
-    languages that need more than `max_regression` more tokens with the second.
+    languages that need more than `max_regression` more tokens with the second. `output` gets the audit that
+    they are read off. `against` names an earlier audit of the same text, its folder or its audit.parquet, to
+    hold one tokenizer to: `first`, with None for the second, or `second`, with `first` the name in that audit.
 
     >>> vk.compare("tok-a/", "tok-b/", "ntrex/", max_regression="2%").regressions
+    >>> vk.compare("tok-b/", None, "ntrex/", against="report/").regressions
     """
     from vocabkit.auditing.auditing import run_comparison
 
@@ -467,6 +473,8 @@ def compare(
             first,
             second,
             corpus,
+            output,
+            against=against,
             max_regression=max_regression,
             languages=split_codes(languages),
             panel=panel,
@@ -476,6 +484,7 @@ def compare(
             resamples=resamples,
             seed=seed,
             workers=workers,
+            force=force,
             progress=shown,
         )
 

@@ -14,6 +14,7 @@ from vocabkit.auditing.metrics import (
     _p90_p10,
     aggregate_spread,
     bottom_decile,
+    find_common,
     group_languages,
 )
 from vocabkit.core.languages import Language, Panel
@@ -72,6 +73,42 @@ def test_groups_come_from_code_and_panel() -> None:
     assert groups["resource", "middle"] == ("tam_Taml",)
     assert groups["branch", "Volta"] == ("yor_Latn",)
     assert {scope for scope, _ in group_languages(("eng_Latn",), None)} == {"overall", "script"}
+
+
+def test_every_kind_of_group_holds_every_language_once() -> None:
+    codes = ("eng_Latn", "yor_Latn", "tam_Taml", "rus_Cyrl", "kat_Geor")
+    groups = group_languages(codes, PANEL)
+    for scope in ("script", "group", "branch", "resource", "tail"):
+        held = [code for (kind, _), members in groups.items() if kind == scope for code in members]
+        assert sorted(held) == sorted(codes), scope
+    assert groups["tail", "not in the panel"] == groups["group", "not in the panel"] == ("rus_Cyrl", "kat_Geor")
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.5, 9.0), st.floats(0.5, 9.0), st.sampled_from("ab=")), min_size=1, max_size=12
+    )
+)
+def test_means_over_the_same_languages(rows: list[tuple[float, float, str]]) -> None:
+    codes = tuple(f"x{chr(97 + i // 26)}{chr(97 + i % 26)}_Latn" for i in range(len(rows)))
+    spreads = [
+        Spread("premium", "×", codes, np.array([np.nan if row[2] == "ab"[k] else row[k] for row in rows]),
+               np.zeros((0, len(rows))))
+        for k in (0, 1)
+    ]  # fmt: skip
+    common = find_common([[one] for one in spreads])["premium"]
+    both = [row for row in rows if row[2] == "="]
+    for k, spread in enumerate(spreads):
+        figures = aggregate_spread("t", spread, {("overall", "all"): codes}, common)
+        found = {f.metric: f for f in figures}["premium.mean_common"]
+        assert found.n == len(both)
+        assert f"{len(both)} of {len(rows)} languages" in (found.note or "")
+        if both:
+            assert found.value == pytest.approx(statistics.fmean((row[0], row[1])[k] for row in both))
+        else:
+            assert found.value is None
+        own = {f.metric: f for f in figures}["premium.mean"]
+        assert own.n == sum(row[2] != "ab"[k] for row in rows)
 
 
 def test_worst_languages_are_found_anew_in_every_resample() -> None:

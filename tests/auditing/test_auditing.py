@@ -14,9 +14,9 @@ from vocabkit.auditing.auditing import _compare_tokenizers, run_audit, run_compa
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
-from vocabkit.auditing.report import Audit, _check_requirements
+from vocabkit.auditing.report import METRICS, Audit, _check_requirements
 from vocabkit.core.errors import ConfigError, OutputError, TokenizerError
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.word_counts import WordCounts
 
 WORDS = {
@@ -98,6 +98,31 @@ def test_a_tokenizer_that_loses_a_language_is_not_the_best_at_it(audit: Audit) -
     )
     regressed = _compare_tokenizers(audit, "fallback", "plain").regressions
     assert "tha_Thai" in {change.language for change in regressed}
+
+
+def test_means_are_also_over_what_every_tokenizer_has(audit: Audit, paths: tuple[Path, Path]) -> None:
+    # The one without Thai would look better by its own mean: Thai is the dearest for the other.
+    for path, tokenizer in zip(paths, ("fallback", "plain"), strict=True):
+        processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        tokens = {c: sum(len(processor.encode(line)) for line in LINES[c]) for c in LINES if c != "tha_Thai"}
+        found = one(audit, "premium.mean_common", "all", tokenizer)
+        assert found.value == pytest.approx(sum(tokens.values()) / 3 / tokens["eng_Latn"])
+        assert found.n == 3
+    rows = {str(row["metric"]): row for row in audit.to_rows() if row["language"] == "all"}
+    assert rows["premium.mean"]["languages"] == {"fallback": "4 of 4", "plain": "3 of 4"}
+    assert rows["premium.mean_common"]["languages"] == {"fallback": "3 of 4", "plain": "3 of 4"}
+    marked = {str(row["metric"]): row for row in audit.to_rows(marked=True) if row["language"] == "all"}
+    assert str(marked["premium.mean"]["plain"]).endswith(" (3 of 4)")
+    (thai,) = [row for row in audit.to_rows(marked=True) if row["language"] == "tha_Thai"]
+    assert thai["plain"] == "lost"
+
+
+def test_every_metric_is_known_before_it_is_measured(paths: tuple[Path, Path], text: AuditText) -> None:
+    found = run_audit(paths, text, counts=WordCounts.from_texts(LINES), resamples=20)
+    measured = {figure.metric for figure in found.figures}
+    # Only with --sharing, and only where a piece cannot be told.
+    assert METRICS - measured == {"fertility_alone", "cost_of_sharing", "pieces_unattributed"}
+    assert measured <= METRICS
 
 
 def count_unknown(processor: sentencepiece.SentencePieceProcessor, lines: list[str]) -> Counter[str]:
@@ -195,7 +220,10 @@ def test_every_figure_says_what_it_is(audit: Audit) -> None:
         "code_switching", "premium.bottom_decile", "premium.gini", "fertility.median", "allocation_characters",
         "allocation_words", "unused_ids", "renyi_2.5", "embedding_parameters", "change", "roundtrip_failures",
     } <= metrics  # fmt: skip
-    assert {f.name for f in audit.select(scope="tail")} == {"tail", "other"}
+    # Thai is in no panel: its row says so, and the rows of a kind of group hold every language once.
+    assert {f.name for f in audit.select(scope="tail")} == {"tail", "other", "not in the panel"}
+    sizes = {f.name: f.n for f in audit.select("languages_lost", "tail", tokenizer="plain")}
+    assert sum(size or 0 for size in sizes.values()) == len(LINES)
     assert audit.findings
     assert {finding.tokenizer for finding in audit.findings} == {"fallback", "plain"}
 

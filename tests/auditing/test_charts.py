@@ -1,4 +1,4 @@
-"""Charts: where a value lands, what is left out, and that names cannot become markup."""
+"""Charts: where a value lands, what has no place on the axis, and that names cannot become markup."""
 
 import math
 import re
@@ -67,15 +67,46 @@ def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
     assert (float(line.get("x1", "")), float(line.get("x2", ""))) == (low, high)
 
 
-def test_what_has_no_place_on_the_axis_is_left_out() -> None:
+def signs(image: str) -> dict[str, tuple[float, float]]:
+    """Where the signs that are no markers are, by what is read out for them."""
+    found = {}
+    for item in ElementTree.fromstring(image).iter("path"):
+        title = item.find("title")
+        if item.get("fill") == "none" and title is not None:
+            ((x, y),) = places(ElementTree.tostring(item, "unicode"))
+            found[title.text or ""] = (x, y)
+    return found
+
+
+def test_a_zero_stands_at_the_axis_and_what_is_lost_at_its_far_end() -> None:
+    gone = Figure("t", "language", "a", "premium", None, "×", "ratio of sums", note="lost in unknown tokens")
     rows: dict[str, list[Figure | None]] = {
-        "a": [point(0.0), None],
-        "b": [point(3.0), point(2.0)],
+        "a": [point(0.0, 0.0, 2.5), gone, None],
+        "b": [point(3.0), point(2.0), point(1.0)],
+        "c": [point(-0.5), None, point(4.0)],
     }
-    image = draw_ranking(rows, ["one", "two"], title="t", axis="a")
-    # Two markers of the legend and two of b.
-    assert len(places(image)) == 4
-    assert len(places(draw_ranking({}, ["one"], title="t", axis="a"))) == 0
+    image = draw_ranking(rows, ["one", "two", "three"], title="t", axis="a", missing="no value")
+    found = signs(image)
+    assert set(found) == {
+        "a, one: 0 (0 to 2.5)", "a, two: no value: lost in unknown tokens", "c, one: -0.5",
+    }  # fmt: skip
+    others = [x for x, y in places(image)[3:] if (x, y) not in found.values()]
+    assert found["a, one: 0 (0 to 2.5)"][0] == found["c, one: -0.5"][0] < min(others)
+    assert found["a, two: no value: lost in unknown tokens"][0] > max(others)
+    # Where there is no figure at all there is nothing to tell.
+    assert len(places(draw_ranking({"a": [None]}, ["one"], title="t", axis="a"))) == 0
+
+
+def test_spots_without_a_place_stand_at_the_edges_of_a_scatter() -> None:
+    spots = {"one": [Spot("zero", 10.0, 0.0), Spot("none", 0.0, 3.0), Spot("lost", 20.0, math.inf),
+                     Spot("low", 10.0, 1.0), Spot("high", 40.0, 5.0)]}  # fmt: skip
+    image = draw_scatter(spots, title="t", x_axis="x", y_axis="y")
+    found = signs(image)
+    assert set(found) == {"zero, one: 0 at 10", "none, one: 3 at 0", "lost, one: lost at 20"}
+    drawn = [place for place in places(image) if place not in found.values()]
+    assert found["zero, one: 0 at 10"][1] > max(y for _, y in drawn)
+    assert found["lost, one: lost at 20"][1] < min(y for _, y in drawn)
+    assert found["none, one: 3 at 0"][0] < min(x for x, _ in drawn)
 
 
 def test_names_are_escaped() -> None:

@@ -179,3 +179,70 @@ def test_checks_of_one_family_are_a_table_by_tokenizer() -> None:
     cells = {row.name: [cell.text for cell in row.cells] for row in table.rows}
     assert cells == {"thai": ["single", "warning: bytes"], "lao": ["–", "failure: unknown"]}
     assert _tabulate_checks(audit, "round trip") is None
+
+
+def uneven() -> Audit:
+    """Tokenizer a loses two of three languages, and would look the best by its mean."""
+    values = {"eng_Latn": (1.0, 1.0), "lao_Laoo": (None, 3.0), "tha_Thai": (None, 2.0)}
+    figures = []
+    for k, tokenizer in enumerate("ab"):
+        held = [pair[k] for pair in values.values() if pair[k] is not None]
+        for code, pair in values.items():
+            lost = pair[k] is None
+            note = "90.0% of the characters are lost in unknown tokens" if lost else None
+            figures += [
+                figure(code, "premium", pair[k], tokenizer=tokenizer, note=note),
+                figure(code, "unknown_characters", 0.9 if lost else 0.0, tokenizer=tokenizer, unit="share"),
+            ]
+        for scope, name in (("overall", "all"), ("script", "Laoo")):
+            size = 3 if scope == "overall" else 1
+            n = len(held) if scope == "overall" else k
+            given = {"tokenizer": tokenizer, "scope": scope}
+            value = sum(v or 0 for v in held) / len(held) if n else None
+            figures += [
+                figure(name, "premium.mean", value, n=n, **given),
+                figure(name, "premium.bottom_decile", value, n=n, **given),
+                figure(name, "premium.mean_common", 1.0 if size == 3 else None, n=size // 3, **given),
+                figure(name, "languages_lost", float(size - n), unit="languages", n=size, **given),
+            ]
+    return audit_of(*figures)
+
+
+def test_a_mean_says_over_how_many_languages_it_is() -> None:
+    rows = {str(row["metric"]): row for row in uneven().to_rows(marked=True) if row["language"] == "all"}
+    assert (rows["premium.mean"]["a"], rows["premium.mean"]["b"]) == ("1 (1 of 3)", "2 (3 of 3)")
+    assert (rows["premium.mean_common"]["a"], rows["premium.mean_common"]["b"]) == ("1 (1 of 3)", "1 (1 of 3)")
+    plain = {str(row["metric"]): row for row in uneven().to_rows() if row["language"] == "all"}
+    assert (plain["premium.mean"]["a"], plain["premium.mean"]["b"]) == (1.0, 2.0)
+    assert plain["premium.mean"]["languages"] == {"a": "1 of 3", "b": "3 of 3"}
+
+
+def test_a_lost_language_is_marked_in_rows_and_cells() -> None:
+    audit = uneven()
+    marked = {str(row["language"]): row for row in audit.to_rows(marked=True)}
+    assert (marked["lao_Laoo"]["a"], marked["lao_Laoo"]["b"]) == ("lost", 3.0)
+    plain = {str(row["language"]): row for row in audit.to_rows()}
+    assert plain["lao_Laoo"]["a"] is None
+    assert plain["lao_Laoo"]["note"] == "a: 90.0% of the characters are lost in unknown tokens"
+    assert "note" not in plain["eng_Latn"]
+    table = _tabulate_metric(audit, "premium", "language", first="language")
+    assert table is not None
+    cells = {row.name: [(cell.text, cell.level) for cell in row.cells] for row in table.rows}
+    assert cells["lao_Laoo"] == [("lost", 6), ("3.00", 5)]
+    overall = _tabulate_scope(audit, "overall", "all", "Overall", headline="premium")
+    assert overall is not None
+    shown = {row.name: [cell.text for cell in row.cells[:2]] for row in overall.rows}
+    assert shown["premium, mean"] == ["1.00 (1 of 3)", "2.00 (3 of 3)"]
+    groups = _tabulate_groups(audit, ["premium.mean"], "script")
+    assert groups is not None
+    assert [cell.text for cell in groups.rows[0].cells[1:]] == ["– (0 of 1)", "2.00 (1 of 1)"]
+
+
+def test_where_every_tokenizer_has_every_language_nothing_is_marked() -> None:
+    figures = [
+        figure("all", name, 1.5, scope="overall", n=3)
+        for name in ("premium.mean", "premium.bottom_decile", "languages_lost", "premium.mean_common")
+    ]
+    audit = audit_of(figure("x", "premium", 1.5), *figures)
+    assert [row["metric"] for row in audit.to_rows()] == ["premium", "premium.mean", "premium.bottom_decile"]
+    assert audit.to_rows(marked=True) == audit.to_rows()

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,57 @@ def test_the_share_of_unexpected_script(folder: Path) -> None:
     without = _warn(folder, srp_Cyrl=serbian)["srp_Cyrl", "unexpected_script"]
     assert "panel" not in without.note
     assert _warn(folder, xx=["добро"]) == {}
+
+
+# What is said in one script with the names of another.
+_NAMES = {
+    "zho_Hant": [
+        "馬其頓總統 Gjorge Ivanov 反對是次改名公投，表明他將棄票。",
+        "委員會 (Welsh Parliament, MWP) 這一建議",
+    ],
+    "lao_Laoo": ["ປະທານະທິບໍ່ດີມາເຊໂດນີ ທ່ານ Gjorge Ivanov, ເຊິ່ງເປັນຜູ້ຄັດຄ້ານ", "ກຸ່ມຈາກ MWP ເປັນ Muppet"],
+    "kor_Kore": ["대통령 Donald Trump은 FBI와 CNN에 말했다", "어제 NATO 회의가 열렸다"],
+    "rus_Cyrl": ["Компания Google купила Fitbit у Reuters", "выход из ЕС — Brexit"],
+    "amh_Ethi": ["የBBC ዘጋቢ Ronaldo ን አነጋገረ", "ዛሬ CNN ዘገበ"],
+}
+_ENGLISH = "the committee was split over whether the name should be changed at all"
+
+
+def _clean(code: str) -> list[str]:
+    """A text with names in Latin letters, a tenth of it or so."""
+    native = [re.sub("[A-Za-z]+", "", line) for line in _NAMES[code]]
+    return [f"{line} {i}" for i in range(10) for line in [*native * 6, *_NAMES[code]]]
+
+
+def test_names_in_latin_letters_are_no_other_script(folder: Path) -> None:
+    found = _warn(folder, None, **{code: _clean(code) for code in _NAMES})
+    assert {code for code, check in found if check == "unexpected_script"} == set()
+
+
+@pytest.mark.parametrize("code", sorted(_NAMES))
+def test_running_text_in_another_script_is_caught(code: str, folder: Path) -> None:
+    mixed = [line if i % 6 else f"{_ENGLISH} {i}" for i, line in enumerate(_clean(code))]
+    warned = _warn(folder, None, **{code: mixed})[code, "unexpected_script"]
+    assert "Latn" in warned.note
+    # A whole text of names, or in capitals, is none in the language all the same.
+    shouted = _warn(folder, None, **{code: [f"{_ENGLISH.upper()} {i}" for i in range(20)]})
+    assert shouted[code, "unexpected_script"].share == 1.0
+
+
+def test_letters_of_another_script_within_words_are_no_names(folder: Path) -> None:
+    typed = [f"добpо jутpо Aлисa {i}" for i in range(20)]
+    assert ("srp_Cyrl", "unexpected_script") in _warn(folder, srp_Cyrl=typed)
+
+
+def test_a_han_letter_says_more_than_a_latin_one(folder: Path) -> None:
+    # 60 lower-case Latin letters: 5.7 % of the letters, and beside 1,000 Han letters 2.1 % of the text.
+    han = "馬其頓總統反對是次改名公投表明他將棄票之事"[:20]
+    lines = [f"{han} {'abcdef' if i % 5 == 0 else ''}" for i in range(50)]
+    assert ("zho_Hant", "unexpected_script") not in _warn(folder, zho_Hant=lines)
+    # In an English text it is the other way round: 3 % Han letters are 8 % of what is said.
+    english = [f"{_ENGLISH} {'馬其' if i % 2 == 0 else ''} {i}" for i in range(50)]
+    warned = _warn(folder, eng_Latn=[f"{line} 馬" for line in english])["eng_Latn", "unexpected_script"]
+    assert (warned.share or 0) < 0.05
 
 
 def test_duplicate_and_blank_lines(folder: Path) -> None:

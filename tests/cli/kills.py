@@ -87,6 +87,8 @@ def find_orphans(session: str) -> list[str]:
 
 def digest_folder(folder: Path) -> dict[str, str] | None:
     """What a folder holds, but for what two equal runs differ in: times, and the words of the command."""
+    if folder.is_file():
+        return {"": hashlib.md5(folder.read_bytes(), usedforsecurity=False).hexdigest()}
     if not folder.is_dir():
         return None
     found = {}
@@ -99,11 +101,13 @@ def digest_folder(folder: Path) -> dict[str, str] | None:
                     for line in ([data.decode()] if path.suffix == ".json" else data.decode().splitlines())
                 ).encode()
             found[path.relative_to(folder).as_posix()] = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return {name: digest for name, digest in found.items() if not name.startswith("spans/")}
+    # What is derived from counts may be there or not, and a log is of what happened.
+    return {name: digest for name, digest in found.items() if not name.startswith(("spans/", "log.jsonl"))}
 
 
 def _drop_times(value: Any) -> Any:
-    volatile = ("seconds", "created", "command", "git_commit", "outputs")
+    # A digest is of what else is compared here, times among it.
+    volatile = ("seconds", "created", "command", "git_commit", "outputs", "digest", "digests")
     if isinstance(value, dict):
         return {key: _drop_times(item) for key, item in value.items() if key not in volatile}
     return [_drop_times(item) for item in value] if isinstance(value, list) else value
@@ -117,13 +121,22 @@ def choose_points(changes: list[str], wanted: int) -> list[int]:
     return sorted({*about, *rest[: wanted - len(about)], len(changes)})
 
 
-def try_points(words: list[str], output: str, wanted: int, before: str | None) -> list[str]:
-    """Kill a command at `wanted` points; return what is wrong. `before` is a copy of what the output held."""
+def try_points(words: list[str], output: str, wanted: int, before: str | None, goes_on: bool) -> list[str]:
+    """Kill a command at `wanted` points; return what is wrong. `before` is a copy of what the output held.
+
+    An output that `goes_on` is a folder that the next run takes up, as one of `pretrain`.
+    """
     target = Path(output)
+    # The same bytes, and the start of a process saved.
+    again_words = [
+        {"2": "1"}.get(word, word) if words[at - 1] == "--workers" else word for at, word in enumerate(words)
+    ]
 
     def reset() -> None:
-        for path in Path().glob(f"*{output}*"):
-            if path.name != before:
+        for path in (*Path().glob(f"{output}*"), *Path().glob(f".{output}*")):
+            if path.is_file():
+                path.unlink()
+            elif path.name != before:
                 shutil.rmtree(path)
         if before is not None:
             shutil.copytree(before, target)
@@ -143,14 +156,14 @@ def try_points(words: list[str], output: str, wanted: int, before: str | None) -
         if orphans := find_orphans(session):
             wrong.append(f"{where}: processes {orphans} live on")
         left = digest_folder(target)
-        if left not in (whole, old):
+        if left not in (whole, old) and not goes_on:
             wrong.append(f"{where}: left half an output: {left}")
-        done = left == whole and before is None
-        code, *_ = run_command([*words, "--force"] if done else words)
+        done = left is not None and left == whole and before is None and not goes_on
+        code, *_ = run_command([*again_words, "--force"] if done else again_words)
         if code != 0:
             wrong.append(f"{where}: again: exit code {code}: {Path('log').read_text()}")
         again = digest_folder(target) or {}
-        if again != whole:
+        if again != (whole or {}):
             names = sorted(k for k in {*again, *(whole or {})} if again.get(k) != (whole or {}).get(k))
             wrong.append(f"{where}: again: not equal: {names}")
         if hidden := [path.name for path in Path().glob(".*")]:
@@ -170,4 +183,6 @@ if __name__ == "__main__":
             write_sample_checkpoint("model", step[1], width=8, layers=1)
         elif (found := run_command(step))[0] != 0:
             sys.exit(f"{step}: {found[0]}: {Path('log').read_text()}")
-    print(json.dumps(try_points(task["words"], task["output"], task["points"], task.get("before"))))
+    print(
+        json.dumps(try_points(task["words"], task["output"], task["points"], task["before"], task["goes_on"]))
+    )

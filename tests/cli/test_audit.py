@@ -2,16 +2,19 @@
 
 import json
 import random
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import sentencepiece
 from typer.testing import CliRunner, Result
 
 from cli import app
+from cli.checks import Case, write_junit
 from vocabkit.auditing.auditing import _parse_share
 from vocabkit.auditing.report import Audit
 from vocabkit.core.errors import ConfigError
@@ -375,7 +378,8 @@ def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone
 
 
 @pytest.mark.parametrize(
-    ("text", "share"), [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("150%", 1.5)]
+    ("text", "share"),
+    [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("1", 1.0), ("150%", 1.5), ("5e-1", 0.5)],
 )
 def test_percents(text: str, share: float) -> None:
     assert _parse_share(text) == pytest.approx(share)
@@ -385,3 +389,187 @@ def test_percents(text: str, share: float) -> None:
 def test_what_is_no_percent(text: str) -> None:
     with pytest.raises(ConfigError, match="share"):
         _parse_share(text)
+
+
+@pytest.mark.parametrize("text", ["5", "1.5", "2.0", "100", "1e3"])
+def test_a_number_above_one_is_asked_about(text: str, corpus: Path, everyone: Path) -> None:
+    given = ("compare", everyone, everyone, "--corpus", corpus, "--max-regression", text)
+    result = vocabkit(*given, *OPTIONS, code=2)
+    assert f"{text}%?" in result.stderr
+    hint = result.stderr.splitlines()[-1].removeprefix("hint: ")
+    vocabkit(*given[:5], *shlex.split(hint), *OPTIONS)
+    # A share in a requirement is the same kind of number.
+    limit = ("--require", f"change<{text}")
+    result = vocabkit("audit", everyone, "--corpus", corpus, "-o", corpus.parent / "no", *limit, code=2)
+    assert f"{text}%?" in result.stderr
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> Path:
+    """A corpus of which nothing can be read: whoever begins with the text fails with that."""
+    folder = tmp_path / "unreadable"
+    folder.mkdir()
+    for code in WORDS:
+        (folder / f"{code}.txt").write_bytes(b"text\n\xff\xfe\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["BROKEN"], "broken.model"),
+        (["ENGLISH", "MISSING"], "missing.model"),
+        (["ENGLISH", "--require", "premum.mean<2"], "premium.mean"),
+        (["ENGLISH", "--require", "fertility[fra_Latn]<2"], "fra_Latn"),
+        (["ENGLISH", "--require", "premium.mean[Latin]<2"], "'Latin'"),
+        (["ENGLISH", "--require", "fertility[tail]<2"], "'tail'"),
+        (["ENGLISH", "--fixed", "other"], "other"),
+        (["ENGLISH", "--reference", "kat"], "kat"),
+        (["ENGLISH", "--junit", "NOWHERE/junit.xml"], "NOWHERE is no folder"),
+    ],
+)
+def test_what_is_asked_for_is_checked_before_the_text_is_read(
+    words: list[str], named: str, unreadable: Path, english: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.model").write_bytes(b"\x00\x01 no model")
+    paths = {"ENGLISH": english, "BROKEN": tmp_path / "broken.model", "MISSING": tmp_path / "missing.model"}
+    given = [paths.get(word, word) for word in words]
+    result = vocabkit("audit", *given, "--corpus", unreadable, "-o", tmp_path / "out", *OPTIONS, code=2)
+    assert named in result.stderr
+    assert "UTF-8" not in result.stderr
+    assert not (tmp_path / "out").exists()
+    # With nothing wrong but the text, that is what is said.
+    result = vocabkit("audit", english, "--corpus", unreadable, "-o", tmp_path / "out", *OPTIONS, code=2)
+    assert "UTF-8" in result.stderr
+
+
+def test_compare_writes_the_audit_it_is_read_off(
+    corpus: Path, english: Path, everyone: Path, tmp_path: Path
+) -> None:
+    given = ("compare", everyone, english, "--corpus", corpus, *OPTIONS, "-f", "json", "-o", tmp_path / "out")
+    rows = {row["language"]: row for row in rows_of(vocabkit(*given, code=1))}
+    changes = {f.name: f.value for f in Audit.load(tmp_path / "out").select("change", "language")}
+    assert changes == {code: rows[code]["change"] for code in WORDS}
+    assert "change" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    before = (tmp_path / "out" / "audit.parquet").read_bytes()
+    assert "--force" in vocabkit(*given, code=2).stderr
+    vocabkit(*given, "--force", code=1)
+    assert (tmp_path / "out" / "audit.parquet").read_bytes() == before
+
+
+def count_tokens(model: Path, corpus: Path, code: str) -> int:
+    """SentencePiece's own count."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    lines = (corpus / f"{code}.txt").read_text(encoding="utf-8").splitlines()
+    return sum(len(processor.encode(line)) for line in lines)
+
+
+@pytest.mark.parametrize("name", ["", "audit.parquet"])
+def test_a_stored_audit_is_a_baseline(
+    audited: tuple[Path, Result], name: str, corpus: Path, english: Path, everyone: Path, tmp_path: Path
+) -> None:
+    stored, (first, _) = audited[0] / name, Audit.load(audited[0]).names
+    given = ("compare", first, everyone, "--against", stored, "--corpus", corpus)
+    rows = rows_of(vocabkit(*given, "-f", "json", *OPTIONS, "-o", tmp_path / "out"))
+    for row in rows:
+        code = str(row["language"])
+        old, new = (count_tokens(model, corpus, code) for model in (english, everyone))
+        assert float(str(row["change"])) == pytest.approx(new / old - 1)
+        assert row["low"] is None
+    # The page of the new one alone, with its changes; the baseline stays.
+    assert len(Audit.load(tmp_path / "out").names) == 1
+    assert {f.name for f in Audit.load(tmp_path / "out").select("change")} == set(WORDS)
+    worse = ("compare", english, "--against", tmp_path / "out", "--corpus", corpus, *OPTIONS)
+    assert "rus_Cyrl" in vocabkit(*worse, code=1).stderr
+    assert "exists" in vocabkit(*worse, "-o", audited[0], code=2).stderr
+    named = vocabkit("compare", everyone, "--against", stored, "--corpus", corpus, *OPTIONS, code=2)
+    assert "holds 2 tokenizers" in named.stderr
+    named = vocabkit("compare", "other", everyone, "--against", stored, "--corpus", corpus, code=2)
+    assert f"'other'; name one of {first}" in named.stderr
+
+
+def test_a_baseline_of_another_text_is_refused(
+    audited: tuple[Path, Result], corpus: Path, everyone: Path, tmp_path: Path
+) -> None:
+    first = Audit.load(audited[0]).names[0]
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    text = (other / "yor_Latn.txt").read_text(encoding="utf-8")
+    given = ("compare", first, everyone, "--against", audited[0], "--corpus", other, *OPTIONS)
+    for changed, unit in ((text.replace("ọ", "o", 1), "bytes"), (text + "ọmọ\n", "lines")):
+        (other / "yor_Latn.txt").write_text(changed, encoding="utf-8")
+        result = vocabkit(*given, code=2)
+        assert result.stderr.startswith("error: yor_Latn: this text has ")
+        assert unit in result.stderr
+    # A language that is gone cannot have passed; one that nobody asked for is none of the gate's.
+    (other / "yor_Latn.txt").unlink()
+    assert "yor_Latn: not measured" in vocabkit(*given, code=1).stderr
+    vocabkit(*given, "--languages", "eng,rus")
+    (other / "hau_Latn.txt").write_text("ruwa\n", encoding="utf-8")
+    rows = rows_of(vocabkit(*given, "--languages", "eng,hau", "-f", "json"))
+    (new,) = [row for row in rows if row["language"] == "hau_Latn"]
+    assert (new["change"], new["verdict"]) == (None, None)
+    assert "not in the baseline" in str(new["note"])
+    result = vocabkit("compare", everyone, "--against", other, "--corpus", corpus, code=2)
+    assert "not an audit" in result.stderr
+    assert "TOK-B" in vocabkit("compare", everyone, "--corpus", corpus, code=2).stderr
+
+
+def test_junit_has_a_case_a_language_and_a_case_a_requirement(
+    corpus: Path, english: Path, everyone: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "junit.xml"
+    vocabkit("compare", everyone, english, "--corpus", corpus, "--junit", file, *OPTIONS, code=1)
+    root = ElementTree.parse(file).getroot()
+    cases = {case.get("name"): case.find("failure") for case in root.iter("testcase")}
+    assert set(cases) == set(WORDS)
+    assert {name for name, failure in cases.items() if failure is not None} == {"rus_Cyrl", "yor_Latn"}
+    suite = root.find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
+    limits = ("--require", "premium[rus_Cyrl]<2", "--require", "fertility<99")
+    given = (english, "--corpus", corpus, "-o", tmp_path / "out", "--no-integrity", *limits, *OPTIONS)
+    vocabkit("audit", *given, "--junit", file, code=1)
+    root = ElementTree.parse(file).getroot()
+    failed = {str(case.get("name")): case.find("failure") is not None for case in root.iter("testcase")}
+    assert failed == {"premium[rus_Cyrl]<2 (rus_Cyrl)": True} | {
+        f"fertility<99 ({code})": False for code in WORDS
+    }
+    # What is something else stays as it is.
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine", encoding="utf-8")
+    result = vocabkit("audit", *given, "--force", "--junit", tmp_path, code=2)
+    assert "no regular file" in result.stderr
+    result = vocabkit("compare", everyone, everyone, "--corpus", corpus, "--junit", notes, code=2)
+    assert "no JUnit file" in result.stderr
+    assert notes.read_text(encoding="utf-8") == "mine"
+
+
+def test_junit_holds_any_name(tmp_path: Path) -> None:
+    evil = 'a<b>&"\x00\x1b[2J\ud800\ufffe'
+    write_junit(tmp_path / "j.xml", "s", [Case(evil, evil, False, evil), Case("é", "ü", True, "")])
+    first, second = ElementTree.parse(tmp_path / "j.xml").getroot().iter("testcase")
+    assert first.get("name") == 'a<b>&"\\x00\\x1b[2J\\ud800\\ufffe'
+    assert (second.get("classname"), second.find("failure")) == ("é", None)
+
+
+def test_github_reads_commands_and_a_summary(
+    corpus: Path, english: Path, everyone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    given = ("compare", everyone, english, "--corpus", corpus, "-f", "github", *OPTIONS)
+    result = vocabkit(*given, code=1)
+    lines = result.stdout.splitlines()
+    assert [line.split("::")[1] for line in lines] == ["error title=vocabkit compare"] * 2
+    # A per cent sign is escaped, as GitHub's commands want it: it decodes to what a terminal says.
+    said = [line.split("::", 2)[2] for line in lines]
+    assert all("%" not in line.replace("%25", "") for line in said)
+    plain = vocabkit(*given[:5], *OPTIONS, code=1).stderr.splitlines()
+    assert [f"failed: {line.replace('%25', '%')}" for line in said] == plain
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("before\n## vocabkit compare")
+    assert "| language | change |" in text
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    assert "✅ nothing failed" in vocabkit(*given[:2], everyone, *given[3:]).stdout

@@ -50,10 +50,6 @@ def test_a_mistake_is_two_lines_on_stderr() -> None:
     assert result.stderr == "error: fit.toml: size = -1\nhint: vocabkit presets list\n"
 
 
-def test_without_a_hint_the_help_is_the_next_command() -> None:
-    assert run_raising(ConfigError("wrong")).stderr == "error: wrong\nhint: vocabkit --help\n"
-
-
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [

@@ -1,6 +1,7 @@
 """A command killed at any moment leaves no half output, takes none away, and does no harm to the next."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,9 +29,17 @@ class Verb:
     steps: tuple[str, ...] = ()
     old: str | None = None
     imports: tuple[str, ...] = ("vocabkit.corpus.counting",)
+    goes_on: bool = False
 
 
 FITTED = (COUNT, FIT.format("tok", 66))
+TINY = (
+    "model.layers=1 model.width=16 model.heads=2 model.feed_forward=32 training.steps=4 training.batch_rows=4 "
+    "training.micro_rows=4 training.precision='fp32' training.compile=false log.evaluate_every=0 save.every=1 "
+    "languages.allow_epochs=1000"
+)
+PRETRAIN = "pretrain tiny --data shards -o {} " + " ".join(f"--set {setting}" for setting in TINY.split())
+PREPARED = (*FITTED, "prepare text --tokenizer tok -o shards --length 64 --workers 1")
 EXTENDED = (*FITTED, FIT.format("big", 72), "model tok")
 VERBS = {
     "count": Verb("count text -o out --workers 2"),
@@ -60,6 +69,18 @@ VERBS = {
         (*FITTED, "prepare more --tokenizer tok -o old --length 64 --workers 1"), "old",
         ("vocabkit.pretraining.preparing",),
     ),
+    "pretrain": Verb(
+        PRETRAIN.format("out"), PREPARED, None, ("torch", "vocabkit.pretraining.loop"), goes_on=True
+    ),
+    "export": Verb(
+        "export run -o out --force", (*PREPARED, PRETRAIN.format("run"), "export run -o old --step 3"), "old",
+        ("torch", "vocabkit.pretraining.exporting"),
+    ),
+    "verify": Verb(
+        "verify extended", (*EXTENDED, "extend model big -o extended"), None,
+        ("transformers.models.xlm_roberta.modeling_xlm_roberta", "vocabkit.extension.verify"),
+    ),
+    "presets": Verb("presets copy shared-250k out"),
     "sample": Verb("sample out", (), None, ("vocabkit.corpus.sample",)),
 }  # fmt: skip
 
@@ -85,10 +106,12 @@ def try_verb(name: str, folder: Path, points: int) -> list[str]:
     task = {
         "folder": str(folder), "imports": verb.imports, "steps": [step.split() for step in verb.steps],
         "words": verb.words.split(), "output": "out", "points": points, "before": verb.old,
+        "goes_on": verb.goes_on,
     }  # fmt: skip
     run = subprocess.run(
         [sys.executable, "-m", "tests.cli.kills", json.dumps(task)],
         cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr + run.stdout
     found: list[str] = json.loads(run.stdout)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cli.options import OutputFormat
 from cli.output import show_note, show_rows, show_warnings
+from vocabkit.core.results import Mark
 
 ROWS = [
     {"language": "yor_Latn", "words": 1_234_567, "weight": 1.5, "note": None},
@@ -138,3 +139,16 @@ def test_csv_holds_no_formula(cell: str, capsys: pytest.CaptureFixture[str]) -> 
     (_, row) = csv.reader(io.StringIO(capsys.readouterr().out))
     assert row[0][0] in "'\\"
     assert row[1] == "-2.5"
+
+
+def test_a_mark_stands_where_a_number_would(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"language": "lao_Laoo", "cost": Mark("lost")}, {"language": "eng_Latn", "cost": 12.5}]
+    show_rows(rows, "table", "test")
+    assert capsys.readouterr().out.splitlines() == ["language  cost", "lao_Laoo  lost", "eng_Latn  12.5"]
+    show_rows(rows, "markdown", "test")
+    assert "| --- | --: |" in capsys.readouterr().out
+    # A program gets numbers and nothing else.
+    show_rows(rows, "json", "test")
+    assert [row["cost"] for row in json.loads(capsys.readouterr().out)["rows"]] == [None, 12.5]
+    show_rows(rows, "csv", "test")
+    assert capsys.readouterr().out.splitlines()[1:] == ["lao_Laoo,", "eng_Latn,12.5"]

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.configurations.settings import _FitConfig
-from vocabkit.core.config import dump_toml, find_preset, load_config
+from vocabkit.configurations.settings import (
+    ParityConfig,
+    ReplaceBpeConfig,
+    _FitConfig,
+    read_configuration,
+)
+from vocabkit.core.config import Config, Settings, dump_toml, find_preset, load_config
 from vocabkit.core.errors import ConfigError
 
 PRESETS = ["shared-250k", "balanced-250k", "bpe"]
@@ -107,3 +112,43 @@ def test_a_wrong_setting_is_named_and_not_the_shipped_file() -> None:
     assert "--set vocabulary.size=many: " in said
     assert "--set languages.wieghting=uniform: unknown key languages.wieghting (did you mean" in said
     assert ".toml" not in said
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "key"),
+    [(ParityConfig, "parity-250k", "parity.max_loss"), (ReplaceBpeConfig, "replace-bpe", "replace.max_loss")],
+)
+def test_a_loss_above_one_is_asked_about(model: type[Config], preset: str, key: str) -> None:
+    path, (table, name) = find_preset(preset, "fit"), key.split(".")
+    with pytest.raises(ConfigError, match=r"5 is 500% as a share; 5%\?"):
+        load_config(model, path, [f"{key}=5"])
+    for said, share in (("5%", 0.05), ("0.05", 0.05), ("1", 1.0)):
+        config = load_config(model, path, [f"{key}={said}"])
+        assert getattr(getattr(config, table), name) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "option", "takers"),
+    [
+        ("shared-250k", ["base=tok"], "--base", "two-stage, continued-bpe, replace-bpe"),
+        ("shared-250k", ["base_pattern=gpt2"], "--pattern", "continued-bpe, replace-bpe"),
+        ("continued-bpe", ['replace.keep=["eng_Latn"]'], "--keep-languages", "replace-bpe"),
+        ("byte-bpe", {"replace": {"max_loss": "1%"}}, "--max-loss", "replace-bpe"),
+        ("two-stage-250k-12x50k", "parity.development=dev", "--dev", "parity"),
+    ],
+)
+def test_an_option_that_a_preset_does_not_use_is_named(
+    preset: str, settings: Settings, option: str, takers: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{option} .* says nothing to a fit of") as caught:
+        read_configuration(preset, settings)
+    assert caught.value.hint == f"leave it out; it is for {takers}"
+
+
+@pytest.mark.parametrize("said", ["abc", "abc%", "101%", "-1%", -0.1, "nan"])
+def test_a_share_that_is_none_is_refused_with_one_that_is(said: object) -> None:
+    with pytest.raises(ConfigError, match=r"replace\.max_loss"):
+        read_configuration("replace-bpe", {"replace": {"max_loss": said}})
+    for right, share in (("5%", 0.05), ("0.1 %", 0.001), (0.25, 0.25), ("0.25", 0.25), (0, 0.0)):
+        found = read_configuration("replace-bpe", {"replace": {"max_loss": right}})
+        assert found.model_dump()["replace"]["max_loss"] == pytest.approx(share)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -257,7 +259,7 @@ class TestOtherBases:
         )
         path = tmp_path / "bpe.model"
         path.write_bytes(output.getvalue())
-        with pytest.raises(TokenizerError, match="a bpe model cannot be the base"):
+        with pytest.raises(TokenizerError, match="a bpe vocabulary cannot be the base"):
             read_base(path)
         with pytest.raises(ConfigError, match="no such"):
             read_base(tmp_path / "absent")
@@ -618,3 +620,59 @@ def test_a_unigram_tokenizer_json_is_the_base_that_its_model_is(tmp_path: Path) 
     digits.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(TokenizerError, match="its step Digits"):
         read_base(tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_tokenizer_json_of_ours_is_the_base_that_its_model_is(
+    rule: str, fallback: bool, tmp_path: Path
+) -> None:
+    table: dict[str, object] = {"size": 700, "symbols": ["<sep>", "@", "\t"], "reserved": 3}
+    settings = {"vocabulary": table | {"byte_fallback": fallback}, "normalization": {"rule": rule}}
+    base = fit_shared(COUNTS, validate(TwoStageConfig, settings, "test")).vocabulary
+    base.save(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(tmp_path / "tokenizer.json", alone)
+    found = read_base(alone).vocabulary
+    assert found.pieces == base.pieces
+    assert found.kinds == base.kinds
+    assert (found.roles, found.spacing) == (base.roles, base.spacing)
+    assert found.normalizer.charsmap == base.normalizer.charsmap
+    text = base.ids_of(Kind.NORMAL)
+    np.testing.assert_array_equal(found.scores[text], base.scores[text])
+    # A file that does anything else to text is another's, and refused by its step.
+    content["normalizer"]["normalizers"].append({"type": "Lowercase"})
+    (alone / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(TokenizerError, match="its step"):
+        read_base(alone)
+
+
+def test_a_base_that_is_not_unigram_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="a WordPiece vocabulary cannot") as refused:
+        read_base(tmp_path)
+    assert "continued-bpe" not in str(refused.value.hint)
+    Tokenizer(models.BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="a BPE vocabulary cannot") as refused:
+        read_base(tmp_path)
+    assert refused.value.hint == f"more merges for it: vocabkit fit continued-bpe --base {tmp_path}"
+    Tokenizer(models.Unigram([("a", -1.0)], None, False)).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="unk_id is null") as refused:
+        read_base(tmp_path)
+    assert "set unk_id" in str(refused.value.hint)
+
+
+def test_symbols_that_a_base_lacks_are_refused(tmp_path: Path) -> None:
+    fit_shared(COUNTS, validate(TwoStageConfig, {"vocabulary": {"size": 400}}, "test")).vocabulary.save(
+        tmp_path
+    )
+    settings = {
+        "base": str(tmp_path),
+        "vocabulary": {"symbols": ["<sep>"]},
+        "tail": {"languages": ["yor_Latn"]},
+    }
+    with pytest.raises(ConfigError, match=r"'<sep>'.*the base has \[\]"):
+        fit_two_stage(COUNTS, validate(TwoStageConfig, settings, "test"))

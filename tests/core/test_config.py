@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
 def test_override_text() -> None:
     assert _parse_override("a.b=64_000") == {"a": {"b": 64000}}
     assert _parse_override("a=uniform") == {"a": "uniform"}
+
+
+def test_text_where_a_list_is_needed_is_one(path: Path) -> None:
+    assert load_config(Root, path, ["codes=no"]).codes == ("no",)
+    assert load_config(Root, path, ["codes=no,yo"]).codes == ("no", "yo")
+    with pytest.raises(ConfigError, match="--set codes=3: codes = 3: a list is needed") as caught:
+        load_config(Root, path, ["codes=3"])
+    assert shlex.split(caught.value.hint or "") == ["--set", "codes=[3]"]

@@ -17,11 +17,11 @@ from vocabkit.core.folders import (
     output_folder,
     package_versions,
     read_json,
-    read_manifest,
     write_json,
     write_manifest,
     write_text,
 )
+from vocabkit.core.records import read_manifest
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

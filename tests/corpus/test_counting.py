@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vocabkit.core.errors import CorpusError, CountsError, OutputError
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.counting import CountOptions, count_corpus, merge_counts
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
@@ -268,6 +268,23 @@ def test_a_corpus_with_more_distinct_words_than_memory_holds(tmp_path: Path) -> 
     assert len(table) == 4_000_000
     assert set(table.count.tolist()) == {2}
     assert peaks[128 << 20] < 0.6 * peaks[4 << 30]
+
+
+def test_a_long_line_is_counted_within_memory(tmp_path: Path) -> None:
+    """64 MB without a space within 400 MB, libraries and all, and every character of it."""
+    root, size = tmp_path / "corpus", 64 << 20
+    root.mkdir()
+    chance = random.Random(0)
+    with (root / "eng_Latn.txt").open("w", encoding="utf-8") as file:
+        for _ in range(64):
+            file.write(chance.randbytes(1 << 19).hex())
+    run = subprocess.run(
+        [sys.executable, "-c", BIG, str(root), str(tmp_path / "counts"), str(400 << 20)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert int(run.stdout) * 1024 < 400 << 20
+    counts = WordCounts.load(tmp_path / "counts")
+    assert counts.totals_of("eng_Latn")[0].characters == size
 
 
 def test_the_corpus_is_never_the_output(tmp_path: Path) -> None:

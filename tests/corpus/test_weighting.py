@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
+import tomllib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import ConfigError
-from vocabkit.corpus.weighting import Mass, _clip_shares, measure_masses, weigh_languages
+from vocabkit.corpus.weighting import Mass, _clip_shares, check_quota, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 
 MASSES = {"eng_Latn": 900.0, "yor_Latn": 90.0, "lao_Laoo": 10.0}
@@ -92,10 +94,35 @@ def test_warnings_name_the_oversampled_and_the_clipped() -> None:
     ]
 
 
-def test_quota_is_normalised_and_says_so() -> None:
-    found = weigh_languages(MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99)
-    assert shares(found) == {"eng_Latn": 0.5, "lao_Laoo": 0.25, "yor_Latn": 0.25}
-    assert "quotas sum to 4; normalised to 1" in found.warnings()
+def test_a_quota_is_taken_as_it_stands() -> None:
+    quota = {"eng_Latn": 0.5, "yor_Latn": 0.25, "lao_Laoo": 0.25}
+    assert shares(weigh_languages(MASSES, "quota", quota=quota, limit=99)) == quota
+    # Thirds, written to three digits.
+    found = shares(weigh_languages(MASSES, "quota", quota=dict.fromkeys(MASSES, 0.333), limit=99))
+    assert found == pytest.approx(dict.fromkeys(MASSES, 1 / 3))
+
+
+@pytest.mark.parametrize("quota", [(2, 1, 1), (0.6, 0.3, 0.2), (0.3, 0.3, 0.3), (50, 25, 25)])
+def test_a_quota_that_does_not_sum_to_one_is_refused_with_one_that_does(quota: tuple[float, ...]) -> None:
+    given = dict(zip(sorted(MASSES), quota, strict=True))
+    with pytest.raises(ConfigError, match=rf"sums to {math.fsum(quota):g}, not 1") as caught:
+        weigh_languages(MASSES, "quota", quota=given, limit=99)
+    hint = caught.value.hint or ""
+    words = shlex.split(hint)
+    assert words[0] == "--set"
+    table = tomllib.loads(words[1].removeprefix("languages."))["quota"]
+    assert shares(weigh_languages(MASSES, "quota", quota=table, limit=99)) == pytest.approx(
+        {code: share / math.fsum(quota) for code, share in given.items()}, rel=1e-5
+    )
+
+
+def test_a_quota_that_nothing_uses_is_refused() -> None:
+    check_quota("exponent", {})
+    check_quota("quota", {"eng_Latn": 1.0})
+    for weighting in ("natural", "exponent", "unimax", "uniform"):
+        with pytest.raises(ConfigError, match=r"quota is set but languages\.weighting is") as caught:
+            check_quota(weighting, {"eng_Latn": 1.0})
+        assert "--set languages.weighting=quota" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +205,6 @@ def test_masses_come_from_the_training_totals() -> None:
 
 
 def test_quotas_name_languages_as_people_do() -> None:
-    by_code = weigh_languages(MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99)
-    by_name = weigh_languages(MASSES, "quota", quota={"en": 2, "Yoruba": 1, "lo-LA": 1}, limit=99)
+    by_code = weigh_languages(MASSES, "quota", quota={"eng_Latn": 0.5, "yor_Latn": 0.25, "lao_Laoo": 0.25}, limit=99)
+    by_name = weigh_languages(MASSES, "quota", quota={"en": 0.5, "Yoruba": 0.25, "lo-LA": 0.25}, limit=99)
     assert by_name == by_code

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sentencepiece import sentencepiece_model_pb2 as proto
 
 from tests.extension.tiny_models import (
     ADDED,
@@ -22,7 +23,8 @@ from tests.extension.tiny_models import (
     write_model,
     write_tokenizer,
 )
-from vocabkit.core.errors import CheckpointError, OutputError, VocabkitError
+from tests.vocabulary.conftest import train
+from vocabkit.core.errors import CheckpointError, OutputError, TokenizerError, VocabkitError
 from vocabkit.core.folders import check_space, write_manifest
 from vocabkit.core.progress import Silent
 from vocabkit.extension.extend import extend_checkpoint
@@ -590,3 +592,16 @@ def test_verify_names_what_was_changed(tmp_path: Path) -> None:
     assert "vocab_size 41" in failed["tensors"]
     with pytest.raises(CheckpointError, match=r"no extension/receipt\.json"):
         verify_extension(tmp_path / "m")
+
+
+def test_a_model_that_no_tokenizer_json_can_hold_is_named(tmp_path: Path) -> None:
+    model = proto.ModelProto()
+    model.ParseFromString(train("unigram", byte_fallback=False))
+    model.trainer_spec.treat_whitespace_as_suffix = True
+    path = tmp_path / "suffix.model"
+    path.write_bytes(model.SerializeToString())
+    write_model(tmp_path / "old")
+    with pytest.raises(TokenizerError, match=r"suffix\.model: .*treat_whitespace_as_suffix") as caught:
+        extend_checkpoint(tmp_path / "old", path, tmp_path / "new")
+    assert caught.value.hint == "extend with another tokenizer"
+    assert not (tmp_path / "new").exists()

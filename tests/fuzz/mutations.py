@@ -16,6 +16,8 @@ from typing import Any
 
 import duckdb
 
+from vocabkit.core.records import seal
+
 Mutation = Callable[[Path, random.Random], str]
 """Damages a file in place and says how."""
 
@@ -108,6 +110,13 @@ def mutate_json(path: Path, chance: random.Random) -> str:
     made, said = mutate_value(json.loads(path.read_text(encoding="utf-8")), chance)
     path.write_text(json.dumps(made), encoding="utf-8")
     return said
+
+
+def mutate_sealed(path: Path, chance: random.Random) -> str:
+    """Change one value of a sealed JSON file and seal it anew: only its fields can tell that it is wrong."""
+    made, said = mutate_value(json.loads(path.read_text(encoding="utf-8")), chance)
+    path.write_text(json.dumps(seal(made) if isinstance(made, dict) else made), encoding="utf-8")
+    return f"sealed: {said}"
 
 
 def mutate_json_lines(path: Path, chance: random.Random) -> str:

@@ -13,12 +13,13 @@ import random
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 
 import vocabkit as vk
@@ -29,6 +30,7 @@ from tests.fuzz.mutations import (
     mutate_json,
     mutate_json_lines,
     mutate_safetensors,
+    mutate_sealed,
     mutate_table,
     mutate_toml,
     mutate_value,
@@ -40,9 +42,24 @@ from tests.vocabulary.conftest import SENTENCES, build
 from tests.vocabulary.conftest import train as train_model
 from tests.vocabulary.test_gguf_format import describe, write_gguf
 from tests.vocabulary.test_tiktoken_ranks import RANKS, write_tekken
+from vocabkit.configurations.allocating import (
+    BlockGain,
+    Saturation,
+    SaturationReport,
+    ServedGain,
+    _SaturationConfig,
+)
+from vocabkit.core.folders import write_manifest
 from vocabkit.core.languages import load_panel
+from vocabkit.corpus.counting import import_frequencies
+from vocabkit.corpus.reading import Repairs, read_documents
+from vocabkit.corpus.sample import AlignedSet, SampleRow
 from vocabkit.extension.plan import plan_extension
+from vocabkit.pretraining.run_start import pretrain
+from vocabkit.vocabulary.adapters import BYTE_ALPHABET
 from vocabkit.vocabulary.roles import find_special_ids
+from vocabkit.vocabulary.tokenizers import open_route
+from vocabkit.vocabulary.vocabulary import route_vocabulary
 
 TEXT = "the cat  sat Ọ̀yọ́ 1234 한국어 <s>\n\n"
 LINES = [line for line in SENTENCES for _ in range(3)]
@@ -251,8 +268,186 @@ def read_audit(folder: Path) -> None:
     assert isinstance(audit.list_doubts(), list)
 
 
-def read_corpus(folder: Path) -> None:
-    vk.count(folder, workers=1)
+def read_corpus(path: Path) -> None:
+    """Read all documents: to count them as well takes ten times as long, and reads nothing more."""
+    corpus = vk.open_corpus(path)
+    for sources in corpus.sources.values():
+        for source in sources:
+            for _ in read_documents(source, corpus.document, corpus.field, Repairs()):
+                pass
+
+
+def make_tables(folder: Path) -> None:
+    """A corpus named by a TOML file, a parquet file among its own."""
+    make_corpus(folder)
+    with duckdb.connect() as connection:
+        lines = [[line] for line in LINES]
+        connection.execute("CREATE TABLE rows (text VARCHAR, length BIGINT)")
+        connection.executemany("INSERT INTO rows VALUES (?, length(?))", [line * 2 for line in lines])
+        connection.execute(f"COPY rows TO '{folder / 'deu_Latn.parquet'}' (FORMAT parquet)")
+    (folder / "corpus.toml").write_text(
+        'name = "made"\ndocument = "line"\nfield = "text"\n[languages]\neng_Latn = "eng*.txt"\n'
+        'yor_Latn = ["yor_Latn.jsonl"]\ndeu_Latn = "*.parquet"\n'
+    )
+
+
+def make_frequencies(folder: Path) -> None:
+    folder.mkdir()
+    words = sorted({word for line in LINES for word in line.split()})
+    text = "".join(f"{word}\t{place + 1}\n" for place, word in enumerate(words))
+    (folder / "words.tsv").write_text(text, encoding="utf-8")
+
+
+def read_frequencies(folder: Path) -> None:
+    import_frequencies(folder / "words.tsv", "eng_Latn", folder / "out")
+
+
+def make_allotment(folder: Path) -> None:
+    counts = folder.parent / "counts"
+    make_counts(counts)
+    vk.allocate(counts, folder / "allotment", budget=300, languages=["eng_Latn", "yor_Latn"])
+    write_ours(folder.parent / "base")
+    config = _SaturationConfig(base="base", tail=("yor_Latn",), sizes=(5, 10))
+    blocks = (BlockGain("yor_Latn", 5, 5, False, 20, 18, 0.1, None, None),)
+    served = (ServedGain(5, 1, "yor_Latn", 5, False, -2, 0.1, 0.05, 0.2),)
+    report = SaturationReport(config, Saturation(blocks, served), ("one",), {"all": 1.0}, "c")
+    report.save(folder / "saturation")
+    vk.fit(
+        "shared-250k", counts, folder / "fit", vocabulary={"size": 260}, trainer={"threads": 1},
+        coverage={"character": 0.9},
+    )  # fmt: skip
+    for name in ("counts", "base"):
+        shutil.rmtree(folder.parent / name)
+
+
+def read_results(folder: Path) -> None:
+    for kind, name in ((vk.Allotment, "allotment"), (vk.SaturationReport, "saturation"), (vk.Fit, "fit")):
+        kind.load(folder / name).to_frame()
+
+
+RESULTS = (
+    vk.Comparison, vk.Difference, vk.Export, vk.Extension, vk.InitComparison, vk.Shown, vk.Undone,
+    vk.Verification,
+)  # fmt: skip
+
+
+def make_rows(folder: Path) -> None:
+    """The folder of every result that is rows alone, and of a sample."""
+    rows = [{"check": "one", "state": "ok", "value": 1.5}, {"check": "two", "state": None, "value": 2}]
+    for kind in RESULTS:
+        (folder / kind.__name__).mkdir(parents=True)
+        content = {"schema": f"vocabkit.{kind.__name__}/1", "rows": rows}
+        (folder / kind.__name__ / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    details = {
+        "languages": [asdict(SampleRow("eng_Latn", 10, 400, {"babel": 400}))],
+        "aligned": [asdict(AlignedSet("aligned/a", ("eng_Latn", "yor_Latn"), 10))],
+    }
+    (folder / "sample").mkdir()
+    write_manifest(folder / "sample", details=details)
+
+
+def read_rows(folder: Path) -> None:
+    for kind in RESULTS:
+        kind.load(folder / kind.__name__).to_frame()
+    vk.Sample.load(folder / "sample").to_frame()
+
+
+def make_routed(folder: Path) -> None:
+    write_ours(folder, blocks=True)
+    route_vocabulary(vk.Vocabulary.load(folder), "deu_Latn").save(folder / "routed" / "deu_Latn")
+
+
+def read_routed(folder: Path) -> None:
+    open_route(folder, "deu_Latn").encode_batch([TEXT])
+    use_tokenizer(folder / "routed" / "deu_Latn")
+
+
+def make_words(folder: Path) -> None:
+    """BERT's vocab.txt and GPT-2's two files, each with the files beside it."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", *"abcdefghij"]
+    make_neighbours(folder / "words")
+    (folder / "words" / "tokenizer.json").unlink()
+    (folder / "words" / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    make_neighbours(folder / "pair")
+    (folder / "pair" / "tokenizer.json").unlink()
+    letters = {letter: place for place, letter in enumerate(BYTE_ALPHABET)}
+    table = letters | {"th": 256, "the": 257}
+    (folder / "pair" / "vocab.json").write_text(json.dumps(table), encoding="utf-8")
+    (folder / "pair" / "merges.txt").write_text("#version: 0.2\nt h\nth e\n", encoding="utf-8")
+    for name, size, kind in (("words", len(words), "BertTokenizer"), ("pair", 258, "GPT2Tokenizer")):
+        content = json.loads((folder / name / "tokenizer_config.json").read_text(encoding="utf-8"))
+        content["added_tokens_decoder"] = {str(size): content["added_tokens_decoder"][str(len(OLD))]}
+        content |= {"tokenizer_class": kind, "strip_accents": None, "chat_template": "{{ messages }}"}
+        content |= {"bos_token": "the", "eos_token": "the", "unk_token": "[UNK]", "pad_token": "the"}
+        (folder / name / "tokenizer_config.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / name / "added_tokens.json").write_text(json.dumps({"<|im_start|>": size}), encoding="utf-8")
+
+
+def read_words(folder: Path) -> None:
+    failed = None
+    for name in ("words", "pair"):
+        try:
+            read_neighbours(folder / name)
+        except vk.VocabkitError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def make_torch(folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder.mkdir()
+    write_model(folder / "model")
+    torch.save(load_file(folder / "model" / "model.safetensors"), folder / "model" / "pytorch_model.bin")
+    (folder / "model" / "model.safetensors").unlink()
+    write_tokenizer(folder / "tokenizer", (*OLD, *ADDED))
+
+
+def make_plan(folder: Path) -> None:
+    make_data(folder / "data")
+    write_ours(folder / "data" / "tokenizer")
+
+
+def read_plan(folder: Path) -> None:
+    pretrain(make_config(), folder / "data", dry_run=True, device="cpu")
+
+
+def make_resumed(folder: Path) -> None:
+    make_plan(folder)
+    train(make_config(training={"steps": 4}, save={"every": 2}), folder / "data", folder / "run")
+
+
+def read_resumed(folder: Path) -> None:
+    """Go on from the first of two checkpoints, as after a kill."""
+    (folder / "run" / "result.json").unlink(missing_ok=True)
+    train(make_config(training={"steps": 4}, save={"every": 2}), folder / "data", folder / "run")
+
+
+def make_settings(folder: Path) -> None:
+    folder.mkdir()
+    fitted = (
+        "vocabulary.size=4_000",
+        "vocabulary.symbols=['a']",
+        "languages.exponent=0.3",
+        "trainer.threads=1",
+    )
+    trained = ("training.steps=10", "model.layers=2", "languages.quota={eng_Latn=1.0}", "model.heads=2")
+    for name, texts in (("fit", fitted), ("pretrain", trained)):
+        (folder / f"{name}.toml").write_text("\n".join(texts) + "\n", encoding="utf-8")
+
+
+def read_settings(folder: Path) -> None:
+    from vocabkit.configurations.settings import read_configuration
+    from vocabkit.pretraining.run_config import read_preset
+
+    for name, read in (
+        ("fit", partial(read_configuration, "balanced-250k")),
+        ("pretrain", partial(read_preset, "tiny")),
+    ):
+        for line in (folder / f"{name}.toml").read_text(encoding="utf-8", errors="replace").splitlines():
+            read([line])
 
 
 READERS: Mapping[str, Reader] = {
@@ -294,9 +489,67 @@ READERS: Mapping[str, Reader] = {
         {"*.txt": (mutate_bytes,), "*.jsonl": (mutate_bytes, mutate_json_lines), "*.gz": (mutate_bytes,)},
         read_corpus,
     ),
+    "corpus-table": Reader(
+        make_tables,
+        {"*.toml": (mutate_bytes, mutate_toml, mutate_toml), "*.parquet": (mutate_bytes, mutate_table)},
+        lambda folder: read_corpus(folder / "corpus.toml"),
+    ),
+    "frequencies": Reader(make_frequencies, {"*.tsv": (mutate_bytes,)}, read_frequencies),
+    "results": Reader(
+        make_allotment,
+        {
+            "*/*.json": (mutate_bytes, mutate_json, mutate_json),
+            "*/*.toml": (mutate_bytes, mutate_toml),
+            "*/*.[ct]sv": (mutate_bytes,),
+            "*/*.parquet": (mutate_bytes, mutate_table),
+        },
+        read_results,
+    ),
+    "rows": Reader(make_rows, {"*/*.json": (mutate_bytes, mutate_json, mutate_json)}, read_rows),
+    "routed-folder": Reader(
+        make_routed,
+        {
+            "*.model": (mutate_bytes,),
+            "*.parquet": (mutate_bytes, mutate_table),
+            "routed/*/*.json": (mutate_bytes, mutate_json),
+            "routed/*/*.model": (mutate_bytes,),
+        },
+        read_routed,
+    ),
+    "word-lists": Reader(
+        make_words,
+        {
+            "*/*.txt": (mutate_bytes,),
+            "pair/vocab.json": (mutate_bytes, mutate_json),
+            "*/[ast]*.json": (mutate_bytes, mutate_json, mutate_json),
+        },
+        read_words,
+    ),
+    "torch-file": Reader(make_torch, {"model/*.bin": (mutate_bytes,)}, read_checkpoint),
+    "plan": Reader(
+        make_plan,
+        {
+            "data/shards.json": (mutate_bytes, mutate_sealed, mutate_sealed),
+            "data/*/*.npy": (mutate_bytes,),
+            "data/tokenizer/*": (mutate_bytes,),
+        },
+        read_plan,
+    ),
+    "resumed-run": Reader(
+        make_resumed,
+        {
+            "run/*.json": (mutate_bytes, mutate_json, mutate_sealed, mutate_sealed),
+            "run/*.jsonl": (mutate_bytes, mutate_json_lines),
+            "run/*.toml": (mutate_bytes, mutate_toml),
+            "run/checkpoints/**/*.json": (mutate_bytes, mutate_sealed, mutate_sealed),
+            "run/checkpoints/**/*.safetensors": (mutate_bytes, mutate_safetensors),
+        },
+        read_resumed,
+    ),
+    "settings": Reader(make_settings, {"*.toml": (mutate_toml,)}, read_settings),
     "counts": Reader(
         make_counts,
-        {"*.json": (mutate_bytes, mutate_json, mutate_json), "**/*.parquet": (mutate_bytes, mutate_table)},
+        {"*.json": (mutate_bytes, mutate_json, mutate_sealed), "**/*.parquet": (mutate_bytes, mutate_table)},
         read_counts,
     ),
     "checkpoint": Reader(
@@ -312,7 +565,7 @@ READERS: Mapping[str, Reader] = {
     "receipt": Reader(
         make_extended,
         {
-            "extension/*.json": (mutate_bytes, mutate_json, mutate_json),
+            "extension/*.json": (mutate_bytes, mutate_json, mutate_sealed, mutate_sealed),
             "extension/*.safetensors": (mutate_bytes, mutate_safetensors),
             "config.json": (mutate_json,),
         },
@@ -320,16 +573,16 @@ READERS: Mapping[str, Reader] = {
     ),
     "shards": Reader(
         lambda folder: write_rows(folder, {"eng_Latn": (20, 3), "yor_Latn": (10, 2)}),
-        {"shards.json": (mutate_bytes, mutate_json, mutate_json), "*/*.npy": (mutate_bytes,)},
+        {"shards.json": (mutate_bytes, mutate_json, mutate_sealed, mutate_sealed), "*/*.npy": (mutate_bytes,)},
         read_shards,
     ),
     "run": Reader(
         make_run,
         {
-            "*.json": (mutate_bytes, mutate_json, mutate_json),
+            "*.json": (mutate_bytes, mutate_json, mutate_sealed, mutate_sealed),
             "*.toml": (mutate_bytes, mutate_toml),
             "checkpoints/**/*": (mutate_bytes,),
-            "checkpoints/**/*.json": (mutate_json,),
+            "checkpoints/**/*.json": (mutate_json, mutate_sealed),
         },
         read_run,
     ),

@@ -73,7 +73,8 @@ def _try(name: str, whole: Path, work: Path, seed: int) -> str | None:
     try:
         quietly(READERS[name].read, given)
     except VocabkitError as error:
-        return None if error.message.strip() else f"{name} {seed}: {said}: an error without a message"
+        told = error.message.strip() and (error.hint or "").strip()
+        return None if told else f"{name} {seed}: {said}: no message or no hint: {error.message!r:.120}"
     except BaseException as error:  # a panic of a library in Rust is no Exception
         if isinstance(error, KeyboardInterrupt):
             raise

@@ -20,7 +20,7 @@ COMMANDS: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
 # Commands that run functions one after the other, or list files: they have none of their own.
 WITHOUT_FUNCTION = {"demo", "presets"}
 # How a command prints, and what in Python is said by leaving `output` out or by keywords for tables.
-COMMAND_ONLY = {"format", "quiet", "dry_run"}
+COMMAND_ONLY = {"format", "junit", "quiet", "dry_run"}
 FUNCTION_ONLY = {"progress"}
 VERBS = sorted(set(COMMANDS) - WITHOUT_FUNCTION)
 

@@ -76,7 +76,7 @@ def test_the_newest_are_kept_and_only_complete_ones_count(tmp_path: Path) -> Non
     assert find_checkpoint(tmp_path).name == "step-00000100"
     with pytest.raises(PretrainingError, match="no checkpoint of step 200"):
         find_checkpoint(tmp_path, 200)
-    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path, 9)
     assert not half.exists()
     # A folder that never became complete gives way.
     save(tmp_path, 300)
@@ -114,7 +114,7 @@ def test_a_removal_cut_short_leaves_nothing_that_looks_complete(tmp_path: Path) 
             held = find_checkpoint(tmp_path, found)
             assert sorted(path.name for path in held.iterdir()) == whole
     assert 5 < stops < 18
-    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path, 1)
     left_over = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert len(left_over) == len(list_checkpoints(tmp_path)) == 1
 

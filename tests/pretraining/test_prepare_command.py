@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli import app
 from tests.pretraining.tiny_tokenizers import LINES, write_byte_level, write_ours
-from vocabkit.core.folders import read_manifest
+from vocabkit.core.records import read_manifest
 from vocabkit.pretraining.prepared import PreparedCorpus
 
 

@@ -16,7 +16,7 @@ from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.batches import Order
 from vocabkit.pretraining.plan import _plan_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
-from vocabkit.pretraining.run_config import LanguageSettings
+from vocabkit.pretraining.run_config import LanguageSettings, read_preset
 
 SIZES = {"eng_Latn": 80, "lao_Laoo": 4, "yor_Latn": 16}
 
@@ -98,10 +98,30 @@ def test_the_order_draws_what_was_planned(corpus: PreparedCorpus) -> None:
 
 
 def test_quotas_are_shares_of_text(corpus: PreparedCorpus) -> None:
-    quota = {"eng_Latn": 2.0, "lao_Laoo": 1.0, "yor_Latn": 1.0}
+    quota = {"eng_Latn": 0.5, "lao_Laoo": 0.25, "yor_Latn": 0.25}
     plan = _plan_languages(corpus, free(weighting="quota", quota=quota), 100)
     held = np.array([row.bytes / row.rows for row in plan.rows])
     assert np.allclose(plan.shares * held / (plan.shares * held).sum(), [0.5, 0.25, 0.25])
+    # What is printed says of what each share is; the one asked for is of bytes.
+    assert [row.share_of_bytes for row in plan.rows] == pytest.approx([0.5, 0.25, 0.25])
+    tokens = np.array([row.samples * row.tokens / row.rows for row in _plan_languages(
+        corpus, free(weighting="quota", quota=quota), 1_000_000).rows])  # fmt: skip
+    assert [row.share_of_tokens for row in plan.rows] == pytest.approx(list(tokens / tokens.sum()), rel=1e-4)
+    assert "share" not in plan.to_rows()[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["languages.quota={eng_Latn=1.0}"], "quota is set but languages.weighting is 'exponent'"),
+        (["languages.weighting=quota", "languages.quota={eng_Latn=0.6, yor_Latn=0.5}"], r"sums to 1\.1, not 1"),
+        (["languages.weighting=quota"], "languages.quota is empty"),
+    ],
+)
+def test_a_quota_that_would_not_be_kept_is_refused_before_any_data(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_preset("tiny", settings)
+    assert (caught.value.hint or "").startswith("--set ")
 
 
 def test_too_many_epochs_are_refused_with_the_flag_that_allows_them(corpus: PreparedCorpus) -> None:

@@ -334,3 +334,42 @@ def test_a_model_puts_no_space_first_where_the_class_is_told_not_to(tmp_path: Pa
         wanted = transformers.AutoTokenizer.from_pretrained(tmp_path)(texts[:1], add_special_tokens=False)
         found = open_tokenizer(tmp_path).encode_batch(texts)
         assert found[0].tolist() == wanted["input_ids"][0]
+
+
+WORDS = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##er\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("added_tokens.json", {"<a>": 7, "<b>": 7}, "'<a>' and '<b>' both have the id 7"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "<a>"}}}, "its id: 'x'"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"text": "<a>"}}}, "its id: '7'"),
+        (
+            "tokenizer_config.json",
+            {"added_tokens_decoder": {"7": {"content": "<a>"}, "8": {"content": "<a>"}}},
+            "'<a>' has the ids 7 and 8",
+        ),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"9": {"content": "<a>"}}}, "'<a>' has id 9"),
+    ],
+)
+def test_added_tokens_that_are_none_or_have_one_id_are_refused(
+    name: str, content: Mapping[str, object], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "vocab.txt").write_text(WORDS)
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(TokenizerError, match=said):
+        open_tokenizer(tmp_path)
+
+
+def test_roles_that_are_no_tokens_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(WORDS)
+    told = {"unk_token": 5, "additional_special_tokens": "q", "do_lower_case": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    opened = open_tokenizer(tmp_path)
+    assert [opened.kinds[index] for index in range(6)] == [
+        Kind.CONTROL,
+        Kind.UNKNOWN,
+        *[Kind.CONTROL] * 3,
+        Kind.NORMAL,
+    ]

@@ -62,7 +62,7 @@ def write_folder(folder: Path, kind: str, model: Path, *told: str) -> Path:
     return folder
 
 
-def refusals(folder: Path, tmp_path: Path) -> dict[str, tuple[str, str | None]]:
+def refusals(folder: Path, tmp_path: Path) -> dict[str, tuple[str, str]]:
     """What each way in says of a folder, message and hint; nothing of those that take it."""
     model = tmp_path / "llama"
     write_model(model)
@@ -92,7 +92,7 @@ def test_a_lone_model_is_refused_by_all_alike(kind: str, told: str, model_file: 
     ((message, hint),) = set(found.values())
     name = ARCHITECTURES[kind][0 if told == "tokenizer_config.json" else 1]
     assert message == f"{folder / ARCHITECTURES[kind][2]}: {name} numbers its pieces differently"
-    assert hint is not None
+    assert hint
     assert "tokenizer.json" in hint
 
 

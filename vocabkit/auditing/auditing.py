@@ -6,11 +6,13 @@ they hold, to an answer. The steps are put in order and into one pool of process
 
 from __future__ import annotations
 
+import difflib
 import math
+import shlex
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +47,7 @@ from vocabkit.auditing.metrics import (
     aggregate_spread,
     count_lost,
     explain_loss,
+    find_common,
     group_languages,
     list_ratios,
     measure_changes,
@@ -60,7 +63,7 @@ from vocabkit.auditing.metrics import (
     withhold_premiums,
 )
 from vocabkit.auditing.parallel_text import Aligned, AuditText, read_audit_text, text_from_counts
-from vocabkit.auditing.report import Audit, Requirement, parse_requirement
+from vocabkit.auditing.report import Audit, Requirement, check_names, load_figures, parse_requirement
 from vocabkit.auditing.text_quality import find_facts
 from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, measure_text, name_segmenter
 from vocabkit.core.arrays import Float64Array
@@ -68,7 +71,7 @@ from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_output, fingerprint_file, package_versions
 from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.core.results import Result
+from vocabkit.core.results import Mark, Result
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.sources import Corpus, open_corpus
 from vocabkit.corpus.word_counts import WordCounts
@@ -134,26 +137,15 @@ def run_audit(
     chosen = panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
     among = None if panel is None else chosen
     words = WordCounts.load(counts) if isinstance(counts, str | Path) else counts
-    if corpus is not None:
-        text = _read_corpus(corpus, languages, among, aligned, limit, progress)
-    elif words is None:
-        raise ConfigError("no text to audit on", "give --corpus DIR, or --counts DIR, or both")
-    elif limit is not None or aligned == "yes":
-        raise ConfigError("--limit and --aligned yes need lines, and counts hold none", "give --corpus DIR")
-    else:
-        known, missing = words.languages, list[str]()
-        if languages is not None:
-            words = WordCounts({c: known[c] for c in sorted(resolve_codes(languages, known))})
-        elif among is not None:
-            missing = [code for code in sorted(among.codes) if code not in known]
-            words = WordCounts({c: known[c] for c in sorted(among.codes) if c in known})
-        text = _add_missing(text_from_counts(words), missing)
+    source = _find_source(corpus, words, languages, among, aligned, limit)
+    # What is asked for is looked at before any text is: reading a large corpus takes minutes.
+    check_names(required, source.codes, chosen, source.missing)
     # A text may lack the default, which leaves premiums null, but not one asked for.
-    code = reference if reference == REFERENCE else resolve_code(reference, text.languages)
+    code = reference if reference == REFERENCE else resolve_code(reference, source.codes)
     settings = _Settings(
         code, fixed, pattern, route, integrity, sharing, resamples, seed, width, aligned, limit, chosen.name
     )  # fmt: skip
-    found = _audit(paths, text, chosen, words, settings, workers, progress or Silent())
+    text, found = _audit(paths, source, chosen, words, settings, workers, progress or Silent())
     origin = {
         "config": asdict(settings),
         "inputs": {"text": text.fingerprint} | {item.name: item.fingerprint for item in found.tokenizers},
@@ -167,21 +159,63 @@ def run_audit(
     return found
 
 
-def _read_corpus(
-    corpus: str | Path | Corpus | AuditText,
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What text there will be: languages, those without data, about how many characters; `read` reads it.
+
+    `words` says that it is counted words and no lines.
+    """
+
+    codes: tuple[str, ...]
+    missing: tuple[str, ...]
+    size: int
+    words: bool
+    read: Callable[[Progress], AuditText]
+
+
+def _find_source(
+    corpus: str | Path | Corpus | AuditText | None,
+    words: WordCounts | None,
     languages: Sequence[str] | None,
     panel: Panel | None,
     aligned: Aligned,
     limit: int | None,
-    progress: Progress | None,
-) -> AuditText:
-    """Read the lines of a corpus; a language without data is a failure of its own unless asked for by name."""
+) -> _Source:
+    """Find the text and read none; a language without data is a failure of its own unless asked for by name."""
     if isinstance(corpus, AuditText):
-        return corpus
-    if not isinstance(corpus, Corpus):
-        corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
-    text = read_audit_text(corpus, limit=limit, aligned=aligned, progress=progress)
-    return _add_missing(text, corpus.missing)
+        text = corpus
+        size = sum(sum(map(len, lines)) for lines in text.languages.values())
+        missing = tuple(text.failures)
+        return _Source(tuple(text.languages), missing, size, text.weights is not None, lambda progress: text)
+    if corpus is not None:
+        if not isinstance(corpus, Corpus):
+            corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
+        opened, size = corpus, corpus.size
+        if limit is not None:
+            size = min(size, limit * len(opened.languages) * _LINE)
+
+        def read(progress: Progress) -> AuditText:
+            text = read_audit_text(opened, limit=limit, aligned=aligned, progress=progress)
+            return _add_missing(text, opened.missing)
+
+        return _Source(opened.languages, opened.missing, size, False, read)
+    if words is None:
+        raise ConfigError("no text to audit on", "give --corpus DIR, or --counts DIR, or both")
+    if limit is not None or aligned == "yes":
+        raise ConfigError("--limit and --aligned yes need lines, and counts hold none", "give --corpus DIR")
+    known, absent = words.languages, list[str]()
+    if languages is not None:
+        words = WordCounts({c: known[c] for c in sorted(resolve_codes(languages, known))})
+    elif panel is not None:
+        absent = [code for code in sorted(panel.codes) if code not in known]
+        words = WordCounts({c: known[c] for c in sorted(panel.codes) if c in known})
+    counted = _add_missing(text_from_counts(words), absent)
+    size = sum(sum(map(len, lines)) for lines in counted.languages.values())
+    return _Source(tuple(counted.languages), tuple(absent), size, True, lambda progress: counted)
+
+
+_LINE = 200
+"""Bytes of a line, to guess whether so many are worth processes."""
 
 
 def _add_missing(text: AuditText, codes: Iterable[str]) -> AuditText:
@@ -223,12 +257,15 @@ class Comparison(Result):
         """The languages whose change exceeds the limit, the worst first."""
         return tuple(change for change in self.changes if change.regressed)
 
-    def to_rows(self) -> list[dict[str, object]]:
-        """Return a row a language. Changes are shares: 0.02 is two per cent more tokens."""
+    def to_rows(self, *, marked: bool = False) -> list[dict[str, object]]:
+        """Return a row a language. Changes are shares: 0.02 is two per cent more tokens.
+
+        `marked` is for a reader: where there is no change, the cell says why in a word.
+        """
         return [
             {
                 "language": one.language,
-                "change": one.value,
+                "change": Mark(_name_gap(one)) if marked and one.value is None else one.value,
                 "low": one.low,
                 "high": one.high,
                 "lines": one.n,
@@ -238,26 +275,34 @@ class Comparison(Result):
             for one in self.changes
         ]
 
+    def describe(self, change: Change) -> str:
+        """Return a sentence about one language: how many more tokens it needs, of how many it may."""
+        if change.value is None:
+            return f"{change.language}: {change.note}"
+        between = ""
+        if change.low is not None and change.high is not None:
+            between = f" (95 %: {change.low:+.2%} to {change.high:+.2%})"
+        more = f"{self.after} needs {change.value:+.2%} tokens{between}"
+        limit = "more than" if change.regressed else "at most"
+        return f"{change.language}: {more}, {limit} {self.max_regression:+.2%}"
+
     def list_regressions(self) -> list[str]:
         """Return a sentence for each language that needs more tokens than the limit allows."""
-        said = []
-        for change in self.regressions:
-            if change.value is None:
-                said.append(f"{change.language}: {change.note}")
-                continue
-            between = ""
-            if change.low is not None and change.high is not None:
-                between = f" (95 %: {change.low:+.2%} to {change.high:+.2%})"
-            more = f"{self.after} needs {change.value:+.2%} tokens{between}"
-            said.append(f"{change.language}: {more}, more than {self.max_regression:+.2%}")
-        return said
+        return [self.describe(change) for change in self.regressions]
+
+
+def _name_gap(change: Change) -> str:
+    note = change.note or ""
+    return "lost" if "lost in unknown tokens" in note else "not measured" if "not measured" in note else "–"
 
 
 def run_comparison(
     first: str | Path,
-    second: str | Path,
+    second: str | Path | None,
     corpus: str | Path | Corpus | AuditText,
+    output: str | Path | None = None,
     *,
+    against: str | Path | None = None,
     max_regression: str | float = "2%",
     languages: Sequence[str] | None = None,
     panel: str | Path | Panel | None = None,
@@ -267,23 +312,151 @@ def run_comparison(
     resamples: int = 1_000,
     seed: int = 0,
     workers: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Return by how much each language's tokens change from the `first` tokenizer to the `second`.
 
-    `max_regression` (`2%` or 0.02) is how many more a language may need. For the rest see `run_audit`.
+    With `against`, an audit's folder or audit.parquet, what is held to is what stands there: `first` is then
+    the one tokenizer to hold to it, or, before a `second`, the name in that audit of the one to hold it to. The
+    text must be that audit's; there is no interval, since it keeps no lines. `max_regression` (`2%` or 0.02) is
+    how many more tokens a language may need. The audit of what was measured is written to `output`, with its
+    page. For the rest see `run_audit`. Raises ConfigError also for another text.
     """
     limit_share = _parse_share(max_regression)
+    stored = None
+    if against is not None:
+        stored = _load_baseline(against, None if second is None else str(first))
+        paths: list[str | Path] = [first if second is None else second]
+        if output is not None:
+            # The baseline is an input: it is not replaced by what is held to it.
+            check_output(Path(output), [against], force=force)
+    elif second is None:
+        what = "one tokenizer, and nothing to hold it to"
+        raise ConfigError(what, f"vocabkit compare {shlex.quote(str(first))} TOK-B --corpus DIR")
+    else:
+        paths = [first, second]
+    if output is not None:
+        check_output(Path(output), [p for p in (*paths, corpus) if isinstance(p, str | Path)], force=force)
     audit = run_audit(
-        [first, second], corpus, languages=languages, panel=panel, aligned=aligned, limit=limit,
+        paths, corpus, languages=languages, panel=panel, aligned=aligned, limit=limit,
         pattern=pattern, integrity=False, resamples=resamples, seed=seed, workers=workers,
         progress=progress,
     )  # fmt: skip
-    return _compare_tokenizers(audit, *audit.names, max_regression=limit_share)
+    if stored is None:
+        found = _compare_tokenizers(audit, *audit.names, max_regression=limit_share)
+    else:
+        chosen = languages is not None or panel is not None or limit is not None
+        found = _compare_stored(audit, *stored, max_regression=limit_share, narrowed=chosen)
+    if output is not None:
+        found.audit.save(output, force=force)
+    return found
+
+
+# --- A stored baseline -----------------------------------------------------------------------------
+# An audit keeps tokens by language, and with them enough to tell its text from another: lines, characters and
+# bytes of each language.
+
+_Baseline = tuple[str, dict[str, dict[str, Figure]]]
+"""The name of a tokenizer in a stored audit, and its figures by language and metric."""
+_TOLD = {"characters_per_token": "characters", "bytes_per_token": "bytes"}
+
+
+def _load_baseline(source: str | Path, wanted: str | None) -> _Baseline:
+    """Read one tokenizer's figures from an audit. Raises CorpusError, ConfigError for one that is not in it."""
+    figures = [f for f in load_figures(source) if f.scope == "language"]
+    names = list(dict.fromkeys(f.tokenizer for f in figures))
+    name = wanted if wanted is not None else names[0] if len(names) == 1 else ""
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1) or names or ["TOK-A"]
+        said = f"holds no tokenizer {name!r}" if wanted is not None else f"holds {len(names)} tokenizers"
+        command = f"vocabkit compare {shlex.quote(near[0])} TOK-B --against {shlex.quote(str(source))}"
+        raise ConfigError(f"{source} {said}; name one of {', '.join(names)}", f"{command} --corpus DIR")
+    held: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        if figure.tokenizer == name:
+            held.setdefault(figure.name, {})[figure.metric] = figure
+    return name, held
+
+
+def _compare_stored(
+    audit: Audit,
+    before: str,
+    held: Mapping[str, Mapping[str, Figure]],
+    *,
+    max_regression: float,
+    narrowed: bool,
+) -> Comparison:
+    """Return by how much the audit's tokenizer needs more tokens than one that was measured before.
+
+    A language of the baseline that is not measured now counts as a regression, unless the text was `narrowed`;
+    one that the baseline does not have has nothing to be held to.
+    """
+    (after,) = audit.names
+    name = before if before != after else f"{before} (stored)"
+    own: dict[str, dict[str, Figure]] = {}
+    for figure in audit.select(scope="language"):
+        own.setdefault(figure.name, {})[figure.metric] = figure
+    own = {code: one for code, one in own.items() if "tokens" in one}
+    held = {code: one for code, one in held.items() if "tokens" in one}
+    figures, changes = Figures(after), list[Change]()
+    for code, now in own.items():
+        then, n = held.get(code), now["tokens"].n
+        value, notes = None, [f"not in the baseline of {before}"]
+        if then is not None:
+            _check_same_text(code, now, then)
+            losses = {who: explain_loss(_share_lost(one)) for who, one in ((name, then), (after, now))}
+            notes = [f"{who}: {loss}" for who, loss in losses.items() if loss is not None]
+            old, new = then["tokens"].value, now["tokens"].value
+            value = new / old - 1.0 if not notes and old and new is not None else None
+        worse = explain_loss(_share_lost(now)) is not None or (value is not None and value > max_regression)
+        note = "; ".join(notes) or None
+        changes.append(Change(code, value, None, None, n, worse, worse, note))
+        how = f"ratio of sums over the same lines, against the stored {before}"
+        figures.add(code, CHANGE, value, "share more tokens", how, n=n, note=note)
+    told = {change.language for change in changes}
+    gone = {code: "not measured: not in this text" for code in held if code not in own and not narrowed}
+    gone |= {name.rpartition(": ")[2]: f"not measured: {reason}" for name, reason in audit.failures.items()}
+    for code, reason in gone.items():
+        if code not in told and (code in held or not narrowed):
+            changes.append(Change(code, None, None, None, None, True, True, reason))
+    changes.sort(key=lambda change: (change.value is not None, -(change.value or 0.0), change.language))
+    return Comparison(
+        name, after, max_regression, tuple(changes), replace(audit, figures=(*audit.figures, *figures))
+    )
+
+
+def _share_lost(figures: Mapping[str, Figure]) -> float | None:
+    figure = figures.get("unknown_characters")
+    return None if figure is None else figure.value
+
+
+def _check_same_text(code: str, now: Mapping[str, Figure], then: Mapping[str, Figure]) -> None:
+    """Raise ConfigError unless two audits of a language are of equally many lines, characters and bytes."""
+    sizes = []
+    for one in (now, then):
+        size = {"lines": one["tokens"].n or 0}
+        for metric, unit in _TOLD.items():
+            if (figure := one.get(metric)) is not None and figure.value is not None:
+                size[unit] = round(figure.value * (one["tokens"].value or 0.0))
+        sizes.append(size)
+    for unit in sizes[0]:
+        if sizes[0][unit] != sizes[1].get(unit, sizes[0][unit]):
+            raise ConfigError(
+                f"{code}: this text has {sizes[0][unit]:,} {unit}, the baseline's had {sizes[1][unit]:,}: "
+                "tokens of different texts do not compare",
+                "audit the old tokenizer on this text: vocabkit audit TOKENIZER --corpus DIR -o DIR",
+            )
+
+
+# --- Two tokenizers of one audit -------------------------------------------------------------------
 
 
 def _parse_share(said: str | float) -> float:
-    """Return the share that `2%`, `2 %` or `0.02` says. Raises ConfigError for anything else."""
+    """Return the share that `2%`, `2 %` or `0.02` says.
+
+    Raises ConfigError for anything else, and above 1 without the sign: 5 would be 500 %, and pass anything.
+    """
     text = str(said).strip()
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -291,6 +464,9 @@ def _parse_share(said: str | float) -> float:
         share = math.nan
     if not 0 <= share < math.inf:
         raise ConfigError(f"{said!r} is no share", "give one such as 2% or 0.02")
+    if share > 1 and not text.endswith("%"):
+        what = f"--max-regression {text} is {share:.0%} as a share; {text}%?"
+        raise ConfigError(what, f"--max-regression {text}%")
     return share
 
 
@@ -376,28 +552,27 @@ class _Ground:
 
 def _audit(
     paths: Sequence[str | Path],
-    text: AuditText,
+    source: _Source,
     panel: Panel,
     counts: WordCounts | None,
     settings: _Settings,
     workers: int | None,
     report: Progress,
-) -> Audit:
+) -> tuple[AuditText, Audit]:
+    """Open the tokenizers, then read the text, and measure the two; return the text as it was read."""
     names, seed = name_tokenizers(paths), settings.seed
     opened = (Opening.of(path, settings.pattern, settings.route) for path in paths)
     openings = dict(zip(names, opened, strict=True))
     held_to = names[find_fixed(settings.fixed, names, paths)]
-    characters = sum(sum(map(len, lines)) for lines in text.languages.values())
-    wanted = 1 if workers is None and characters * len(paths) < INLINE else workers
+    wanted = 1 if workers is None and source.size * len(paths) < INLINE else workers
     with ExitStack() as stack:
-        pool = open_executor(wanted, len(text.languages) * len(paths), stack)
-        # Processes start, and open tokenizers, while this one reads what is kept of the text.
-        words = text.weights is not None
-        jobs = [pool.submit(_open, one, name, words=words) for name, one in openings.items()]
-        described = [pool.submit(_describe, one) for one in openings.values()]
-        kept = load_statistics(text)
-        # A broken tokenizer is known before any text is measured.
+        pool = open_executor(wanted, len(source.codes) * len(paths), stack)
+        # A broken tokenizer is known before any text is read.
+        jobs = [pool.submit(_open, one, name, words=source.words) for name, one in openings.items()]
         audited = [job.result() for job in jobs]
+        described = [pool.submit(_describe, one) for one in openings.values()]
+        text = source.read(report)
+        kept = load_statistics(text)
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
         facts = find_facts(text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool)
         letters, more = {code: found for code, found in facts.exemplars.items() if found}, facts.switched
@@ -427,10 +602,13 @@ def _audit(
     ground = _Ground(
         text, statistics, encoded, held_to, aligned, drawn, facts.exemplars, panel, counts, settings
     )
+    # What languages cost first, of all tokenizers: means are also taken over the languages that all have.
+    costs = {name: _measure_costs(name, ground) for name in names}
+    common = find_common(spreads for _, spreads in costs.values()) if len(names) > 1 else {}
     figures: list[Figure] = []
     for name, vocabulary in zip(names, compositions, strict=True):
         findings += name_lost(name, statistics, encoded[name])
-        figures += _measure_tokenizer(name, vocabulary, ground)
+        figures += _measure_tokenizer(name, vocabulary, ground, costs[name], common)
         figures += checked[name]
     if settings.sharing and counts is not None:
         # Imported here: it loads the trainer, which no other part of an audit needs.
@@ -446,7 +624,7 @@ def _audit(
             f"{name}: {code}": one.failure for code, one in languages.items() if one.failure is not None
         }
     method = _tell_method(ground)
-    return Audit(tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures)
+    return text, Audit(tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures)
 
 
 def _open(opening: Opening, name: str, *, words: bool) -> Audited:
@@ -487,16 +665,26 @@ def _draw_resamplings(
     return drawn
 
 
-def _measure_tokenizer(name: str, vocabulary: Composition, ground: _Ground) -> list[Figure]:
-    """Return every figure of a tokenizer."""
-    statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
+_Costs = tuple[list[Figure], list[Spread]]
+"""Figures of languages, and those of them that are taken together."""
+
+
+def _measure_costs(name: str, ground: _Ground) -> _Costs:
+    """Return what each language costs with a tokenizer."""
     figures, spreads = _measure_languages(name, ground)
     premiums, more = _measure_premiums(name, ground)
-    spreads += more
+    return figures + premiums, spreads + more
+
+
+def _measure_tokenizer(
+    name: str, vocabulary: Composition, ground: _Ground, costs: _Costs, common: Mapping[str, Collection[str]]
+) -> list[Figure]:
+    """Return every figure of a tokenizer; `common` are the languages of a metric that all tokenizers have."""
+    statistics, encoded, settings = ground.statistics, ground.encoded[name], ground.settings
+    figures, spreads = list(costs[0]), costs[1]
     groups = group_languages(tuple(ground.text.languages), ground.panel)
-    figures += premiums
     for spread in spreads:
-        figures += aggregate_spread(name, spread, groups)
+        figures += aggregate_spread(name, spread, groups, common.get(spread.metric))
     shares = {c: share_lost(statistics[c], one) for c, one in encoded.items() if one.failure is None}
     lost = {code for code, share in shares.items() if explain_loss(share) is not None}
     figures += count_lost(name, lost, groups)
@@ -518,7 +706,7 @@ def _measure_tokenizer(name: str, vocabulary: Composition, ground: _Ground) -> l
     return figures + measure_usage(name, vocabulary, used)
 
 
-def _measure_languages(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_languages(name: str, ground: _Ground) -> _Costs:
     """Return the figures of each language by itself, and fertility for aggregating."""
     encoded = ground.encoded[name]
     figures: list[Figure] = []
@@ -557,7 +745,7 @@ def _resample_languages(encoded: Mapping[str, Encoded], ground: _Ground) -> dict
     return resampled
 
 
-def _measure_premiums(name: str, ground: _Ground) -> tuple[list[Figure], list[Spread]]:
+def _measure_premiums(name: str, ground: _Ground) -> _Costs:
     languages, aligned = tuple(ground.text.languages), ground.aligned
     reference = ground.settings.reference
     if not aligned:

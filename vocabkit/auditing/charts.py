@@ -34,8 +34,16 @@ SHAPES = (
 )
 
 
+# What has no place on a logarithmic axis stands at its end: an open arrow for 0, a cross for no value.
+_ARROW = "M4,-4L-4,0L4,4"
+_CROSS = "M-3.5,-3.5L3.5,3.5M3.5,-3.5L-3.5,3.5"
+
+
 class Spot(NamedTuple):
-    """A place in a scatter plot, with the name that is read out for it."""
+    """A place in a scatter plot, with the name that is read out for it.
+
+    Zero stands at the axis; an infinite `y`, a value that is lost, at the upper edge.
+    """
 
     name: str
     x: float
@@ -54,6 +62,10 @@ class _Scale(NamedTuple):
         share = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.end - self.start)
 
+    def clamp(self, value: float) -> float:
+        """Return where a value is, at an end of the axis where it lies beyond that."""
+        return self.place(min(max(value, self.low), self.high))
+
 
 def draw_ranking(
     rows: Mapping[str, Sequence[Figure | None]],
@@ -62,11 +74,13 @@ def draw_ranking(
     title: str,
     axis: str,
     references: Mapping[float, str] | None = None,
+    missing: str | None = None,
 ) -> str:
     """Return an SVG with a line a row, in the order given, and a marker a series on a logarithmic axis.
 
-    `rows` holds a figure for each series, None where there is none; values of zero or less have no place on the
-    axis and are left out. `references` are values that get a dashed line and a label.
+    `rows` holds a figure for each series, None where there is none. Zero and less have no place on the axis and
+    get an arrow at its left end; figures without a value a cross at its right end, read out as `missing`, where
+    that is given. `references` are values that get a dashed line and a label.
     """
     marks = references or {}
     points = [f for row in rows.values() for f in row if f and f.value and f.value > 0]
@@ -87,43 +101,73 @@ def draw_ranking(
             _add(image, "rect", x=0, y=y, width=WIDTH, height=step, class_="stripe")
         _add(image, "text", name, x=LEFT - 8, y=y + step / 2 + 4, class_="row-name")
         for place, figure in enumerate(row):
-            if figure is not None and figure.value and figure.value > 0:
-                said, height = f"{name}, {series[place]}: {figure.value:.3g}", y + 8 + 8 * place
-                if figure.low is not None and figure.high is not None and figure.low > 0:
-                    said += f" ({figure.low:.3g} to {figure.high:.3g})"
-                    x1, x2 = scale.place(figure.low), scale.place(figure.high)
-                    colour = COLOURS[place % len(COLOURS)]
-                    _add(image, "line", x1=x1, x2=x2, y1=height, y2=height, stroke=colour, class_="interval")
-                _add(_draw_marker(image, place, scale.place(figure.value), height), "title", said)
+            if figure is not None:
+                said, height = f"{name}, {series[place]}", y + 8 + 8 * place
+                _draw_figure(image, scale, figure, place, height, said, missing)
     return ElementTree.tostring(image, encoding="unicode")
 
 
+def _draw_figure(
+    image: ElementTree.Element,
+    scale: _Scale,
+    figure: Figure,
+    place: int,
+    y: float,
+    whose: str,
+    missing: str | None,
+) -> None:
+    """Draw one figure of a ranking, with its interval; at an end of the axis where it has no place on it."""
+    if figure.value is None:
+        if missing is not None:
+            said = f"{whose}: {missing}" + (f": {figure.note}" if figure.note else "")
+            _add(_draw_sign(image, _CROSS, place, scale.end - 4, y), "title", said)
+        return
+    said, colour = f"{whose}: {figure.value:.3g}", COLOURS[place % len(COLOURS)]
+    if figure.low is not None and figure.high is not None:
+        said += f" ({figure.low:.3g} to {figure.high:.3g})"
+        if figure.high > 0:
+            x1, x2 = (scale.place(max(end, scale.low)) for end in (figure.low, figure.high))
+            _add(image, "line", x1=x1, x2=x2, y1=y, y2=y, stroke=colour, class_="interval")
+    if figure.value > 0:
+        mark = _draw_marker(image, place, scale.place(figure.value), y)
+    else:
+        mark = _draw_sign(image, _ARROW, place, scale.start + 4, y)
+    _add(mark, "title", said)
+
+
 def draw_scatter(spots: Mapping[str, Sequence[Spot]], *, title: str, x_axis: str, y_axis: str) -> str:
-    """Return an SVG of each series' spots, both axes logarithmic. Spots at zero or below are left out."""
-    kept = {name: [spot for spot in places if spot.x > 0 and spot.y > 0] for name, places in spots.items()}
-    every = [spot for places in kept.values() for spot in places]
-    top = TOP + _legend_height(list(kept))
+    """Return an SVG of each series' spots, both axes logarithmic; zero is at an axis, infinity at the top."""
+    every = [spot for places in spots.values() for spot in places]
+    top = TOP + _legend_height(list(spots))
     bottom = top + 340
-    across = _Scale(*_bounds([spot.x for spot in every]))
-    upward = _Scale(*_bounds([spot.y for spot in every]), start=bottom - 8, end=top + 8)
-    image = _open_image(bottom + BOTTOM, title, list(kept))
+    across = _Scale(*_bounds([spot.x for spot in every if 0 < spot.x < math.inf]))
+    heights = [spot.y for spot in every if 0 < spot.y < math.inf]
+    upward = _Scale(*_bounds(heights), start=bottom - 8, end=top + 8)
+    image = _open_image(bottom + BOTTOM, title, list(spots))
     _draw_ticks(image, across, top, bottom, x_axis)
     for value in _find_ticks(upward.low, upward.high):
         y = _text(upward.place(value))
         _add(image, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid")
         _add(image, "text", f"{value:g}", x=LEFT - 8, y=float(y) + 4, class_="row-name")
     _add(image, "text", y_axis, x=8, y=top - 5, class_="axis-name start")
-    for place, (series, places) in enumerate(kept.items()):
+    for place, (series, places) in enumerate(spots.items()):
         for spot in places:
-            mark = _draw_marker(image, place, across.place(spot.x), upward.place(spot.y))
-            _add(mark, "title", f"{spot.name}, {series}: {spot.y:.3g} at {spot.x:,.0f}")
+            x, height = across.clamp(spot.x), upward.clamp(spot.y)
+            if spot.y == math.inf:
+                mark = _draw_sign(image, _CROSS, place, x, height)
+            elif spot.x > 0 and spot.y > 0:
+                mark = _draw_marker(image, place, x, height)
+            else:
+                mark = _draw_sign(image, _ARROW, place, x, height, turn=0 if spot.x <= 0 else -90)
+            said = "lost" if spot.y == math.inf else f"{spot.y:.3g}"
+            _add(mark, "title", f"{spot.name}, {series}: {said} at {spot.x:,.0f}")
     # Names beside the highest few, once each: more would cover one another.
     named: dict[str, Spot] = {}
     for spot in sorted(every, key=lambda spot: -spot.y):
         if len(named) < NAMED:
             named.setdefault(spot.name, spot)
     for spot in named.values():
-        x, height = across.place(spot.x), upward.place(spot.y)
+        x, height = across.clamp(spot.x), upward.clamp(spot.y)
         side, away = ("before", -7) if x > WIDTH / 2 else ("after", 7)
         _add(image, "text", spot.name, x=x + away, y=height + 4, class_=f"spot-name {side}")
     return ElementTree.tostring(image, encoding="unicode")
@@ -181,6 +225,14 @@ def _draw_marker(image: ElementTree.Element, place: int, x: float, y: float) -> 
     shape = SHAPES[(place + place // len(COLOURS)) % len(SHAPES)]
     where, colour = f"translate({_text(x)},{_text(y)})", COLOURS[place % len(COLOURS)]
     return _add(image, "path", d=shape, fill=colour, transform=where)
+
+
+def _draw_sign(
+    image: ElementTree.Element, shape: str, place: int, x: float, y: float, turn: int = 0
+) -> ElementTree.Element:
+    """Draw the outline of a sign in the colour of a series."""
+    where = f"translate({_text(x)},{_text(y)})" + (f" rotate({turn})" if turn else "")
+    return _add(image, "path", d=shape, fill="none", stroke=COLOURS[place % len(COLOURS)], transform=where)
 
 
 def _add(

@@ -409,6 +409,12 @@ def measure_changes(
 WORST = 0.1
 """The share of languages in the bottom decile; at least one language."""
 _Groups = Mapping[tuple[Scope, str], Sequence[str]]
+PANEL_SCOPES: tuple[Scope, ...] = ("group", "branch", "resource", "tail")
+OUTSIDE = "not in the panel"
+"""What the group of languages that a panel does not know is called."""
+COMMON_SUFFIX = "_common"
+"""Of a statistic over the languages alone that every audited tokenizer has a value for."""
+COMMON_STATISTICS = ("mean", "bottom_decile")
 
 
 def mean(values: Float64Array) -> Float64Array:
@@ -459,7 +465,8 @@ STATISTICS = (
 def group_languages(languages: Sequence[str], panel: Panel | None) -> dict[tuple[Scope, str], tuple[str, ...]]:
     """Return the languages of every group: overall, by script, and by what the panel says of them.
 
-    The script is the one in the code; a language outside the panel is in none of its groups.
+    The script is the one in the code; a language outside the panel is in the group `not in the panel` of each
+    kind, so that the rows of a kind hold every language once.
     """
     groups: dict[tuple[Scope, str], list[str]] = {("overall", "all"): list(languages)}
     for code in languages:
@@ -470,33 +477,64 @@ def group_languages(languages: Sequence[str], panel: Panel | None) -> dict[tuple
         if known is not None:
             found += [("group", known.group), ("branch", known.branch)]
             found += [("resource", known.resource), ("tail", "tail" if known.tail else "other")]
+        elif panel is not None:
+            found += [(scope, OUTSIDE) for scope in PANEL_SCOPES]
         for key in found:
             groups.setdefault(key, []).append(code)
     return {key: tuple(groups[key]) for key in sorted(groups)}
 
 
-def aggregate_spread(tokenizer: str, spread: Spread, groups: _Groups) -> list[Figure]:
-    """Return `metric.statistic` of each group; None with a note where too few languages have a value."""
+def find_common(spreads: Iterable[Sequence[Spread]]) -> dict[str, frozenset[str]]:
+    """Return for each metric the languages that every tokenizer has a value for, from the spreads of each."""
+    common: dict[str, frozenset[str]] = {}
+    for spread in chain.from_iterable(spreads):
+        held = frozenset(np.array(spread.languages)[np.isfinite(spread.values)].tolist())
+        common[spread.metric] = common.get(spread.metric, held) & held
+    return common
+
+
+def aggregate_spread(
+    tokenizer: str, spread: Spread, groups: _Groups, common: Collection[str] | None = None
+) -> list[Figure]:
+    """Return `metric.statistic` of each group; None with a note where too few languages have a value.
+
+    Means of other languages do not compare: `metric.mean_common` and `metric.bottom_decile_common` are over the
+    `common` languages alone, where these are given.
+    """
     place = {code: index for index, code in enumerate(spread.languages)}
     figures: list[Figure] = []
     for (scope, name), codes in groups.items():
-        columns = [place[code] for code in codes if code in place]
-        kept = [column for column in columns if np.isfinite(spread.values[column])]
-        left_out = len(codes) - len(kept)
+        columns = {code: place[code] for code in codes if code in place}
+        kept = [column for column in columns.values() if np.isfinite(spread.values[column])]
         found = Figures(tokenizer, scope)
         for statistic in STATISTICS:
+            left_out = len(codes) - len(kept)
             note = f"{left_out} of {len(codes)} languages have no value" if left_out else None
-            value, interval = None, NO_INTERVAL
-            if len(kept) >= statistic.fewest:
-                value = float(statistic.compute(spread.values[kept]))
-                interval = bound(statistic.compute(spread.samples[:, kept]))
-            else:
-                needed = f"needs {statistic.fewest} languages, has {len(kept)}"
-                note = f"{needed}; {note}" if note else needed
-            metric, unit, n = f"{spread.metric}.{statistic.name}", statistic.unit or spread.unit, len(kept)
-            found.add(name, metric, value, unit, statistic.phrase, interval, n=n, note=note)
+            _add_statistic(found, name, spread, statistic, kept, note)
+        if common is not None:
+            both = [column for code, column in columns.items() if code in common]
+            note = f"the {len(both)} of {len(codes)} languages that every tokenizer has a value for"
+            for statistic in STATISTICS:
+                if statistic.name in COMMON_STATISTICS:
+                    beside = statistic._replace(name=f"{statistic.name}{COMMON_SUFFIX}")
+                    _add_statistic(found, name, spread, beside, both, note)
         figures += found
     return figures
+
+
+def _add_statistic(
+    found: Figures, name: str, spread: Spread, statistic: _Statistic, columns: Sequence[int], note: str | None
+) -> None:
+    """Append a statistic over some languages of a spread, or None and what it needs."""
+    value, interval, n = None, NO_INTERVAL, len(columns)
+    if n >= statistic.fewest:
+        value = float(statistic.compute(spread.values[columns]))
+        interval = bound(statistic.compute(spread.samples[:, columns]))
+    else:
+        needed = f"needs {statistic.fewest} languages, has {n}"
+        note = f"{needed}; {note}" if note else needed
+    metric, unit = f"{spread.metric}.{statistic.name}", statistic.unit or spread.unit
+    found.add(name, metric, value, unit, statistic.phrase, interval, n=n, note=note)
 
 
 LOST_CHARACTERS = "lost characters"

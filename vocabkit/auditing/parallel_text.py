@@ -87,7 +87,9 @@ def _align_lines(name: str, read: Mapping[str, _LineTally], aligned: Aligned) ->
     `yes` all. Raises `CorpusError` when `yes` is said of unequal numbers, `ConfigError` for another word.
     """
     if aligned not in get_args(Aligned):
-        raise ConfigError(f"aligned = {aligned!r} is none of {', '.join(get_args(Aligned))}")
+        raise ConfigError(
+            f"aligned = {aligned!r} is none of {', '.join(get_args(Aligned))}", 'pass aligned="auto"'
+        )
     if aligned == "no":
         return Alignment(False, None, "treated as not aligned, as asked")
     if len(read) < 2:

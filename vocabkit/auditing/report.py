@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,11 +27,19 @@ from markupsafe import Markup
 from vocabkit.auditing.charts import Spot, draw_ranking, draw_scatter
 from vocabkit.auditing.composition import UNDER
 from vocabkit.auditing.figures import Audited, Figure, Finding, Warned
-from vocabkit.auditing.metrics import LOST_CHARACTERS
-from vocabkit.core.errors import ConfigError, CorpusError
-from vocabkit.core.folders import output_folder, write_manifest
-from vocabkit.core.languages import CODE, find_codes
-from vocabkit.core.results import Result
+from vocabkit.auditing.metrics import (
+    COMMON_STATISTICS,
+    COMMON_SUFFIX,
+    LOST,
+    LOST_CHARACTERS,
+    STATISTICS,
+    group_languages,
+)
+from vocabkit.core.errors import ConfigError, CorpusError, first_line
+from vocabkit.core.folders import output_folder, read_json, write_manifest
+from vocabkit.core.languages import CODE, Panel, find_codes
+from vocabkit.core.records import parse_record
+from vocabkit.core.results import Mark, Result
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
 if TYPE_CHECKING:
@@ -41,6 +49,8 @@ if TYPE_CHECKING:
 
 # What is ranked first: the first of these that has a value for some language.
 HEADLINES = ("premium", "fertility", "tokens_per_grapheme")
+# Share of the vocabulary over share of the corpus.
+ALLOCATION = ("allocation_characters", "allocation_words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +98,48 @@ class Audit(Result):
         columns = [item.name for item in fields(Figure)]
         return pd.DataFrame([asdict(figure) for figure in self.figures], columns=columns)
 
-    def to_rows(self) -> list[dict[str, object]]:
+    def to_rows(self, *, marked: bool = False) -> list[dict[str, object]]:
         """Return a row a language by the headline metric, the worst first; then mean and bottom decile.
 
-        Each row has a column a tokenizer, None where there is no value.
+        Each row has a column a tokenizer, None where there is no value; `note` says why, where text is lost.
+        Where a mean leaves languages out, `languages` says over how many of them each tokenizer's is, and a row
+        `mean_common` is over those that every tokenizer has. `marked` is for a reader: both stand in the cells,
+        as `lost` and `1.31 (6 of 15)`.
         """
         headline = _find_headline(self)
         if headline is None:
             return []
         rows: list[dict[str, object]] = []
+        reach = _find_reach(self)
         figures = list(self.select(headline, "language"))
-        for code, found in _pivot(figures, _rank_names(figures), self.names).items():
-            values = [figure and figure.value for figure in found]
-            row = {"language": code, "metric": headline}
-            rows.append(row | dict(zip(self.names, values, strict=True)))
-        for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
-            overall = {f.tokenizer: f.value for f in self.select(metric, "overall")}
-            if overall:
-                row = {"language": "all", "metric": metric}
-                rows.append(row | {name: overall.get(name) for name in self.names})
+        for code, found in _pivot(figures, reach.rank_names(figures), self.names).items():
+            gaps = {name: reach.name_gap(name, code) for name in self.names}
+            row: dict[str, object] = {"language": code, "metric": headline}
+            for name, figure in zip(self.names, found, strict=True):
+                value = figure and figure.value
+                row[name] = Mark(gaps[name]) if marked and value is None and gaps[name] else value
+            notes = [
+                f"{figure.tokenizer}: {figure.note}"
+                for figure in found
+                if figure is not None and figure.value is None and gaps[figure.tokenizer]
+            ]
+            rows.append(row if marked or not notes else {**row, "note": "; ".join(notes)})
+        for metric in _list_averages(self, reach, headline):
+            overall = {f.tokenizer: f for f in self.select(metric, "overall")}
+            if not overall:
+                continue
+            row = {"language": "all", "metric": metric}
+            row |= {name: None if (f := overall.get(name)) is None else f.value for name in self.names}
+            if reach.is_partial(overall.values()):
+                over = {name: reach.count(figure) for name, figure in overall.items()}
+                if not marked:
+                    row["languages"] = over
+                else:
+                    row |= {
+                        name: Mark(f"{'–' if f.value is None else format(f.value, '.4g')} ({over[name]})")
+                        for name, f in overall.items()
+                    }
+            rows.append(row)
         return rows
 
     def list_doubts(self) -> list[str]:
@@ -135,9 +168,14 @@ class Audit(Result):
         return doubts
 
     @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes of all that is `required`. Raises ConfigError for what is not measured."""
+        return _check_requirements(self, self.required)
+
+    @property
     def failed(self) -> list[Outcome]:
         """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
-        return [one for one in _check_requirements(self, self.required) if not one.met]
+        return [one for one in self.outcomes if not one.met]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
@@ -173,35 +211,50 @@ class Audit(Result):
         }
         text = json.dumps(rest, ensure_ascii=False, indent=1) + "\n"
         # A path may hold bytes that are no UTF-8: Python has them as lone surrogates.
-        (folder / "audit.json").write_bytes(text.encode("utf-8", "backslashreplace"))
+        (folder / "audit.json").write_bytes(text.encode("utf-8", "replace"))
 
     @classmethod
     def load(cls, folder: str | Path) -> Audit:
         """Read what `save` wrote. Raises CorpusError naming what is missing or damaged."""
-        source = Path(folder)
-        try:
-            rest = json.loads((source / "audit.json").read_text(encoding="utf-8"))
-            target = str(source / "audit.parquet").replace("'", "''")
-            names = ", ".join(item.name for item in fields(Figure))
-            with duckdb.connect() as connection:
-                rows = connection.execute(f"SELECT {names} FROM '{target}'").fetchall()
-            findings, warnings = (
-                [{**item, "examples": tuple(item.get("examples", ()))} for item in rest[name]]
-                for name in ("findings", "warnings")
-            )
-            return cls(
-                tuple(Figure(*row) for row in rows),
-                tuple(
-                    Audited(**{**item, "notes": tuple(item.get("notes", ()))}) for item in rest["tokenizers"]
-                ),
-                tuple(Finding(**item) for item in findings),
-                tuple(Warned(**item) for item in warnings),
-                rest["method"],
-                rest["failures"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-            what = f"{source}: not an audit: {str(error).splitlines()[0]}"
-            raise CorpusError(what, "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`") from error
+        path = Path(folder) / "audit.json"
+        said = parse_record(_Said, read_json(path, CorpusError, _MAKE_ONE), path, CorpusError, _MAKE_ONE)
+        return cls(
+            load_figures(folder), said["tokenizers"], said["findings"], said["warnings"], said["method"],
+            said["failures"],
+        )  # fmt: skip
+
+
+class _Said(TypedDict):
+    """What audit.json holds."""
+
+    tokenizers: tuple[Audited, ...]
+    findings: tuple[Finding, ...]
+    warnings: tuple[Warned, ...]
+    method: dict[str, Any]
+    failures: dict[str, str]
+
+
+def load_figures(path: str | Path) -> tuple[Figure, ...]:
+    """Read the figures of an audit from its folder or its audit.parquet.
+
+    Raises CorpusError for another file, a damaged one, and a figure of another type.
+    """
+    source = Path(path)
+    file = source / "audit.parquet" if source.is_dir() else source
+    names = [item.name for item in fields(Figure)]
+    target = str(file).replace("'", "''")
+    try:
+        if not file.is_file():
+            raise ValueError("there is no audit.parquet")
+        with duckdb.connect() as connection:
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM read_parquet('{target}')").fetchall()
+    except (duckdb.Error, OSError, ValueError) as error:
+        raise CorpusError(f"{source}: not an audit: {first_line(error)}", _MAKE_ONE) from error
+    content = [dict(zip(names, row, strict=True)) for row in rows]
+    return parse_record(tuple[Figure, ...], content, file, CorpusError, _MAKE_ONE)  # type: ignore[no-any-return]
+
+
+_MAKE_ONE = "make one with `vocabkit audit TOKENIZER --corpus DIR -o DIR`"
 
 
 def _shorten(names: Sequence[str], most: int = 6) -> str:
@@ -222,6 +275,71 @@ def _list_unranked(audit: Audit, metric: str) -> dict[str, list[str]]:
         if figure.value is None:
             unranked.setdefault(figure.tokenizer, []).append(figure.name)
     return unranked
+
+
+# --- What figures are over --------------------------------------------------------------------------
+# Means over different sets of languages do not compare: each says over how many it is, beside one over the
+# languages that all tokenizers have; and where a cost is missing because text is lost, a mark says so.
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How many languages each group of each tokenizer has, and what languages each tokenizer loses."""
+
+    sizes: Mapping[tuple[str, str, str], int]
+    gaps: Mapping[tuple[str, str], str]
+
+    def count(self, figure: Figure) -> str:
+        """Return `6 of 15`: over how many of a group's languages a figure is; empty for other figures."""
+        size = self.sizes.get((figure.tokenizer, figure.scope, figure.name))
+        of_languages = figure.metric.startswith(HEADLINES) and "." in figure.metric
+        return f"{figure.n or 0:,} of {size:,}" if size is not None and of_languages else ""
+
+    def is_partial(self, figures: Iterable[Figure | None]) -> bool:
+        """Return whether one of these figures, side by side, leaves a language out."""
+        said = [self.count(figure).split(" of ") for figure in figures if figure is not None]
+        return any(len(parts) == 2 and parts[0] != parts[1] for parts in said)
+
+    def name_gap(self, tokenizer: str, code: str) -> str:
+        """Return in a word why a language has no cost with a tokenizer: `lost`, `failed`; empty for others."""
+        return self.gaps.get((tokenizer, code), "")
+
+    def rank_names(self, figures: Sequence[Figure]) -> list[str]:
+        """Return the names, the worst first: before all that have a cost those that every tokenizer loses."""
+        measured = {figure.name for figure in figures if figure.value is not None}
+        lost = {figure.name for figure in figures if self.explain_gap(figure)} - measured
+        return sorted(_rank_names(figures), key=lambda name: name not in lost)
+
+    def explain_gap(self, figure: Figure | None) -> str:
+        """Return `lost` for a figure of a language that has no value for that reason; else nothing."""
+        if figure is None or figure.scope != "language" or "lost" not in (figure.note or ""):
+            return ""
+        return self.name_gap(figure.tokenizer, figure.name)
+
+
+def _find_reach(audit: Audit) -> _Reach:
+    sizes: dict[tuple[str, str, str], int] = {
+        (f.tokenizer, f.scope, f.name): f.n or 0 for f in audit.select("languages_lost")
+    }
+    gaps = {
+        (f.tokenizer, f.name): "lost"
+        for f in audit.select("unknown_characters", "language")
+        if f.value is not None and f.value > LOST
+    }
+    failed = [name.rpartition(": ") for name in audit.failures]
+    return _Reach(sizes, gaps | {(name, code): "failed" for name, _, code in failed if name})
+
+
+def _list_averages(audit: Audit, reach: _Reach, headline: str | None) -> list[str]:
+    """Return the averages to show: where one leaves languages out, also that over those all tokenizers have."""
+    metrics = []
+    for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
+        metrics.append(metric)
+        overall = list(audit.select(metric, "overall"))
+        common = {f.tokenizer: f.n for f in audit.select(metric + COMMON_SUFFIX, "overall")}
+        if reach.is_partial(overall) and any(f.n != common.get(f.tokenizer, f.n) for f in overall):
+            metrics.append(metric + COMMON_SUFFIX)
+    return metrics
 
 
 _LOUD = 0.0001
@@ -305,9 +423,81 @@ def parse_requirement(text: str) -> Requirement:
     if found is None:
         raise ConfigError(f"requirement {text!r} cannot be read", _HINT)
     limit = float(found["limit"]) / (100.0 if found["percent"] else 1.0)
+    if found["metric"] in _SHARES and limit > 1 and not found["percent"]:
+        given = f"{found['limit']} is {limit:.0%} of a share"
+        raise ConfigError(f"requirement {text!r}: {given}; {found['limit']}%?", f"--require '{text.strip()}%'")
     sign = found["sign"].replace("≤", "<=").replace("≥", ">=")
     name = found["name"].strip() if found["name"] else None
     return Requirement(text.strip(), found["metric"], name, sign, limit)
+
+
+# Every metric there is, by what it is given for: a slip in a name is told before a text is read.
+_SHARES = frozenset({
+    "change", "unknown_characters", "unknown_tokens", "byte_fallback", "partial_tokens", "words_continued",
+    "words_whole", "character_coverage", "exemplar_coverage", "grapheme_splits", "script_share",
+    "roundtrip_failures", "lines_normalized", "nfd_differs", "mark_order_differs", "vocabulary_share",
+    "corpus_share_characters", "corpus_share_words", "mixed_pieces", "partial_pieces", "unused_ids",
+})  # fmt: skip
+_SPREAD = ("premium", "premium_median", "premium_fixed", "fertility")
+_OF_GROUPS = frozenset({
+    "languages_lost",
+    *(f"{metric}.{one.name}" for metric in _SPREAD for one in STATISTICS),
+    *(f"{metric}.{name}{COMMON_SUFFIX}" for metric in _SPREAD for name in COMMON_STATISTICS),
+    *(f"{metric}.spearman_{what}" for metric in _COSTS for what in ("resource", "script_share")),
+})  # fmt: skip
+_OF_VOCABULARIES = frozenset({
+    "pieces", "vocabulary_share", "pieces_of_kind", "pieces_unattributed", "vocabulary_size", "mixed_pieces",
+    "partial_pieces", "embedding_parameters", "corpus_share_characters", "corpus_share_words", *ALLOCATION,
+    "unused_ids", "renyi_2.5", "renyi_2.5.observed", "renyi_3", "renyi_3.observed", "tokens_per_digit",
+    *(f"piece_{unit}.{how}" for unit in ("bytes", "characters") for how in ("mean", "median", "max")),
+})  # fmt: skip
+_OF_LANGUAGES = frozenset({
+    *_SPREAD, "byte_premium", "tokens", "tokens_per_white_space_word", "tokens_per_grapheme",
+    "characters_per_token", "bytes_per_token", "code_switching", "nfd_cost", "cost_of_sharing",
+    "fertility_alone", "resource_size",
+    *(_SHARES - _OF_VOCABULARIES),
+})  # fmt: skip
+METRICS = _OF_LANGUAGES | _OF_GROUPS | _OF_VOCABULARIES
+"""The metrics of an audit; some need alignment, counts, two tokenizers, or the integrity checks."""
+
+
+def check_names(
+    requirements: Iterable[Requirement], codes: Sequence[str], panel: Panel, missing: Collection[str] = ()
+) -> None:
+    """Raise ConfigError where a requirement names a metric that there is not, or a language not in the text.
+
+    `missing` are languages without data: a requirement on one is not met, and no mistake.
+    """
+    groups = {name for _, name in group_languages(tuple(codes), panel)}
+    for requirement in requirements:
+        if requirement.metric not in METRICS:
+            raise _refuse_metric(requirement, METRICS)
+        if requirement.name is None or requirement.metric in _OF_VOCABULARIES:
+            continue
+        known = groups if requirement.metric in _OF_GROUPS else {*codes, *missing}
+        called = find_codes(requirement.name, filter(CODE.fullmatch, known))
+        if requirement.name not in known and len(called) != 1:
+            raise _refuse_name(requirement, known)
+
+
+def _refuse_metric(requirement: Requirement, known: Iterable[str]) -> ConfigError:
+    listed = sorted(known)
+    near = difflib.get_close_matches(requirement.metric, listed, n=3, cutoff=0.5)
+    meant = f"; did you mean {', '.join(near)}?" if near else ""
+    return ConfigError(
+        f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
+        f"the metrics are {', '.join(listed)}" if listed else _HINT,
+    )
+
+
+def _refuse_name(requirement: Requirement, known: Iterable[str]) -> ConfigError:
+    listed = sorted(known)
+    near = difflib.get_close_matches(requirement.name or "", listed, n=3, cutoff=0.5) or listed[:8]
+    return ConfigError(
+        f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
+        f"in this audit; it has {', '.join(near)}",
+        "name a language, script, group or resource class of the audit",
+    )
 
 
 def _check_requirements(audit: Audit, requirements: Iterable[Requirement | str]) -> list[Outcome]:
@@ -355,13 +545,7 @@ def _list_missing(audit: Audit, figure: Figure) -> tuple[str, ...]:
 def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
     figures = list(audit.select(metric=requirement.metric))
     if not figures:
-        known = sorted({figure.metric for figure in audit.figures})
-        near = difflib.get_close_matches(requirement.metric, known, n=3, cutoff=0.5)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(
-            f"requirement {requirement.text!r}: no metric {requirement.metric!r}{meant}",
-            f"the metrics are {', '.join(known)}" if known else _HINT,
-        )
+        raise _refuse_metric(requirement, {figure.metric for figure in audit.figures})
     if requirement.name is not None:
         named = [figure for figure in figures if figure.name == requirement.name]
         if not named and requirement.name not in audit.failures:
@@ -377,13 +561,7 @@ def _find(audit: Audit, requirement: Requirement) -> list[Figure]:
                 for name in audit.names
             ]
         if not named:
-            known = sorted({figure.name for figure in figures})
-            near = difflib.get_close_matches(requirement.name, known, n=3, cutoff=0.5) or known[:8]
-            raise ConfigError(
-                f"requirement {requirement.text!r}: {requirement.metric} of {requirement.name!r} is not "
-                f"in this audit; it has {', '.join(near)}",
-                "name a language, script, group or resource class of the audit",
-            )
+            raise _refuse_name(requirement, {figure.name for figure in figures})
         return named
     overall = [figure for figure in figures if figure.name == "all"]
     return overall or [figure for figure in figures if figure.scope == "language"]
@@ -475,17 +653,30 @@ def _is_share(unit: str) -> bool:
 
 
 def _make_cell(
-    figure: Figure | None, marks: _NoteMarks, *, best: float | None = None, interval: bool = True
+    figure: Figure | None,
+    marks: _NoteMarks,
+    *,
+    best: float | None = None,
+    interval: bool = True,
+    over: str = "",
+    gap: str = "",
 ) -> _Cell:
-    """Return a figure's cell, shaded from `best` unless that is None, and with its interval if asked."""
+    """Return a figure's cell, shaded from `best` unless that is None, and with its interval if asked.
+
+    `over` says of how many languages it is; `gap` stands in place of a value that there is not.
+    """
     if figure is None:
-        return _Cell(MISSING)
+        return _Cell(gap or MISSING)
     ends = ""
     if interval and figure.low is not None and figure.high is not None:
         ends = f"{_show_value(figure.low, figure.unit)} to {_show_value(figure.high, figure.unit)}"
     mark = marks.mark(figure.note) if figure.note else ""
     level = None if best is None else _level(figure, best)
-    return _Cell(_show_value(figure.value, figure.unit), ends, mark, level)
+    text = _show_value(figure.value, figure.unit) + (f" ({over})" if over else "")
+    if figure.value is None and gap:
+        # What has no cost because its text is lost is worse than any that has one.
+        text, level = gap, None if best is None else len(RATIO_LEVELS)
+    return _Cell(text, ends, mark, level)
 
 
 def _span_counts(figures: Iterable[Figure | None]) -> _Cell:
@@ -537,8 +728,6 @@ class _NoteMarks:
 # Which figures stand in which row and column. Rows are sorted worst first.
 
 GROUPS = ("script", "group", "branch", "resource", "tail")
-# Share of the vocabulary over share of the corpus.
-ALLOCATION = ("allocation_characters", "allocation_words")
 # An ISO 15924 code; what else a part of a vocabulary is called is a script group or a kind.
 SCRIPT = re.compile("[A-Z][a-z]{3}")
 
@@ -585,14 +774,14 @@ def _tabulate_metric(
     if not figures:
         return None
     best = _find_best(figures) if shaded else None
-    marks = _NoteMarks(figures)
-    rows = tuple(
-        _Row(name, tuple(_make_cell(f, marks, best=best, interval=intervals) for f in present))
-        for name, present in _pivot(figures, _rank_names(figures), audit.names).items()
-    )
+    marks, reach = _NoteMarks(figures), _find_reach(audit)
+    rows = []
+    for name, present in _pivot(figures, reach.rank_names(figures), audit.names).items():
+        cells = [_make_cell(f, marks, best=best, interval=intervals, gap=reach.explain_gap(f)) for f in present]
+        rows.append(_Row(name, tuple(cells)))
     title = f"{_describe(metric)} by {first}"
     caption = f"{_describe(metric)}: {figures[0].unit}, {figures[0].aggregation}"
-    return _Table(title, caption, (first, *audit.names), rows, marks.listed(), shaded)
+    return _Table(title, caption, (first, *audit.names), tuple(rows), marks.listed(), shaded)
 
 
 def _tabulate_scope(
@@ -602,17 +791,24 @@ def _tabulate_scope(
     figures = list(audit.select(scope=scope, name=name))
     if not figures:
         return None
-    marks = _NoteMarks(figures)
+    marks, reach = _NoteMarks(figures), _find_reach(audit)
     metrics = dict.fromkeys(figure.metric for figure in figures)
     ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != headline)
     rows = []
     for metric, present in _pivot(figures, ranked, audit.names, row="metric").items():
         given = next(filter(None, present))
         how = _Cell(f"{given.unit}; {given.aggregation}", wide=True)
-        cells = [_make_cell(figure, marks) for figure in present]
-        rows.append(_Row(_describe(metric), (*cells, _span_counts(present), how)))
+        rows.append(
+            _Row(_describe(metric), (*_show_averages(present, marks, reach), _span_counts(present), how))
+        )
     columns, wide = ("metric", *audit.names, "n", "unit; how"), frozenset({"unit; how"})
     return _Table(caption, caption, columns, tuple(rows), marks.listed(), wide=wide)
+
+
+def _show_averages(figures: Sequence[Figure | None], marks: _NoteMarks, reach: _Reach) -> list[_Cell]:
+    """Return the cells of figures side by side: where one leaves a language out, all say of how many."""
+    partial = reach.is_partial(figures)
+    return [_make_cell(f, marks, over=reach.count(f) if partial and f is not None else "") for f in figures]
 
 
 def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table | None:
@@ -621,11 +817,11 @@ def _tabulate_groups(audit: Audit, metrics: Sequence[str], scope: str) -> _Table
     if not chosen:
         return None
     columns = [(metric, tokenizer) for metric in metrics for tokenizer in audit.names]
-    marks = _NoteMarks(chosen)
+    marks, reach = _NoteMarks(chosen), _find_reach(audit)
     ranked = _rank_names(f for f in chosen if f.metric == chosen[0].metric)
     pivoted = _pivot(chosen, ranked, columns, column=("metric", "tokenizer"))
     rows = tuple(
-        _Row(name, (_span_counts(present), *(_make_cell(figure, marks) for figure in present)))
+        _Row(name, (_span_counts(present), *_show_averages(present, marks, reach)))
         for name, present in pivoted.items()
     )
     headings = (scope, "n", *(f"{_describe(metric)}, {tokenizer}" for metric, tokenizer in columns))
@@ -688,8 +884,9 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
     """Return the worst languages by the headline metric, with intervals; None without a metric."""
     if headline is None:
         return None
-    figures = list(audit.select(headline, "language"))
-    names = _rank_measured(figures)
+    figures, reach = list(audit.select(headline, "language")), _find_reach(audit)
+    known = {figure.name for figure in figures if figure.value is not None or reach.explain_gap(figure)}
+    names = [name for name in reach.rank_names(figures) if name in known]
     head = figures[0]
     image = draw_ranking(
         _pivot(figures, names[:CHARTED], audit.names),
@@ -697,24 +894,36 @@ def _chart_ranking(audit: Audit, headline: str | None) -> _Chart | None:
         title=f"{_describe(headline)} by language, the worst first",
         axis=f"{head.unit}, logarithmic",
         references={1.0: "1: no premium"} if "premium" in headline else None,
+        missing="no value",
     )
     shown = f"The worst {CHARTED} of {len(names)} languages" if len(names) > CHARTED else "Languages"
     caption = f"{shown} by {_describe(headline)} ({head.unit}; {head.aggregation})."
     if any(figure.low is not None for figure in figures):
         caption += " Lines are 95 % intervals."
-    return _Chart(image, caption)
+    if any(figure.value is None and figure.name in names for figure in figures):
+        caption += " A cross at the right end: no cost is given, mostly because text is lost in unknown tokens."
+    return _Chart(image, caption + _explain_zeros(figures))
+
+
+def _explain_zeros(figures: Iterable[Figure]) -> str:
+    zeros = any(figure.value is not None and figure.value <= 0 for figure in figures)
+    return " An arrow at the left end: 0, for which a logarithmic axis has no place." if zeros else ""
 
 
 def _chart_parameters(audit: Audit, headline: str | None) -> _Chart | None:
     """Return what languages pay against what the embedding costs; None below two sizes of vocabulary."""
     sizes = {f.tokenizer: f.value for f in audit.select("embedding_parameters", "vocabulary")}
     series: dict[str, list[Spot]] = {}
+    reach = _find_reach(audit)
     for statistic in ("bottom_decile", "mean"):
-        for figure in audit.select(f"{headline}.{statistic}", "overall"):
+        overall = list(audit.select(f"{headline}.{statistic}", "overall"))
+        partial = reach.is_partial(overall)
+        for figure in overall:
             size = sizes.get(figure.tokenizer)
-            if size and figure.value:
+            if size is not None and figure.value is not None:
                 spots = series.setdefault(_describe(figure.metric), [])
-                spots.append(Spot(figure.tokenizer, size, figure.value))
+                said = f"{figure.tokenizer} ({reach.count(figure)})" if partial else figure.tokenizer
+                spots.append(Spot(said, size, figure.value))
     if headline is None or len({spot.x for spots in series.values() for spot in spots}) < 2:
         return None
     title, x_axis = f"{_describe(headline)} against embedding parameters", "embedding parameters, logarithmic"
@@ -738,24 +947,30 @@ def _chart_allocation(audit: Audit) -> _Chart | None:
         references={UNDER: f"{UNDER:g}", 1.0: "1"},
     )
     caption = "Share of the vocabulary divided by share of the corpus's characters, by script group. "
-    return _Chart(image, caption + "Left of 0.5 a script has less than half of what its text would give it.")
+    caption += "Left of 0.5 a script has less than half of what its text would give it."
+    return _Chart(image, caption + _explain_zeros(f for f in figures if f.name in groups))
 
 
 def _chart_resources(audit: Audit) -> _Chart | None:
     """Return fertility against how much text a language has; None where the audit was given no counts."""
     resources = list(audit.select("resource_size", "language"))
-    sizes = {f.name: f.value for f in resources}
+    sizes, reach = {f.name: f.value for f in resources}, _find_reach(audit)
     series: dict[str, list[Spot]] = {}
     for figure in audit.select("fertility", "language"):
-        size = sizes.get(figure.name)
-        if size and figure.value:
-            series.setdefault(figure.tokenizer, []).append(Spot(figure.name, size, figure.value))
+        size, value = sizes.get(figure.name), figure.value
+        if value is None and reach.name_gap(figure.tokenizer, figure.name):
+            value = math.inf
+        if size is not None and value is not None:
+            series.setdefault(figure.tokenizer, []).append(Spot(figure.name, size, value))
     if not series:
         return None
     unit, title = resources[0].unit, "Fertility against size of the language's text"
     x_axis, y_axis = f"{unit}, logarithmic", "tokens per word, logarithmic"
     image = draw_scatter(series, title=title, x_axis=x_axis, y_axis=y_axis)
-    return _Chart(image, f"Tokens per word against {unit} of each language.")
+    caption = f"Tokens per word against {unit} of each language."
+    if any(spot.y == math.inf for spots in series.values() for spot in spots):
+        caption += " A cross at the upper edge: no cost is given, because text is lost in unknown tokens."
+    return _Chart(image, caption)
 
 
 def _rank_measured(figures: Sequence[Figure]) -> list[str]:
@@ -789,7 +1004,7 @@ def _render_report(audit: Audit) -> str:
     pages.filters["value"] = _show_value
     script, style = (loader.get_source(pages, name)[0] for name in ("report.js", "report.css"))
     headline = _find_headline(audit)
-    averaged = [f"{headline}.mean", f"{headline}.bottom_decile"]
+    averaged = _list_averages(audit, _find_reach(audit), headline)
     groups = (_tabulate_groups(audit, averaged, scope) for scope in GROUPS)
     overall = _tabulate_scope(audit, "overall", "all", "All languages together", headline=headline)
     apart = (f"{DIGITS}: ", f"{LOST_CHARACTERS}: ")

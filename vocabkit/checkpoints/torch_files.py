@@ -77,6 +77,10 @@ class TorchFile:
         ]
 
 
+_DEPTH = 8
+"""Objects within objects in which a state dict is looked for."""
+
+
 def read_torch_file(path: Path) -> TorchFile:
     """Open a file without running code in it. Raises CheckpointError, and MissingExtra without torch."""
     try:
@@ -91,7 +95,7 @@ def read_torch_file(path: Path) -> TorchFile:
             if "mmap" not in str(error):
                 raise
             content = torch.load(path, map_location="cpu", weights_only=True)  # the old format
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # a damaged pickle takes any step of the machine that reads it
         what = f"{path}: not a PyTorch file of weights alone: {_explain(error)}"
         hint = "copy the file again, or save its state dict with torch.save(model.state_dict(), ...)"
         raise CheckpointError(what, hint) from error
@@ -114,13 +118,16 @@ def _explain(error: Exception) -> str:
     return said.split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
 
 
-def _find_nest(content: Any, kind: Any) -> tuple[str, ...] | None:
-    if not isinstance(content, Mapping):
+def _find_nest(content: Any, kind: Any, depth: int = 0) -> tuple[str, ...] | None:
+    # A pickle can hold an object that holds itself.
+    if not isinstance(content, Mapping) or depth > _DEPTH:
         return None
     if any(isinstance(item, kind) and item.dim() > 0 for item in content.values()):
         return ()
     for key in (*_NESTS, *content):
-        inner = _find_nest(content[key], kind) if key in content and "optim" not in str(key) else None
+        inner = (
+            _find_nest(content[key], kind, depth + 1) if key in content and "optim" not in str(key) else None
+        )
         if inner is not None:
             return (key, *inner)
     return None

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -34,9 +34,10 @@ from vocabkit.configurations.two_stage import (
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError, MissingExtra
-from vocabkit.core.folders import Clock, output_folder, read_manifest, write_manifest
+from vocabkit.core.folders import Clock, output_folder, write_manifest
 from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import Signed, parse_record, read_manifest
 from vocabkit.core.results import Result
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import weigh_languages
@@ -124,7 +125,7 @@ class Allotment(Result):
             load_config(ProportionalConfig, root / "config.toml"),
             read_rows(root / "allocation.csv", ","),
             details.get("baseline", ""),
-            tuple(details.get("warnings", ())),
+            tuple(details.get("warnings") or ()),
             manifest.get("seconds", {}),
             manifest.get("inputs", {}).get("counts", ""),
         )
@@ -304,7 +305,7 @@ class ServedGain:
     language: str
     pieces: int
     data_limited: bool
-    tokens: int
+    tokens: Signed
     saving: float
     low: float | None
     high: float | None
@@ -378,13 +379,17 @@ class SaturationReport(Result):
     @classmethod
     def load(cls, folder: str | Path) -> SaturationReport:
         """Read what `save` wrote. Raises `ConfigError`."""
-        root, manifest = Path(folder), read_manifest(folder)
-        blocks = [BlockGain(**row) for row in read_rows(root / "blocks.csv", ",")]  # type: ignore[arg-type]
-        served = [ServedGain(**row) for row in read_rows(root / "saturation.csv", ",")]  # type: ignore[arg-type]
+        root, manifest, hint = Path(folder), read_manifest(folder), "make the folder again"
+
+        def read(kind: Any, name: str) -> Any:
+            return parse_record(kind, list(read_rows(root / name, ",")), root / name, ConfigError, hint)
+
         return cls(
             load_config(_SaturationConfig, root / "config.toml"),
-            Saturation(tuple(blocks), tuple(served)),
-            tuple(manifest.get("details", {}).get("warnings", ())),
+            Saturation(
+                read(tuple[BlockGain, ...], "blocks.csv"), read(tuple[ServedGain, ...], "saturation.csv")
+            ),
+            tuple(manifest.get("details", {}).get("warnings") or ()),
             manifest.get("seconds", {}),
             manifest.get("inputs", {}).get("counts", ""),
         )
@@ -441,7 +446,7 @@ def _measure(
     notes = []
     dry = {gain.language: gain.pieces for gain in found.blocks if gain.data_limited}
     if dry:
-        names = ", ".join(f"{code} {most:_}" for code, most in dry.items())
+        names = ", ".join(f"{code} {most:,}" for code, most in dry.items())
         notes.append(f"data-limited, the text supports no more pieces in: {names}")
     blind = sorted({gain.language for gain in found.blocks if gain.saving is None})
     if blind:

@@ -124,7 +124,7 @@ def fit_byte_bpe(
         what = f"vocabulary.size = {config.vocabulary.size:_} is more than this text supports: {possible:_}"
         raise FitError(what, f"--set vocabulary.size={possible:_}  # or count more text")
     if len(merges) < wanted:
-        notes.append(f"{wanted - len(merges):_} fewer tokens than asked for: no pair is left")
+        notes.append(f"{wanted - len(merges):,} fewer tokens than asked for: no pair is left")
     clock.lap("merges")
     vocabulary = ByteLevelVocabulary(
         config.vocabulary.special,
@@ -278,7 +278,7 @@ def continue_bpe(
                 f"min_count = {table.min_count}: {len(learnt):_}",
                 f"--set tokens.new={len(learnt):_}  # or --set tokens.allow_fewer=true, or count more text",
             )
-        warnings.append(f"{table.new - len(learnt):_} fewer tokens than asked for: no pair is left")
+        warnings.append(f"{table.new - len(learnt):,} fewer tokens than asked for: no pair is left")
     extended = base.append(learnt.characters, learnt.merges)
     check_reached(extended)
     clock.lap("merges")
@@ -315,7 +315,7 @@ def learn_tokens(
     start = base.append(characters) if characters else base
     clock.lap("characters")
     rows, skipped = _collect_rows(counts, weights, start, report)
-    left_out = f"{skipped:_} parts of cut words left out: the base puts a space before them"
+    left_out = f"{skipped:,} parts of cut words left out: the base puts a space before them"
     clock.lap("segments")
     warm_kernels(report)
     known = [start.pieces.get(index, "").encode() for index in range(start.size)]

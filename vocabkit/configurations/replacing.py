@@ -473,8 +473,8 @@ class _Replacement:
             self.clock.lap("tokens")
             if number < wanted and not table.allow_fewer:
                 raise FitError(
-                    f"{wanted:_} new tokens are more than {', '.join(self.new)} can support with "
-                    f"min_count = {table.min_count}: {number:_}",
+                    f"{wanted:,} new tokens are more than {', '.join(self.new)} can support with "
+                    f"min_count = {table.min_count}: {number:,}",
                     f"--set tokens.new={number:_}  # or --set tokens.allow_fewer=true, or count more text",
                 )
             if number >= len(dropped):
@@ -528,11 +528,11 @@ class _Replacement:
         """Yield what a reader should know of how many tokens can go."""
         table = self.config.replace
         if residual is not None:
-            yield f"{freed:_} of {residual:_} residual tokens make room"
+            yield f"{freed:,} of {residual:,} residual tokens make room"
         if freed < ordered:
-            yield f"replace.max_loss = {table.max_loss:.3%} is why no more than {freed:_} tokens go"
+            yield f"replace.max_loss = {table.max_loss:.4g} is why no more than {freed:,} tokens go"
         elif residual is None and ordered < self.config.tokens.new:
-            yield f"{ordered:_} tokens are all that may go"
+            yield f"{ordered:,} tokens are all that may go"
 
     def _list_rows(
         self, found: BpeBase | Vocabulary, dropped: Sequence[int]

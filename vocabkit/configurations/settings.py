@@ -6,16 +6,25 @@ where it is absent). Nothing here fits.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vocabkit.allocation.union import AllocationTable
-from vocabkit.core.config import Config, Model, Settings, find_preset, lay_over, load_config, validate
+from vocabkit.core.config import (
+    Config,
+    Model,
+    Settings,
+    find_preset,
+    lay_over,
+    load_config,
+    read_preset_tables,
+    validate,
+)
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.weighting import check_quota
 from vocabkit.corpus.word_counts import DELIMITERS
 from vocabkit.fitting.pre_tokens import find_patterns
 from vocabkit.vocabulary.vocabulary import SPACE, SPECIAL
@@ -33,7 +42,7 @@ class VocabularyTable(Config):
     size: int = Field(default=250_000, ge=16, le=8_000_000)
     special: tuple[str, ...] = SPECIAL
     symbols: tuple[str, ...] = ()
-    reserved: int = Field(default=0, ge=0)
+    reserved: int = Field(default=0, ge=0, le=8_000_000)
     byte_fallback: bool = False
     max_piece_length: int = Field(default=16, ge=1, le=512)
     digits: Literal["sentencepiece", "single", "groups"] = "sentencepiece"
@@ -99,6 +108,21 @@ class CoverageTable(Config):
     character: float = Field(default=0.9995, gt=0.0, le=1.0)
 
 
+def _read_share(said: object) -> object:
+    """A share said in per cent; a number above 1, which would allow anything, is asked about."""
+    if isinstance(said, int | float) and said > 1:
+        raise ValueError(f"{said:g} is {said:.0%} as a share; {said:g}%?")
+    if not isinstance(said, str) or not said.strip().endswith("%"):
+        return said
+    try:
+        return float(said.strip().removesuffix("%")) / 100
+    except ValueError as error:
+        raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+
+
+_Loss = Annotated[float, BeforeValidator(_read_share), Field(ge=0.0, le=1.0)]
+
+
 class LanguagesTable(Config):
     """Which languages are fitted, and how much of each. An empty panel and include mean all counted ones."""
 
@@ -113,10 +137,7 @@ class LanguagesTable(Config):
 
     @model_validator(mode="after")
     def _check_quota(self) -> Self:
-        if self.weighting == "quota" and not self.quota:
-            raise ValueError("weighting = 'quota' needs quota: a share for every language")
-        if self.quota and self.weighting != "quota":
-            raise ValueError(f"quota is set but weighting is {self.weighting!r}")
+        check_quota(self.weighting, self.quota)
         return self
 
 
@@ -242,7 +263,7 @@ class ParityTable(Config):
     lines: int = Field(default=0, ge=0)
     rounds: int = Field(default=6, ge=1, le=50)
     step: float = Field(default=1.0, gt=0.0, le=5.0)
-    max_loss: float = Field(default=0.05, ge=0.0)
+    max_loss: _Loss = 0.05
 
 
 class ParityConfig(VocabularyTables):
@@ -409,17 +430,7 @@ class ReplaceTable(Config):
 
     make_room: Literal["unused", "residual"] = "unused"
     keep: tuple[str, ...] = ()
-    max_loss: float = Field(default=0.001, ge=0.0, le=1.0)
-
-    @field_validator("max_loss", mode="before")
-    @classmethod
-    def _read_share(cls, said: object) -> object:
-        if not isinstance(said, str) or not said.strip().endswith("%"):
-            return said
-        try:
-            return float(said.strip().removesuffix("%")) / 100
-        except ValueError as error:
-            raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001") from error
+    max_loss: _Loss = 0.001
 
 
 class ReplaceBpeConfig(Config):
@@ -458,15 +469,32 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
     if isinstance(preset, Config):
         return load_preset(type(preset), preset, settings)
     path = find_preset(preset, "fit")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        data = {}  # load_config says what is wrong with the file
-    kind = data.get("configuration", "shared")
-    if kind not in CONFIGURATIONS:
+    kind = read_preset_tables(path).get("configuration", "shared")
+    if not isinstance(kind, str) or kind not in CONFIGURATIONS:
         what = f"{path}: configuration = {kind!r}: expected one of {', '.join(CONFIGURATIONS)}"
         raise ConfigError(what, "vocabkit presets list")
+    _check_options(path, kind, settings)
     return load_preset(CONFIGURATIONS[kind], path, settings)
+
+
+# What options of `fit` set that not every configuration has.
+_OPTIONS = {
+    "base": "--base", "base_pattern": "--pattern", "replace.keep": "--keep-languages",
+    "replace.max_loss": "--max-loss", "parity.development": "--dev",
+}  # fmt: skip
+
+
+def _check_options(path: Path, kind: str, settings: Settings) -> None:
+    """Raise ConfigError for a setting that is another configuration's, by the option it is given with."""
+    given = lay_over({}, settings)
+    for key, option in _OPTIONS.items():
+        table, _, leaf = key.partition(".")
+        takers = [name for name, model in CONFIGURATIONS.items() if table in model.model_fields]
+        found = given.get(table, {})
+        is_given = table in given and (not leaf or (isinstance(found, Mapping) and leaf in found))
+        if is_given and kind not in takers:
+            what = f"{path}: {option} ({key}) says nothing to a fit of {kind}"
+            raise ConfigError(what, f"leave it out; it is for {', '.join(takers)}")
 
 
 def load_preset(model: type[Model], preset: str | Path | Config, settings: Settings = ()) -> Model:

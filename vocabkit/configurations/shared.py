@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,16 +20,11 @@ from vocabkit.auditing.parallel_text import read_audit_text
 from vocabkit.configurations.settings import LanguagesTable, ParityConfig, VocabularyTables, read_configuration
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.config import Config, dump_toml
-from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces
-from vocabkit.core.folders import (
-    Clock,
-    check_output,
-    output_folder,
-    read_manifest,
-    write_manifest,
-)
+from vocabkit.core.errors import ConfigError, CorpusError, CountsError, FitError, TooFewPieces, first_line
+from vocabkit.core.folders import Clock, check_output, output_folder, write_manifest
 from vocabkit.core.languages import find_codes, load_panel, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.core.results import Result
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
@@ -187,14 +183,27 @@ def _cell(value: object) -> str:
 
 
 def read_rows(path: Path, delimiter: str = "\t") -> tuple[dict[str, object], ...]:
-    """Return the rows of a table that was written here: numbers, truth values, text, None where empty."""
+    """Return the rows of a table that was written here: numbers, truth values, text, None where empty.
+
+    Raises `ConfigError` for a file that is no such table, naming the line.
+    """
     if not path.is_file():
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        # Tab-separated tables are not quoted: a character may be a quotation mark.
-        plain = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = plain if delimiter == "\t" else csv.DictReader(file)
-        return tuple({key: _read_cell(key, text) for key, text in row.items()} for row in rows)
+    hint, line = "make the folder again", 1
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            # Tab-separated tables are not quoted: a character may be a quotation mark.
+            plain = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            table = plain if delimiter == "\t" else csv.DictReader(file)
+            rows = []
+            for line, row in enumerate(table, start=2):
+                # csv has None for a cell too few, and under None the cells too many.
+                if None in row or None in row.values():
+                    raise ConfigError(f"{path}:{line}: not as many cells as the first line has", hint)
+                rows.append({key: _read_cell(key, text) for key, text in row.items()})
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"{path}: damaged after line {line}: {first_line(error)}", hint) from error
+    return tuple(rows)
 
 
 def _read_cell(column: str, text: str) -> object:
@@ -315,7 +324,7 @@ def warn_of_cut(cut: Iterable[CutCharacter], advice: str, byte_fallback: bool) -
     if not lost:
         return []
     order = sorted(lost, key=lambda code: (-sum(lost[code]), code))
-    names = [f"{c} {len(lost[c]):_} ({_percent(sum(lost[c]))} of its characters)" for c in order[:_NAMED]]
+    names = [f"{c} {len(lost[c]):,} ({_percent(sum(lost[c]))} of its characters)" for c in order[:_NAMED]]
     more = f" and {len(order) - _NAMED} more languages" if len(order) > _NAMED else ""
     fate = "are spelled in bytes" if byte_fallback else "become unknown"
     return [f"letters that {fate}, see cut_characters.tsv: {', '.join(names)}{more}; {advice}"]
@@ -446,7 +455,7 @@ def _complete_fit(
     warnings = [*weights.warnings(), *ready.warn_of_cut()]
     if mismatches:
         rule = ready.config.normalization.rule
-        warnings.append(f"{mismatches:_} distinct words: the .model's charsmap is not quite {rule}")
+        warnings.append(f"{mismatches:,} distinct words: the .model's charsmap is not quite {rule}")
     rows, tables = tuple(_list_rows(ready, weights, usage)), {"cut_characters": ready.list_cut()}
     return Fit(
         vocabulary, ready.config, rows, usage, tuple(warnings), ready.clock.seconds, ready.counts.fingerprint,
@@ -515,7 +524,7 @@ def _fit_ourselves(ready: Prepared, weights: Mapping[str, float], report: Progre
         if vocabulary.pieces < required:
             possible = _find_size(fit, 2 * required, required) + vocabulary.other_ids
             what = (
-                f"{vocabulary.pieces:_} pieces cannot hold the {required:_} covered characters and kept pieces"
+                f"{vocabulary.pieces:,} pieces cannot hold the {required:,} covered characters and kept pieces"
             )
             raise FitError(what, f"--set vocabulary.size={possible:_}  # or lower coverage.character")
         try:
@@ -694,8 +703,8 @@ def _check_aligned(texts: Mapping[str, Sequence[str]]) -> None:
         raise CorpusError(what, "--set parity.development=DIR  # a folder of aligned files")
     if len(set(sizes.values())) > 1:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
-        wrong = ", ".join(f"{c} {n:_}" for c, n in sorted(sizes.items()) if n != common)
-        what = f"development lines are not aligned: most languages have {common:_}, but {wrong}"
+        wrong = ", ".join(f"{c} {n:,}" for c, n in sorted(sizes.items()) if n != common)
+        what = f"development lines are not aligned: most languages have {common:,}, but {wrong}"
         raise CorpusError(what, "name a folder in which line i means the same in every file")
     if not next(iter(sizes.values())):
         raise ConfigError("the development text is empty", "--set parity.development=DIR")
@@ -758,4 +767,6 @@ def _reweigh(
                 # over ÷ 0.98 Chinese came to rest at 6 % where 5 % were allowed.
                 share *= (over / _NEAR) ** 16
         quota[row.language] = share
+    total = math.fsum(quota.values())
+    quota = {code: share / total for code, share in quota.items()}
     return weigh_languages(masses, "quota", quota=quota, limit=config.languages.allow_oversampling)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ from vocabkit.configurations.shared import (
 )
 from vocabkit.core.arrays import BoolArray, Float32Array, Int64Array
 from vocabkit.core.errors import ConfigError, CountsError, FitError, TokenizerError
-from vocabkit.core.folders import Clock, read_manifest
+from vocabkit.core.folders import Clock
 from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
@@ -47,6 +49,7 @@ from vocabkit.fitting.lexicon import (
 from vocabkit.fitting.substrings import Substrings, find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, warm_kernels
 from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
+from vocabkit.vocabulary.byte_level import read_unigram
 from vocabkit.vocabulary.neighbours import parse_json
 from vocabkit.vocabulary.tokenizers import find_file, open_tokenizer
 from vocabkit.vocabulary.vocabulary import (
@@ -57,7 +60,6 @@ from vocabkit.vocabulary.vocabulary import (
     Kind,
     Vocabulary,
     is_shared_letter,
-    read_unigram,
 )
 
 # --- The base --------------------------------------------------------------------------------------
@@ -147,7 +149,8 @@ def read_base(path: str | Path) -> BlockBase:
             file = find_file(source)
             vocabulary = _check_pieces(opened, read_unigram(parse_json(file)[1], str(file)))
         else:
-            raise _refuse(f"{source}: {opened.style} BPE or WordPiece")
+            kind = opened.model_type if isinstance(opened, BackendTokenizer) else "BPE"
+            raise _refuse(f"{source}: a {kind} vocabulary", str(source) if kind == "BPE" else "")
     else:
         raise ConfigError(f"base = {str(path)!r}: no such folder or file", "name a fitted folder")
     return _describe_base(vocabulary, str(source), weights, counts)
@@ -174,7 +177,7 @@ def _check_pieces(opened: BackendTokenizer, found: Vocabulary) -> Vocabulary:
 def _describe_base(vocabulary: Vocabulary, source: str, weights: Mapping[str, float], counts: str) -> BlockBase:
     """Return a vocabulary as a base. Raises `TokenizerError` for one that is not unigram."""
     if vocabulary.model != "unigram":
-        raise _refuse(f"{source}: a {vocabulary.model} model")
+        raise _refuse(f"{source}: a {vocabulary.model} vocabulary", source)
     return BlockBase(vocabulary, _find_rule(vocabulary.normalizer), weights, counts)
 
 
@@ -193,8 +196,11 @@ def _find_rule(normalizer: Normalizer) -> str | Normalizer:
     return replace(normalizer, name="charsmap")
 
 
-def _refuse(what: str) -> TokenizerError:
-    hint = "extend BPE with `vocabkit fit continued-bpe --base tokenizer.json`"
+def _refuse(what: str, bpe: str = "") -> TokenizerError:
+    """Return the error of a base that is not unigram; `bpe` is where one of BPE is."""
+    hint = "name a unigram vocabulary, as `vocabkit fit shared-250k` makes one, or leave --base out"
+    if bpe:
+        hint = f"more merges for it: vocabkit fit continued-bpe --base {quote(bpe)}"
     return TokenizerError(f"{what} cannot be the base of unigram blocks", hint)
 
 
@@ -401,7 +407,12 @@ def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
 
 def _fit_base(counts: WordCounts, config: TwoStageConfig, progress: Progress | None, workers: int) -> BlockBase:
     if config.base:
-        return read_base(config.base)
+        found = read_base(config.base)
+        wanted, held = config.vocabulary.symbols, found.vocabulary.symbols
+        if set(wanted) - set(held):
+            what = f"vocabulary.symbols = {list(wanted)!r}: the base has {list(held)!r}, and stays as it is"
+            raise ConfigError(what, "leave vocabulary.symbols out, or fit a base with them first")
+        return found
     first = fit_shared(counts, config, progress, workers=workers)
     weights = {str(row["language"]): float(str(row["weight"])) for row in first.rows}
     return _describe_base(first.vocabulary, "shared", weights, first.counts)

@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.folders import read_toml
 
 
 class Config(BaseModel):
@@ -47,13 +49,14 @@ def load_config(model: type[Model], path: str | Path, overrides: Settings = ()) 
     Raises `ConfigError` naming the file or override, the key and the value.
     """
     source = Path(path)
-    try:
-        data = tomllib.loads(source.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{source}: no such file", "vocabkit presets list") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: not valid TOML: {error}", "see docs/configs.md") from error
-    return validate(model, lay_over(data, overrides), str(source), overrides)
+    return validate(model, lay_over(read_preset_tables(source), overrides), str(source), overrides)
+
+
+def read_preset_tables(path: Path) -> dict[str, Any]:
+    """Return what a configuration's file says, unchecked. Raises `ConfigError`."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file", "vocabkit presets list")
+    return read_toml(path, ConfigError, "vocabkit presets show NAME shows a whole one")
 
 
 def lay_over(data: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -77,11 +80,14 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text}: expected KEY=VALUE", "--set vocabulary.size=4_000")
     try:
         return tomllib.loads(f"{key.strip()} = {value.strip()}")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         try:
             return tomllib.loads(f"{key.strip()} = {json.dumps(value.strip(), ensure_ascii=False)}")
-        except tomllib.TOMLDecodeError:
-            raise ConfigError(f"--set {text}: cannot be read as TOML: {error}") from error
+        except (ValueError, RecursionError):
+            raise ConfigError(
+                f"--set {text}: cannot be read as TOML: {error}",
+                "quote a text: --set 'normalization.name=\"nfkc\"'",
+            ) from error
 
 
 def validate(model: type[Model], data: Mapping[str, Any], source: str, settings: Settings = ()) -> Model:
@@ -96,7 +102,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, settings:
     except ValidationError as error:
         lines: list[str] = []
         ours: list[str] = []
-        hint = None
+        hint = "see its keys: vocabkit presets show NAME"
         for problem in error.errors():
             place = ".".join(str(part) for part in problem["loc"])
             # The last one counts. A check of a whole table tells of the keys in it.
@@ -113,9 +119,13 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, settings:
                     match = difflib.get_close_matches(place.rsplit(".", 1)[-1], list(leaf), n=1)
                     near = [leaf[match[0]]] if match else []
                 lines.append(f"unknown key {place}" + (f" (did you mean {near[0]}?)" if near else ""))
-                hint = f"keys are: {', '.join(known)}" if not near else None
+                hint = f"keys are: {', '.join(known)}" if not near else hint
             else:
                 message = problem["msg"].removeprefix("Value error, ")
+                if problem["type"] == "tuple_type":
+                    message = "a list is needed"
+                    listed = json.dumps([problem["input"]], default=str, ensure_ascii=False)
+                    hint = f"--set {quote(f'{place}={listed}')}"
                 # A whole table as "the value" says nothing: the message of such a check names its keys.
                 table = isinstance(problem["input"], Mapping)
                 value = "" if table else f" = {problem['input']!r}"
@@ -259,9 +269,9 @@ def parse_size(size: str | int) -> int:
     except ValueError:
         found = None
     if found is None:
-        raise ConfigError(f"{size!r} is no size such as 2GB or 500MB")
+        raise ConfigError(f"{size!r} is no size such as 2GB or 500MB", "for example: 2GB")
     if found < 1:
-        raise ConfigError(f"{size!r} leaves no memory at all")
+        raise ConfigError(f"{size!r} leaves no memory at all", "for example: 2GB")
     return found
 
 

@@ -18,11 +18,14 @@ Bugs are ordinary Python exceptions: the command line shows those with a traceba
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class VocabkitError(Exception):
     """A mistake the user can put right. `message` holds what, where and the value; `hint` the next command."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -87,3 +90,32 @@ class TokenizerError(VocabkitError):
 
 class WorkerError(VocabkitError):
     """A worker process was killed, mostly for want of memory."""
+
+
+# --- Other libraries' ------------------------------------------------------------------------------
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is what a library in Rust raises for a bug of its own: it is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says."""
+    return str(error).partition("\n")[0]
+
+
+@contextmanager
+def named_failures(error: type[VocabkitError], what: str, hint: str) -> Iterator[None]:
+    """Raise `error`, naming `what`, for all that a library in the block raises, its panics too.
+
+    For calls of other libraries alone: they raise bare Exceptions, and within our own code those are bugs.
+    """
+    try:
+        yield
+    except VocabkitError:
+        raise
+    except BaseException as found:
+        if not isinstance(found, Exception) and not is_panic(found):
+            raise
+        raise error(f"{what}: {first_line(found)}", hint) from found

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -66,6 +67,16 @@ def read_json(
     if not isinstance(content, dict):
         raise error(f"{path}: holds no object", hint)
     return content
+
+
+def read_toml(path: Path, error: type[VocabkitError], hint: str) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises `error`, naming the file and what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as found:
+        raise error(f"{path}: {(found.strerror or 'cannot be read').lower()}", hint) from found
+    except (ValueError, RecursionError) as found:
+        raise error(f"{path}: not valid TOML: {found}", hint) from found
 
 
 def fingerprint_file(path: str | Path) -> str:
@@ -654,12 +665,6 @@ def write_manifest(
     )  # fmt: skip
     write_json(folder / "manifest.json", asdict(manifest))
     return manifest
-
-
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Return the manifest of a folder as plain data; an empty dict where there is none."""
-    path = Path(folder) / "manifest.json"
-    return read_json(path, OutputError, "make the folder again") if path.is_file() else {}
 
 
 def _git_commit() -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vocabkit.core.errors import ConfigError
+from vocabkit.core.folders import read_toml
 
 T = TypeVar("T")
 
@@ -78,14 +78,17 @@ class Panel:
         return next((language for language in self.languages if language.code == code), None)
 
 
+_PANEL_HINT = "vocabkit presets show panels/panel-40"
+
+
 def load_panel(name: str | Path) -> Panel:
     """Read a panel by preset name (`panels/panel-40`) or path. Raises `ConfigError`."""
     # Its models cost a worker process 0.07 s, and workers load no panel.
     from vocabkit.core.config import find_preset
 
     path = find_preset(name, "panels")
+    data, hint = read_toml(path, ConfigError, _PANEL_HINT), _PANEL_HINT
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
         rows = tuple(
             Language(
                 row["code"], row["name"], row["family"], row["branch"], row["group"],
@@ -93,19 +96,17 @@ def load_panel(name: str | Path) -> Panel:
             )
             for row in data["languages"]
         )  # fmt: skip
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except (KeyError, TypeError) as error:
         raise ConfigError(
             f"{path}: a panel is [[languages]] tables with code, name, family, branch, group, scripts, "
             f"resource and tail; wrong or missing: {error}",
-            "vocabkit presets show panels/panel-40",
+            hint,
         ) from error
     codes = [row.code for row in rows]
     for code in codes:
         if not isinstance(code, str) or not CODE.fullmatch(code):
             what = f"{path}: {code!r} is not a language code such as yor_Latn"
-            raise ConfigError(what, "vocabkit presets show panels/panel-40")
+            raise ConfigError(what, hint)
         if codes.count(code) > 1:
             raise ConfigError(f"{path}: {code} is listed twice", "remove one of its [[languages]] tables")
     return Panel(str(data.get("name", path.stem)), rows)

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints
 
-from vocabkit.core.errors import VocabkitError
+from vocabkit.core.errors import OutputError, VocabkitError
 from vocabkit.core.folders import fingerprint_file, read_json, write_json
 from vocabkit.core.languages import CODE
 
@@ -96,6 +96,10 @@ Name = Annotated[str, _Rule(re.compile(f"{_PART}(?:/{_PART})*"), "a plain name w
 Code = Annotated[str, _Rule(CODE, "a language code such as yor_Latn")]
 Digest = Annotated[str, _Rule(re.compile("[0-9a-f]{40}"), "a digest of 40 hexadecimal digits")]
 
+_SIGNED = "signed"
+Signed = Annotated[int, _SIGNED]
+"""A whole number that may be below 0, where `int` is one that may not."""
+
 # --- Types -----------------------------------------------------------------------------------------
 
 
@@ -145,6 +149,10 @@ def _parse(kind: Any, value: Any, field: str) -> Any:
     if kind in _PLAIN:
         return _parse_plain(kind, value, field)
     origin, given = get_origin(kind), get_args(kind)
+    if kind == Signed:
+        if type(value) is not int or abs(value) > _MOST:
+            raise _refuse(field, value, "a whole number")
+        return value
     if origin is Annotated:
         text = _parse(given[0], value, field)
         if not given[1].pattern.fullmatch(text):
@@ -246,3 +254,30 @@ def _parse_open(kind: Any, value: Any, field: str) -> dict[str, Any]:
 def _join(field: str, name: str) -> str:
     plain = name.isascii() and name.isprintable()
     return f"{field}.{name if plain else show(name)}".removeprefix(".")
+
+
+# --- Manifests -------------------------------------------------------------------------------------
+
+
+class _Details(TypedDict):
+    warnings: NotRequired[list[str] | None]
+    baseline: NotRequired[str]
+
+
+class _Manifest(TypedDict):
+    """What is read again of the `Manifest` that `write_manifest` writes."""
+
+    config: NotRequired[dict[str, Any]]
+    inputs: NotRequired[dict[str, str]]
+    outputs: NotRequired[dict[str, str]]
+    seconds: NotRequired[dict[str, float]]
+    details: NotRequired[_Details]
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Return the manifest of a folder as plain data; an empty dict where there is none. Raises OutputError."""
+    path, hint = Path(folder) / "manifest.json", "make the folder again"
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = parse_record(_Manifest, read_json(path, OutputError, hint), path, OutputError, hint)
+    return found

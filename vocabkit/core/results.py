@@ -6,15 +6,22 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vocabkit.core.errors import OutputError
 from vocabkit.core.folders import check_inputs, output_folder, read_json, write_json
+from vocabkit.core.records import parse_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FILE = "result.json"
+
+
+class Mark(str):
+    """What a table shows where a number stands in other rows: `lost`, `1.31 (6 of 15)`."""
+
+    __slots__ = ()
 
 
 class Result:
@@ -53,9 +60,11 @@ class Result:
         """Read the rows that `save` wrote. Raises `OutputError` where they are another result's, or damaged."""
         path = Path(folder) / _FILE
         found = read_json(path, OutputError, "name a folder that a result was saved to")
-        if found.get("schema") != f"vocabkit.{cls.__name__}/1" or not isinstance(found.get("rows"), list):
+        if found.get("schema") != f"vocabkit.{cls.__name__}/1":
             raise OutputError(f"{path}: holds no {cls.__name__}", f"it says schema {found.get('schema')!r}")
-        return _Rows(cls.__name__, tuple(found["rows"]))
+        hint = "save the result again"
+        rows = parse_record(tuple[Mapping[str, Any], ...], found.get("rows"), path, OutputError, hint)
+        return _Rows(cls.__name__, rows)
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""

@@ -28,11 +28,11 @@ from vocabkit.core.folders import (
     check_output,
     fingerprint_file,
     output_folder,
-    read_manifest,
     write_manifest,
     write_text,
 )
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import read_manifest
 from vocabkit.core.text import cut_run
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
@@ -173,9 +173,14 @@ def count_corpus(
     """
     settings = options or CountOptions()
     if not 0.0 <= settings.held_out < 1.0:
-        raise CountsError(f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1")
+        raise CountsError(
+            f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1",
+            "for example: --held-out 0.02",
+        )
     if settings.min_count < 1:
-        raise CountsError(f"--min-count {settings.min_count}: expected 1 or more")
+        raise CountsError(
+            f"--min-count {settings.min_count}: expected 1 or more", "--min-count 1 keeps every word"
+        )
     target = Path(output)
     check_output(target, corpus.places, force=force or update)
     clock, report = Clock(), progress or Silent()
@@ -464,8 +469,8 @@ def _read_frequencies(path: Path) -> dict[str, int]:
     frequencies: Counter[str] = Counter()
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise CountsError(f"{path}: no such file") from error
+    except OSError as error:
+        raise CountsError(f"{path}: {(error.strerror or 'cannot be read').lower()}", hint) from error
     except UnicodeDecodeError as error:
         raise CountsError(f"{path}: not UTF-8 at byte {error.start}", hint) from error
     for number, line in enumerate(lines, start=1):

@@ -70,7 +70,10 @@ def load_normalizer(name: str) -> Normalizer:
     if name in RULES:
         rules = {} if name == "identity" else dict(_composition_rules(name.upper()))
         return Normalizer(name, compile_charsmap(rules | _SPACE_RULES))
-    raise ConfigError(f"normalization.rule = {name!r}: expected one of {', '.join(RULES)}")
+    raise ConfigError(
+        f"normalization.rule = {name!r}: expected one of {', '.join(RULES)}",
+        "vocabkit presets show fit/balanced-250k",
+    )
 
 
 def charsmap_for(normalizer: Normalizer, words: Iterable[str]) -> Normalizer:

@@ -83,7 +83,7 @@ def read_documents(
         elif document in ("blank-line", "file"):
             documents = _join_lines(chunks, repairs, at_blank_lines=document == "blank-line")
         else:
-            raise CorpusError(f"document = {document!r} is none of line, blank-line, file")
+            raise CorpusError(f"document = {document!r} is none of line, blank-line, file", "--document line")
     found = False
     for batch in _gather(documents):
         found = True
@@ -211,7 +211,10 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
         if counted.size:  # to zstd an empty file is no stream, to us one without text
             raise _DamagedStream(f"truncated {name} data") from error
     except OSError as error:
-        raise CorpusError(f"{source.path}: cannot be read: {error.strerror or error}") from error
+        raise CorpusError(
+            f"{source.path}: cannot be read: {error.strerror or error}",
+            "see who may read it: ls -l FILE",
+        ) from error
 
 
 # --- Lines -----------------------------------------------------------------------------------------
@@ -454,7 +457,10 @@ def _open_table(connection: duckdb.DuckDBPyConnection, source: Source, field: st
             "name the text column with --field",
         )
     if columns[field] != "VARCHAR":
-        raise CorpusError(f"{source.path}: column {field!r} is {columns[field]}, not text (VARCHAR)")
+        raise CorpusError(
+            f"{source.path}: column {field!r} is {columns[field]}, not text (VARCHAR)",
+            "name a column of text with --field",
+        )
     found = connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [_pattern(source)]).fetchone()
     return int(found[0]) if found else 0
 
@@ -474,7 +480,10 @@ def _take_text(record: Any, field: str, place: str, repairs: Counter[str]) -> li
         )
     text = record[field]
     if text is not None and not isinstance(text, str):
-        raise CorpusError(f"{place}: field {field!r} is {type(text).__name__}, not text")
+        raise CorpusError(
+            f"{place}: field {field!r} is {type(text).__name__}, not text",
+            "name the text field with --field, or take the record out",
+        )
     return _clean_text(text, repairs)
 
 

@@ -23,11 +23,12 @@ from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from vocabkit.core.errors import MissingExtra, OutputError
-from vocabkit.core.folders import Clock, check_inputs, output_folder, read_manifest, write_manifest
+from vocabkit.core.folders import Clock, check_inputs, output_folder, write_manifest
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.records import parse_record, read_manifest
 from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script
 
@@ -205,12 +206,18 @@ class Sample(Result):
     @classmethod
     def load(cls, folder: str | Path) -> Sample:
         """Read what is in a folder written before. Raises `OutputError` where it is no sample."""
-        details = read_manifest(folder).get("details", {})
+        details, hint = read_manifest(folder).get("details", {}), f"vocabkit sample {shlex.quote(str(folder))}"
         if "aligned" not in details:
-            raise OutputError(f"{folder}: is no sample", f"vocabkit sample {shlex.quote(str(folder))}")
-        rows = tuple(SampleRow(**row) for row in details["languages"])
-        aligned = (AlignedSet(**{**row, "languages": tuple(row["languages"])}) for row in details["aligned"])
-        return cls(Path(folder), rows, tuple(aligned))
+            raise OutputError(f"{folder}: is no sample", hint)
+        said = parse_record(_Held, details, Path(folder) / "manifest.json", OutputError, hint)
+        return cls(Path(folder), said["languages"], said["aligned"])
+
+
+class _Held(TypedDict):
+    """What the manifest of a sample says of it."""
+
+    languages: tuple[SampleRow, ...]
+    aligned: tuple[AlignedSet, ...]
 
 
 def write_sample(folder: str | Path, *, force: bool = False, progress: Progress | None = None) -> Sample:

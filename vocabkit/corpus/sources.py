@@ -13,7 +13,6 @@ import json
 import os
 import shlex
 import stat
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra
-from vocabkit.core.folders import fingerprint_file
+from vocabkit.core.folders import fingerprint_file, read_toml
 from vocabkit.core.languages import CODE, Panel, resolve_codes
 
 FileKind = Literal["text", "jsonl", "parquet"]
@@ -152,7 +151,7 @@ def open_corpus(
     elif root.is_file() and root.suffix == ".toml":
         findings = _find_in_toml(root)
     elif root.exists():
-        raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}")
+        raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}", EXPECTED)
     else:
         raise CorpusError(f"{root}: no such corpus", EXPECTED)
     preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
@@ -172,7 +171,9 @@ def open_corpus(
         raise CorpusError(f"{root}: no language has data", EXPECTED)
     chosen = document or findings.document or "line"
     if chosen not in get_args(Document):
-        raise CorpusError(f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}")
+        raise CorpusError(
+            f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}", "--document line"
+        )
     return Corpus(
         name=findings.name,
         sources=sources,
@@ -265,10 +266,7 @@ def _find_in_folder(root: Path) -> _Findings:
 
 def _find_in_toml(path: Path) -> _Findings:
     """Return the files a corpus TOML names. Raises `CorpusError` for bad TOML, keys, globs or suffixes."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: not valid TOML: {error}") from error
+    data = read_toml(path, CorpusError, 'a corpus is written so: [languages] and yor_Latn = "yo/*.txt"')
     for key in data:
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1)
@@ -279,12 +277,17 @@ def _find_in_toml(path: Path) -> _Findings:
         raise CorpusError(f"{path}: no [languages] table", 'write [languages] and yor_Latn = "yo/*.txt"')
     for key in _KEYS[:3]:
         if not isinstance(data.get(key, ""), str):
-            raise CorpusError(f"{path}: {key} = {data[key]!r} is not a string")
+            raise CorpusError(
+                f"{path}: {key} = {data[key]!r} is not a string", f'write it in quotes: {key} = "{data[key]}"'
+            )
     findings = _Findings(data.get("name") or path.stem, {}, [], data.get("document"), data.get("field"))
     for name, value in table.items():
         patterns = [value] if isinstance(value, str) else value
         if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-            raise CorpusError(f"{path}: languages.{name} is neither a glob nor a list of globs")
+            raise CorpusError(
+                f"{path}: languages.{name} is neither a glob nor a list of globs",
+                f'for example: {name} = "texts/{name}*.txt"',
+            )
         group = {s.path: s for p in patterns for s in _expand(p, path, name, findings.ignored)}
         # A language whose globs match nothing stays listed: `open_corpus` names it as missing.
         findings.by_name[name] = [group[key] for key in sorted(group)]
@@ -338,7 +341,10 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
             files = [p for p in found if not wild or not file_system.isdir(p)]
             pairs = [(str(file_system.unstrip_protocol(p)), int(file_system.size(p))) for p in files]
         except (OSError, TypeError) as error:
-            raise CorpusError(f"{toml}: languages.{name}: {pattern}: {error}") from error
+            raise CorpusError(
+                f"{toml}: languages.{name}: {pattern}: {error}",
+                "see that the address is right, and that you may read it",
+            ) from error
     else:
         inner = pattern.removeprefix("file://")
         literal = toml.parent / inner
@@ -385,7 +391,7 @@ def find_file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:  # s3fs, gcsfs, … are packages of their own
         raise MissingExtra(f"{url}: {error}", "install the package the message names") from error
     except ValueError as error:
-        raise CorpusError(f"{url}: {error}") from error
+        raise CorpusError(f"{url}: {error}", "a URL such as s3://bucket/folder/*.jsonl") from error
     return file_system, str(inner)
 
 

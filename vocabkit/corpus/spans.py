@@ -374,7 +374,10 @@ def derive_spans(
     `workers` are spawned processes. Raises `CountsError` for a language that was not counted.
     """
     if digits not in DIGIT_RULES:
-        raise ConfigError(f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}")
+        raise ConfigError(
+            f"vocabulary.digits = {digits!r}: expected one of {', '.join(DIGIT_RULES)}",
+            "--set vocabulary.digits=sentencepiece",
+        )
     normalizer = load_normalizer(rule) if isinstance(rule, str) else rule
     codes = tuple(languages) if languages is not None else tuple(counts.languages)
     for code in codes:

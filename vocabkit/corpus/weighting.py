@@ -10,7 +10,7 @@ With N languages of mass c and natural share q = c ÷ Σc:
     unimax     smallest language first: U = min(budget left ÷ languages left, max_epochs · c)
                                                         (arXiv 2304.09151; the budget is the corpus's size)
     uniform    p = 1 ÷ N
-    quota      p as given, normalised
+    quota      p as given; shares sum to 1
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ OVERSAMPLING_LIMIT = 8.0
 """A weight above this is clipped: repeating a small corpus further teaches its quirks, not its language."""
 OVERSAMPLING_WARNING = 4.0
 """A weight above this is reported; four passes is also UniMax's usual bound."""
+_QUOTA_ROUNDING = 0.001
+"""How far a quota's sum may be from 1: what rounding of a few shares to three digits leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,6 @@ class LanguageWeights:
     method: Method
     limit: float
     warn_above: float
-    notes: tuple[str, ...] = ()
 
     def __getitem__(self, language: str) -> LanguageWeight:
         """Return the row of a language; KeyError when it has none."""
@@ -85,7 +86,7 @@ class LanguageWeights:
 
     def warnings(self) -> list[str]:
         """Return one sentence for each thing a reader of the result should know."""
-        found = list(self.notes)
+        found = []
         clipped = [row for row in self.rows if row.clipped]
         if clipped:
             names = ", ".join(row.language for row in clipped)
@@ -117,15 +118,14 @@ def weigh_languages(
 ) -> LanguageWeights:
     """Return target shares and weights for languages of the given masses (any unit, all positive).
 
-    `exponent` serves `exponent`, `max_epochs` serves `unimax`, `quota` (language → share, of any sum)
+    `exponent` serves `exponent`, `max_epochs` serves `unimax`, `quota` (language → share; they sum to 1)
     serves `quota`. Raises `ConfigError` for an empty language, an unknown method, a value out of range, or
-    quotas that name a language without text or leave one out.
+    quotas that name a language without text, leave one out, or do not sum to 1.
     """
     _check_masses(masses, limit)
     codes = sorted(masses)
     total = math.fsum(masses.values())
     natural = {code: masses[code] / total for code in codes}
-    notes: list[str] = []
     if method == "natural" or (method == "exponent" and exponent == 1.0):
         target = natural
     elif method == "exponent":
@@ -135,7 +135,7 @@ def weigh_languages(
     elif method == "uniform":
         target = {code: 1.0 / len(codes) for code in codes}
     elif method == "quota":
-        target, notes = _quota_shares(codes, quota)
+        target = _quota_shares(codes, quota)
     else:
         near = difflib.get_close_matches(str(method), get_args(Method), n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(get_args(Method))}"
@@ -152,7 +152,7 @@ def weigh_languages(
         note = f"asked for {target[code] / natural[code]:.2f}×" if code in clipped else ""
         shown = (masses[code], natural[code], shares[code], weight, weight, code in clipped, note)
         rows.append(LanguageWeight(code, *shown))
-    return LanguageWeights(tuple(rows), method, limit, warn_above, tuple(notes))
+    return LanguageWeights(tuple(rows), method, limit, warn_above)
 
 
 def _clip_shares(
@@ -214,31 +214,56 @@ def _unimax_shares(masses: Mapping[str, float], max_epochs: float) -> dict[str, 
     return {code: allotted[code] / total for code in masses}
 
 
-def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> tuple[dict[str, float], list[str]]:
+def check_quota(weighting: str, quota: Mapping[str, float] | None) -> None:
+    """Check a quota before there is any text: used if it is set, shares positive and summing to 1.
+
+    Raises ConfigError. A sum of 1.1 is a slip that only its author can put right: no share would be the one
+    asked for. Thirds written to three digits are within 0.001.
+    """
+    if weighting != "quota":
+        if quota:
+            raise ConfigError(
+                f"languages.quota is set but languages.weighting is {weighting!r}: it would do nothing",
+                "--set languages.weighting=quota  # or --set 'languages.quota={}'",
+            )
+        return
     if not quota:
         raise ConfigError(
             "languages.quota is empty: weighting by quota needs a share for every language",
             "--set 'languages.quota={eng_Latn=0.5, yor_Latn=0.5}'",
         )
-    quota = resolve_keys(quota, codes)
+    for code, share in quota.items():
+        if not (math.isfinite(share) and share > 0.0):
+            raise ConfigError(
+                f"languages.quota.{code} = {share}: a share must be positive",
+                f"give {code} a share above 0, or leave it out with --languages",
+            )
+    total = math.fsum(quota.values())
+    if abs(total - 1.0) > _QUOTA_ROUNDING:
+        shares = ", ".join(f"{code}={share / total:.6g}" for code, share in quota.items())
+        raise ConfigError(f"languages.quota sums to {total:g}, not 1", f"--set 'languages.quota={{{shares}}}'")
+
+
+def _quota_shares(codes: list[str], quota: Mapping[str, float] | None) -> dict[str, float]:
+    quota = resolve_keys(quota or {}, codes)
     unknown = sorted(set(quota) - set(codes))
     if unknown:
         raise ConfigError(
             f"languages.quota names languages that are not fitted: {', '.join(unknown)}",
             f"fitted are: {', '.join(codes)}",
         )
-    missing = [code for code in codes if code not in quota]
+    missing = [code for code in codes if code not in quota] if quota else []
     if missing:
         raise ConfigError(
             f"languages.quota has no share for: {', '.join(missing)}",
             "give every fitted language a share, or narrow the fit with --languages",
         )
-    for code, share in quota.items():
-        if not (math.isfinite(share) and share > 0.0):
-            raise ConfigError(f"languages.quota.{code} = {share}: a share must be positive")
+    check_quota("quota", quota)
+    assert quota
     total = math.fsum(quota.values())
-    notes = [] if abs(total - 1.0) < 1e-9 else [f"quotas sum to {total:g}; normalised to 1"]
-    return {code: quota[code] / total for code in codes}, notes
+    # Shares that were divided by their sum are not divided again, which would change their last digit.
+    whole = total if abs(total - 1.0) > 1e-12 else 1.0
+    return {code: quota[code] / whole for code in codes}
 
 
 def _check_masses(masses: Mapping[str, float], limit: float) -> None:

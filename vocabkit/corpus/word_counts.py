@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 import duckdb
@@ -305,6 +306,12 @@ def _quote(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+_BESIDE = 280 << 20
+"""Bytes a worker takes beside its database: 110 MB of libraries, and a line of 16 MiB several times over."""
+_LEAST_SHARE = 0.45
+"""The database's share where that leaves little: so a line of 1 GB is counted within 500 MB."""
+
+
 @contextlib.contextmanager
 def connect(
     *, memory: int | None = None, threads: int = 1, spill: Path | None = None
@@ -315,7 +322,8 @@ def connect(
     """
     settings: dict[str, Any] = {"threads": threads}
     if memory is not None:
-        settings["memory_limit"] = f"{max(memory >> 20, 64)}MB"
+        bound = max(memory - _BESIDE, int(memory * _LEAST_SHARE), 64 << 20)
+        settings["memory_limit"] = f"{bound >> 20}MB"
     if spill is not None:
         settings["temp_directory"] = str(spill)
     connection = duckdb.connect(":memory:", config=settings)
@@ -604,6 +612,10 @@ def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut:
     return discarded
 
 
+_FINER = 4
+"""Ranges for each of those that memory would hold if summing, sorting and writing took no copies."""
+_LONG = 250
+"""Mean bytes of a word from which few rows are written at once: such a table is parts of long runs."""
 _FEW_ROWS = 1 << 14
 """Rows held before they are written where words are long: 16 MB of runs of 1,000 characters, not 120."""
 
@@ -624,8 +636,9 @@ def _cut_ranges(database: duckdb.DuckDBPyConnection, files: str, memory: int) ->
         f"FROM parquet_metadata([{files}])"
     ).fetchall()[0]
     parts = -(-4 * int(found[0] or 0) // max(memory, 16 << 20))
-    if parts <= 2:
+    if parts <= 1:
         return [("", "")]
+    parts *= _FINER
     # Parts are sorted: every so many rows of each one is a fair sample.
     step = max(1, int(found[1]) // (16 * parts))
     drawn = database.execute(
@@ -694,8 +707,10 @@ class Tally:
     def __enter__(self) -> Tally:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)  # told of the error: the database says what it means
 
     @property
     def totals(self) -> tuple[Totals, Totals]:
@@ -730,7 +745,9 @@ class Tally:
         parts = []
         for held, split in enumerate(SPLITS):
             own = f"FROM running WHERE held = {bool(held)}"
-            _copy(self._database, f"SELECT {_WORDS} {own} ORDER BY {_ORDER}", folder / f"{split}.parquet")
+            found = self._database.execute(f"SELECT avg(strlen(word)) {own}").fetchall()
+            rows = _FEW_ROWS if (found[0][0] or 0) > _LONG else None
+            _copy(self._database, f"SELECT {_WORDS} {own} ORDER BY {_ORDER}", folder / f"{split}.parquet", rows)
             parts.append(_digest_parts(self._database, f"SELECT * {own}"))
         _write_characters(self._database, self._take_characters(), folder / "characters.parquet")
         self._database.execute("DELETE FROM running")

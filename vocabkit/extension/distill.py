@@ -16,10 +16,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from vocabkit.core.arrays import Float32Array, Int64Array
-from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra, VocabkitError
+from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra, VocabkitError, first_line
 from vocabkit.extension.rows import Context, RowPlan, number_new
 from vocabkit.extension.space_rows import cut_lines
-from vocabkit.vocabulary.neighbours import first_line
 
 # --- Language model --------------------------------------------------------------------------------
 

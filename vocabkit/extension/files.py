@@ -58,7 +58,14 @@ def make_tokenizer_files(
             plain |= {path.name: path.read_bytes() for path in beside if path.is_file()}
     elif isinstance(new.tokenizer, SentencePieceTokenizer):
         with scratch_folder() as folder:
-            write_tokenizer(new.tokenizer.vocabulary, folder)
+            try:
+                write_tokenizer(new.tokenizer.vocabulary, folder)
+            except TokenizerError as error:
+                what = f"{new.path}: {error.message}; a model's folder needs tokenizer.json"
+                # To use the .model is what was tried.
+                said = (error.hint or "").split(", ")
+                hint = ", ".join(part for part in said if "tokenizer.model" not in part)
+                raise TokenizerError(what, hint or "extend with another tokenizer") from error
             plain = {item.name: item.read_bytes() for item in folder.iterdir()}
         # With tokens told of beside it, the .model is not all there is.
         told = read_added(new.path)

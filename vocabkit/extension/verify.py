@@ -22,7 +22,7 @@ from vocabkit.checkpoints.checkpoint import Checkpoint, find_vocabulary_tensors,
 from vocabkit.checkpoints.receipt import ORIGINAL, RECEIPT, Receipt, digest_rows, invert_kept, read_receipt
 from vocabkit.checkpoints.safetensors_files import as_bytes, as_float32, equal_bytes
 from vocabkit.core.arrays import Float32Array, Int64Array
-from vocabkit.core.errors import CheckpointError, VocabkitError
+from vocabkit.core.errors import CheckpointError, VocabkitError, first_line
 from vocabkit.core.folders import fingerprint_file, read_json, scratch_folder
 from vocabkit.core.results import Result
 from vocabkit.extension.distill import quiet
@@ -32,7 +32,7 @@ from vocabkit.extension.plan import make_row_plan
 from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
 from vocabkit.extension.simple_rows import initialize_bias
 from vocabkit.extension.undo import find_old, open_extended, undo_extension
-from vocabkit.vocabulary.neighbours import first_line, token_text
+from vocabkit.vocabulary.neighbours import token_text
 from vocabkit.vocabulary.roles import list_tokenizer_files, open_source
 
 if TYPE_CHECKING:
@@ -247,12 +247,12 @@ def _list_wrong_ids(receipt: Receipt, size: int) -> Iterator[str]:
             had = before.get(key, value)
             if value == had:
                 continue  # many a configuration names ids of another vocabulary, and did before
-            listed = value if isinstance(value, list) else [value]
-            if any(item is not None and item >= size for item in listed):
-                yield f"{name}: {key} {value} is beyond the vocabulary"
+            listed, olds = (item if isinstance(item, list) else [item] for item in (value, had))
+            if any(item is not None and (type(item) is not int or not -1 <= item < size) for item in listed):
+                yield f"{name}: {key} {value} is no id of the vocabulary"
+                continue
             index = roles.get(key.removesuffix("_token_id"))
             # Nor do all models agree with their tokenizer: an id moved with its row is right.
-            olds = {had} if isinstance(had, int) else set(had or ())
             moved = all(item is not None and int(receipt.kept[item]) in olds for item in listed)
             if index is not None and index not in listed and not moved:
                 yield f"{name}: {key} {value}, and the tokenizer says {index}"

@@ -240,7 +240,10 @@ def check_sum(raw: Int64Array, lengths: Int64Array) -> None:
     """Raise FitError where all pairs together could exceed 62 bits."""
     total = float(raw.astype(np.float64) @ lengths)
     if total >= _MOST:
-        raise FitError(f"{total:.3g} symbols of text are more than 64-bit counts hold (4.6e18)")
+        raise FitError(
+            f"{total:.3g} symbols of text are more than 64-bit counts hold (4.6e18)",
+            "count a sample of the text: vocabkit count CORPUS --share 0.1 -o DIR",
+        )
 
 
 class Parted(NamedTuple):

@@ -241,7 +241,10 @@ def _train(
     proto.ParseFromString(output.getvalue())
     normal = [piece for piece in proto.pieces if piece.type == piece.NORMAL]
     if len(normal) != size:
-        raise FitError(f"SentencePiece returned {len(normal):_} pieces instead of {size:_}")
+        raise FitError(
+            f"SentencePiece returned {len(normal):_} pieces instead of {size:_}",
+            "fit with our own trainer: --set trainer.engine=vocabkit",
+        )
     return Pieces(
         tuple(piece.piece for piece in normal), np.array([piece.score for piece in normal], np.float32)
     )
@@ -257,4 +260,6 @@ def _explain(message: str, size: int, other_ids: int) -> FitError:
         )
     # SentencePiece prefixes its source location and the failed condition; the rest is for people.
     text = re.sub(r"^INTERNAL: \S+\(\d+\) \[.*?\] ?", "", message).strip() or message
-    return FitError(f"SentencePiece could not train: {text}")
+    return FitError(
+        f"SentencePiece could not train: {text}", "fit with our own trainer: --set trainer.engine=vocabkit"
+    )

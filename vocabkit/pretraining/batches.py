@@ -364,7 +364,10 @@ class _MaskedChoice:
         self._is_text[[id for id in named if id is not None and id < vocabulary]] = False
         self._text_ids = np.flatnonzero(self._is_text).astype(np.int32)
         if not len(self._text_ids):
-            raise PretrainingError("the vocabulary has no id that text can yield")
+            raise PretrainingError(
+                "the vocabulary has no id that text can yield",
+                "prepare with another tokenizer: vocabkit prepare CORPUS --tokenizer TOKENIZER -o DIR",
+            )
         # Scores hold the place in their low bits: sorting them needs no indices and knows no ties.
         self._place_bits = np.uint64(max(1, (length - 1).bit_length()))
 

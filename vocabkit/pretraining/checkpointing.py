@@ -132,8 +132,7 @@ def save_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
         flush_path(target.parent)
-        for step in list_checkpoints(run)[:-keep]:
-            _remove(_folder(run, step))
+        _remove_old(run, keep)
 
     with name_full_disk(run):
         world.on_main(begin)
@@ -331,10 +330,16 @@ def load_run_model(run: Run, step: int | None = None, *, verify: bool = True) ->
     return model, read_state(folder).step
 
 
-def remove_unfinished(run: Path) -> None:
-    """Remove what killed processes left half written, or half removed."""
+def remove_unfinished(run: Path, keep: int) -> None:
+    """Remove what killed processes left half written, half removed, or would have removed next."""
     for path in (run / _CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
+    _remove_old(run, keep)
+
+
+def _remove_old(run: Path, keep: int) -> None:
+    for step in list_checkpoints(run)[:-keep]:
+        _remove(_folder(run, step))
 
 
 def _remove(folder: Path) -> None:

@@ -336,7 +336,10 @@ def _open_peer(folder: Path, *, causal: bool) -> tuple[Any, Any]:
         )
     wrong = sorted(map(str, (*found["missing_keys"], *found["unexpected_keys"])))
     if wrong:
-        raise PretrainingError(f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them")
+        raise PretrainingError(
+            f"{folder}: {len(wrong)} tensors are missing or too many, {wrong[0]} among them",
+            "export the run again: vocabkit export RUN -o DIR --force",
+        )
     return peer.eval(), _open_tokenizer(folder)
 
 
@@ -360,7 +363,10 @@ def _load_quietly(folder: Path) -> Iterator[Any]:
         yield transformers
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         said = str(error).split("\n", 1)[0]
-        raise PretrainingError(f"{folder}: transformers cannot open it: {said}") from error
+        raise PretrainingError(
+            f"{folder}: transformers cannot open it: {said}",
+            "update it: pip install -U 'vocabkit[torch,hf]'; or export the run again",
+        ) from error
     finally:
         if was_on:
             bars.enable_progress_bar()

@@ -91,15 +91,15 @@ def train_run(
         check_sinks(config.log)
         # Every rank has looked whether there is a run, before the first one lays it out.
         world.barrier()
+        if verify and plan.corpus is not None and (force or not (folder / RESULT).is_file()):
+            world.on_all(partial(plan.corpus.check_digests, world.rank, world.size))
         identity, new_rows, resumed = _open_run(plan, world, force)
         world.on_main(lambda: stack.enter_context(hold_folder(folder, folder, "training")))
         finished = world.on_main(lambda: Run.load(folder) if (folder / RESULT).is_file() else None)
         if finished is not None:
             return finished
-        if verify and plan.corpus is not None:
-            world.on_all(partial(plan.corpus.check_digests, world.rank, world.size))
         # Only now: what another process is writing looks half written too.
-        world.on_main(lambda: remove_unfinished(folder))
+        world.on_main(lambda: remove_unfinished(folder, config.save.keep))
         world.on_main(lambda: write_config(folder, config))
         report = progress if world.main and progress is not None else Silent()
         return _Loop(plan, identity, new_rows, resumed, world, signals, report, verify).train()

@@ -201,17 +201,20 @@ _NAMED = 6
 class LanguagePlan:
     """One language's row.
 
-    `rows`, `tokens` (of text) and `bytes` are what there is; `share` is that of samples, `samples` how many are
-    drawn over the run, within one, and `epochs` how often that passes over its rows. `weight` is its share of
-    the text drawn ÷ its share of the text there is; `oversampling` the factor asked for. `first_repeat` is the
-    sample at which a row first comes again, within a block of the order; None when none does.
+    `rows`, `tokens` (of text) and `bytes` are what there is; `share_of_rows`, `share_of_tokens` and
+    `share_of_bytes` are of what is drawn over the run, `samples` how many rows that is, within one, and
+    `epochs` how often it passes over the language's rows. `weight` is its share of the text drawn ÷ its share
+    of the text there is; `oversampling` the factor asked for. `first_repeat` is the sample at which a row first
+    comes again, within a block of the order; None when none does.
     """
 
     language: str
     rows: int
     tokens: int
     bytes: int
-    share: float
+    share_of_rows: float
+    share_of_tokens: float
+    share_of_bytes: float
     samples: int
     epochs: float
     weight: float
@@ -231,11 +234,11 @@ class SamplingPlan:
     @property
     def shares(self) -> Float64Array:
         """Share of samples of each language, float64[n]."""
-        return np.array([row.share for row in self.rows], dtype=np.float64)
+        return np.array([row.share_of_rows for row in self.rows], dtype=np.float64)
 
     def average(self, unit: Literal["tokens", "bytes"]) -> float:
         """Return the tokens of text, or the bytes of original text, that a sample holds on average."""
-        return math.fsum(row.share * getattr(row, unit) / row.rows for row in self.rows if row.rows)
+        return math.fsum(row.share_of_rows * getattr(row, unit) / row.rows for row in self.rows if row.rows)
 
     def find_refusal(self) -> PretrainingError | None:
         """Return the error of a run that repeats a language more often than is allowed, else None."""
@@ -312,19 +315,30 @@ def _plan_languages(corpus: PreparedCorpus, settings: LanguageSettings, samples:
     total = math.fsum(text[code] / per_row[code] for code in masses)
     shares = {code: text[code] / per_row[code] / total for code in masses}
     natural = math.fsum(masses.values())
+    of_tokens, of_bytes = (
+        _share_drawn({c: share * getattr(splits[c], unit) / splits[c].rows for c, share in shares.items()})
+        for unit in ("tokens", "bytes")
+    )
     rows = []
     for code, split in splits.items():
         share = shares.get(code, 0.0)
         drawn = share * samples
         rows.append(
             LanguagePlan(
-                code, split.rows, split.tokens, split.bytes, share, round(drawn),
+                code, split.rows, split.tokens, split.bytes, share,
+                of_tokens.get(code, 0.0), of_bytes.get(code, 0.0), round(drawn),
                 drawn / split.rows if share else 0.0, text[code] * natural / masses[code] if share else 0.0,
                 settings.oversampling.get(code, 1.0), int(split.rows / share) if drawn > split.rows else None,
                 "" if share else "no text to train on",
             )
         )  # fmt: skip
     return SamplingPlan(tuple(rows), settings, samples)
+
+
+def _share_drawn(drawn: Mapping[str, float]) -> dict[str, float]:
+    """Return each language's share of what is drawn."""
+    whole = math.fsum(drawn.values())
+    return {code: part / whole if whole else 0.0 for code, part in drawn.items()}
 
 
 def _share_text(
@@ -363,7 +377,10 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
         if code not in codes:
             raise ConfigError(f"languages.oversampling names {code}, which is not in the data", known)
         if not (math.isfinite(factor) and factor > 0.0):
-            raise ConfigError(f"languages.oversampling.{code} = {factor}: must be positive")
+            raise ConfigError(
+                f"languages.oversampling.{code} = {factor}: must be positive",
+                f"for example: --set languages.oversampling.{code}=2",
+            )
     if settings.weighting == "quota":
         if unknown := sorted(set(settings.quota) - set(masses)):
             names = ", ".join(unknown)
@@ -374,7 +391,10 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
                 "give every language of the data a share, or prepare fewer with --languages",
             )
     if not (math.isfinite(settings.max_epochs) and settings.max_epochs > 0.0):
-        raise ConfigError(f"languages.max_epochs = {settings.max_epochs}: must be positive")
+        raise ConfigError(
+            f"languages.max_epochs = {settings.max_epochs}: must be positive",
+            "for example: --set languages.max_epochs=4",
+        )
 
 
 # --- The plan of a run -----------------------------------------------------------------------------
@@ -448,7 +468,8 @@ class RunPlan(Result):
             ("time", "hours", hours, "" if hours is None else assumed),
         ]  # fmt: skip
         for row in self.languages.rows if self.languages is not None else ():
-            note = f"{100 * row.share:.3g} % of rows; has {row.rows:,} rows, {row.bytes:,} bytes"
+            drawn = f"{100 * row.share_of_rows:.3g} % of rows, {100 * row.share_of_bytes:.3g} % of bytes"
+            note = f"{drawn}; has {row.rows:,} rows, {row.bytes:,} bytes"
             listed.append(("epochs", row.language, row.epochs, note + (f"; {row.note}" if row.note else "")))
         return [dict(zip(("part", "name", "value", "note"), row, strict=True)) for row in listed]
 

@@ -297,11 +297,18 @@ def prepare_corpus(
 
 def _check_options(settings: PrepareOptions) -> None:
     if settings.length < _SHORTEST:
-        raise ConfigError(f"--length {settings.length}: expected {_SHORTEST} places or more")
+        raise ConfigError(
+            f"--length {settings.length}: expected {_SHORTEST} places or more", "for example: --length 512"
+        )
     if settings.encoding not in ENCODINGS:
-        raise ConfigError(f"--encoding {settings.encoding}: one of {', '.join(ENCODINGS)}")
+        raise ConfigError(
+            f"--encoding {settings.encoding}: one of {', '.join(ENCODINGS)}", f"--encoding {ENCODINGS[0]}"
+        )
     if not 0.0 <= settings.held_out < 1.0:
-        raise ConfigError(f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1")
+        raise ConfigError(
+            f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1",
+            "for example: --held-out 0.02",
+        )
 
 
 def _find_routes(files: TokenizerFiles, languages: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from vocabkit.core.config import Config, find_preset, lay_over, load_config, validate
 from vocabkit.core.errors import ConfigError
+from vocabkit.corpus.weighting import check_quota
 from vocabkit.vocabulary.roles import SpecialIds
 
 # --- What a step computes --------------------------------------------------------------------------
@@ -108,21 +109,32 @@ class ModelConfig:
             raise ConfigError(f"model.layout = {self.layout!r}: no such layout", known)
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"model.{name} = {getattr(self, name)}: must be from 1 to {most:_}")
+                raise ConfigError(
+                    f"model.{name} = {getattr(self, name)}: must be from 1 to {most:_}",
+                    f"for example: --set model.{name}={min(most, 4)}",
+                )
         for name in ("begin_id", "end_id", "pad_id", "mask_id"):
             if not 0 <= (getattr(self, name) or 0) < self.vocabulary:
-                raise ConfigError(f"{name} = {getattr(self, name)}: the model has {self.vocabulary:_} ids")
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)}: the model has {self.vocabulary:_} ids",
+                    "name a token of this vocabulary",
+                )
         if self.kv_heads is not None and self.kv_heads < 1:
-            raise ConfigError(f"model.kv_heads = {self.kv_heads}: must be at least 1")
+            raise ConfigError(
+                f"model.kv_heads = {self.kv_heads}: must be at least 1",
+                "leave model.kv_heads out: it is then model.heads",
+            )
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(
                 f"model.width = {self.width} and model.heads = {self.heads}: "
-                "a head's width must be a whole, even number"
+                "a head's width must be a whole, even number",
+                f"for example: --set model.width={self.heads * 64}",
             )
         if self.heads % self.key_value_heads or (self.key_value_heads != self.heads and self.layout != "llama"):
             raise ConfigError(
                 f"model.kv_heads = {self.kv_heads}: must divide {self.heads} heads, "
-                "and only llama shares keys and values"
+                "and only llama shares keys and values",
+                "leave model.kv_heads out: it is then model.heads",
             )
 
     @property
@@ -205,6 +217,11 @@ class LanguageSettings(Config):
     oversampling: dict[str, float] = Field(default_factory=dict)
     allow_epochs: _Finite = 8.0
     warn_epochs: _Finite = 4.0
+
+    @model_validator(mode="after")
+    def _used_and_whole(self) -> LanguageSettings:
+        check_quota(self.weighting, self.quota)
+        return self
 
 
 _LONGEST = 1 << 53

@@ -485,7 +485,7 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
     assert corpus is not None
     if force and run.is_dir() and any(run.iterdir()) and not is_run(run):
         raise OutputError(f"{run}: is not the folder of a run", "choose another -o")
-    check_output(run, force=force)
+    check_output(run, [corpus.folder, plan.checkpoint], force=force)
     if is_run(run):
         with hold_folder(run, run, "training"):  # not from under another process
             pass

@@ -21,10 +21,10 @@ import sentencepiece
 import tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
-from vocabkit.core.errors import TokenizerError
+from vocabkit.core.errors import TokenizerError, first_line, is_panic, named_failures
 from vocabkit.core.results import Result
 from vocabkit.core.text import piece_script, show_token
-from vocabkit.vocabulary.neighbours import HINT, append_told, first_line, parse_json, read_class
+from vocabkit.vocabulary.neighbours import HINT, append_told, parse_json, read_class
 from vocabkit.vocabulary.vocabulary import (
     SPACE,
     TEXT,
@@ -66,6 +66,8 @@ _GAPS = (" ", "  ", "\t", "\u3000", "\n", "\r", "\xa0", "\u2028")
 _LINES = (*(gap.join(_WORDS) for gap in _GAPS), f" {_WORDS[0]} ")
 _CROSSING = re.compile(rb"\S\s")
 _CROSSING_AS_SUFFIX = re.compile(rb"\s\S")
+# Ids without a token: published files have some thousands at most, kept for later.
+_MOST_HOLES = 1 << 20
 
 
 class Tokenizer(Protocol):
@@ -139,7 +141,7 @@ def encode_checked(texts: list[str], encode: Callable[[], _T]) -> _T:
     try:
         return encode()
     except BaseException as error:  # the backends raise different types for the same thing
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
         check_surrogates(texts, error)
         hint = "look for a text of many thousand characters without a space"
@@ -178,8 +180,20 @@ def join_bytes(tokenizer: Tokenizer, ids: Sequence[int] | Int32Array, edge: Edge
 def check_id(tokenizer: Tokenizer, index: int) -> int:
     """Return the id itself. Raises TokenizerError when there is no such id."""
     if not 0 <= index < tokenizer.size:
-        raise TokenizerError(f"{tokenizer.name}: no id {index}: the ids are 0–{tokenizer.size - 1}")
+        what = f"{tokenizer.name}: no id {index}: the ids are 0–{tokenizer.size - 1}"
+        raise TokenizerError(what, "give ids of this very tokenizer's")
     return index
+
+
+def check_holes(name: str, tokens: int, size: int) -> int:
+    """Return the number of ids. Raises TokenizerError where far more of them than a file needs have no token.
+
+    All that goes by ids has a place for each: one id of 2³¹ in a file of 600 bytes took 8 GB.
+    """
+    if not 0 <= size - tokens <= _MOST_HOLES:
+        what = f"{name}: {tokens:,} tokens, and ids up to {size - 1:,}: {size - tokens:,} ids have no token"
+        raise TokenizerError(what, "download the file again, or number its tokens without holes")
+    return size
 
 
 def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | None:
@@ -256,12 +270,10 @@ def _check_charsmaps(name: str, step: Any) -> None:
     for part in _list_steps(step) if step.get("type") == "Sequence" else ():
         _check_charsmaps(name, part)
     if step.get("type") == "Precompiled":
-        try:
+        what = f"{name}: the charsmap of its normaliser cannot be read"
+        hint = "an empty one changes no text: take the step `Precompiled` out of `normalizer`"
+        with named_failures(TokenizerError, what, hint):
             tokenizers.normalizers.Precompiled(base64.b64decode(step.get("precompiled_charsmap") or ""))
-        except Exception as error:
-            what = f"the charsmap of its normaliser cannot be read: {first_line(error)}"
-            hint = "an empty one changes no text: take the step `Precompiled` out of `normalizer`"
-            raise TokenizerError(f"{name}: {what}", hint) from error
 
 
 _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -277,7 +289,7 @@ def build_backend(source: str, content: Mapping[str, Any], text: str | None = No
     try:
         return tokenizers.Tokenizer.from_str(text or json.dumps(content))
     except BaseException as error:  # tokenizers raises Exception itself, or panics
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
         said, hint = first_line(error), HINT
         part = next((name for name in _PARTS if content.get(name) and not _is_known(content[name], name)), None)
@@ -445,7 +457,7 @@ class BackendTokenizer:
             self.notes = (*self.notes, said)
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.tokens: dict[int, str] = {index: token for token, index in vocabulary.items()}
-        self.size = max(self.tokens, default=-1) + 1
+        self.size = check_holes(name, len(self.tokens), max(self.tokens, default=-1) + 1)
 
     @classmethod
     def read(cls, path: Path) -> BackendTokenizer:
@@ -706,10 +718,8 @@ class SentencePieceTokenizer:
         self.name = name
         self.vocabulary = vocabulary
         model = write_model(vocabulary) if data is None else data
-        try:
+        with named_failures(TokenizerError, f"{name}: SentencePiece refuses it", HINT):
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise TokenizerError(f"{name}: SentencePiece refuses it: {first_line(error)}", HINT) from error
 
     @classmethod
     def read(cls, path: Path) -> SentencePieceTokenizer:

@@ -1,27 +1,32 @@
-"""Byte-level vocabularies fitted here, and BPE tokenizers of others as the base of further merges.
+"""Byte-level vocabularies fitted here, and the tokenizer.json of others as the base of what is fitted.
 
-Their folder has tokenizer.json, its configuration and the table of tokens. There is no .model: SentencePiece's
-format cannot hold tokens that are parts of characters. Nothing is trained here.
+A byte-level folder has tokenizer.json, its configuration and the table of tokens. There is no .model:
+SentencePiece's format cannot hold tokens that are parts of characters. Others' BPE gets further merges; a
+unigram file is read as the vocabulary that blocks are put on. Nothing is trained here.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, models
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.core.errors import TokenizerError
 from vocabkit.core.folders import write_json
+from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.vocabulary.adapters import (
     BYTE_LETTERS,
     BackendTokenizer,
@@ -31,7 +36,22 @@ from vocabkit.vocabulary.adapters import (
 )
 from vocabkit.vocabulary.neighbours import HINT, parse_json
 from vocabkit.vocabulary.tokenizers import build_byte_level, open_tokenizer
-from vocabkit.vocabulary.vocabulary import SHARED, Kind, save_backend, write_table
+from vocabkit.vocabulary.vocabulary import (
+    SHARED,
+    SPACE,
+    SPECIAL,
+    Block,
+    Kind,
+    Roles,
+    Spacing,
+    Vocabulary,
+    build_normalizer,
+    build_pre_tokenizer,
+    is_unused_name,
+    save_backend,
+    score_symbol,
+    write_table,
+)
 
 # What a special token of a usual name is for; one not listed is only special.
 _ROLES = {
@@ -63,7 +83,9 @@ class ByteLevelVocabulary:
         """Check that no token occurs twice. Raises TokenizerError."""
         if len(set(self.pieces)) != self.size:
             twice = Counter(self.pieces).most_common(1)[0][0]
-            raise TokenizerError(f"the token {twice!r} occurs twice")
+            raise TokenizerError(
+                f"the token {twice!r} occurs twice", "each token needs its own id: download the tokenizer again"
+            )
 
     @property
     def size(self) -> int:
@@ -305,7 +327,9 @@ class BpeBase:
         free = chain(sorted(set(dropped) - again), count_up(self.size))
         for token in tokens:
             if token in vocabulary:
-                raise TokenizerError(f"{self.name}: the token {token!r} is there already")
+                raise TokenizerError(
+                    f"{self.name}: the token {token!r} is there already", "leave it out of the new tokens"
+                )
             vocabulary[token] = gone[token] if token in gone else next(free)
         given = sorted({vocabulary[token] for token in tokens} & set(gone.values()))
         if gone:
@@ -366,3 +390,124 @@ def _split_pair(pair: str | Sequence[str]) -> tuple[str, str]:
 
 def _needs(pair: tuple[str, str], gone: Mapping[str, int]) -> bool:
     return pair[0] in gone or pair[1] in gone or pair[0] + pair[1] in gone
+
+
+# --- A unigram tokenizer.json as a vocabulary ------------------------------------------------------
+# What transformers converts a unigram .model to, XLM-R's and T5's form: the charsmap in a `Precompiled` step,
+# spaces by Metaspace. Ids are the file's, which may be others than those of the .model beside it. A step that
+# does something else to text has no place in a .model: such a file is refused, not read as something near it.
+# The files written here do their charsmap in many steps: they are known by making the same steps again.
+
+_SPACES = (" ", SPACE)
+
+
+def read_unigram(content: Mapping[str, Any], source: str) -> Vocabulary:
+    """Read the content of a unigram tokenizer.json. Raises TokenizerError naming the step that is not read."""
+    model = content["model"]
+    listed = model.get("vocab")
+    if model.get("type") not in ("Unigram", None) or not isinstance(listed, list):
+        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram", "name a unigram tokenizer")
+    names, scores = ([row[k] for row in listed] for k in (0, 1))
+    unknown, fallback = model.get("unk_id"), bool(model.get("byte_fallback"))
+    if not isinstance(unknown, int) or not 0 <= unknown < len(names):
+        what = f"{source}: unk_id is {json.dumps(unknown)}: a unigram vocabulary needs an unknown piece"
+        raise TokenizerError(what, "set unk_id in the file to the id of a token that is for unknown characters")
+    is_byte = re.compile("<0x[0-9A-F]{2}>").fullmatch if fallback else lambda name: None
+    kinds = [
+        Kind.UNUSED if is_unused_name(name) else Kind.BYTE if is_byte(name) else Kind.NORMAL for name in names
+    ]
+    kinds[unknown] = Kind.UNKNOWN
+    for token in content.get("added_tokens") or ():
+        index = int(token["id"])
+        while index >= len(names):
+            names.append(f"<unused{len(names)}>")
+            scores.append(0.0)
+            kinds.append(Kind.UNUSED)
+        names[index] = token["content"]
+        if index != unknown:
+            kinds[index] = Kind.CONTROL if token["special"] else Kind.USER
+    place = {name: index for index, name in enumerate(names) if kinds[index] is Kind.CONTROL}
+    begin, pad, end, _, mask = map(place.get, SPECIAL)
+    found = Vocabulary(
+        tuple(names),
+        np.array(scores, np.float32),
+        tuple(kinds),
+        (Block(SHARED, 0, len(names)),),
+        "unigram",
+        Normalizer("identity", b""),
+        Roles(begin, pad, end, unknown, mask),
+    )
+    own = _restore_own(found, scores, content)
+    if own is not None:
+        return own
+    charsmap, spacing = _read_steps(content, source)
+    normalizer = Normalizer("precompiled" if charsmap else "identity", charsmap)
+    return replace(found, normalizer=normalizer, spacing=spacing)
+
+
+def _restore_own(found: Vocabulary, scores: Sequence[float], content: Mapping[str, Any]) -> Vocabulary | None:
+    """Return the vocabulary that `write_tokenizer` made a file of: its steps are those of one of our rules.
+
+    `found` has its pieces as they are listed, with these `scores`. None for any other file, and for a charsmap
+    that was grown by what a corpus holds.
+    """
+    steps, listed = content.get("normalizer") or {}, zip(found.pieces, scores, found.kinds, strict=True)
+    if steps.get("type") != "Sequence":
+        return None
+    kinds = tuple(
+        Kind.USER if kind is Kind.NORMAL and score == score_symbol(name) else kind
+        for name, score, kind in listed
+    )
+    unused = [kind is Kind.UNUSED for kind in kinds]
+    pieces = (name.removeprefix(" ") if gone else name for name, gone in zip(found.pieces, unused, strict=True))
+    plain = np.array([kind not in (Kind.NORMAL, Kind.USER) for kind in kinds])
+    named = replace(
+        found, pieces=tuple(pieces), kinds=kinds, scores=np.where(plain, np.float32(0), found.scores)
+    )
+    metaspace = _flatten_steps(content.get("pre_tokenizer"))[:1]
+    prefix = any(step.get("prepend_scheme") == "always" for step in metaspace)
+    probe = Tokenizer(models.Unigram())
+    for rule, remove in product(("identity", *RULES), (True, False)):
+        made = replace(named, normalizer=load_normalizer(rule), spacing=Spacing(prefix, remove))
+        try:
+            probe.normalizer = build_normalizer(made)
+        except TokenizerError:
+            continue  # a symbol that this rule changes
+        probe.pre_tokenizer = build_pre_tokenizer(made, probe.model)
+        written = json.loads(probe.to_str())
+        if all(written[part] == content.get(part) for part in ("normalizer", "pre_tokenizer")):
+            return made
+    return None
+
+
+def _read_steps(content: Mapping[str, Any], source: str) -> tuple[bytes, Spacing]:
+    """Return the charsmap, and what is done about spaces, of a file's normaliser and pre-tokeniser."""
+    charsmap, prefix, remove = b"", False, False
+    for step in [*_flatten_steps(content.get("normalizer")), *_flatten_steps(content.get("pre_tokenizer"))]:
+        kind = step["type"]
+        if kind == "Precompiled" and not charsmap:
+            charsmap = base64.b64decode(step["precompiled_charsmap"] or "")
+        elif kind == "Metaspace":
+            prefix |= step.get("prepend_scheme", "always") != "never" and step.get("add_prefix_space", True)
+        elif kind == "Prepend" and step["prepend"] == SPACE:
+            prefix = True
+        elif kind in ("Strip", "WhitespaceSplit") or _joins_spaces(step):
+            remove |= kind != "Replace" or step["pattern"].get("String") != " "
+        else:
+            hint = "name the folder of a tokenizer that `vocabkit fit` wrote, or the .model this was made from"
+            raise TokenizerError(f"{source}: its step {kind} cannot be read as a .model's", hint)
+    return charsmap, Spacing(dummy_prefix=prefix, remove_extra=remove)
+
+
+def _joins_spaces(step: Mapping[str, Any]) -> bool:
+    """Whether a step replaces spaces by a space or its mark, and nothing else."""
+    if step["type"] != "Replace" or step["content"] not in _SPACES:
+        return False
+    return step["pattern"].get("String") == " " or step["pattern"].get("Regex") in (" {2,}", " +")
+
+
+def _flatten_steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if part is None:
+        return []
+    inner = part.get("normalizers") or part.get("pretokenizers")
+    return [part] if inner is None else [step for one in inner for step in _flatten_steps(one)]

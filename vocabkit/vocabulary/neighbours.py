@@ -2,17 +2,21 @@
 
 transformers reads a folder, not a file: it adds the tokens that `added_tokens.json` and `tokenizer_config.json`
 list, and some of its classes overrule what a tokenizer.json says. Here a tokenizer.json is read with all that
-in it; the other formats ask for it. Nothing is encoded here.
+in it; the other formats ask for it, and vocab.txt, which is nothing without it, is read here too. Nothing is
+encoded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vocabkit.core.errors import TokenizerError
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+
+from vocabkit.core.errors import TokenizerError, first_line
 
 HINT = (
     "name a folder written by `vocabkit fit`, a tokenizer.model, a tokenizer.json, "
@@ -30,10 +34,10 @@ ROLES = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
 SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
 """Where they are told: the later one wins where it lists added tokens too, and else the first."""
 
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
-    return str(error).split("\n", 1)[0]
+SAVE_WHOLE = (
+    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json, which says all"
+)
+"""What makes one tokenizer.json of a folder that says things in several files."""
 
 
 def parse_json(path: Path) -> tuple[str, dict[str, Any]]:
@@ -53,7 +57,7 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{path}: not JSON: {first_line(error)}", HINT) from error
     return text, content if isinstance(content, dict) else {}
 
@@ -96,7 +100,11 @@ def read_added(file: Path) -> list[dict[str, Any]]:
         named.update(map(token_text, listing if isinstance(listing, Collection) else ()))
     found: dict[int, dict[str, Any]] = {}
     for token, index in listed.items():
-        found |= _describe_added(file, index, {"content": token, "special": token in named})
+        ((number, made),) = _describe_added(file, index, {"content": token, "special": token in named}).items()
+        if number in found:
+            what = f"{found[number]['content']!r} and {token!r} both have the id {number} in added_tokens.json"
+            raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
+        found[number] = made
     for index, entry in (decoder if isinstance(decoder, Mapping) else {}).items():
         ((number, made),) = _describe_added(file, index, entry).items()
         other = found.get(number, made)["content"]
@@ -104,6 +112,12 @@ def read_added(file: Path) -> list[dict[str, Any]]:
             what = f"id {number} is {other!r} in added_tokens.json and {made['content']!r} in {SETTINGS[-1]}"
             raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
         found[number] = made
+    places: dict[str, int] = {}
+    for number, made in sorted(found.items()):
+        first = places.setdefault(made["content"], number)
+        if first != number:
+            what = f"the added token {made['content']!r} has the ids {first} and {number}"
+            raise TokenizerError(f"{file.parent}: {what}", _DISAGREE)
     return [found[number] for number in sorted(found)]
 
 
@@ -208,3 +222,124 @@ def read_class(file: Path) -> tuple[str, Mapping[str, Any]]:
     told = _parse(path)[1]
     name = str(told.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
     return "" if name in ("PreTrained", "TokenizersBackend", "PythonBackend") else name, told
+
+
+# --- Older folders ---------------------------------------------------------------------------------
+# What folders without tokenizer.json say of the tokens in vocab.json or vocab.txt.
+
+
+def check_table(path: Path, entries: Sequence[tuple[str, int]]) -> None:
+    """Raise TokenizerError for a token, or an id, that a table has twice."""
+    ids, names = dict[str, int](), dict[int, str]()
+    for token, index in entries:
+        wrong = f"{token!r} has the ids {ids[token]} and {index}" if token in ids else None
+        if index in names and wrong is None:
+            wrong = f"{names[index]!r} and {token!r} both have the id {index}"
+        if wrong is not None:
+            raise TokenizerError(f"{path}: {wrong}", "download the file again, or take out the wrong one")
+        ids[token], names[index] = index, token
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what tokenizer_config.json and special_tokens_map.json say; empty without them.
+
+    Where both name a token, the one that transformers goes by. Raises TokenizerError.
+    """
+    paths = [folder / name for name in SETTINGS]
+    told = [parse_json(path)[1] if path.is_file() else {} for path in paths]
+    found: dict[str, Any] = {}
+    for part in told if DECODER in told[-1] else reversed(told):
+        found |= {key: value for key, value in part.items() if value is not None}
+    return found
+
+
+def add_tokens(backend: tokenizers.Tokenizer, file: Path, settings: Mapping[str, Any]) -> None:
+    """Declare the tokens that lie beside a file, under the ids they have there, and those that `settings` name.
+
+    Raises TokenizerError for an id that is another token's, or none that comes next.
+    """
+    listed = read_added(file)
+    for entry in listed:
+        token, index = entry["content"], entry["id"]
+        flags = {key: entry[key] for key in (*_FLAGS, "normalized")}
+        added = AddedToken(token, special=entry["special"], **flags)
+        (backend.add_special_tokens if entry["special"] else backend.add_tokens)([added])
+        got = backend.token_to_id(token)
+        if got != index:
+            what = f"the added token {token!r} has id {index}, and the vocabulary gives it {got}"
+            raise TokenizerError(f"{file.parent}: {what}", SAVE_WHOLE)
+    more = settings.get(_LISTS[0])
+    named = [settings.get(f"{role}_token") for role in ROLES] + (more if isinstance(more, list) else [])
+    declared = {entry["content"] for entry in listed}
+    for token in map(token_text, named):
+        if token is not None and token not in declared and backend.token_to_id(token) is not None:
+            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+
+
+# --- Word lists ------------------------------------------------------------------------------------
+# vocab.txt, a token a line: WordPiece as BERT's folders held it before there was tokenizer.json. What the
+# list does not say is in tokenizer_config.json, and where that is silent it is as transformers has it.
+
+# How the names begin of the classes of transformers that read vocab.txt as BERT does. The others that have one
+# cut words first (BertJapanese, CpmAnt, RoFormer), or go by merges (PhoBERT, BERTweet) or residues (ESM).
+_AS_BERT = (
+    "BertTokenizer", "ConvBert", "DPR", "DistilBert", "Electra", "Funnel", "LayoutLM", "Lxmert", "MPNet",
+    "MobileBert", "Realm", "RetriBert", "Splinter", "SqueezeBert", "Tapas", "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)  # fmt: skip
+_NOT_AS_BERT = (
+    "bert-japanese", "bertweet", "cpmant", "ernie_m", "esm", "gpt_neox_japanese", "phobert", "roc_bert",
+    "roformer",
+)  # fmt: skip
+
+
+def read_word_list(path: Path) -> tuple[tokenizers.Tokenizer, list[str]]:
+    """Return vocab.txt as BERT's tokenizer reads it, and notes on what was taken for granted.
+
+    Raises TokenizerError, also for a list of another class's.
+    """
+    settings = read_settings(path.parent)
+    config = path.with_name("config.json")
+    kind = str(parse_json(config)[1].get("model_type")) if config.is_file() else "None"
+    named = str(settings.get("tokenizer_class") or "")
+    is_bert = named.startswith(_AS_BERT) if named else kind not in _NOT_AS_BERT
+    if not is_bert or path.with_name("bpe.codes").is_file():
+        raise TokenizerError(f"{path}: {named or kind} does not cut words as BERT does", SAVE_WHOLE)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path}: not UTF-8: {error.reason} at byte {error.start}", HINT) from error
+    vocabulary = {token: index for index, token in enumerate(lines) if token}
+    texts = map(token_text, (settings.get("unk_token"), "[UNK]", "<unk>"))
+    unknown = next((token for token in texts if token in vocabulary), None)
+    if unknown is None:
+        what = f"{path}: no line is the unknown token: looked for [UNK] and <unk>"
+        raise TokenizerError(what, "name it as unk_token in tokenizer_config.json, if this is a WordPiece list")
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=str(unknown)))
+    lower, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
+    accents = accents if isinstance(accents, bool) else None
+    chinese = settings.get("tokenize_chinese_chars", True)
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=bool(chinese), strip_accents=accents, lowercase=bool(lower)
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    roles = {"unk": unknown} | {
+        name.strip("[]").lower(): name for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+    }
+    add_tokens(backend, path, {f"{role}_token": name for role, name in roles.items()} | settings)
+    begin, end = (backend.token_to_id(str(name)) for name in ("[CLS]", "[SEP]"))
+    if begin is not None and end is not None:
+        backend.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
+    notes = []
+    for number, token in enumerate(lines, start=1):
+        if token and vocabulary[token] != number - 1:
+            later = vocabulary[token] + 1
+            notes.append(
+                f"line {number} is {token!r}, and so is line {later}, which counts, as with transformers"
+            )
+    if "do_lower_case" not in settings:
+        cased = sum(token != token.lower() for token in vocabulary if token != unknown and token[0] != "[")
+        also = f", though {cased:,} of its tokens have capitals" if cased else ""
+        notes.append(f"nothing says do_lower_case: text is lower-cased, as transformers does then{also}")
+    return backend, notes

@@ -19,17 +19,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import length_hint
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import regex
 import tiktoken
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from vocabkit.core.arrays import Int32Array, Int64Array
-from vocabkit.core.errors import TokenizerError, VocabkitError
+from vocabkit.core.errors import TokenizerError, VocabkitError, first_line, is_panic, named_failures
 from vocabkit.core.languages import resolve_code
+from vocabkit.core.records import parse_record
 from vocabkit.corpus.normalization import Normalizer
 from vocabkit.vocabulary.adapters import (
     BYTE_ALPHABET,
@@ -38,6 +39,7 @@ from vocabkit.vocabulary.adapters import (
     SentencePieceTokenizer,
     Style,
     Tokenizer,
+    check_holes,
     check_id,
     check_surrogates,
     find_inexactness,
@@ -45,12 +47,13 @@ from vocabkit.vocabulary.adapters import (
     join_bytes,
 )
 from vocabkit.vocabulary.neighbours import (
-    DECODER,
     HINT,
-    SETTINGS,
-    first_line,
-    parse_json,
+    SAVE_WHOLE,
+    add_tokens,
+    check_table,
     read_added,
+    read_settings,
+    read_word_list,
 )
 from vocabkit.vocabulary.vocabulary import (
     PIECE_TYPES,
@@ -174,10 +177,8 @@ def build_byte_level(
     if missing > 64:
         what = f"{missing} of the 256 letters that stand for bytes have no token"
         raise TokenizerError(f"{source}: {what}: not byte-level BPE", HINT)
-    try:
+    with named_failures(TokenizerError, f"{source}: not a BPE", HINT):
         model = models.BPE(dict(vocabulary), list(merges), ignore_merges=ignore_merges)
-    except Exception as error:  # tokenizers raises Exception itself
-        raise TokenizerError(f"{source}: not a BPE: {first_line(error)}", HINT) from error
     backend = tokenizers.Tokenizer(model)
     splits = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -203,19 +204,19 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
     try:
         vocabulary = json.loads(tokens.read_text(encoding="utf-8-sig"), object_pairs_hook=list)
         lines = merges.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(f"{tokens}: {first_line(error)}", HINT) from error
     if not isinstance(vocabulary, list) or not all(type(entry) is tuple for entry in vocabulary):
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
     if not all(type(index) is int for _, index in vocabulary):
         raise TokenizerError(f"{tokens}: not a table of tokens and their ids", HINT)
-    _check_table(tokens, vocabulary)
+    check_table(tokens, vocabulary)
     pairs = _split_merges(str(merges), [line for line in lines if not line.startswith("#version")])
     marked = sum(right.endswith("</w>") for _, right in pairs)
     if marked > len(pairs) / 4:
         what = f"{marked:,} of {len(pairs):,} merges end in </w>: how words are cut is in neither file"
-        raise TokenizerError(f"{tokens}: {what}", _SAVE_WHOLE)
-    settings = _read_settings(tokens.parent)
+        raise TokenizerError(f"{tokens}: {what}", SAVE_WHOLE)
+    settings = read_settings(tokens.parent)
     named = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
     known = next((found for start, found in _SPLIT_BY.items() if named.startswith(start)), None)
     notes = []
@@ -227,133 +228,8 @@ def _read_pair(tokens: Path, merges: Path, pattern: str | None) -> BackendTokeni
         backend.normalizer = normalizers.NFC()
     if settings.get("add_prefix_space") and steps == PATTERNS["gpt2"]:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    _add_tokens(backend, tokens.parent, settings)
+    add_tokens(backend, tokens, settings)
     return BackendTokenizer(str(tokens), backend, notes)
-
-
-def _check_table(path: Path, entries: Sequence[tuple[str, int]]) -> None:
-    """Raise TokenizerError for a token, or an id, that a table has twice."""
-    ids, names = dict[str, int](), dict[int, str]()
-    for token, index in entries:
-        wrong = f"{token!r} has the ids {ids[token]} and {index}" if token in ids else None
-        if index in names and wrong is None:
-            wrong = f"{names[index]!r} and {token!r} both have the id {index}"
-        if wrong is not None:
-            raise TokenizerError(f"{path}: {wrong}", "download the file again, or take out the wrong one")
-        ids[token], names[index] = index, token
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """Return what tokenizer_config.json and special_tokens_map.json say; empty without them.
-
-    Where both name a token, the one that transformers goes by. Raises TokenizerError.
-    """
-    paths = [folder / name for name in SETTINGS]
-    told = [parse_json(path)[1] if path.is_file() else {} for path in paths]
-    found: dict[str, Any] = {}
-    for part in told if DECODER in told[-1] else reversed(told):
-        found |= {key: value for key, value in part.items() if value is not None}
-    return found
-
-
-def _add_tokens(backend: tokenizers.Tokenizer, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Declare the tokens that a folder's settings name, under the ids they have there.
-
-    Raises TokenizerError for an id that is another token's, or none that comes next.
-    """
-    listed = {int(index): entry for index, entry in (settings.get("added_tokens_decoder") or {}).items()}
-    if (folder / "added_tokens.json").is_file():
-        extra = parse_json(folder / "added_tokens.json")[1]
-        listed = {int(index): {"content": token} for token, index in extra.items()} | listed
-    keys = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
-    named = [settings.get(f"{role}_token") for role in keys] + list(
-        settings.get("additional_special_tokens") or []
-    )
-    special = [entry["content"] if isinstance(entry, Mapping) else entry for entry in named]
-    flags = ("lstrip", "rstrip", "single_word", "normalized")
-    for index, entry in sorted(listed.items()):
-        token = entry["content"]
-        is_special = bool(entry.get("special", token in special))
-        given = {key: bool(entry[key]) for key in flags if key in entry}
-        added = AddedToken(token, special=is_special, **({"normalized": not is_special} | given))
-        (backend.add_special_tokens if is_special else backend.add_tokens)([added])
-        got = backend.token_to_id(token)
-        if got != index:
-            what = f"the added token {token!r} has id {index}, and the vocabulary gives it {got}"
-            raise TokenizerError(f"{folder}: {what}", _SAVE_WHOLE)
-    declared = {entry["content"] for entry in listed.values()}
-    for token in special:
-        if isinstance(token, str) and token not in declared and backend.token_to_id(token) is not None:
-            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])
-
-
-# --- Word lists ------------------------------------------------------------------------------------
-# vocab.txt, a token a line: WordPiece as BERT's folders held it before there was tokenizer.json. What the
-# list does not say is in tokenizer_config.json, and where that is silent it is as transformers has it.
-
-_SAVE_WHOLE = (
-    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json, which says all"
-)
-# How the names begin of the classes of transformers that read vocab.txt as BERT does. The others that have one
-# cut words first (BertJapanese, CpmAnt, RoFormer), or go by merges (PhoBERT, BERTweet) or residues (ESM).
-_AS_BERT = (
-    "BertTokenizer", "ConvBert", "DPR", "DistilBert", "Electra", "Funnel", "LayoutLM", "Lxmert", "MPNet",
-    "MobileBert", "Realm", "RetriBert", "Splinter", "SqueezeBert", "Tapas", "PreTrainedTokenizerFast",
-    "TokenizersBackend",
-)  # fmt: skip
-_NOT_AS_BERT = (
-    "bert-japanese", "bertweet", "cpmant", "ernie_m", "esm", "gpt_neox_japanese", "phobert", "roc_bert",
-    "roformer",
-)  # fmt: skip
-
-
-def _read_word_list(path: Path) -> BackendTokenizer:
-    """Read vocab.txt as BERT's tokenizer does. Raises TokenizerError, also for a list of another class's."""
-    settings = _read_settings(path.parent)
-    config = path.with_name("config.json")
-    kind = str(parse_json(config)[1].get("model_type")) if config.is_file() else "None"
-    named = str(settings.get("tokenizer_class") or "")
-    is_bert = named.startswith(_AS_BERT) if named else kind not in _NOT_AS_BERT
-    if not is_bert or path.with_name("bpe.codes").is_file():
-        raise TokenizerError(f"{path}: {named or kind} does not cut words as BERT does", _SAVE_WHOLE)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path}: not UTF-8: {error.reason} at byte {error.start}", HINT) from error
-    vocabulary = {token: index for index, token in enumerate(lines) if token}
-    said = [settings.get("unk_token"), "[UNK]", "<unk>"]
-    texts = (entry["content"] if isinstance(entry, Mapping) else entry for entry in said)
-    unknown = next((token for token in texts if token in vocabulary), None)
-    if unknown is None:
-        what = f"{path}: no line is the unknown token: looked for [UNK] and <unk>"
-        raise TokenizerError(what, "name it as unk_token in tokenizer_config.json, if this is a WordPiece list")
-    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=str(unknown)))
-    lower, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
-    chinese = settings.get("tokenize_chinese_chars", True)
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=bool(chinese), strip_accents=accents, lowercase=bool(lower)
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    roles = {"unk": unknown} | {
-        name.strip("[]").lower(): name for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
-    }
-    _add_tokens(backend, path.parent, {f"{role}_token": name for role, name in roles.items()} | settings)
-    begin, end = (backend.token_to_id(str(name)) for name in ("[CLS]", "[SEP]"))
-    if begin is not None and end is not None:
-        backend.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
-    notes = []
-    for number, token in enumerate(lines, start=1):
-        if token and vocabulary[token] != number - 1:
-            later = vocabulary[token] + 1
-            notes.append(
-                f"line {number} is {token!r}, and so is line {later}, which counts, as with transformers"
-            )
-    if "do_lower_case" not in settings:
-        cased = sum(token != token.lower() for token in vocabulary if token != unknown and token[0] != "[")
-        also = f", though {cased:,} of its tokens have capitals" if cased else ""
-        notes.append(f"nothing says do_lower_case: text is lower-cased, as transformers does then{also}")
-    return BackendTokenizer(str(path), backend, notes)
 
 
 def _split_merges(source: str, lines: Iterable[str]) -> list[tuple[str, str]]:
@@ -399,13 +275,12 @@ class _TiktokenTokenizer:
         self._pattern = pattern
         self._tokens = {rank + specials: token for token, rank in ranks.items()}
         self._added = frozenset(added) - self._tokens.keys()
-        self.size = max(*self._tokens, *self._added) + 1
-        try:
+        known = len(self._tokens) + len(self._added)
+        self.size = check_holes(name, known, max(*self._tokens, *self._added) + 1)
+        with named_failures(TokenizerError, _refusal(name, pattern), _PATTERN_HINT):
             self._encoding = tiktoken.Encoding(
                 name, pat_str=pattern, mergeable_ranks={**ranks}, special_tokens={}
             )
-        except ValueError as error:
-            raise _refuse_pattern(name, pattern, error) from error
         left = [char for char in _PROBE if not self._encoding.encode_ordinary(char)]
         if left:
             shown = ", ".join(map(repr, left[:5]))
@@ -455,7 +330,7 @@ class _TiktokenTokenizer:
         try:
             yield from map(self._encoding.encode_ordinary, left)
         except BaseException as error:  # PanicException, say, of a pattern that recursed too deep
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if not isinstance(error, Exception) and not is_panic(error):
                 raise
             place = len(listed) - length_hint(left) - 1
             what = f"text {place} ({len(listed[place]):,} characters): {first_line(error)}"
@@ -540,19 +415,38 @@ def _choose_pattern(given: str | None, what: str) -> tuple[str, ...]:
     if found is not None:
         return found
     if given and not _NAME.fullmatch(given):
-        try:
+        with named_failures(TokenizerError, _refusal(what, given), _PATTERN_HINT):
             regex.compile(given)
             tokenizers.Regex(given)
-        except Exception as error:  # tokenizers raises Exception itself
-            raise _refuse_pattern(what, given, error) from error
         return (given,)
     problem = f"no pattern {given!r}" if given else "it is not known which pattern splits the text"
     raise TokenizerError(f"{what}: {problem}: one of {', '.join(PATTERNS)}", _PATTERN_HINT)
 
 
-def _refuse_pattern(what: str, pattern: str, error: Exception) -> TokenizerError:
-    said = f"{what}: no regular expression: {pattern[:60]!r}: {first_line(error)}"
-    return TokenizerError(said, _PATTERN_HINT)
+def _refusal(what: str, pattern: str) -> str:
+    return f"{what}: no regular expression: {pattern[:60]!r}"
+
+
+class _TekkenConfig(TypedDict):
+    pattern: str
+    default_num_special_tokens: int
+    default_vocab_size: int
+
+
+class _TekkenToken(TypedDict):
+    rank: int
+    token_bytes: str
+
+
+class _TekkenSpecial(TypedDict):
+    token_str: str
+    rank: NotRequired[int]
+
+
+class _Tekken(TypedDict):
+    config: _TekkenConfig
+    vocab: list[_TekkenToken]
+    special_tokens: NotRequired[list[_TekkenSpecial] | None]
 
 
 def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
@@ -560,24 +454,24 @@ def _read_tekken(path: Path, content: Mapping[str, Any]) -> _TiktokenTokenizer:
 
     Raises TokenizerError naming the part that is missing.
     """
-    try:
-        config = content["config"]
-        specials = int(config["default_num_special_tokens"])
-        count = int(config["default_vocab_size"]) - specials
-        pattern = str(config["pattern"])
-        ranks: dict[bytes, int] = {}
-        places: dict[bytes | int, int] = {}
-        for place, entry in enumerate(content["vocab"]):
-            rank = int(entry["rank"])
-            if rank < count:
+    found = parse_record(_Tekken, content, path, TokenizerError, HINT)
+    specials, pattern = found["config"]["default_num_special_tokens"], found["config"]["pattern"]
+    count = found["config"]["default_vocab_size"] - specials
+    ranks: dict[bytes, int] = {}
+    places: dict[bytes | int, int] = {}
+    for place, entry in enumerate(found["vocab"]):
+        rank = entry["rank"]
+        if rank < count:
+            try:
                 token = base64.b64decode(entry["token_bytes"], validate=True)
-                _check_twice(places, token, rank, place, f"{path}: vocab[{{}}]", "vocab[{}]")
-                ranks[token] = rank
-    except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(f"{path}: not a tekken file: {error!r}", HINT) from error
+            except ValueError as error:
+                what = f"{path}: vocab[{place}].token_bytes: not base64: {error}"
+                raise TokenizerError(what, HINT) from error
+            _check_twice(places, token, rank, place, f"{path}: vocab[{{}}]", "vocab[{}]")
+            ranks[token] = rank
     special: dict[bytes | int, int] = {}
-    for place, entry in enumerate(content.get("special_tokens") or ()):
-        name, rank = str(entry.get("token_str")).encode(), int(entry.get("rank", -1 - place))
+    for place, told in enumerate(found.get("special_tokens") or ()):
+        name, rank = told["token_str"].encode(), told.get("rank", -1 - place)
         _check_twice(special, name, rank, place, f"{path}: special_tokens[{{}}]", "special_tokens[{}]")
     return _TiktokenTokenizer(str(path), ranks, pattern, specials)
 
@@ -812,13 +706,10 @@ def _read_byte_level(fields: _Fields, pattern: str | None) -> BackendTokenizer:
 def _read_spaced(fields: _Fields) -> BackendTokenizer:
     """BPE by merges over text with spaces as `▁`, and bytes for characters without a piece."""
     named = fields.unknown()
-    model = models.BPE(
-        fields.ids,
-        fields.merges(),
-        unk_token=None if named is None else fields.tokens[int(named)],
-        byte_fallback=Kind.BYTE in fields.kinds,
-        fuse_unk=True,
-    )
+    unknown, merges = None if named is None else fields.tokens[named], fields.merges()
+    with named_failures(TokenizerError, f"{fields.path}: not a BPE", HINT):
+        falls_back = Kind.BYTE in fields.kinds
+        model = models.BPE(fields.ids, merges, unk_token=unknown, byte_fallback=falls_back, fuse_unk=True)
     backend = tokenizers.Tokenizer(model)
     prefix = [normalizers.Prepend(SPACE)] if fields.get("add_space_prefix") else []
     backend.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
@@ -889,7 +780,8 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
     if _is_ranks(head):
         return _read_ranks(target, pattern)
     if target.suffix == ".txt" and not head.startswith(b"{"):
-        return _read_word_list(target)
+        backend, notes = read_word_list(target)
+        return BackendTokenizer(str(target), backend, notes)
     if target.suffix == ".json" or head.removeprefix(_BOM).lstrip().startswith(b"{"):
         return _read_json(target, pattern)
     return SentencePieceTokenizer.read(target)
@@ -918,7 +810,8 @@ def open_vocabulary(path: str | Path) -> Vocabulary:
     # Whatever the pattern, what is no .model is refused.
     opened = open_tokenizer(own if own.is_file() else path, "gpt2")
     if not isinstance(opened, SentencePieceTokenizer):
-        raise TokenizerError(f"{path}: has no .model", "name a folder written by `vocabkit fit`")
+        hint = "what any two tokenizers cost, side by side: vocabkit compare A B --corpus DIR"
+        raise TokenizerError(f"{path}: has no .model", hint)
     return opened.vocabulary
 
 
@@ -963,7 +856,7 @@ def _read_json(path: Path, pattern: str | None) -> Tokenizer:
     if b'"token_bytes"' in path.read_bytes():
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except (ValueError, RecursionError):
             content = None  # reading it as a tokenizer.json tells what is wrong
         config = content.get("config") if isinstance(content, dict) else None
         if isinstance(config, dict) and "pattern" in config and isinstance(content.get("vocab"), list):

@@ -6,7 +6,6 @@ what a vocabulary *is* and how it is written; text is encoded by the classes of 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections import Counter
@@ -87,6 +86,9 @@ class Spacing:
     as_suffix: bool = False
 
 
+_WRONG_FILE = "copy the tokenizer again, or fit it anew: vocabkit fit PRESET --counts DIR -o DIR"
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Pieces by id. `scores` is float32[size]: log probabilities (unigram) or minus the merge rank (bpe).
@@ -107,20 +109,25 @@ class Vocabulary:
         """Check that ids, scores, kinds and blocks fit each other. Raises TokenizerError."""
         if not len(self.pieces) == len(self.scores) == len(self.kinds):
             sizes = f"{len(self.pieces)} pieces, {len(self.scores)} scores, {len(self.kinds)} kinds"
-            raise TokenizerError(f"a vocabulary needs one score and one kind a piece: got {sizes}")
+            raise TokenizerError(
+                f"a vocabulary needs one score and one kind a piece: got {sizes}",
+                "fit it again: vocabkit fit PRESET --counts DIR -o DIR",
+            )
         if len(self._ids) != len(self.pieces):
             twice = next(piece for index, piece in enumerate(self.pieces) if self._ids[piece] != index)
-            raise TokenizerError(f"the piece {twice!r} occurs twice")
+            raise TokenizerError(f"the piece {twice!r} occurs twice", _WRONG_FILE)
         if not np.isfinite(self.scores).all():
             place = int(np.flatnonzero(~np.isfinite(self.scores))[0])
-            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite")
+            raise TokenizerError(f"the score of {self.pieces[place]!r} (id {place}) is not finite", _WRONG_FILE)
         stop = 0
         for block in self.blocks:
             if block.start != stop or block.stop <= block.start:
-                raise TokenizerError(f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap")
+                raise TokenizerError(
+                    f"block {block.name!r} ({block.start}–{block.stop}) leaves a gap", _WRONG_FILE
+                )
             stop = block.stop
         if stop != len(self.pieces):
-            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}")
+            raise TokenizerError(f"the blocks end at {stop}, the vocabulary at {len(self.pieces)}", _WRONG_FILE)
         self.scores.setflags(write=False)
 
     @cached_property
@@ -248,7 +255,7 @@ def assemble_vocabulary(
     if "<unk>" not in special:
         raise TokenizerError("the special pieces need `<unk>`", hint="add it to `special`")
     if "" in listed:
-        raise TokenizerError(f"piece {listed.index('')} is the empty string")
+        raise TokenizerError(f"piece {listed.index('')} is the empty string", "leave it out")
     unused = tuple(f"<unused{index}>" for index in range(reserved))
     byte_pieces = tuple(f"<0x{value:02X}>" for value in range(256)) if byte_fallback else ()
     head = (*special, *symbols, *unused, *byte_pieces)
@@ -339,7 +346,10 @@ def write_table(
     for language, column in usage.items():
         if language in found or len(column) != len(pieces):
             wanted = f"{len(pieces)} values under a name other than {', '.join(found)}"
-            raise TokenizerError(f"usage column {language!r} has {len(column)} values: expected {wanted}")
+            raise TokenizerError(
+                f"usage column {language!r} has {len(column)} values: expected {wanted}",
+                "give a count a piece for each language",
+            )
     found |= {name: np.asarray(column, dtype=np.int64) for name, column in usage.items()}
     with connect() as database:
         write_columns(database, found, path)
@@ -429,6 +439,9 @@ def read_model(data: bytes, source: str = "tokenizer.model") -> Vocabulary:
     if not model.pieces or not model.HasField("trainer_spec"):
         raise TokenizerError(f"{source}: not a SentencePiece model: it holds no pieces", hint)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    for index, entry in enumerate(model.pieces):
+        if not isinstance(entry.piece, str):  # what is no UTF-8 is left as bytes
+            raise TokenizerError(f"{source}: piece {index} is not UTF-8: {entry.piece!r:.80}", hint)
     name = {number: name for name, number in _MODELS.items()}.get(trainer.model_type)
     if name is None:
         wrong = proto.TrainerSpec.ModelType.Name(trainer.model_type).lower()
@@ -513,19 +526,9 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
         switch = "treat_whitespace_as_suffix" if spacing.as_suffix else "escape_whitespaces = false"
         raise TokenizerError(f"tokenizer.json cannot hold a vocabulary with {switch}", "use tokenizer.model")
     model = _unigram(vocabulary) if vocabulary.model == "unigram" else _bpe(vocabulary)
-    words = _pre_tokenizer(vocabulary, model)
+    words = build_pre_tokenizer(vocabulary, model)
     backend = Tokenizer(model)
-    alphabet, symbols = _characters(_texts(vocabulary)), vocabulary.symbols
-    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
-    typed = any(symbol.startswith(SPACE) for symbol in symbols)
-    typed = typed or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
-    # Metaspace adds no prefix to a text that begins with a space or a typed U+2581; SentencePiece does, and
-    # where it keeps spaces also to one that its charsmap deletes whole.
-    if spacing.dummy_prefix and not spacing.remove_extra:
-        steps.insert(0, normalizers.Prepend(SPACE))
-    elif spacing.dummy_prefix and typed:
-        steps.append(normalizers.Prepend(SPACE))
-    backend.normalizer = normalizers.Sequence(steps)
+    backend.normalizer = build_normalizer(vocabulary)
     backend.pre_tokenizer = words
     decoding: list[Any] = [decoders.Replace(SPACE, " ")]
     if vocabulary.byte_fallback:
@@ -546,6 +549,22 @@ def _build_backend(vocabulary: Vocabulary) -> Tokenizer:
             mask = index == vocabulary.roles.mask
             backend.add_special_tokens([AddedToken(piece, lstrip=mask, normalized=False, special=True)])
     return backend
+
+
+def build_normalizer(vocabulary: Vocabulary) -> normalizers.Normalizer:
+    """Return what is done to text before it is split. Raises TokenizerError for a charsmap without a form."""
+    spacing, symbols = vocabulary.spacing, vocabulary.symbols
+    alphabet = _characters(_texts(vocabulary))
+    steps = build_steps(vocabulary.normalizer.charsmap, spacing.remove_extra, alphabet, symbols)
+    typed = any(symbol.startswith(SPACE) for symbol in symbols)
+    typed = typed or SPACE in vocabulary.normalizer.apply_charsmap([SPACE])
+    # Metaspace adds no prefix to a text that begins with a space or a typed U+2581; SentencePiece does, and
+    # where it keeps spaces also to one that its charsmap deletes whole.
+    if spacing.dummy_prefix and not spacing.remove_extra:
+        steps.insert(0, normalizers.Prepend(SPACE))
+    elif spacing.dummy_prefix and typed:
+        steps.append(normalizers.Prepend(SPACE))
+    return normalizers.Sequence(steps)
 
 
 def _unigram(vocabulary: Vocabulary) -> models.Model:
@@ -581,7 +600,7 @@ def _bpe(vocabulary: Vocabulary) -> models.Model:
     )
 
 
-def _pre_tokenizer(vocabulary: Vocabulary, model: models.Model) -> pre_tokenizers.PreTokenizer:
+def build_pre_tokenizer(vocabulary: Vocabulary, model: models.Model) -> pre_tokenizers.PreTokenizer:
     """Return how text is split before the model; a bpe `model` with symbols is told to take words whole."""
     # Pieces with a space inside (split_by_whitespace off) are matched only if words are not split there.
     crossing = any(SPACE in piece[1:] for piece in _texts(vocabulary))
@@ -737,86 +756,6 @@ def _divide_words(vocabulary: Vocabulary, model: models.Model) -> str | None:
     # Whole words only: \A and \z are the ends of the word, not of a line.
     branches = [f"{match_any([start])}(?=(?:{match_any(rests)})\\z)" for start, rests in starts.items()]
     return rf"\A(?:{'|'.join(branches)})" if branches else None
-
-
-# --- A unigram tokenizer.json as a vocabulary ------------------------------------------------------
-# What transformers converts a unigram .model to, XLM-R's and T5's form: the charsmap in a `Precompiled` step,
-# spaces by Metaspace. Ids are the file's, which may be others than those of the .model beside it. A step that
-# does something else to text has no place in a .model: such a file is refused, not read as something near it.
-
-_SPACES = (" ", SPACE)
-
-
-def read_unigram(content: Mapping[str, Any], source: str) -> Vocabulary:
-    """Read the content of a unigram tokenizer.json. Raises TokenizerError naming the step that is not read."""
-    model = content["model"]
-    listed = model.get("vocab")
-    if model.get("type") not in ("Unigram", None) or not isinstance(listed, list):
-        raise TokenizerError(f"{source}: a {model.get('type')} model, not unigram")
-    names, scores = ([row[k] for row in listed] for k in (0, 1))
-    unknown, fallback = model.get("unk_id"), bool(model.get("byte_fallback"))
-    if not isinstance(unknown, int) or not 0 <= unknown < len(names):
-        raise TokenizerError(f"{source}: unk_id = {unknown}: a unigram vocabulary needs an unknown piece")
-    is_byte = re.compile("<0x[0-9A-F]{2}>").fullmatch if fallback else lambda name: None
-    kinds = [
-        Kind.UNUSED if is_unused_name(name) else Kind.BYTE if is_byte(name) else Kind.NORMAL for name in names
-    ]
-    kinds[unknown] = Kind.UNKNOWN
-    for token in content.get("added_tokens") or ():
-        index = int(token["id"])
-        while index >= len(names):
-            names.append(f"<unused{len(names)}>")
-            scores.append(0.0)
-            kinds.append(Kind.UNUSED)
-        names[index] = token["content"]
-        if index != unknown:
-            kinds[index] = Kind.CONTROL if token["special"] else Kind.USER
-    charsmap, spacing = _read_steps(content, source)
-    place = {name: index for index, name in enumerate(names) if kinds[index] is Kind.CONTROL}
-    begin, pad, end, _, mask = map(place.get, SPECIAL)
-    return Vocabulary(
-        tuple(names),
-        np.array(scores, np.float32),
-        tuple(kinds),
-        (Block(SHARED, 0, len(names)),),
-        "unigram",
-        Normalizer("precompiled" if charsmap else "identity", charsmap),
-        Roles(begin, pad, end, unknown, mask),
-        spacing,
-    )
-
-
-def _read_steps(content: Mapping[str, Any], source: str) -> tuple[bytes, Spacing]:
-    """Return the charsmap, and what is done about spaces, of a file's normaliser and pre-tokeniser."""
-    charsmap, prefix, remove = b"", False, False
-    for step in [*_flatten_steps(content.get("normalizer")), *_flatten_steps(content.get("pre_tokenizer"))]:
-        kind = step["type"]
-        if kind == "Precompiled" and not charsmap:
-            charsmap = base64.b64decode(step["precompiled_charsmap"] or "")
-        elif kind == "Metaspace":
-            prefix |= step.get("prepend_scheme", "always") != "never" and step.get("add_prefix_space", True)
-        elif kind == "Prepend" and step["prepend"] == SPACE:
-            prefix = True
-        elif kind in ("Strip", "WhitespaceSplit") or _joins_spaces(step):
-            remove |= kind != "Replace" or step["pattern"].get("String") != " "
-        else:
-            hint = "name the folder of a tokenizer that `vocabkit fit` wrote, or the .model this was made from"
-            raise TokenizerError(f"{source}: its step {kind} cannot be read as a .model's", hint)
-    return charsmap, Spacing(dummy_prefix=prefix, remove_extra=remove)
-
-
-def _joins_spaces(step: Mapping[str, Any]) -> bool:
-    """Whether a step replaces spaces by a space or its mark, and nothing else."""
-    if step["type"] != "Replace" or step["content"] not in _SPACES:
-        return False
-    return step["pattern"].get("String") == " " or step["pattern"].get("Regex") in (" {2,}", " +")
-
-
-def _flatten_steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    if part is None:
-        return []
-    inner = part.get("normalizers") or part.get("pretokenizers")
-    return [part] if inner is None else [step for one in inner for step in _flatten_steps(one)]
 
 
 # --- Reserved text ---------------------------------------------------------------------------------
