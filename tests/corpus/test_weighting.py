@@ -205,6 +205,7 @@ def test_masses_come_from_the_training_totals() -> None:
 
 
 def test_quotas_name_languages_as_people_do() -> None:
-    by_code = weigh_languages(MASSES, "quota", quota={"eng_Latn": 2, "yor_Latn": 1, "lao_Laoo": 1}, limit=99)
-    by_name = weigh_languages(MASSES, "quota", quota={"en": 2, "Yoruba": 1, "lo-LA": 1}, limit=99)
+    quota = {"eng_Latn": 0.5, "yor_Latn": 0.25, "lao_Laoo": 0.25}
+    by_code = weigh_languages(MASSES, "quota", quota=quota, limit=99)
+    by_name = weigh_languages(MASSES, "quota", quota={"en": 0.5, "Yoruba": 0.25, "lo-LA": 0.25}, limit=99)
     assert by_name == by_code

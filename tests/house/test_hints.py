@@ -12,10 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"(vocabkit|pip|torchrun|python|ls|mv|cp|df|ulimit)\s|--[a-z]")
-# What is put into a hint without quotes, and needs none: numbers, names of ours, texts of commands.
+# What is put into a hint without quotes, and needs none: numbers, names of ours, what was read as a number.
 PLAIN = re.compile(
     r".*:_|len\(.*|math\.ceil\(.*|NEEDED|LONGEST|possible|reachable|number|least|enough|verb|extra|name|command|"
-    r"above|spelled|_find_verb\(\)|size"
+    r"above|spelled|_find_verb\(\)|size|shares|ENCODINGS\[0\]|text|text\.strip\(\)"
 )
 HINT = "hint|HINT|_AGAIN|_ANEW"
 HOSTILE = "two words; $(touch x) 'y"
@@ -33,7 +33,7 @@ def write_out(node: ast.expr) -> str | None:
             parts.append(str(part.value))
         elif isinstance(part, ast.FormattedValue):
             said = ast.unparse(part.value)
-            if said.startswith("shlex.quote("):
+            if said.startswith(("shlex.quote(", "quote(")):
                 parts.append(shlex.quote(HOSTILE))
             else:
                 parts.append("8" if PLAIN.fullmatch(said) else HOSTILE)

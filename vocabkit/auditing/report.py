@@ -475,7 +475,8 @@ def check_names(
         if requirement.name is None or requirement.metric in _OF_VOCABULARIES:
             continue
         known = groups if requirement.metric in _OF_GROUPS else {*codes, *missing}
-        if requirement.name not in known:
+        called = find_codes(requirement.name, filter(CODE.fullmatch, known))
+        if requirement.name not in known and len(called) != 1:
             raise _refuse_name(requirement, known)
 
 

@@ -205,7 +205,7 @@ class Sample(Result):
     @classmethod
     def load(cls, folder: str | Path) -> Sample:
         """Read what is in a folder written before. Raises `OutputError` where it is no sample."""
-        details, hint = read_manifest(folder).get("details", {}), f"vocabkit sample {folder}"
+        details, hint = read_manifest(folder).get("details", {}), f"vocabkit sample {shlex.quote(str(folder))}"
         if "aligned" not in details:
             raise OutputError(f"{folder}: is no sample", hint)
         said = parse_record(_Held, details, Path(folder) / "manifest.json", OutputError, hint)

@@ -224,7 +224,7 @@ def check_quota(weighting: str, quota: Mapping[str, float] | None) -> None:
         if quota:
             raise ConfigError(
                 f"languages.quota is set but languages.weighting is {weighting!r}: it would do nothing",
-                "--set languages.weighting=quota, or --set 'languages.quota={}'",
+                "--set languages.weighting=quota  # or --set 'languages.quota={}'",
             )
         return
     if not quota:
