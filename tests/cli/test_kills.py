@@ -51,7 +51,8 @@ VERBS = {
         FIT.format("out", 62) + " --force", FITTED, "tok", ("vocabkit.configurations.tokenizer_folder",)
     ),
     "allocate": Verb(
-        "allocate --counts counts --budget 60 -o out", (COUNT,), None, ("vocabkit.configurations.allocating",)
+        "allocate --counts counts --budget 60 -o out",
+        (COUNT, "allocate --counts counts --budget 60 -o warm"), None, ("vocabkit.configurations.allocating",)
     ),
     "audit": Verb(
         "audit tok --corpus text -o out --workers 2 --force", (*FITTED, "audit tok --counts counts -o old"),
