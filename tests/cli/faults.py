@@ -86,7 +86,7 @@ VERBS = {
         writes=False,
     ),
     "verify": Verb("verify {extended} --no-reload", "--format sound", writes=False),
-    "undo": Verb("undo {extended} -o {out}", "--force=maybe"),
+    "undo": Verb("undo {extended} -o {out}", "--format sound"),
     "prepare": Verb(
         "prepare {text} --tokenizer {tok} -o {out} --length 64 --workers 1", "--length 3",
         "--languages xxx_Latn",

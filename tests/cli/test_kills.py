@@ -82,7 +82,7 @@ VERBS = {
         ("transformers.models.xlm_roberta.modeling_xlm_roberta", "vocabkit.extension.verify"),
     ),
     "presets": Verb("presets copy shared-250k out"),
-    "sample": Verb("sample out", (), None, ("vocabkit.corpus.sample",)),
+    "sample": Verb("sample out", ("sample warm",), None, ("vocabkit.corpus.sample",)),
 }  # fmt: skip
 
 
