@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
