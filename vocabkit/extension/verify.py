@@ -427,6 +427,10 @@ def _check_text(receipt: Receipt, lines: tuple[str, ...]) -> tuple[_State, str]:
     hint = (
         f'tokenizer_class {told!r} builds its own pipeline; "PreTrainedTokenizerFast" takes tokenizer.json\'s'
     )
+    if told in (None, "PreTrainedTokenizerFast"):
+        hint = (
+            "it is the class of this model_type, and builds its own pipeline: load with PreTrainedTokenizerFast"
+        )
     return "failed", f"{what}, {wrong[0][:40]!r} first: {hint}"
 
 
