@@ -95,7 +95,7 @@ settings = {
 }
 plan = vk.pretrain("continue", shards, **settings)
 drawn = pd.DataFrame(plan.languages.to_rows()).set_index("language")
-drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share", "epochs"]].head(8)
+drawn.sort_values("epochs", ascending=False)[["rows", "bytes", "share_of_rows", "epochs"]].head(8)
 
 # %% [markdown]
 # ## Train
