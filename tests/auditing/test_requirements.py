@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from vocabkit.auditing.figures import Figure, Scope
-from vocabkit.auditing.report import Audit, _check_requirements, parse_requirement
+from vocabkit.auditing.report import Audit
+from vocabkit.auditing.requirements import Outcome, check_requirements, parse_requirement
 from vocabkit.core.errors import ConfigError
 
 
@@ -17,6 +18,10 @@ def row(
     note: str | None = None,
 ) -> Figure:
     return Figure(tokenizer, scope, name, metric, value, "×", "mean", None, None, 3, note)
+
+
+def check(audit: Audit, requirements: list[str]) -> list[Outcome]:
+    return check_requirements(audit.figures, audit.failures, audit.names, requirements)
 
 
 AUDIT = Audit(
@@ -59,7 +64,7 @@ def test_unreadable_names_the_form(text: str) -> None:
 
 def test_limits_are_strict_or_not() -> None:
     def met(text: str) -> list[bool]:
-        return [outcome.met for outcome in _check_requirements(AUDIT, [text])]
+        return [outcome.met for outcome in check(AUDIT, [text])]
 
     assert met("fertility[yor_Latn]<=2.5") == [True]
     assert met("fertility[yor_Latn]<2.5") == [False]
@@ -68,13 +73,13 @@ def test_limits_are_strict_or_not() -> None:
 
 
 def test_without_a_name_a_language_metric_is_asked_of_every_language() -> None:
-    outcomes = _check_requirements(AUDIT, ["fertility<3"])
+    outcomes = check(AUDIT, ["fertility<3"])
     assert [outcome.met for outcome in outcomes] == [True, True, False]
     assert "no value (lost)" in outcomes[2].describe()
 
 
 def test_lost_languages_are_never_good_enough() -> None:
-    first, second = _check_requirements(AUDIT, ["premium.bottom_decile<=2.0"])
+    first, second = check(AUDIT, ["premium.bottom_decile<=2.0"])
     assert first.met
     assert not second.met
     assert "b: " in second.describe()
@@ -83,9 +88,9 @@ def test_lost_languages_are_never_good_enough() -> None:
 
 def test_unknown_names_suggest_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"did you mean premium.bottom_decile"):
-        _check_requirements(AUDIT, ["premium.botom_decile<2"])
+        check(AUDIT, ["premium.botom_decile<2"])
     with pytest.raises(ConfigError, match="yor_Latn"):
-        _check_requirements(AUDIT, ["fertility[yor_Lat]<2"])
+        check(AUDIT, ["fertility[yor_Lat]<2"])
 
 
 MISSING = replace(
@@ -97,7 +102,7 @@ MISSING = replace(
     "text", ["premium.mean<9", "premium.mean[Germanic]<9", "fertility<9", "fertility[eng_Latn]<9"]
 )
 def test_nothing_holds_while_a_language_is_not_measured(text: str) -> None:
-    outcomes = _check_requirements(MISSING, [text])
+    outcomes = check(MISSING, [text])
     assert not any(outcome.met for outcome in outcomes)
     with_value = [outcome for outcome in outcomes if outcome.figure.value is not None]
     assert with_value
@@ -105,12 +110,12 @@ def test_nothing_holds_while_a_language_is_not_measured(text: str) -> None:
 
 
 def test_what_one_tokenizer_cannot_encode_is_missing_from_its_own_figures() -> None:
-    first, second = _check_requirements(MISSING, ["premium.bottom_decile<9"])
+    first, second = check(MISSING, ["premium.bottom_decile<9"])
     assert (first.missing, second.missing) == (("mya_Mymr",), ("mya_Mymr", "tha_Thai"))
 
 
 def test_a_language_that_was_not_measured_is_named_with_its_reason() -> None:
-    outcomes = _check_requirements(MISSING, ["fertility[mya_Mymr]<9"])
+    outcomes = check(MISSING, ["fertility[mya_Mymr]<9"])
     assert [outcome.met for outcome in outcomes] == [False] * len(MISSING.names)
 
 
@@ -121,14 +126,12 @@ def test_a_premium_over_languages_wants_all_of_them_in_step() -> None:
         row("language", "eng_Latn", "premium", 1.0),
         row("overall", "all", "premium.mean", 1.0),
     )
-    (outcome,) = _check_requirements(Audit(rows, ()), ["premium.mean<9"])
+    (outcome,) = check(Audit(rows, ()), ["premium.mean<9"])
     assert (outcome.met, outcome.missing) == (False, ("yor_Latn",))
 
 
 def test_a_language_is_named_as_people_name_it() -> None:
-    met = {
-        text: _check_requirements(AUDIT, [text])[0] for text in ("fertility[Yoruba]<3", "fertility[en-US]<1")
-    }
+    met = {text: check(AUDIT, [text])[0] for text in ("fertility[Yoruba]<3", "fertility[en-US]<1")}
     assert [(one.figure.name, one.met) for one in met.values()] == [("yor_Latn", True), ("eng_Latn", False)]
     # A group of that name comes first.
-    assert _check_requirements(AUDIT, ["premium.mean[Germanic]<1.2"])[0].figure.scope == "group"
+    assert check(AUDIT, ["premium.mean[Germanic]<1.2"])[0].figure.scope == "group"

@@ -15,9 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from cli.checks import Case, write_junit
-from vocabkit.auditing.auditing import _parse_share
 from vocabkit.auditing.report import Audit
-from vocabkit.core.errors import ConfigError
 from vocabkit.vocabulary.vocabulary import Block, read_model
 
 WORDS = {
@@ -375,20 +373,6 @@ def test_lines_are_not_said_to_be_aligned_where_their_numbers_differ(torn: Path,
 
 def test_compare_allows_what_it_is_told_to(corpus: Path, english: Path, everyone: Path) -> None:
     vocabkit("compare", everyone, english, "--corpus", corpus, "--max-regression", "5000%", *OPTIONS)
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("1", 1.0), ("150%", 1.5), ("5e-1", 0.5)],
-)
-def test_percents(text: str, share: float) -> None:
-    assert _parse_share(text) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("text", ["", "%", "two", "-1%", "nan", "inf"])
-def test_what_is_no_percent(text: str) -> None:
-    with pytest.raises(ConfigError, match="share"):
-        _parse_share(text)
 
 
 @pytest.mark.parametrize("text", ["5", "1.5", "2.0", "100", "1e3"])

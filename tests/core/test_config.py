@@ -1,10 +1,11 @@
+import math
 import shlex
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
-from vocabkit.core.config import Config, _parse_override, dump_toml, load_config
+from vocabkit.core.config import Config, _parse_override, dump_toml, load_config, parse_share
 from vocabkit.core.errors import ConfigError
 
 
@@ -78,3 +79,24 @@ def test_text_where_a_list_is_needed_is_one(path: Path) -> None:
     with pytest.raises(ConfigError, match="--set codes=3: codes = 3: a list is needed") as caught:
         load_config(Root, path, ["codes=3"])
     assert shlex.split(caught.value.hint or "") == ["--set", "codes=[3]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("1", 1.0), ("150%", 1.5), ("5e-1", 0.5)],
+)
+def test_percents(text: str, share: float) -> None:
+    assert parse_share(text, math.inf) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "two", "-1%", "nan", "inf"])
+def test_what_is_no_percent(text: str) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        parse_share(text, math.inf)
+
+
+def test_a_share_of_a_whole_is_no_more_than_it() -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        parse_share("101%")
+    with pytest.raises(ValueError, match=r"5 is 500% as a share; 5%\?"):
+        parse_share(5)

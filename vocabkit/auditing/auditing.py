@@ -63,10 +63,12 @@ from vocabkit.auditing.metrics import (
     withhold_premiums,
 )
 from vocabkit.auditing.parallel_text import Aligned, AuditText, read_audit_text, text_from_counts
-from vocabkit.auditing.report import Audit, Requirement, check_names, load_figures, parse_requirement
+from vocabkit.auditing.report import Audit, load_figures
+from vocabkit.auditing.requirements import Requirement, check_names, parse_requirement
 from vocabkit.auditing.text_quality import find_facts
 from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, measure_text, name_segmenter
 from vocabkit.core.arrays import Float64Array
+from vocabkit.core.config import parse_share
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_output, fingerprint_file, package_versions
 from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_codes
@@ -323,7 +325,11 @@ def run_comparison(
     how many more tokens a language may need. The audit of what was measured is written to `output`, with its
     page. For the rest see `run_audit`. Raises ConfigError also for another text.
     """
-    limit_share = _parse_share(max_regression)
+    try:
+        limit_share = parse_share(max_regression, math.inf)
+    except ValueError as error:
+        meant = f"{str(max_regression).strip()}%" if str(error).endswith("%?") else "2%"
+        raise ConfigError(f"--max-regression {error}", f"--max-regression {shlex.quote(meant)}") from error
     stored = None
     if against is not None:
         stored = _load_baseline(against, None if second is None else str(first))
@@ -450,24 +456,6 @@ def _check_same_text(code: str, now: Mapping[str, Figure], then: Mapping[str, Fi
 
 
 # --- Two tokenizers of one audit -------------------------------------------------------------------
-
-
-def _parse_share(said: str | float) -> float:
-    """Return the share that `2%`, `2 %` or `0.02` says.
-
-    Raises ConfigError for anything else, and above 1 without the sign: 5 would be 500 %, and pass anything.
-    """
-    text = str(said).strip()
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise ConfigError(f"{said!r} is no share", "give one such as 2% or 0.02")
-    if share > 1 and not text.endswith("%"):
-        what = f"--max-regression {text} is {share:.0%} as a share; {text}%?"
-        raise ConfigError(what, f"--max-regression {text}%")
-    return share
 
 
 def _compare_tokenizers(audit: Audit, before: str, after: str, *, max_regression: float = 0.02) -> Comparison:

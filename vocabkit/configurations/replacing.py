@@ -32,12 +32,12 @@ from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import COMMON, INHERITED, script_of, show_token
-from vocabkit.corpus.spans import derive_spans
+from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import LanguageCounts, Totals, WordCounts, WordTable
 from vocabkit.fitting.blocks import fit_block, usable_pieces
 from vocabkit.fitting.compilation import open_workers
-from vocabkit.fitting.lexicon import build_lexicon
+from vocabkit.fitting.lexicon import build_lexicon, count_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import warm_kernels
 from vocabkit.vocabulary.adapters import BackendTokenizer, SentencePieceTokenizer
@@ -605,11 +605,9 @@ _LONGEST = 16
 """The most characters of a new piece, as in every preset."""
 
 
-def _missing_letters(tables: Iterable[Any], covered: BoolArray, floor: int) -> Int64Array:
+def _missing_letters(tables: Iterable[SpanTable], covered: BoolArray, floor: int) -> Int64Array:
     """Return the characters with enough evidence that are no pieces, the most frequent first."""
-    found = np.zeros(len(covered), np.int64)
-    for table in tables:
-        np.add.at(found, table.text, np.repeat(table.count, np.diff(table.offsets)))
+    found = sum(map(count_characters, tables), np.zeros(len(covered)))
     missing = np.flatnonzero((found >= floor) & ~covered)
     return missing[np.argsort(-found[missing], kind="stable")]
 

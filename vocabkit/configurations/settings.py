@@ -20,6 +20,7 @@ from vocabkit.core.config import (
     find_preset,
     lay_over,
     load_config,
+    parse_share,
     read_preset_tables,
     validate,
 )
@@ -108,21 +109,7 @@ class CoverageTable(Config):
     character: float = Field(default=0.9995, gt=0.0, le=1.0)
 
 
-def _read_share(said: object) -> float:
-    """A share as a number or in per cent; a number above 1, which would allow anything, is asked about."""
-    text = str(said).strip()
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if share > 1 and not text.endswith("%"):
-        raise ValueError(f"{text} is {share:.0%} as a share; {text}%?")
-    if not 0 <= share <= 1:
-        raise ValueError(f"{said!r} is no share: give one such as 0.1% or 0.001")
-    return share
-
-
-_Loss = Annotated[float, BeforeValidator(_read_share), Field(ge=0.0, le=1.0)]
+_Loss = Annotated[float, BeforeValidator(parse_share), Field(ge=0.0, le=1.0)]
 
 
 class LanguagesTable(Config):

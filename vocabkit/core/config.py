@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -273,6 +274,27 @@ def parse_size(size: str | int) -> int:
     if found < 1:
         raise ConfigError(f"{size!r} leaves no memory at all", "for example: 2GB")
     return found
+
+
+def parse_share(said: object, most: float = 1.0) -> float:
+    """Return the share that `2%`, `2 %` or `0.02` says, of no more than `most`.
+
+    Raises `ValueError`, which configurations report with their key; above 1 without the sign too: 5 would be
+    500 %, and allow anything.
+
+    >>> parse_share("2 %")
+    0.02
+    """
+    text = str(said).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if 1 < share < math.inf and not text.endswith("%"):
+        raise ValueError(f"{text} is {share:.0%} as a share; {text}%?")
+    if not 0 <= share <= most or share == math.inf:
+        raise ValueError(f"{said!r} is no share: give one such as 2% or 0.02")
+    return share
 
 
 def list_settings(*tables: Mapping[str, object]) -> list[str]:

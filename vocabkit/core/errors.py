@@ -18,7 +18,7 @@ Bugs are ordinary Python exceptions: the command line shows those with a traceba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -92,7 +92,7 @@ class WorkerError(VocabkitError):
     """A worker process was killed, mostly for want of memory."""
 
 
-# --- Other libraries' ------------------------------------------------------------------------------
+# --- Messages, and other libraries' ----------------------------------------------------------------
 
 
 def is_panic(error: BaseException) -> bool:
@@ -103,6 +103,12 @@ def is_panic(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says."""
     return str(error).partition("\n")[0]
+
+
+def shorten_names(names: Sequence[str], most: int = 6) -> str:
+    """Return names as a message lists them: `a, b and 3 more`."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra
+from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra, shorten_names
 from vocabkit.core.folders import fingerprint_file, read_toml
 from vocabkit.core.languages import CODE, Panel, resolve_codes
 
@@ -165,7 +165,7 @@ def open_corpus(
         named = [f"{code} (its files are empty)" if found.get(code) else code for code in missing]
         raise CorpusError(
             f"{root}: no data for {', '.join(named)}",
-            f"found {_shorten([*sources]) or 'none of them'}; add the files or pass --allow-missing",
+            f"found {shorten_names([*sources], 12) or 'none of them'}; add the files or pass --allow-missing",
         )
     if not sources:
         raise CorpusError(f"{root}: no language has data", EXPECTED)
@@ -220,11 +220,6 @@ def _resolve_wanted(
         return list(panel.codes) if panel else None
     # What is there decides what a name means, then the panel.
     return [*dict.fromkeys(resolve_codes(languages, found, panel.codes if panel else (), beyond=True))]
-
-
-def _shorten(names: Sequence[str], limit: int = 12) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 # --- What there is ---------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Int64Array
-from vocabkit.core.errors import CountsError
+from vocabkit.core.errors import CountsError, first_line
 from vocabkit.core.folders import (
     fingerprint_file,
     is_full,
@@ -375,7 +375,7 @@ def read_columns(
 
 
 def _name_failure(path: Path, error: duckdb.Error) -> CountsError:
-    return CountsError(f"{path}: cannot be read: {str(error).splitlines()[0]}", _AGAIN)
+    return CountsError(f"{path}: cannot be read: {first_line(error)}", _AGAIN)
 
 
 def _check_types(database: duckdb.DuckDBPyConnection, path: Path, types: Mapping[str, str]) -> None:
@@ -608,7 +608,7 @@ def _add_split(database: duckdb.DuckDBPyConnection, files: str, path: Path, cut:
     except duckdb.Error as error:
         if is_full(error) or isinstance(error, duckdb.OutOfMemoryException):
             raise
-        raise CountsError(f"{path}: {str(error).splitlines()[0]}", _AGAIN) from error
+        raise CountsError(f"{path}: {first_line(error)}", _AGAIN) from error
     return discarded
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError
+from vocabkit.core.errors import ConfigError, MissingExtra, PretrainingError, first_line
 from vocabkit.core.folders import check_output, fingerprint_file, output_folder, scratch_folder, write_manifest
 from vocabkit.core.languages import find_codes, resolve_code
 from vocabkit.core.progress import Progress, Silent
@@ -362,9 +362,8 @@ def _load_quietly(folder: Path) -> Iterator[Any]:
     try:
         yield transformers
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        said = str(error).split("\n", 1)[0]
         raise PretrainingError(
-            f"{folder}: transformers cannot open it: {said}",
+            f"{folder}: transformers cannot open it: {first_line(error)}",
             "update it: pip install -U 'vocabkit[torch,hf]'; or export the run again",
         ) from error
     finally:

@@ -7,7 +7,6 @@ class would compute something else is an error that names it.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from torch import Tensor
 from vocabkit.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from vocabkit.checkpoints.torch_files import as_tensor
 from vocabkit.core.errors import PretrainingError
-from vocabkit.core.folders import write_json
+from vocabkit.core.folders import read_json, write_json
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
 from vocabkit.pretraining.run_config import ModelConfig
 from vocabkit.vocabulary.neighbours import TOKENIZER_FILES
@@ -414,7 +413,7 @@ def _write_tokenizer_files(source: Path, folder: Path, length: int) -> tuple[str
         shutil.copyfile(source / name, folder / name)
     complete_tokenizer(source, folder)
     path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    settings = read_json(path, PretrainingError, "prepare the data again") if path.is_file() else {}
     if (folder / "tokenizer.json").is_file():
         names.append("tokenizer.json")
         settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
