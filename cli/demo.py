@@ -62,22 +62,19 @@ def run(output: OutputFolder, force: Force = False, format: Format = "table", qu
     steps = [] if missing else _train(output, watch(quiet))
     show_rows(rows, format, "demo")
     show_warnings(audit.list_doubts(), quiet)
-    show_note(
-        f"tokens per word with {SIZE:,} tokens, the language that pays most first; then its premium:\n"
-        "tokens for what one token says in English, on the sample's aligned names.\n"
-        f"{_name_worst(audit)}\n"
+    for line in (
+        f"tokens per word with {SIZE:,} tokens, the language that pays most first; then its premium:",
+        "tokens for what one token says in English, on the sample's aligned names.",
+        _name_worst(audit),
         f"all of it, with intervals and checks: {output / 'audit' / 'report.html'}",
-        quiet,
-    )
+    ):
+        show_note(line, quiet)
     if missing:
         show_note(f"left out for want of {', '.join(missing)}: extend, prepare, pretrain, export", quiet)
     for step in steps:
         show_note(f"{step['step']}: {output / str(step['folder'])}: {step['result']}", quiet)
-    show_note(
-        "The sample checks the path, not the quality of a vocabulary.\n"
-        f'next: vocabkit show {output / "balanced"} "any text", or count a corpus of your own',
-        quiet,
-    )
+    show_note("The sample checks the path, not the quality of a vocabulary.", quiet)
+    show_note(f'next: vocabkit show {output / "balanced"} "any text", or count a corpus of your own', quiet)
 
 
 def _fit_and_audit(folder: Path, progress: "vk.Progress") -> tuple["vk.Audit", list[dict[str, object]]]:

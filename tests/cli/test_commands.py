@@ -248,6 +248,9 @@ def test_the_demo_runs_and_says_what_it_is(tmp_path: Path, monkeypatch: pytest.M
     paid = [float(str(row["shared"])) for row in rows]
     assert paid == sorted(paid, reverse=True)
     assert "not the quality" in result.stderr
+    # Said line by line: an end of line within one is shown as `\\n`, as all that commands a terminal is.
+    assert "\\n" not in result.stderr
+    assert any(line.startswith("next: vocabkit show") for line in result.stderr.splitlines())
     audit = Audit.load(tmp_path / "demo" / "audit")
     premiums = {f.name: f.value for f in audit.select(metric="premium", tokenizer="balanced")}
     assert {str(row["language"]): row["balanced premium"] for row in rows} == premiums

@@ -46,8 +46,9 @@ _CHANGING: Sequence[tuple[re.Pattern[str], str]] = [
         (r'("seconds": )\{[^{}]*\}', r"\1#"),
         (r"\b[\d,]+\.\d s\b", "# s"),
         (r"[\d,]+ tokens/s, [^\n]* left", "# tokens/s, # left"),
-        # A line every so often is of the machine: how many there are is, too.
+        # A line every so often is of the machine: how many there are, and which steps end with one, is, too.
         (r"(?m)^[^\n]* so far(?:, [^\n]* left)?\n", ""),
+        (r"(?m)^[^\n]*, ended after [^\n]*\n", ""),
         # When, on what, and with what. `versions` are in the head of the golden file.
         (r'("(?:created|git_commit|python|platform)": )(?:"[^"]*"|null)', r"\1#"),
         (r'("versions": )\{[^{}]*\}', r"\1#"),
