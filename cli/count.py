@@ -80,7 +80,9 @@ def run(
             panel=panel,
             allow_missing=allow_missing,
         )
-        show_rows([item for code in opened.languages for item in opened.sources[code]], format, "plan")
+        files = (item for code in opened.languages for item in opened.sources[code])
+        names = ("language", "path", "kind", "compression", "size")
+        show_rows([{name: getattr(item, name) for name in names} for item in files], format, "plan")
         return
     counts = vk.count(
         corpus,

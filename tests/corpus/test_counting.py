@@ -305,3 +305,47 @@ def test_what_the_minimum_count_drops_is_said(tmp_path: Path) -> None:
     found = count_corpus(open_corpus(tmp_path / "corpus"), tmp_path / "counts", options)
     assert found.warnings == ("zho_Hans: the minimum count dropped 50.0% of all occurrences",)
     assert found.dropped == 3 / (4 + 73)
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Every byte of counts, and what the manifest says but for when and how long."""
+    found: dict[str, object] = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    manifest = read_manifest(folder)
+    return found | {name: manifest[name] for name in ("config", "inputs", "outputs", "details")}
+
+
+@pytest.mark.parametrize("document", ["line", "blank-line", "file"])
+def test_a_count_does_not_tell_in_how_many_parts_a_file_was_read(
+    corpus_folder: Path, tmp_path: Path, document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = "\ufeffà àà\r\n\r\nb\0b\r\r c 的的\n\u2028\n" + "x" * 300 + "\n\n\n😀 d\n \n\t\nlast"
+    (corpus_folder / "eng_Latn.txt").write_text(odd * 9, encoding="utf-8", newline="")
+    (corpus_folder / "yor_Latn" / "3.txt").write_text("\n \n" * 90, encoding="utf-8")
+    corpus = open_corpus(corpus_folder, document=document)
+    whole = count_corpus(corpus, tmp_path / "whole", CountOptions(0.3, workers=1))
+    monkeypatch.setattr("vocabkit.corpus.sources.PART_BYTES", 64)
+    cut = count_corpus(corpus, tmp_path / "cut", CountOptions(0.3, workers=1))
+    assert snapshot(tmp_path / "cut") == snapshot(tmp_path / "whole")
+    assert cut.rows == whole.rows
+    assert [row.sources for row in cut.rows] == [1, 4]
+    assert dict(cut.rows[1].repairs)["empty_file"] == 1
+
+
+def test_parts_are_taken_over_and_nothing_is_counted_again_by_an_update(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocabkit.corpus.sources.PART_BYTES", 1_000)
+    corpus = open_corpus(corpus_folder)
+    with pytest.raises(KeyboardInterrupt), Interrupts(1) as pool:
+        count_corpus(corpus, tmp_path / "counts", ONE, executor=pool)
+    assert count_corpus(corpus, tmp_path / "counts", ONE).resumed == 2
+    assert WordCounts.load(tmp_path / "counts") == expected()
+    late = corpus_folder / "yor_Latn" / "late.txt"
+    late.write_text("\n".join(lines(5, 500)), encoding="utf-8")
+    count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE, update=True)
+    added = WordCounts.from_texts({"yor_Latn": lines(5, 500)}, held_out=0.02)
+    assert WordCounts.load(tmp_path / "counts") == expected() + added

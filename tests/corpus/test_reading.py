@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +20,8 @@ from hypothesis import strategies as st
 
 from vocabkit.core.errors import CorpusError
 from vocabkit.corpus import reading
-from vocabkit.corpus.reading import REPAIRS, Repairs, read_documents, zstd
-from vocabkit.corpus.sources import Source, _make_source
+from vocabkit.corpus.reading import EMPTY_PART, REPAIRS, Repairs, read_documents, zstd
+from vocabkit.corpus.sources import Source, _make_source, cut_source, open_corpus
 
 Mode = Literal["line", "blank-line", "file"]
 Reader = Callable[..., tuple[list[str], dict[str, int]]]
@@ -442,3 +444,112 @@ def test_batches_are_of_a_size(tmp_path: Path) -> None:
         True, True, False,
     ]  # fmt: skip
     assert sum(map(len, batches)) == 700_000
+
+
+# --- Parts of a file -------------------------------------------------------------------------------
+
+ENDS = st.sampled_from(
+    [b"\n", b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b"\n \t\n", b"\n\0\n", b"\n\xc2\xa0\n", b""]
+)
+LINES = st.sampled_from(
+    [b"a", "Ẹ kú àárọ̀".encode(), "的😀的".encode(), b" ", b"\0", b"x" * 70, b"w " * 40, b"", b"\xc2\x85"]
+)
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> bytes:
+    lines = draw(st.lists(st.tuples(LINES, ENDS), max_size=25))
+    mark = b"\xef\xbb\xbf" if draw(st.booleans()) else b""
+    return mark + b"".join(line + end for line, end in lines)
+
+
+@given(texts(), st.integers(1, 60), st.sampled_from(["line", "blank-line", "file"]), st.integers(1, 9))
+def test_the_parts_of_a_text_are_the_text(data: bytes, part: int, document: Mode, block: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, sizes(block * 5, 1 << 6):
+        source = source_of(write(Path(folder) / "yor_Latn.txt", data))
+        wanted, made = [], Repairs()
+        for batch in read_documents(source, document, "text", made):
+            wanted += batch
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vocabkit.corpus.sources.PART_BYTES", part)
+            parts = cut_source(source, document)
+        assert len(parts) == (1 if document == "file" else max(1, -(-len(data) // part)))
+        found, repairs, consumed = [], Repairs(), []
+        for item in parts:
+            for batch in read_documents(item, document, "text", repairs, consumed.append):
+                found += batch
+        assert found == wanted
+        if len(parts) > 1:
+            empty = repairs.pop(EMPTY_PART, 0)
+            repairs["empty_file"] = int(empty == len(parts))
+        assert +repairs == +made
+        assert sum(consumed) == len(data)
+
+
+def read_parts(
+    path: Path, part: int, document: Mode = "line", repairs: Repairs | None = None
+) -> list[list[str]]:
+    """The documents of each part of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocabkit.corpus.sources.PART_BYTES", part)
+        parts = cut_source(source_of(path), document)
+    made = Repairs() if repairs is None else repairs
+    return [[d for batch in read_documents(item, document, "text", made) for d in batch] for item in parts]
+
+
+def test_the_parts_of_records_are_the_records(tmp_path: Path) -> None:
+    texts = [f"{n} \u2028的 {'w' * (n % 7)}" for n in range(200)]
+    lines = [json.dumps({"text": text}, ensure_ascii=n % 2 == 0) for n, text in enumerate(texts)]
+    path = write(tmp_path / "a.jsonl", "\r\n".join([*lines[:100], "", " ", *lines[100:]]).encode())
+    whole, cut = Repairs(), Repairs()
+    assert read_parts(path, 1 << 30, repairs=whole) == [texts]
+    parts = read_parts(path, 500, repairs=cut)
+    assert [*chain(*parts)] == texts
+    assert min(map(len, parts)) > 3
+    assert whole == cut == {"empty_line": 2, "crlf": 201}
+
+
+def test_the_parts_of_a_table_are_its_rows(tmp_path: Path) -> None:
+    query = "SELECT 'row ' || i AS text FROM range(10_000) t(i)"
+    path = parquet(tmp_path / "a.parquet", query)
+    whole = [f"row {i}" for i in range(10_000)]
+    assert read_parts(path, 1 << 30) == [whole]
+    parts = read_parts(path, path.stat().st_size // 7)
+    assert len(parts) == 8
+    assert [*chain(*parts)] == whole
+    assert {len(part) for part in parts} <= {1249, 1250, 1251}
+    one = parquet(tmp_path / "b.parquet", "SELECT 'a' AS text")
+    assert [*chain(*read_parts(one, 9))] == ["a"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_of_a_part_is_numbered_from_the_start_of_the_file(tmp_path: Path, end: str) -> None:
+    lines = [b"good"] * 90 + [b"b\xffd"] + [b"good"] * 9
+    path = write(tmp_path / "a.txt", end.encode().join(lines))
+    place = len(end.join(["good"] * 90)) + len(end) + 1
+    with pytest.raises(CorpusError, match=rf"a\.txt:91: not UTF-8: byte 0xff at byte offset {place} "):
+        read_parts(path, 50)
+    records = ['{"text": "good"}'] * 90 + ["[1]"]
+    path = write(tmp_path / "a.jsonl", end.join(records).encode())
+    with pytest.raises(CorpusError, match=r"a\.jsonl:91: list, not a JSON object"):
+        read_parts(path, 100)
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.zst", "a.jsonl.gz"])
+def test_compressed_text_is_one_task(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, b'{"text": "a"}\n' * 9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocabkit.corpus.sources.PART_BYTES", 9)
+        assert cut_source(source_of(path), "line") == [source_of(path)]
+        corpus = open_corpus(fill_languages(tmp_path / "c", path))
+        (said,) = corpus.uncut
+    assert "task" in said
+    assert f"{'zstd' if 'zst' in name else 'gzip'} -dc FILE | split" in said
+    assert open_corpus(tmp_path / "c").uncut == ()
+
+
+def fill_languages(root: Path, path: Path) -> Path:
+    root.mkdir()
+    for code in ("yor_Latn", "hau_Latn"):
+        (root / f"{code}.{path.name.partition('.')[2]}").write_bytes(path.read_bytes())
+    return root

@@ -8,6 +8,7 @@ import random
 import unicodedata
 from collections import Counter
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
 from vocabkit.core.errors import ConfigError, CorpusError, OutputError, PretrainingError, TokenizerError
+from vocabkit.core.records import read_manifest
 from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
@@ -387,3 +389,25 @@ def test_what_held_out_text_loses_is_counted(tmp_path: Path) -> None:
     )
     assert again.split("eng_Latn", "held-out").lost == 0
     assert again.held_out_text == prepared.held_out_text
+
+
+def test_a_large_file_is_prepared_in_parts(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, options = write_ours(tmp_path / "t"), PrepareOptions(64, held_out=0.2, workers=1)
+    whole = prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "whole", options)
+    monkeypatch.setattr("vocabkit.corpus.sources.PART_BYTES", 9_000)
+    parts = prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "one", options)
+    with ThreadPoolExecutor(3) as pool:
+        prepare_corpus(open_corpus(corpus), tokenizer, tmp_path / "three", options, executor=pool)
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "three")
+    assert "eng_Latn/00008.train.npy" in snapshot(tmp_path / "one")
+    for code in whole.languages:
+        sides: tuple[SplitName, ...] = ("train", "held-out")
+        for side in sides:
+            cut, uncut = (read_documents(tmp_path / name, code, side) for name in ("one", "whole"))
+            assert cut == uncut
+            assert replace(parts.split(code, side), rows=0) == replace(whole.split(code, side), rows=0)
+    one, all_ = (json.loads((tmp_path / name / "shards.json").read_text()) for name in ("one", "whole"))
+    assert one["corpus"] == all_["corpus"]
+    assert read_manifest(tmp_path / "one")["inputs"] == read_manifest(tmp_path / "whole")["inputs"]

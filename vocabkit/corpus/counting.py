@@ -92,12 +92,14 @@ class CountRow:
 class Counted(WordCounts):
     """Counts, and what this count met: a row per language, languages that have no data, files left aside.
 
-    `resumed` are the shards taken over from an interrupted count, `seconds` is wall time.
+    `uncut` says which large files are one task each, `resumed` how many shards were taken over from an
+    interrupted count; `seconds` is wall time.
     """
 
     rows: tuple[CountRow, ...] = ()
     missing: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    uncut: tuple[str, ...] = ()
     resumed: int = 0
     seconds: float = 0.0
 
@@ -114,7 +116,7 @@ class Counted(WordCounts):
             for row in self.rows
             if row.discarded > _DROPPED * row.words
         ]
-        return (*missing, *dropped, *(f"left aside {entry}" for entry in self.ignored))
+        return (*missing, *dropped, *(f"left aside {entry}" for entry in self.ignored), *self.uncut)
 
     @property
     def dropped(self) -> float:
@@ -195,7 +197,7 @@ def count_corpus(
                 folder / f"{code}-{stamp_sources(group)}", settings.held_out, settings.share,
             )
             for code, sources in _new_sources(corpus, before).items()
-            for group in group_sources(sources, _SHARD_BYTES)
+            for group in group_sources(sources, corpus.document, _SHARD_BYTES)
         ]  # fmt: skip
         pool = executor or open_executor(settings.workers, len(plans), stack)
         shards, resumed = map_shards(_count, _restore, plans, pool, "counting", report)
@@ -207,8 +209,8 @@ def count_corpus(
         write_index(ready, _finish_languages(pool, groups, ready, settings, before, report))
         rows = _describe(corpus, groups, ready, settings, before, clock)
     counts = WordCounts.load(target)
-    missing, ignored = tuple(corpus.missing), tuple(corpus.ignored)
-    return Counted(counts.languages, target, rows, missing, ignored, resumed, clock.elapsed)
+    left = (tuple(corpus.missing), tuple(corpus.ignored), corpus.uncut)
+    return Counted(counts.languages, target, rows, *left, resumed, clock.elapsed)
 
 
 def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from glob import escape
 from itertools import groupby
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -67,31 +69,52 @@ def read_documents(
 
     def count_bytes(amount: int) -> None:
         nonlocal consumed
-        step = min(amount, source.size - consumed)
+        step = min(amount, source.span - consumed)
         consumed += step
         if on_bytes is not None and step:
             on_bytes(step)
 
-    if source.kind == "parquet":
-        documents = _read_parquet(source, field, repairs, count_bytes)
-    elif source.kind == "jsonl":
-        documents = _read_json_lines(source, field, repairs, count_bytes)
-    else:
-        chunks = read_chunks(source, repairs, count_bytes)
-        if document == "line":
-            documents = _split_lines(chunks, repairs)
-        elif document in ("blank-line", "file"):
-            documents = _join_lines(chunks, repairs, at_blank_lines=document == "blank-line")
-        else:
-            raise CorpusError(f"document = {document!r} is none of line, blank-line, file", "--document line")
     found = False
-    for batch in _gather(documents):
-        found = True
-        yield batch
+    try:
+        for batch in _gather(_read_source(source, document, field, repairs, count_bytes)):
+            found = True
+            yield batch
+    except CorpusError:
+        if source.start and source.kind != "parquet":
+            # Lines are numbered from the start of a file, and counted there only for who needs the number.
+            line = 1 + _count_lines(source, paragraphs=document == "blank-line" and source.kind == "text")
+            deque(_read_source(source, document, field, Repairs(), lambda _: None, line), maxlen=0)
+        raise
     if not found:
-        repairs["empty_file"] += 1
+        repairs["empty_file" if source.stop is None else EMPTY_PART] += 1
     # What a file system or a parquet file holds beyond the text, so that progress ends at the size.
-    count_bytes(source.size)
+    count_bytes(source.span)
+
+
+EMPTY_PART = "empty_part"
+"""What is counted where a part of a file holds no document; whether the file does, its parts together tell."""
+
+
+def _read_source(
+    source: Source,
+    document: Document,
+    field: str,
+    repairs: Repairs,
+    on_bytes: Callable[[int], None],
+    line: int = 1,
+) -> Iterator[tuple[list[str], int]]:
+    """Yield (documents, bytes) of a file, or a part of one whose first line has the number `line`."""
+    if source.kind == "parquet":
+        return _read_parquet(source, field, repairs, on_bytes)
+    if source.kind == "jsonl":
+        return _read_json_lines(source, field, repairs, on_bytes, line)
+    if document == "line":
+        return _split_lines(read_chunks(source, repairs, on_bytes, line=line), repairs)
+    if document not in ("blank-line", "file"):
+        raise CorpusError(f"document = {document!r} is none of line, blank-line, file", "--document line")
+    paragraphs = document == "blank-line"
+    chunks = read_chunks(source, repairs, on_bytes, line=line, paragraphs=paragraphs)
+    return _join_lines(chunks, repairs, at_blank_lines=paragraphs)
 
 
 def _gather(parts: Iterator[tuple[list[str], int]]) -> Iterator[list[str]]:
@@ -185,16 +208,22 @@ class _CountedFile:
         return data
 
 
-def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
+def _read_blocks(source: Source, on_bytes: Callable[[int], None], first: int, last: int) -> Iterator[bytes]:
     """Yield the decompressed bytes of a source in blocks of at most `BLOCK_BYTES`, none of them empty.
 
+    Of a part of a file, those from `first` up to `last`.
     `on_bytes` is told of every compressed byte read. Raises `CorpusError` when the file cannot be opened,
     `MissingExtra` when its URL needs a package that is not installed, `_DamagedStream` for bad data.
     """
     name = source.compression
     try:
-        with open_binary(source.path) as opened:
+        with _opened(source) as opened:
             counted = _CountedFile(opened, on_bytes)
+            if source.stop is not None:
+                opened.seek(first)
+                while block := counted.read(min(BLOCK_BYTES, last - first - counted.size)):
+                    yield block
+                return
             if name == "none":
                 while block := counted.read(BLOCK_BYTES):
                     yield block
@@ -210,6 +239,16 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
             raise _DamagedStream(f"damaged {name} data ({error})") from error
         if counted.size:  # to zstd an empty file is no stream, to us one without text
             raise _DamagedStream(f"truncated {name} data") from error
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    """Open a source's bytes as they are stored. Raises `CorpusError` for what goes wrong with them."""
+    try:
+        with open_binary(source.path) as file:
+            yield file
+    except gzip.BadGzipFile:
+        raise
     except OSError as error:
         raise CorpusError(
             f"{source.path}: cannot be read: {error.strerror or error}",
@@ -245,15 +284,22 @@ class Chunk(NamedTuple):
 
 
 def read_chunks(
-    source: Source, repairs: Counter[str], on_bytes: Callable[[int], None], *, longest: int | None = None
+    source: Source,
+    repairs: Counter[str],
+    on_bytes: Callable[[int], None],
+    *,
+    longest: int | None = None,
+    line: int = 1,
+    paragraphs: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield a text or jsonl source as chunks of lines.
+    """Yield a text or jsonl source as chunks of lines, the first with the number `line`.
 
     With `longest`, in bytes, a longer line is an error; otherwise lines above `PIECE_BYTES` are cut and
-    counted. Raises `CorpusError` naming file, line and byte offset (of the decompressed text).
+    counted. A part of a file is of whole lines, or with `paragraphs` of lines between blank ones. Raises
+    `CorpusError` naming file, line and byte offset (of the decompressed text).
     """
     limit = longest or PIECE_BYTES
-    line, offset = 1, 0
+    offset, last = _find_part(source, paragraphs=paragraphs)
     held: list[bytes] = []
     held_size = 0
     cutting = False
@@ -271,7 +317,7 @@ def read_chunks(
         return Chunk(text, first, len(data), complete)
 
     try:
-        for block in _read_blocks(source, on_bytes):
+        for block in _read_blocks(source, on_bytes, offset, last):
             end = block.rfind(b"\n") + 1
             # A CR that ends the block may be half of a CR LF.
             end = end or block.rfind(b"\r", 0, len(block) - 1) + 1
@@ -311,6 +357,74 @@ def read_chunks(
         ) from error
     if held_size:
         yield make(b"".join(held), complete=True)
+
+
+_ENDS = re.compile(rb"\r\n|\n|\r")
+
+
+def _find_part(source: Source, *, paragraphs: bool) -> tuple[int, int]:
+    """Return the offsets where the lines of a part begin and end, those of a whole file where it does.
+
+    The part before ends where this one begins: both look for it from the same offset.
+    """
+    if source.stop is None:
+        return 0, source.size
+    with _opened(source) as file:
+        first = _find_border(file, source.start, source.stop, paragraphs=paragraphs)
+        if first == source.stop < source.size:
+            # A line or a paragraph that began before goes on: what follows it is for the next part.
+            return first, first
+        return first, _find_border(file, source.stop, source.size, paragraphs=paragraphs)
+
+
+def _find_border(file: BinaryIO, offset: int, end: int, *, paragraphs: bool) -> int:
+    """Return where the first line at or behind `offset` begins, or the first blank one; at most `end`."""
+    if not offset:
+        return 0
+    # One byte before: where that is a line end, a line begins at the offset.
+    file.seek(offset - 1)
+    place, data, inside = offset - 1, b"", True
+    while place < end:
+        block = file.read(BLOCK_BYTES)
+        data += block
+        begin = 0
+        for found in _ENDS.finditer(data):
+            if block and found.end() == len(data):
+                break  # a CR that ends the block may be half of a CR LF
+            if place + begin >= end:
+                return end
+            if not inside and _is_blank(data[begin : found.start()]):
+                return place + begin
+            begin, inside = found.end(), False
+            if not paragraphs:
+                return min(place + begin, end)
+        if not block:
+            return end
+        if len(data) - begin > PIECE_BYTES:
+            begin, inside = len(data) - 1, True  # so long a line is not blank to the reader either
+        place, data = place + begin, data[begin:]
+    return end
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether a line is nothing but white space to the reader."""
+    if b" " < line[:1] < b"\x7f":
+        return False  # as most, and decoding each would cost ten times as much
+    return not line.replace(b"\0", b"").decode(errors="replace").strip()
+
+
+def _count_lines(source: Source, *, paragraphs: bool) -> int:
+    """Return how many lines end before a part's first one. Reads all that is before it."""
+    left, count = _find_part(source, paragraphs=paragraphs)[0], 0
+    with _opened(source) as file:
+        half = False  # a CR came last
+        while left and (block := file.read(min(BLOCK_BYTES, left))):
+            left -= len(block)
+            count += (
+                block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n") - (half and block[:1] == b"\n")
+            )
+            half = block.endswith(b"\r")
+    return count
 
 
 def _cut_text(text: str) -> list[str]:
@@ -386,18 +500,18 @@ _FETCH_BYTES = 4 << 20
 
 
 def _read_json_lines(
-    source: Source, field: str, repairs: Counter[str], on_bytes: Callable[[int], None]
+    source: Source, field: str, repairs: Counter[str], on_bytes: Callable[[int], None], line: int
 ) -> Iterator[tuple[list[str], int]]:
     """Yield (documents, bytes) of a JSON lines source. Raises `CorpusError` naming file and line."""
     decode = json.JSONDecoder().decode
-    for chunk in read_chunks(source, repairs, on_bytes, longest=JSON_LINE_BYTES):
+    for chunk in read_chunks(source, repairs, on_bytes, longest=JSON_LINE_BYTES, line=line):
         documents: list[str] = []
-        for number, line in enumerate(chunk.text.split("\n"), chunk.line):
-            if not line or line.isspace():
+        for number, text in enumerate(chunk.text.split("\n"), chunk.line):
+            if not text or text.isspace():
                 repairs["empty_line"] += 1
                 continue
             try:
-                record = decode(line)
+                record = decode(text)
             except (ValueError, RecursionError) as error:
                 raise CorpusError(
                     f"{source.path}:{number}: not valid JSON: {error}", "one JSON object a line"
@@ -413,13 +527,21 @@ def _read_parquet(
 
     DuckDB reads it row group by row group; progress is the share of rows times the file's size.
     """
-    row = reported = 0
+    row = first = reported = 0
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             total = _open_table(connection, source, field)
             quoted = '"' + field.replace('"', '""') + '"'
+            options, share = "", ""
+            if source.stop is not None:
+                # A part is the rows of its share of bytes; row groups without any of them are not read.
+                first, last = total * source.start // source.size, total * source.stop // source.size
+                options = ", file_row_number = true"
+                share = f" WHERE file_row_number >= {first} AND file_row_number < {last}"
+                row, total = first, last - first
             connection.execute(
-                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false)", [_pattern(source)]
+                f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false{options}){share}",
+                [_pattern(source)],
             )
             wanted = 16
             while rows := connection.fetchmany(wanted):
@@ -432,9 +554,9 @@ def _read_parquet(
                 yield documents, size
                 # Rows may be words or books: what was just read says how many to hold at once.
                 wanted = max(1, min(_ROWS, _FETCH_BYTES * len(rows) // max(size, 1)))
-                share = source.size * row // max(total, row)
-                on_bytes(share - reported)
-                reported = share
+                read = source.span * (row - first) // max(total, row - first)
+                on_bytes(read - reported)
+                reported = read
     except duckdb.Error as error:
         reason = str(error).split("\n")[0]
         raise CorpusError(

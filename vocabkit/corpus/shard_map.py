@@ -42,8 +42,8 @@ from vocabkit.core.folders import (
     write_json,
 )
 from vocabkit.core.progress import Progress
-from vocabkit.corpus.reading import Repairs, read_documents
-from vocabkit.corpus.sources import Document, Source, fingerprint_source
+from vocabkit.corpus.reading import EMPTY_PART, Repairs, read_documents
+from vocabkit.corpus.sources import Document, Source, cut_source, fingerprint_source
 
 _LOOK = 0.25
 """Seconds between looks at how far workers are."""
@@ -96,8 +96,8 @@ class ShardPlan:
 
     @property
     def size(self) -> int:
-        """Stored bytes of its files."""
-        return sum(source.size for source in self.sources)
+        """Stored bytes of its files, or of its part of one."""
+        return sum(source.span for source in self.sources)
 
     def read(self, repairs: Repairs) -> Iterator[tuple[str, list[str]]]:
         """Yield batches of documents, each with its file's path, and note how many bytes were read.
@@ -118,7 +118,10 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished shard: its folder, its sources' fingerprints by path, and what was repaired."""
+    """A finished shard: its folder, its sources' fingerprints by path, and what was repaired.
+
+    Of the parts of one file only the first has its fingerprint; the others have no sources.
+    """
 
     language: str
     folder: Path
@@ -205,7 +208,7 @@ def _make_shard(make: Make[Plan], plan: Plan) -> None:
         record = {
             "language": plan.language,
             **make(plan, attempt, repairs),
-            "sources": {source.path: fingerprint_source(source) for source in plan.sources},
+            "sources": {s.path: fingerprint_source(s) for s in plan.sources if s.start == 0},
             "repairs": {name: count for name, count in sorted(repairs.items()) if count},
         }
         write_json(attempt / FINISHED, record, indent=None)
@@ -246,7 +249,8 @@ def stamp_sources(sources: Sequence[Source]) -> str:
         changed, path = "", source.path
         if "://" not in path:
             changed, path = str(Path(path).stat().st_mtime_ns), str(Path(path).absolute())
-        digest.update(f"{path}\0{source.size}\0{changed}\0".encode("utf-8", "surrogateescape"))
+        part = "" if source.stop is None else f"{source.start}-{source.stop}\0"
+        digest.update(f"{path}\0{source.size}\0{changed}\0{part}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -258,24 +262,38 @@ def group_shards(shards: Sequence[Made]) -> dict[str, list[Made]]:
     return groups
 
 
-def group_sources(sources: Sequence[Source], limit: int) -> list[tuple[Source, ...]]:
-    """Group files in order, the next one put to the last while both are within `limit`, in bytes."""
+def group_sources(sources: Sequence[Source], document: Document, limit: int) -> list[tuple[Source, ...]]:
+    """Group files in order, the next one put to the last while both are within `limit`, in bytes.
+
+    A large file is cut, and each of its parts a group.
+    """
     groups: list[list[Source]] = []
-    size = 0
+    size = limit + 1
     for source in sources:
-        if groups and size + source.size <= limit:
+        parts = cut_source(source, document)
+        if len(parts) == 1 and size + source.size <= limit:
             groups[-1].append(source)
             size += source.size
         else:
-            groups.append([source])
-            size = source.size
+            groups += [[part] for part in parts]
+            size = source.size if len(parts) == 1 else limit + 1
     return [tuple(group) for group in groups]
 
 
 def sum_repairs(shards: Sequence[Shard]) -> dict[str, int]:
-    """Return the repairs of several shards together, by name."""
+    """Return the repairs of several shards together, by name, in the order in which they were planned.
+
+    A file is empty when all of its parts are.
+    """
     total = sum((Counter(shard.repairs) for shard in shards), Counter[str]())
-    return dict(sorted(total.items()))
+    files: list[list[Shard]] = []
+    for shard in shards:
+        if shard.sources:
+            files.append([])
+        files[-1].append(shard)
+    total["empty_file"] += sum(all(EMPTY_PART in shard.repairs for shard in parts) for parts in files)
+    del total[EMPTY_PART]
+    return {name: count for name, count in sorted(total.items()) if count}
 
 
 def no_document(code: str, shards: Sequence[Shard]) -> CorpusError:

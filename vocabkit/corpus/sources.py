@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 
@@ -49,13 +50,41 @@ EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of one language. `path` is local or an fsspec URL; `size` is in (compressed) bytes."""
+    """One file of one language, or a part. `path` is local or an fsspec URL; `size` is the file's, as stored.
+
+    A part is of the stored bytes from `start` up to `stop`, which is None where the file is whole.
+    """
 
     language: str
     path: str
     kind: FileKind
     compression: Compression
     size: int
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def span(self) -> int:
+        """Stored bytes of the part, of a whole file its size."""
+        return (self.size if self.stop is None else self.stop) - self.start
+
+
+PART_BYTES = 256 << 20
+"""Stored bytes above which a file is several tasks: a quarter of a minute each. Never by the number of workers,
+which would then be seen in rows that `prepare` packs."""
+
+
+def cut_source(source: Source, document: Document) -> list[Source]:
+    """Return a file as parts of about equal size, all within `PART_BYTES`, or as it is where it cannot be cut.
+
+    What a part holds is for its reader to say: whole documents, or the rows of its share. Compressed text is
+    read from its start; a text file that is one document is read by one.
+    """
+    count = -(-source.size // PART_BYTES)
+    if count <= 1 or source.compression != "none" or (source.kind == "text" and document == "file"):
+        return [source]
+    bounds = [source.size * number // count for number in range(count + 1)]
+    return [replace(source, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
 def _match_suffix(name: str) -> tuple[str, FileKind, Compression] | None:
@@ -106,6 +135,21 @@ class Corpus:
     def size(self) -> int:
         """The bytes of all sources together, as they are stored."""
         return sum(source.size for group in self.sources.values() for source in group)
+
+    @property
+    def uncut(self) -> tuple[str, ...]:
+        """A sentence on large files that cannot be cut into tasks, and what to do; mostly none."""
+        found = [source for group in self.sources.values() for source in group if source.size > PART_BYTES]
+        found = [source for source in found if source.compression != "none"]
+        if not found:
+            return ()
+        tool, suffix = ("gzip", ".txt.gz") if found[0].compression == "gzip" else ("zstd", ".txt.zst")
+        suffix = suffix.replace("txt", found[0].kind if found[0].kind == "jsonl" else "txt")
+        command = (
+            f"{tool} -dc FILE | split -C 1G --additional-suffix={suffix} --filter='{tool} > $FILE' - part-"
+        )
+        names = shorten_names([source.path for source in found], 3)
+        return (f"{names}: compressed text is read from its start, so one task a file; to cut one: {command}",)
 
     def to_toml(self, comment: str) -> str:
         """A corpus file, opened by a comment of one line, that names the same sources by absolute paths."""

@@ -120,15 +120,17 @@ class PrepareRow:
 class Prepared(PreparedCorpus):
     """Prepared rows, and what preparing them met: a row per language, languages without data, files left aside.
 
-    `resumed` are the shards taken over from an interrupted run; `efficiency` is that of all training rows
-    together. `no_export`: why AutoTokenizer will not open the tokenizer of a model trained on them; None where
-    it will. `notes` are what reading the tokenizer turned off or took for granted.
+    `uncut` says which large files are one task each, `resumed` how many shards were taken over from an
+    interrupted run; `efficiency` is that of all training rows together. `no_export`: why AutoTokenizer will not
+    open the tokenizer of a model trained on them; None where it will. `notes` are what reading the tokenizer
+    turned off or took for granted.
     """
 
     rows: tuple[PrepareRow, ...] = ()
     efficiency: float = 0.0
     missing: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    uncut: tuple[str, ...] = ()
     resumed: int = 0
     seconds: float = 0.0
     no_export: str | None = None
@@ -148,7 +150,7 @@ class Prepared(PreparedCorpus):
     def warnings(self) -> tuple[str, ...]:
         """What should be looked at before training: much that is unknown, much that is padding."""
         lines = [f"no data for {code}" for code in self.missing]
-        lines += [f"left aside {entry}" for entry in self.ignored]
+        lines += [*(f"left aside {entry}" for entry in self.ignored), *self.uncut]
         lines += [f"the tokenizer: {note}" for note in self.notes]
         if self.no_export is not None:
             lines.append(f"AutoTokenizer will not open an export of a run on these: {self.no_export}")
@@ -231,7 +233,7 @@ def prepare_corpus(
                 settings.length, files.file, routes.get(code), files.fingerprint, special,
             )
             for code in corpus.languages
-            for number, group in enumerate(group_sources(corpus.sources[code], _SHARD_BYTES))
+            for number, group in enumerate(group_sources(corpus.sources[code], corpus.document, _SHARD_BYTES))
         ]  # fmt: skip
         with ExitStack() as stack:
             pool = executor or open_executor(settings.workers, len(plans), stack)
@@ -288,6 +290,7 @@ def prepare_corpus(
         efficiency=efficiency,
         missing=tuple(corpus.missing),
         ignored=tuple(corpus.ignored),
+        uncut=corpus.uncut,
         resumed=resumed,
         seconds=clock.elapsed,
         no_export=no_export,
