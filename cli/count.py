@@ -69,6 +69,7 @@ def run(
     Example: vocabkit count corpus/ -o counts/
     """
     import vocabkit as vk
+    from vocabkit.core.folders import find_address
     from vocabkit.core.progress import watch
 
     if dry_run and corpus is not None:
@@ -110,4 +111,4 @@ def run(
         show_note(what, quiet)
     drawn = "; held-out words were drawn from the counts, not by document"
     note = drawn if from_frequencies is not None else f" in {counts.seconds:.1f} s"
-    show_note(f"wrote {output}{note}", quiet)
+    show_note(f"wrote {find_address(output) or output}{note}", quiet)

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CorpusError
+from vocabkit.core.remote import Found
 from vocabkit.corpus import reading
 from vocabkit.corpus.reading import EMPTY_PART, REPAIRS, Repairs, read_documents, zstd
 from vocabkit.corpus.sources import Source, _make_source, cut_source, open_corpus
@@ -37,7 +38,7 @@ def sizes(block: int, piece: int) -> Iterator[None]:
 
 
 def source_of(path: Path) -> Source:
-    source = _make_source(str(path), path.stat().st_size)
+    source = _make_source(Found(str(path), path.stat().st_size, ""))
     assert source is not None
     return source
 
@@ -431,7 +432,7 @@ def test_urls(tmp_path: Path, name: str) -> None:
     else:
         data = write(tmp_path / name, b'{"text": "hello"}\n').read_bytes()
     fsspec.filesystem("memory").pipe(f"/reading/{name}", data)
-    source = _make_source(f"memory://reading/{name}", len(data))
+    source = _make_source(Found(f"memory://reading/{name}", len(data), ""))
     assert source is not None
     batches = list(read_documents(source, "line", "text", Repairs()))
     assert batches == [['{"text": "hello"}' if name == "a.txt" else "hello"]]
@@ -467,14 +468,15 @@ def texts(draw: st.DrawFn) -> bytes:
 def test_the_parts_of_a_text_are_the_text(data: bytes, part: int, document: Mode, block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, sizes(block * 5, 1 << 6):
         source = source_of(write(Path(folder) / "yor_Latn.txt", data))
-        wanted, made = [], Repairs()
+        wanted, made = list[str](), Repairs()
         for batch in read_documents(source, document, "text", made):
             wanted += batch
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("vocabkit.corpus.sources.PART_BYTES", part)
             parts = cut_source(source, document)
         assert len(parts) == (1 if document == "file" else max(1, -(-len(data) // part)))
-        found, repairs, consumed = [], Repairs(), []
+        found, repairs = list[str](), Repairs()
+        consumed: list[int] = []
         for item in parts:
             for batch in read_documents(item, document, "text", repairs, consumed.append):
                 found += batch

@@ -10,6 +10,7 @@ import pytest
 
 from vocabkit.core.errors import CorpusError, MissingExtra, VocabkitError
 from vocabkit.core.languages import Language, Panel
+from vocabkit.core.remote import Found
 from vocabkit.corpus.sources import SUFFIXES, Corpus, _make_source, open_corpus
 
 
@@ -55,7 +56,7 @@ def test_folder_of_files_and_subfolders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_kind_and_compression_by_suffix(suffix: str) -> None:
-    source = _make_source(f"some.where/yor_Latn{suffix}", 7)
+    source = _make_source(Found(f"some.where/yor_Latn{suffix}", 7, ""))
     assert source is not None
     kind = "parquet" if "parquet" in suffix else "jsonl" if "jsonl" in suffix else "text"
     packed = "gzip" if suffix.endswith("gz") else "zstd" if suffix.endswith("zst") else "none"

@@ -137,6 +137,25 @@ def _reflink(source: Path, target: Path) -> bool:
 
 # --- Whether an output may be written --------------------------------------------------------------
 
+_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/+")
+
+
+def find_address(path: str | Path) -> str | None:
+    """Return the address that a path is, with the slashes that `Path` takes out; None for a path of this disk.
+
+    >>> find_address(Path("s3://bucket/folder"))
+    's3://bucket/folder'
+    """
+    text = str(path)
+    found = _ADDRESS.match(text)
+    if found is None or found[1].lower() == "file":
+        return None
+    # One slash is all that `Path` leaves; a folder here may be called `s3:` all the same.
+    if "://" not in text and Path(text).exists():
+        return None
+    return f"{found[1].lower()}://{text[found.end() :]}"
+
+
 _KINDS = {
     stat.S_ISREG: "a file", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISFIFO: "a pipe",
     stat.S_ISSOCK: "a socket",
@@ -150,8 +169,14 @@ def check_output(
 
     It may where it is absent or an empty folder. `force` also allows a folder that vocabkit wrote, as its
     manifest says or because it holds nothing but `known` names. A link to a folder is that folder. What a
-    killed run took off its name is put back first.
+    killed run took off its name is put back first. An address such as s3://bucket/out is no folder.
     """
+    if url := find_address(target):
+        # It would be a folder here called `s3:`, lost with the machine.
+        raise OutputError(
+            f"{url}: only `count` and `prepare` write to an address",
+            f"choose a folder here with -o, and copy it: aws s3 cp --recursive DIR {shlex.quote(url)}",
+        )
     place = _resolve(target)
     _restore_old(place)
     check_inputs(target, inputs)

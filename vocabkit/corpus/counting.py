@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -26,6 +26,7 @@ from vocabkit.core.errors import CountsError
 from vocabkit.core.folders import (
     Clock,
     check_output,
+    find_address,
     fingerprint_file,
     output_folder,
     write_manifest,
@@ -33,6 +34,7 @@ from vocabkit.core.folders import (
 )
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import read_manifest
+from vocabkit.core.remote import remote_folder
 from vocabkit.core.text import cut_run
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
@@ -49,6 +51,7 @@ from vocabkit.corpus.shard_map import (
 )
 from vocabkit.corpus.sources import Corpus, Source, fingerprint_source
 from vocabkit.corpus.word_counts import (
+    INDEX,
     RUN_LIMIT,
     SPLITS,
     LanguageCounts,
@@ -169,11 +172,14 @@ def count_corpus(
 ) -> Counted:
     """Count every source of a corpus into a counts folder.
 
-    With `update`, the output must hold counts; only sources it has not seen are counted, and added.
+    With `update`, the output must hold counts; only sources it has not seen are counted, and added. An output
+    behind an address is made on this disk and sent; the counts then lie there, and not in what is returned.
     Raises `CorpusError` for text that cannot be read and `OutputError` for an output that exists, or that
     another process is counting.
     """
     settings = options or CountOptions()
+    if url := find_address(output):
+        return _count_and_send(corpus, url, settings, force, update, executor, progress)
     if not 0.0 <= settings.held_out < 1.0:
         raise CountsError(
             f"--held-out {settings.held_out}: expected a share from 0 up to, not including, 1",
@@ -211,6 +217,24 @@ def count_corpus(
     counts = WordCounts.load(target)
     left = (tuple(corpus.missing), tuple(corpus.ignored), corpus.uncut)
     return Counted(counts.languages, target, rows, *left, resumed, clock.elapsed)
+
+
+def _count_and_send(
+    corpus: Corpus, url: str, settings: CountOptions, force: bool, update: bool,
+    executor: Executor | None, progress: Progress | None,
+) -> Counted:  # fmt: skip
+    if update:
+        what = f"{url}: --update adds to counts of this disk"
+        raise CountsError(what, "count what is new into a folder of its own")
+    stamps = [stamp_sources(corpus.sources[code]) for code in corpus.languages]
+    chosen = [settings.held_out, settings.min_count, corpus.document, corpus.field, corpus.languages]
+    with remote_folder(url, json.dumps([_VERSION, *chosen, stamps]), INDEX, force=force) as folder:
+        if folder.exists():
+            counts = WordCounts.load(folder)
+            counted = Counted(counts.languages, folder, _make_rows(counts, {}))
+        else:
+            counted = count_corpus(corpus, folder, settings, executor=executor, progress=progress)
+    return replace(counted, folder=Path(url))
 
 
 def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:
@@ -278,7 +302,7 @@ def _new_sources(corpus: Corpus, before: WordCounts) -> dict[str, list[Source]]:
         before_digest = known.get(f"{code}: {source.path}")
         if before_digest is None and (code, digest) not in moved:
             found[code].append(source)
-        elif before_digest not in (None, digest):
+        elif before_digest not in (None, digest, f"{source.path} {source.size}"):  # as earlier versions had it
             raise CountsError(
                 f"{source.path}: has changed since it was counted", "count the corpus again with --force"
             )
@@ -331,17 +355,7 @@ def _describe(
         f"--held-out {settings.held_out} --min-count {settings.min_count}"
     )
     write_text(folder / "config.toml", config)
-    counts = WordCounts.load(folder)
-    rows = []
-    for code in counts.languages:
-        train, held_out = counts.totals_of(code)
-        group = groups.get(code, ())
-        files = sum(len(shard.sources) for shard in group)
-        row = CountRow(
-            code, files, train.documents, train.words, train.characters, train.bytes, held_out.documents,
-            train.cut_runs + held_out.cut_runs, train.discarded, sum_repairs(group),
-        )  # fmt: skip
-        rows.append(row)
+    rows = _make_rows(WordCounts.load(folder), groups)
     earlier = read_manifest(before.folder) if before.folder else {}
     inputs: dict[str, str] = earlier.get("inputs", {})
     repairs: dict[str, Counter[str]] = {
@@ -362,6 +376,21 @@ def _describe(
             "ignored": [*corpus.ignored],
         },
     )
+    return rows
+
+
+def _make_rows(counts: WordCounts, groups: Mapping[str, Sequence[_CountShard]]) -> tuple[CountRow, ...]:
+    """Return the report's rows: totals of the counts, and what the shards of this count met."""
+    rows = []
+    for code in counts.languages:
+        train, held_out = counts.totals_of(code)
+        group = groups.get(code, ())
+        files = sum(len(shard.sources) for shard in group)
+        row = CountRow(
+            code, files, train.documents, train.words, train.characters, train.bytes, held_out.documents,
+            train.cut_runs + held_out.cut_runs, train.discarded, sum_repairs(group),
+        )  # fmt: skip
+        rows.append(row)
     return tuple(rows)
 
 

@@ -21,8 +21,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import duckdb
 
-from vocabkit.core.errors import CorpusError
-from vocabkit.corpus.sources import Document, Source, find_file_system, open_binary
+from vocabkit.core.errors import CorpusError, VocabkitError
+from vocabkit.core.remote import make_file_system
+from vocabkit.corpus.sources import Document, Source, open_binary
 from vocabkit.corpus.word_counts import DELIMITERS
 
 if sys.version_info >= (3, 14):
@@ -245,7 +246,7 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None], first: int, la
 def _opened(source: Source) -> Iterator[BinaryIO]:
     """Open a source's bytes as they are stored. Raises `CorpusError` for what goes wrong with them."""
     try:
-        with open_binary(source.path) as file:
+        with open_binary(source) as file:
             yield file
     except gzip.BadGzipFile:
         raise
@@ -307,7 +308,7 @@ def read_chunks(
     def make(data: bytes, *, complete: bool) -> Chunk:
         nonlocal line, offset
         # Dropping the last line end from the bytes saves a copy of the text, up to four times as large.
-        ended = data.endswith(b"\n") and not data.endswith(b"\r\n")
+        ended = data.endswith(b"\n") and data[-2:-1] not in (b"\r", b"\0")
         text = _decode(data[:-1] if ended else data, source.path, line, offset, repairs)
         if not ended and text.endswith("\n"):
             text, ended = text[:-1], True
@@ -319,8 +320,8 @@ def read_chunks(
     try:
         for block in _read_blocks(source, on_bytes, offset, last):
             end = block.rfind(b"\n") + 1
-            # A CR that ends the block may be half of a CR LF.
-            end = end or block.rfind(b"\r", 0, len(block) - 1) + 1
+            # A CR that ends the block, but for NULs, may be half of a CR LF.
+            end = end or block.rfind(b"\r", 0, max(0, len(block.rstrip(b"\0")) - 1)) + 1
             after = len(block) - end
             held.append(block)
             held_size += len(block)
@@ -359,7 +360,8 @@ def read_chunks(
         yield make(b"".join(held), complete=True)
 
 
-_ENDS = re.compile(rb"\r\n|\n|\r")
+# A NUL is taken out before line ends are found.
+_ENDS = re.compile(rb"\r\0*\n|\n|\r")
 
 
 def _find_part(source: Source, *, paragraphs: bool) -> tuple[int, int]:
@@ -387,10 +389,10 @@ def _find_border(file: BinaryIO, offset: int, end: int, *, paragraphs: bool) -> 
     while place < end:
         block = file.read(BLOCK_BYTES)
         data += block
-        begin = 0
+        begin, decided = 0, len(data.rstrip(b"\0"))
         for found in _ENDS.finditer(data):
-            if block and found.end() == len(data):
-                break  # a CR that ends the block may be half of a CR LF
+            if block and found[0] == b"\r" and found.end() >= decided:
+                break  # half of a CR LF, perhaps
             if place + begin >= end:
                 return end
             if not inside and _is_blank(data[begin : found.start()]):
@@ -401,7 +403,7 @@ def _find_border(file: BinaryIO, offset: int, end: int, *, paragraphs: bool) -> 
         if not block:
             return end
         if len(data) - begin > PIECE_BYTES:
-            begin, inside = len(data) - 1, True  # so long a line is not blank to the reader either
+            begin, inside = max(begin, decided - 1), True  # so long a line is not blank to the reader either
         place, data = place + begin, data[begin:]
     return end
 
@@ -420,6 +422,9 @@ def _count_lines(source: Source, *, paragraphs: bool) -> int:
         half = False  # a CR came last
         while left and (block := file.read(min(BLOCK_BYTES, left))):
             left -= len(block)
+            block = block.replace(b"\0", b"")
+            if not block:
+                continue
             count += (
                 block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n") - (half and block[:1] == b"\n")
             )
@@ -444,7 +449,8 @@ def _measure_line(data: bytes) -> tuple[int, int]:
     """Return where the first line of `data` ends and where the next one begins."""
     ends = [end for end in (data.find(b"\n"), data.find(b"\r")) if end >= 0]
     first = min(ends, default=len(data))
-    return first, min(first + 1 + (data[first : first + 2] == b"\r\n"), len(data))
+    found = _ENDS.match(data, first)
+    return first, found.end() if found else len(data)
 
 
 def _find_cut(data: bytes, path: str, line: int, offset: int) -> int:
@@ -528,8 +534,11 @@ def _read_parquet(
     DuckDB reads it row group by row group; progress is the share of rows times the file's size.
     """
     row = first = reported = 0
+    failures: list[VocabkitError] = []
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
+            if "://" in source.path:
+                failures = _register(connection, source)
             total = _open_table(connection, source, field)
             quoted = '"' + field.replace('"', '""') + '"'
             options, share = "", ""
@@ -558,6 +567,8 @@ def _read_parquet(
                 on_bytes(read - reported)
                 reported = read
     except duckdb.Error as error:
+        if failures:
+            raise failures[0] from error
         reason = str(error).split("\n")[0]
         raise CorpusError(
             f"{source.path}: after row {row}: not readable as parquet: {reason}",
@@ -565,10 +576,18 @@ def _read_parquet(
         ) from error
 
 
+def _register(connection: duckdb.DuckDBPyConnection, source: Source) -> list[VocabkitError]:
+    """Let DuckDB read a remote file, its footer once; return where errors of the connection will be."""
+    file_system, failures = make_file_system(source.path, source.size, source.stamp)
+    connection.register_filesystem(file_system)
+    # The footer is kept by the first; the other would keep the whole file in memory.
+    connection.execute("SET parquet_metadata_cache = true")
+    connection.execute("SET enable_external_file_cache = false")
+    return failures
+
+
 def _open_table(connection: duckdb.DuckDBPyConnection, source: Source, field: str) -> int:
     """Check that the file has the text column, and return its number of rows."""
-    if "://" in source.path:
-        connection.register_filesystem(find_file_system(source.path)[0])
     described = connection.execute(
         "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [_pattern(source)]
     ).fetchall()

@@ -246,7 +246,7 @@ def stamp_sources(sources: Sequence[Source]) -> str:
     """Return an identity of files, 16 hex digits, that changes when one of them does."""
     digest = hashlib.blake2b(digest_size=8)
     for source in sources:
-        changed, path = "", source.path
+        changed, path = source.stamp, source.path
         if "://" not in path:
             changed, path = str(Path(path).stat().st_mtime_ns), str(Path(path).absolute())
         part = "" if source.stop is None else f"{source.start}-{source.stop}\0"

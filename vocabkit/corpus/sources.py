@@ -11,19 +11,20 @@ import difflib
 import glob
 import json
 import os
+import re
 import shlex
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import BinaryIO, Literal, cast, get_args
 
-from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra, shorten_names
-from vocabkit.core.folders import fingerprint_file, read_toml
+from vocabkit.core.errors import ConfigError, CorpusError, shorten_names
+from vocabkit.core.folders import find_address, fingerprint_file, read_toml
 from vocabkit.core.languages import CODE, Panel, resolve_codes
+from vocabkit.core.remote import Found, RemoteFile, find_files, serves_ranges
 
 FileKind = Literal["text", "jsonl", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -52,7 +53,8 @@ EXPECTED = (
 class Source:
     """One file of one language, or a part. `path` is local or an fsspec URL; `size` is the file's, as stored.
 
-    A part is of the stored bytes from `start` up to `stop`, which is None where the file is whole.
+    A part is of the stored bytes from `start` up to `stop`, which is None where the file is whole. `stamp` is
+    what tells a remote file from one put in its place, and its `size` 1 where the server does not say.
     """
 
     language: str
@@ -62,6 +64,7 @@ class Source:
     size: int
     start: int = 0
     stop: int | None = None
+    stamp: str = ""
 
     @property
     def span(self) -> int:
@@ -83,6 +86,8 @@ def cut_source(source: Source, document: Document) -> list[Source]:
     count = -(-source.size // PART_BYTES)
     if count <= 1 or source.compression != "none" or (source.kind == "text" and document == "file"):
         return [source]
+    if source.kind != "parquet" and not serves_ranges(source.path):
+        return [source]
     bounds = [source.size * number // count for number in range(count + 1)]
     return [replace(source, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
@@ -98,10 +103,11 @@ def _match_suffix(name: str) -> tuple[str, FileKind, Compression] | None:
     return None
 
 
-def _make_source(path: str, size: int) -> Source | None:
-    """Return the source behind a path, its language still open (`""`); None where it is not data."""
-    matched = _match_suffix(PurePosixPath(path.replace("\\", "/")).name)
-    return matched and Source("", path, matched[1], matched[2], size)
+def _make_source(found: Found) -> Source | None:
+    """Return the source that a file is, its language still open (`""`); None where it is not data."""
+    matched = _match_suffix(PurePosixPath(found.url.replace("\\", "/")).name)
+    size = 1 if found.size is None else found.size
+    return matched and Source("", found.url, matched[1], matched[2], size, stamp=found.stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,16 +196,22 @@ def open_corpus(
     or a language asked for has no data and `allow_missing` is not set.
     """
     root = Path(path)
-    if root.is_dir():
+    address = find_address(root)
+    place = address or root
+    if address is not None:
+        findings = _name_languages(address, find_files(address))
+    elif glob.has_magic(str(root)) and not root.exists():
+        findings = _find_matches(str(root))
+    elif root.is_dir():
         findings = _find_in_folder(root)
     elif root.is_file() and root.suffix == ".toml":
         findings = _find_in_toml(root)
     elif root.exists():
-        raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}", EXPECTED)
+        raise CorpusError(f"{place}: is neither a folder nor a TOML file; {EXPECTED}", EXPECTED)
     else:
-        raise CorpusError(f"{root}: no such corpus", EXPECTED)
+        raise CorpusError(f"{place}: no such corpus", EXPECTED)
     preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
-    found = _group_by_code(findings, preferred, root)
+    found = _group_by_code(findings, preferred, place)
     wanted = _resolve_wanted(languages, panel, found)
     kept = [code for code in found if wanted is None or code in wanted]
     empty = [code for code in kept if not any(source.size for source in found[code])]
@@ -208,15 +220,15 @@ def open_corpus(
     if missing and not allow_missing:
         named = [f"{code} (its files are empty)" if found.get(code) else code for code in missing]
         raise CorpusError(
-            f"{root}: no data for {', '.join(named)}",
+            f"{place}: no data for {', '.join(named)}",
             f"found {shorten_names([*sources], 12) or 'none of them'}; add the files or pass --allow-missing",
         )
     if not sources:
-        raise CorpusError(f"{root}: no language has data", EXPECTED)
+        raise CorpusError(f"{place}: no language has data", EXPECTED)
     chosen = document or findings.document or "line"
     if chosen not in get_args(Document):
         raise CorpusError(
-            f"{root}: document = {chosen!r} is none of {', '.join(get_args(Document))}", "--document line"
+            f"{place}: document = {chosen!r} is none of {', '.join(get_args(Document))}", "--document line"
         )
     return Corpus(
         name=findings.name,
@@ -240,7 +252,7 @@ def _find_inner(findings: _Findings) -> Path | None:
     return min(folders, key=lambda f: (-folders[f], len(f.parts), f), default=None)
 
 
-def _group_by_code(findings: _Findings, preferred: set[str], root: Path) -> dict[str, list[Source]]:
+def _group_by_code(findings: _Findings, preferred: set[str], root: str | Path) -> dict[str, list[Source]]:
     grouped: dict[str, list[Source]] = {}
     try:
         # The panel and what is asked for decide first. A full code is what it says.
@@ -249,7 +261,8 @@ def _group_by_code(findings: _Findings, preferred: set[str], root: Path) -> dict
     except ConfigError as error:
         # A folder of corpora, such as `sample` writes, given in place of one of them.
         inner = _find_inner(findings)
-        hint = f"did you mean {inner}?" if inner not in (None, root) else error.hint
+        meant = inner and (find_address(inner) or inner)
+        hint = f"did you mean {meant}?" if meant not in (None, root) else error.hint
         raise CorpusError(f"{root}: {error.message}", hint) from error
     for name, group in findings.by_name.items():
         code = of.get(name, name)
@@ -301,6 +314,44 @@ def _find_in_folder(root: Path) -> _Findings:
         shown = ", ".join(sorted(p.name + "/" * p.is_dir() for p in root.iterdir())[:12])
         raise CorpusError(f"{root}: no language found; it holds {shown or 'nothing'}", EXPECTED)
     return findings
+
+
+def _find_matches(pattern: str) -> _Findings:
+    """Return the data files that a glob of this disk matches, by language name."""
+    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+    files = [Found(str(path), path.stat().st_size, "") for path in paths if path.is_file()]
+    if not files:
+        raise CorpusError(f"{pattern}: matches no file", EXPECTED)
+    return _name_languages(pattern, files)
+
+
+def _name_languages(place: str, files: Sequence[Found]) -> _Findings:
+    """Sort files below a folder, or a glob's fixed part, by what comes first: a folder, or a file's stem."""
+    root = _WILD.split(place)[0]
+    root = root.rpartition("/")[0] if root != place else root
+    findings = _Findings(PurePosixPath(root).name or root, {}, [])
+    # By depth: a file system may spell the protocol and the host of what it finds in its own way.
+    depth = len(_split_address(root))
+    for item in files:
+        parts = _split_address(item.url)
+        source, matched = _make_source(item), _match_suffix(parts[-1])
+        name = parts[depth] if len(parts) > depth + 1 else matched[0] if matched else ""
+        if source is None or name.startswith("."):
+            findings.ignored.append(f"{item.url}: not a data file")
+        else:
+            findings.by_name.setdefault(name, []).append(source)
+    if not findings.by_name:
+        shown = shorten_names([item.url for item in files], 6)
+        raise CorpusError(f"{place}: no language found; it holds {shown or 'nothing'}", EXPECTED)
+    return findings
+
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def _split_address(url: str) -> tuple[str, ...]:
+    """Return the parts of a path or an address, without its protocol."""
+    return PurePosixPath((url.partition("://")[2] or url).lstrip("/")).parts
 
 
 def _find_in_toml(path: Path) -> _Findings:
@@ -357,7 +408,7 @@ def _local_source(path: Path, ignored: list[str]) -> Source | None:
         raise CorpusError(what, "rename the file, or move it out of the corpus") from error
     try:
         found = path.stat()
-        source = _make_source(str(path), found.st_size)
+        source = _make_source(Found(str(path), found.st_size, ""))
     except OSError as error:
         what = f"{path}: cannot be read: {error.strerror}"
         raise CorpusError(what, f"ls -l {shlex.quote(str(path))}") from error
@@ -373,17 +424,11 @@ def _local_source(path: Path, ignored: list[str]) -> Source | None:
 def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Source]:
     """Return the sources one glob names; a path without wildcards must exist and be a data file."""
     if "://" in pattern and not pattern.startswith("file://"):
-        file_system, inner = find_file_system(pattern)
-        wild = any(mark in inner for mark in "*?[")
+        wild = _WILD.search(pattern) is not None
         try:
-            found = sorted(file_system.glob(inner)) if wild else [inner]
-            files = [p for p in found if not wild or not file_system.isdir(p)]
-            pairs = [(str(file_system.unstrip_protocol(p)), int(file_system.size(p))) for p in files]
-        except (OSError, TypeError) as error:
-            raise CorpusError(
-                f"{toml}: languages.{name}: {pattern}: {error}",
-                "see that the address is right, and that you may read it",
-            ) from error
+            found = find_files(pattern)
+        except CorpusError as error:
+            raise CorpusError(f"{toml}: languages.{name}: {error.message}", error.hint) from error
     else:
         inner = pattern.removeprefix("file://")
         literal = toml.parent / inner
@@ -397,13 +442,13 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
             raise CorpusError(
                 f"{toml}: languages.{name}: {pattern}: {what}", f"ls -l {shlex.quote(str(literal))}"
             )
-        pairs = [(str(p), p.stat().st_size) for p in paths if p.is_file()]
+        found = [Found(str(p), p.stat().st_size, "") for p in paths if p.is_file()]
     sources = []
-    for path, size in pairs:
-        if source := _make_source(path, size):
+    for item in found:
+        if source := _make_source(item):
             sources.append(source)
         elif wild:
-            ignored.append(f"{path}: not a data file")
+            ignored.append(f"{item.url}: not a data file")
         else:
             raise CorpusError(
                 f"{toml}: languages.{name}: {pattern}: not a kind of file that can be read",
@@ -413,30 +458,15 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
 
 
 def fingerprint_source(source: Source) -> str:
-    """Return the digest of a local file, or the address and size of a remote one."""
+    """Return the digest of a local file, or of a remote one its address, size and what changes with it."""
     if "://" in source.path:
-        return f"{source.path} {source.size}"
+        return f"{source.path} {source.size} {source.stamp}".rstrip()
     return fingerprint_file(source.path)
 
 
-def find_file_system(url: str) -> tuple[Any, str]:
-    """Return the file system behind a URL and the path in it. Raises `MissingExtra`, `CorpusError`."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise MissingExtra(f"{url}: reading URLs needs fsspec", "pip install fsspec") from error
-    try:
-        file_system, inner = url_to_fs(url)
-    except ImportError as error:  # s3fs, gcsfs, … are packages of their own
-        raise MissingExtra(f"{url}: {error}", "install the package the message names") from error
-    except ValueError as error:
-        raise CorpusError(f"{url}: {error}", "a URL such as s3://bucket/folder/*.jsonl") from error
-    return file_system, str(inner)
-
-
-def open_binary(path: str) -> AbstractContextManager[BinaryIO]:
-    """Open a local path or an fsspec URL for reading. Raises `MissingExtra`, or what the opening raises."""
-    if "://" not in path:
-        return Path(path).open("rb")
-    file_system, inner = find_file_system(path)
-    return cast("AbstractContextManager[BinaryIO]", file_system.open(inner, "rb"))
+def open_binary(source: Source) -> BinaryIO:
+    """Open the bytes of a file, local or remote, to be read in order. Raises what the opening raises."""
+    if "://" not in source.path:
+        return Path(source.path).open("rb")
+    size = None if source.size == 1 else source.size
+    return cast(BinaryIO, RemoteFile(source.path, size, source.stamp, streamed=True))

@@ -26,6 +26,7 @@ from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.core.folders import (
     Clock,
     check_output,
+    find_address,
     fingerprint_file,
     scratch_folder,
     write_manifest,
@@ -33,6 +34,7 @@ from vocabkit.core.folders import (
 )
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import write_sealed
+from vocabkit.core.remote import remote_folder
 from vocabkit.corpus.reading import Repairs
 from vocabkit.corpus.shard_map import (
     Shard,
@@ -144,7 +146,7 @@ class Prepared(PreparedCorpus):
         """Return a sentence on what was done."""
         taken = f", {self.resumed} shards taken over" if self.resumed else ""
         held = f"{self.efficiency:.2%} of places hold text"
-        return f"wrote {self.folder} in {self.seconds:.1f} s: {held}{taken}"
+        return f"wrote {find_address(self.folder) or self.folder} in {self.seconds:.1f} s: {held}{taken}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -205,12 +207,15 @@ def prepare_corpus(
 ) -> Prepared:
     """Encode and pack every source of a corpus into a folder of prepared rows.
 
+    An output behind an address is made on this disk and sent; rows can be read where it is copied to.
     Raises `CorpusError` for text that cannot be read, `TokenizerError` for a tokenizer that cannot be used,
     `PretrainingError` for one without a token that begins a text, `OutputError` for an output that exists or
     that another process is preparing.
     """
     settings = options or PrepareOptions()
     _check_options(settings)
+    if url := find_address(output):
+        return _prepare_and_send(corpus, Path(tokenizer), url, settings, force, executor, progress)
     target, tokenizer = Path(output), Path(tokenizer)
     report, clock = progress or Silent(), Clock()
     check_output(target, [*corpus.places, tokenizer], force=force)
@@ -296,6 +301,23 @@ def prepare_corpus(
         no_export=no_export,
         notes=tuple(opened.notes),
     )
+
+
+def _prepare_and_send(
+    corpus: Corpus, tokenizer: Path, url: str, settings: PrepareOptions, force: bool,
+    executor: Executor | None, progress: Progress | None,
+) -> Prepared:  # fmt: skip
+    """Prepare a corpus on this disk, and send the folder to an address."""
+    stamps = [stamp_sources(corpus.sources[code]) for code in corpus.languages]
+    chosen = [settings.length, settings.encoding, settings.held_out, corpus.document, corpus.field]
+    given = [corpus.languages, find_tokenizer_files(tokenizer).fingerprint]
+    with remote_folder(url, json.dumps([_VERSION, *chosen, *given, stamps]), INDEX, force=force) as folder:
+        if folder.exists():
+            made = PreparedCorpus.load(folder)
+            prepared = Prepared(**{item.name: getattr(made, item.name) for item in fields(made)})
+        else:
+            prepared = prepare_corpus(corpus, tokenizer, folder, settings, executor=executor, progress=progress)
+    return replace(prepared, folder=Path(url))
 
 
 def _check_options(settings: PrepareOptions) -> None:
