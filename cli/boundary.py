@@ -35,6 +35,8 @@ EXTRAS = {
     "torch": "torch",
     "safetensors": "torch",
     "transformers": "hf",
+    "s3fs": "s3",
+    "gcsfs": "gcs",
     "matplotlib": "plots",
 }
 

@@ -281,9 +281,7 @@ def test_an_output_in_object_storage_is_whole_or_absent(
     relay.puts.clear()
     relay.most_puts = 4
     monkeypatch.setattr(remote, "_TRIES", 2)
-    with pytest.raises(
-        OutputError, match=r"lost while it was sent.*the finished folder is kept in"
-    ):
+    with pytest.raises(OutputError, match=r"lost while it was sent.*the finished folder is kept in"):
         count_corpus(corpus, "s3://bucket/out", ONE)
     relay.most_puts = None
     store.invalidate_cache()

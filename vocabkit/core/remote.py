@@ -229,7 +229,7 @@ def _try_again(url: str, when: str, act: Callable[[], Value], recover: Callable[
     for number in range(_TRIES):
         try:
             return act()
-        except VocabkitError:
+        except (VocabkitError, MemoryError):
             raise
         except (FileNotFoundError, PermissionError) as error:
             recover()
@@ -379,7 +379,8 @@ def _send_folder(folder: Path, url: str, index: str) -> None:
     def do(name: str, act: Callable[[], object]) -> None:
         _try_again(f"{url}/{name}", "while it was sent", act, lambda: None)
 
-    before = {path.removeprefix(inner).lstrip("/") for path in file_system.find(inner)}
+    listed: list[str] = _try_again(url, "while it was listed", partial(file_system.find, inner), lambda: None)
+    before = {path.removeprefix(inner).lstrip("/") for path in listed}
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     # From here on there is no folder, until its index is there.
     do(_SENDING, lambda: file_system.pipe_file(f"{inner}/{_SENDING}", b""))
