@@ -106,7 +106,8 @@ def _describe(file_system: Any, path: str, entry: Mapping[str, Any]) -> Found:
 def _stamp(entry: Mapping[str, Any]) -> str:
     """Return what an entry of a listing says that changes with the object, or nothing."""
     found = next((entry[name] for name in _STAMPS if entry.get(name)), "")
-    return found.isoformat() if isinstance(found, datetime) else str(found)
+    # A listing and a single answer may differ in the quotes of an ETag.
+    return found.isoformat() if isinstance(found, datetime) else str(found).strip('"')
 
 
 def serves_ranges(url: str) -> bool:

@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from itertools import groupby
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -581,8 +581,9 @@ def _register(connection: duckdb.DuckDBPyConnection, source: Source) -> list[Voc
     file_system, failures = make_file_system(source.path, source.size, source.stamp)
     connection.register_filesystem(file_system)
     # The footer is kept by the first; the other would keep the whole file in memory.
-    connection.execute("SET parquet_metadata_cache = true")
-    connection.execute("SET enable_external_file_cache = false")
+    for setting in ("parquet_metadata_cache = true", "enable_external_file_cache = false"):
+        with suppress(duckdb.CatalogException):  # an earlier DuckDB
+            connection.execute(f"SET {setting}")
     return failures
 
 
