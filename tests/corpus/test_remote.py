@@ -418,5 +418,7 @@ def test_parquet_of_a_web_server_is_read(store: Any, relay: Relay, tmp_path: Pat
     path = write_parquet(tmp_path / "eng_Latn.parquet")
     store.put_file(str(path), "bucket/w/eng_Latn.parquet")
     store.chmod("bucket/w/eng_Latn.parquet", acl="public-read")
+    before = relay.sent
     (source,) = open_corpus(f"http://127.0.0.1:{relay.port}/bucket/w/eng_Latn.parquet").sources["eng_Latn"]
+    assert relay.sent - before < 5_000 < path.stat().st_size  # not fetched to be looked at
     assert sum(len(batch) for batch in read_documents(source, "line", "text", Repairs())) == 3_000

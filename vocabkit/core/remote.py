@@ -36,6 +36,8 @@ _STAMPS = (
     "ETag", "etag", "blob_id", "md5Hash", "generation", "Content-MD5", "content_md5", "LastModified",
     "Last-Modified", "last_modified", "updated", "mtime", "created",
 )  # fmt: skip
+_WEB = ("http://", "https://")
+_FILES = (".txt", ".jsonl", ".parquet", ".gz", ".zst")
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _SENDING = ".vocabkit-sending"
 
@@ -77,6 +79,9 @@ def find_files(url: str) -> list[Found]:
         file_system.invalidate_cache()
         if any(mark in inner for mark in "*?["):
             entries = file_system.glob(inner, detail=True)
+        elif url.startswith(_WEB) and url.lower().endswith(_FILES):
+            # To list what is below, the file would be fetched and read for links.
+            entries = {inner: file_system.info(inner)}
         else:
             entries = file_system.find(inner, detail=True) or {inner: file_system.info(inner)}
         return sorted(
@@ -112,7 +117,7 @@ def _stamp(entry: Mapping[str, Any]) -> str:
 
 def serves_ranges(url: str) -> bool:
     """Whether parts of a file can be asked for. A web server may send all of it, whatever is asked."""
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(_WEB):
         return True
     file_system, inner = open_file_system(url)
     try:
@@ -206,7 +211,7 @@ class RemoteFile(io.RawIOBase):
             # DuckDB asks for exact ranges; a cache only repeats them: 855 MB fetched for a file of 127.
             self._file = file_system.open(inner, "rb", cache_type="none")
             self._file.seek(self._place)
-        elif self._url.startswith(("http://", "https://")) and not (self._place and serves_ranges(self._url)):
+        elif self._url.startswith(_WEB) and not (self._place and serves_ranges(self._url)):
             # As it comes, which every web server can; what was read before is read again.
             self._file, left = file_system.open(inner, "rb", block_size=0), self._place
             while left and (data := self._file.read(min(left, _AHEAD))):
@@ -353,7 +358,7 @@ def remote_folder(url: str, key: str, index: str, *, force: bool) -> Iterator[Pa
 def _check_address(url: str, index: str, *, force: bool) -> None:
     """Raise `OutputError` unless nothing is at an address, or under `force` a folder that vocabkit wrote."""
     file_system, inner = open_file_system(url)
-    if url.startswith(("http://", "https://")):
+    if url.startswith(_WEB):
         raise OutputError(f"{url}: a web server is not written to", "choose another -o, as s3://bucket/folder")
     try:
         file_system.invalidate_cache()
