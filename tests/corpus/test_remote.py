@@ -6,8 +6,11 @@ moto's server keeps the objects. Before it stands a relay that counts bytes and 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -352,8 +355,6 @@ def test_what_an_address_is(path: str | Path, address: str | None) -> None:
 
 
 def test_a_file_system_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(MissingExtra) as caught:
         open_corpus("gs://bucket/corpus")
@@ -422,3 +423,62 @@ def test_parquet_of_a_web_server_is_read(store: Any, relay: Relay, tmp_path: Pat
     (source,) = open_corpus(f"http://127.0.0.1:{relay.port}/bucket/w/eng_Latn.parquet").sources["eng_Latn"]
     assert relay.sent - before < 5_000 < path.stat().st_size  # not fetched to be looked at
     assert sum(len(batch) for batch in read_documents(source, "line", "text", Repairs())) == 3_000
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub_is_counted(tmp_path: Path) -> None:
+    """A stand-in for the Hub on this machine, with the answers that its file system asks for."""
+    pytest.importorskip("huggingface_hub")
+    local = fill(tmp_path / "corpus")
+    sent: list[int] = []
+
+    def describe(path: Path) -> dict[str, object]:
+        kind = "file" if path.is_file() else "directory"
+        return {
+            "type": kind,
+            "oid": "1" * 40,
+            "size": path.stat().st_size,
+            "path": f"data/{path.relative_to(local)}",
+        }
+
+    class Hub(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            path, status, data = self.path.partition("?")[0], 200, b""
+            if path.startswith("/api/datasets/u/n/tree/main/data"):
+                data = json.dumps([describe(item) for item in sorted(local.rglob("*"))]).encode()
+            elif path == "/api/datasets/u/n":
+                data = b'{"id": "u/n", "sha": "' + b"a" * 40 + b'", "siblings": []}'
+            elif path.startswith("/datasets/u/n/resolve/main/data/"):
+                data = (local / path.partition("/data/")[2]).read_bytes()
+                if asked := self.headers.get("Range"):
+                    first, last = asked.removeprefix("bytes=").split("-")
+                    status, data = 206, data[int(first) : int(last) + 1]
+                sent.append(len(data))
+            else:
+                status = 404
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # The address of the Hub is read when its library is loaded.
+    told = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_DISABLE_XET": "1"}
+    words = ["count", "hf://datasets/u/n/data", "-o", str(tmp_path / "there"), "--workers", "1"]
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "vocabkit", *words], env=told, capture_output=True, check=False
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert run.returncode == 0, run.stderr.decode()
+    here = count_corpus(open_corpus(local), tmp_path / "here", ONE)
+    assert WordCounts.load(tmp_path / "there").fingerprint == here.fingerprint
+    assert (
+        sum(sent) < 1.1 * sum(path.stat().st_size for path in local.rglob("*_Latn*") if path.is_file()) + 20_000
+    )
