@@ -8,13 +8,17 @@ import typer
 from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
 from .checks import Case, check_junit, show_checked, write_junit
 from .options import (
+    CorpusOption,
+    DocumentRule,
     Force,
     Languages,
+    OneLanguage,
     OutputFolder,
     Panel,
     Pattern,
     Quiet,
     Route,
+    TextField,
     Workers,
 )
 from .output import show_note
@@ -35,10 +39,7 @@ Reference = Annotated[
 def run(
     tokenizers: Tokenizers,
     output: OutputFolder,
-    corpus: Annotated[
-        Path | None,
-        typer.Option("--corpus", metavar="DIR", help="Text, as `vocabkit count` reads it."),
-    ] = None,
+    corpus: CorpusOption = None,
     counts: Annotated[
         Path | None,
         typer.Option(
@@ -47,6 +48,9 @@ def run(
             help="Counts instead of text; beside --corpus, how much text each language has.",
         ),
     ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
+    language: OneLanguage = None,
     languages: Languages = None,
     panel: Panel = None,
     reference: Reference = "eng_Latn",
@@ -104,6 +108,9 @@ def run(
         corpus,
         output,
         counts=counts,
+        document=document,
+        field=field,
+        language=language,
         languages=languages,
         panel=panel,
         reference=reference,

@@ -73,6 +73,14 @@ TextField = Annotated[
     str | None,
     typer.Option("--field", help="Field of jsonl or parquet with the text; `text` by default."),
 ]
+CORPUS = "Folder with a file or folder a language, a TOML file, or one file of one language."
+CorpusOption = Annotated[Path | None, typer.Option("--corpus", metavar="DIR|FILE", help=CORPUS)]
+OneLanguage = Annotated[
+    str | None,
+    typer.Option(
+        "--language", metavar="CODE", help="The one language of the text, where its name does not say."
+    ),
+]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without languages that have no data.")
 ]

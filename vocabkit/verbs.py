@@ -79,34 +79,30 @@ def open_corpus(
     *,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
 ) -> Corpus:
     """Find the files of a corpus, and which language each is; nothing is read.
 
-    `corpus` is a folder with a file or folder a language, or a TOML file. `languages`, or else the `panel`, are
-    the languages asked for. A `Corpus` that is open already comes back as it is. Raises `CorpusError` where a
-    name is unknown, or a language asked for has no data and `allow_missing` is not set.
+    `corpus` is a folder with a file or folder a language, a TOML file, or one file of one language; `language`
+    says which where the names do not. `languages`, or else the `panel`, are the languages asked for. A `Corpus`
+    that is open already comes back as it is. Raises `CorpusError` where a name is unknown, or a language asked
+    for has no data and `allow_missing` is not set.
 
     >>> vk.open_corpus("corpus/text", languages="yor,ibo").languages
     ('ibo_Latn', 'yor_Latn')
     """
     from vocabkit.corpus import sources
 
-    if isinstance(corpus, sources.Corpus):
-        if any(given is not None for given in (document, field, languages, panel)):
-            raise ConfigError(
-                "document, field, languages and panel say what to open, and this corpus is open already",
-                "give them to open_corpus, with the path",
-            )
-        return corpus
     return sources.open_corpus(
         corpus,
         languages=split_codes(languages),
         panel=_open_panel(panel),
         document=document,
         field=field,
+        language=language,
         allow_missing=allow_missing,
     )
 
@@ -118,6 +114,7 @@ def count(
     held_out: float = 0.02,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
@@ -126,7 +123,6 @@ def count(
     memory: int | str = "2GB",
     update: bool = False,
     from_frequencies: Pathlike | None = None,
-    language: str | None = None,
     seed: int = 0,
     force: bool = False,
     progress: Progress | None = None,
@@ -135,8 +131,9 @@ def count(
 
     Everything after this works on the counts and never reads the text again. An interrupted count goes on
     where it stopped when the same call is made again. Without `output` the counts are kept in memory.
-    `memory` is a size such as "2GB", or bytes. `from_frequencies` imports a list of `word<TAB>count` lines of
-    one `language` instead. Raises `CorpusError`, `CountsError` and `OutputError`.
+    `memory` is a size such as "2GB", or bytes. `document`, `field` and `language` are those of `open_corpus`.
+    `from_frequencies` imports a list of `word<TAB>count` lines of one `language` instead. Raises `CorpusError`,
+    `CountsError` and `OutputError`.
 
     >>> counts = vk.count("corpus/text", "counts/")
     >>> counts.totals["yor_Latn"].words
@@ -145,7 +142,7 @@ def count(
 
     if (corpus is None) == (from_frequencies is None):
         raise ConfigError("give either CORPUS or --from-frequencies FILE", "vocabkit count CORPUS -o DIR")
-    if (from_frequencies is None) != (language is None):
+    if from_frequencies is not None and language is None:
         raise ConfigError(
             "--from-frequencies FILE and --language CODE belong together",
             "vocabkit count --from-frequencies FILE --language CODE -o DIR",
@@ -161,6 +158,7 @@ def count(
             corpus,
             document=document,
             field=field,
+            language=language,
             languages=languages,
             panel=panel,
             allow_missing=allow_missing,
@@ -381,6 +379,9 @@ def audit(
     output: Pathlike | None = None,
     *,
     counts: Pathlike | WordCounts | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     reference: str = "eng_Latn",
@@ -417,6 +418,9 @@ def audit(
             corpus,
             output,
             counts=None if counts is None else _open_counts(counts),
+            document=document,
+            field=field,
+            language=language,
             languages=split_codes(languages),
             panel=panel,
             reference=reference,
@@ -445,6 +449,9 @@ def compare(
     *,
     against: Pathlike | None = None,
     max_regression: float | str = "2%",
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     aligned: Literal["auto", "yes", "no"] = "auto",
@@ -476,6 +483,9 @@ def compare(
             output,
             against=against,
             max_regression=max_regression,
+            document=document,
+            field=field,
+            language=language,
             languages=split_codes(languages),
             panel=panel,
             aligned=aligned,
@@ -503,6 +513,8 @@ def extend(
     untie: bool = False,
     donor: Pathlike | None = None,
     text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     pad_to_multiple_of: int | None = None,
     trim: bool = False,
     old_tokenizer: Pathlike | None = None,
@@ -535,6 +547,8 @@ def extend(
             untie=untie,
             donor=donor,
             text=text,
+            document=document,
+            field=field,
             pad_to_multiple_of=pad_to_multiple_of,
             trim=trim,
             old_tokenizer=old_tokenizer,
@@ -554,6 +568,8 @@ def compare_init(
     text: Pathlike,
     *,
     init_text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     method: Sequence[str] | None = None,
     donor: Pathlike | None = None,
     old_tokenizer: Pathlike | None = None,
@@ -580,6 +596,8 @@ def compare_init(
             tokenizer,
             text,
             init_text=init_text,
+            document=document,
+            field=field,
             method=_as_list(method) or None,
             donor=donor,
             old_tokenizer=old_tokenizer,
@@ -597,6 +615,8 @@ def verify(
     folder: Pathlike,
     *,
     text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     original: Pathlike | None = None,
     reload: bool | None = None,
 ) -> Verification:
@@ -610,7 +630,7 @@ def verify(
     """
     from vocabkit.extension.verify import verify_extension
 
-    return verify_extension(folder, text=text, original=original, reload=reload)
+    return verify_extension(folder, text=text, document=document, field=field, original=original, reload=reload)
 
 
 def undo(
@@ -648,6 +668,7 @@ def prepare(
     held_out: float = 0.02,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
@@ -668,6 +689,7 @@ def prepare(
         corpus,
         document=document,
         field=field,
+        language=language,
         languages=languages,
         panel=panel,
         allow_missing=allow_missing,

@@ -2,7 +2,8 @@
 
 A folder holds one file or one sub-folder per language, named by its code (`yo`, `yor` or `yor_Latn`).
 A TOML file holds `[languages]` with a glob or a list of them per code, and may set `name`, `document`
-and `field`. Files are found and measured here, never opened: `reading` does that.
+and `field`. One data file is a corpus of one language, and so is a folder of any files whose language is said.
+Files are found and measured here, never opened: `reading` does that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import difflib
 import glob
 import json
 import os
+import re
 import shlex
 import stat
 from collections import Counter
@@ -18,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import Any, BinaryIO, Literal, TypedDict, cast, get_args
 
 from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra, shorten_names
 from vocabkit.core.folders import fingerprint_file, read_toml
-from vocabkit.core.languages import CODE, Panel, resolve_codes
+from vocabkit.core.languages import CODE, Panel, find_codes, list_known, resolve_codes
 
 FileKind = Literal["text", "jsonl", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -43,8 +45,21 @@ _COMPANIONS = frozenset(
 )
 EXPECTED = (
     "a corpus is a folder with one file or sub-folder per language (yor_Latn.txt, yor_Latn.jsonl.zst, "
-    "yor_Latn/part-0.parquet) or a TOML file with [languages]; files end in " + ", ".join(SUFFIXES)
+    "yor_Latn/part-0.parquet), one such file, or a TOML file with [languages]; files end in "
+    + ", ".join(SUFFIXES)
 )
+
+
+class Reading(TypedDict, total=False):
+    """How a corpus is read, in the words of the options that every verb with a corpus has; None says nothing.
+
+    `document` is what a document is in a text file, `field` what holds the text of a record, `language` the one
+    language of a file or a folder.
+    """
+
+    document: str | None
+    field: str | None
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,31 +145,49 @@ class Corpus:
 
 
 def open_corpus(
-    path: str | Path,
+    path: str | Path | Corpus,
     *,
     languages: Sequence[str] | None = None,
     panel: Panel | None = None,
     document: str | None = None,
     field: str | None = None,
+    language: str | None = None,
     allow_missing: bool = False,
 ) -> Corpus:
-    """Find the sources of a corpus folder or TOML file.
+    """Find the sources of a corpus folder, a TOML file, or one data file.
 
     `languages`, or else the `panel`, are the languages asked for; without either every language found is
     taken. `document` (`line`, `blank-line`, `file`) and `field` override the TOML file's; the defaults
-    are `line` and `text`. Raises `CorpusError` when nothing is recognised, a name is unknown or ambiguous,
-    or a language asked for has no data and `allow_missing` is not set.
+    are `line` and `text`. With `language`, all of a file or a folder is of that language, whatever its names.
+    A `Corpus` comes back as it is. Raises `CorpusError` when nothing is recognised, a name is unknown or
+    ambiguous, or a language asked for has no data and `allow_missing` is not set; `ConfigError` where two of
+    these contradict each other.
     """
+    if isinstance(path, Corpus):
+        if any(given is not None for given in (document, field, language, languages, panel)):
+            raise ConfigError(
+                "document, field, language, languages and panel say what to open, and this is open already",
+                "give them to open_corpus, with the path",
+            )
+        return path
     root = Path(path)
-    if root.is_dir():
+    preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
+    if language is not None:
+        if languages is not None:
+            raise ConfigError(
+                "--languages picks from the languages of a corpus, and --language says that it has only one",
+                f"--language {shlex.quote(language)}",
+            )
+        (code,) = resolve_codes([language], panel.codes if panel else (), beyond=True)
+        findings, panel = _find_one(root, code), None
+    elif root.is_dir():
         findings = _find_in_folder(root)
     elif root.is_file() and root.suffix == ".toml":
         findings = _find_in_toml(root)
     elif root.exists():
-        raise CorpusError(f"{root}: is neither a folder nor a TOML file; {EXPECTED}", EXPECTED)
+        findings = _find_file(root)
     else:
         raise CorpusError(f"{root}: no such corpus", EXPECTED)
-    preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     found = _group_by_code(findings, preferred, root)
     wanted = _resolve_wanted(languages, panel, found)
     kept = [code for code in found if wanted is None or code in wanted]
@@ -206,6 +239,8 @@ def _group_by_code(findings: _Findings, preferred: set[str], root: Path) -> dict
         # A folder of corpora, such as `sample` writes, given in place of one of them.
         inner = _find_inner(findings)
         hint = f"did you mean {inner}?" if inner not in (None, root) else error.hint
+        if root.is_file() and root.suffix != ".toml":
+            hint = "--language yor  # or whichever language the file is in"
         raise CorpusError(f"{root}: {error.message}", hint) from error
     for name, group in findings.by_name.items():
         code = of.get(name, name)
@@ -257,6 +292,58 @@ def _find_in_folder(root: Path) -> _Findings:
         shown = ", ".join(sorted(p.name + "/" * p.is_dir() for p in root.iterdir())[:12])
         raise CorpusError(f"{root}: no language found; it holds {shown or 'nothing'}", EXPECTED)
     return findings
+
+
+def _find_file(path: Path) -> _Findings:
+    """Return one data file by the language that its name says."""
+    if (source := _local_source(path, [])) is None or (matched := _match_suffix(path.name)) is None:
+        raise _not_data(path)
+    return _Findings(matched[0], {matched[0]: [source]}, [])
+
+
+def _find_one(path: Path, code: str) -> _Findings:
+    """Return a data file, or all of a folder, as one language's. Raises `CorpusError` for one of several."""
+    findings = _Findings(path.name or str(path), {}, [])
+    if path.is_dir():
+        if others := [c for c in _list_named(path) if c != code]:
+            raise CorpusError(
+                f"{path}: --language says that all of it is {code}, and it has {shorten_names(others)}",
+                f"--languages {code}  # takes this language from a corpus of several",
+            )
+        found = [source for file in _list_files(path) if (source := _local_source(file, findings.ignored))]
+        if not found:
+            raise CorpusError(f"{path}: no data files", EXPECTED)
+        findings.by_name[code] = found
+    elif path.suffix == ".toml" and path.is_file():
+        what = f"{path}: says itself which language each file is, and --language says it again"
+        raise CorpusError(what, "leave --language out, or name the file of text")
+    elif path.exists():
+        source = _local_source(path, [])
+        if source is None:
+            raise _not_data(path)
+        findings.by_name[code] = [source]
+    else:
+        raise CorpusError(f"{path}: no such corpus", EXPECTED)
+    return findings
+
+
+def _list_named(folder: Path) -> list[str]:
+    """The codes that a corpus folder's entries are surely named by, sorted."""
+    names = [matched[0] if (matched := _match_suffix(entry.name)) else entry.name for entry in folder.iterdir()]
+    full = {name for name in names if CODE.fullmatch(name)}
+    # One file called `run` or `min` is no Rundi: short names count where there are several.
+    short = [name for name in names if re.fullmatch("[a-z]{2,3}", name)]
+    codes = {code for name in short for code in find_codes(name, list_known())[:1]}
+    return sorted(full | (codes if len(codes) > 1 else set()))
+
+
+def _not_data(path: Path) -> CorpusError:
+    """What is said of a file that no reader is for."""
+    name = shlex.quote(str(path))
+    return CorpusError(
+        f"{path}: not a kind of file that can be read; files end in {', '.join(SUFFIXES)}",
+        f"cp {name} {shlex.quote(f'{path}.txt')}  # where it holds text, a document a line",
+    )
 
 
 def _find_in_toml(path: Path) -> _Findings:
@@ -366,6 +453,17 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
                 f"files end in {', '.join(SUFFIXES)}",
             )
     return sources
+
+
+def find_text(path: str | Path) -> Source:
+    """Return a file of text that is no corpus: of no language, and plain where its name does not say otherwise.
+
+    Raises `CorpusError` for what is no regular file, or not there.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise CorpusError(f"{file}: a folder, where a file of text is wanted", "name one of the files in it")
+    return _local_source(file, []) or Source("", str(file), "text", "none", file.stat().st_size)
 
 
 def fingerprint_source(source: Source) -> str:
