@@ -13,6 +13,7 @@ from .options import (
     Overrides,
     Panel,
     Quiet,
+    TextField,
 )
 from .output import show_note, show_rows, show_warnings
 
@@ -46,6 +47,7 @@ def run(
         int | None,
         typer.Option("--dev-lines", min=1, metavar="N", help="Only the first N lines of --dev."),
     ] = None,
+    field: TextField = None,
     floor: Annotated[
         int | None,
         typer.Option("--floor", min=0, metavar="N", help="Fewest pieces of a language."),
@@ -89,6 +91,7 @@ def run(
         method=method,
         dev=dev,
         dev_lines=dev_lines,
+        field=field,
         floor=floor,
         ceiling=ceiling,
         preset=preset,

@@ -155,7 +155,7 @@ def _say_stopped(received: list[int]) -> int:
     number = received[0] if received else int(signal.SIGINT)
     what = STOPPING[signal.Signals(number).name]
     verb = _find_verb()
-    if verb in RESUMED:
+    if verb in RESUMED or (verb == "fit" and any(word.startswith("--corpus") for word in sys.argv)):
         left = f"`{verb}` goes on where it stopped when the same command is given again"
     else:
         left = "nothing was written"

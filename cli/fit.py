@@ -7,13 +7,16 @@ import typer
 
 from .options import (
     ArcMemory,
+    DocumentRule,
     Force,
     Format,
     Languages,
+    OneLanguage,
     OutputFolder,
     Overrides,
     Pattern,
     Quiet,
+    TextField,
 )
 from .output import show_note, show_rows, show_warnings
 
@@ -25,10 +28,19 @@ def run(
     preset: Annotated[
         str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier output.")
     ],
-    counts: Annotated[
-        Path, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
-    ],
     output: OutputFolder,
+    counts: Annotated[
+        Path | None, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            "--corpus", metavar="DIR|FILE", help="Text to count first, as `count` reads it, into OUTPUT-counts."
+        ),
+    ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
+    language: OneLanguage = None,
     settings: Overrides = None,
     languages: Languages = None,
     allow_oversampling: Annotated[
@@ -71,6 +83,7 @@ def run(
 ) -> None:
     """Fit a vocabulary from counts, as a preset describes it.
 
+    With --corpus, the text is counted first; a later fit of the same text finds the counts again.
     Nothing is random: equal counts and settings give equal files. What is written also loads with
     SentencePiece and with transformers.
 
@@ -83,6 +96,10 @@ def run(
         preset,
         counts,
         output,
+        corpus=corpus,
+        document=document,
+        field=field,
+        language=language,
         languages=languages,
         allow_oversampling=allow_oversampling,
         base=base,
@@ -101,4 +118,6 @@ def run(
         rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in rows]
     show_rows(rows, format, "fit")
     show_warnings(fitted.warnings or (), quiet)
+    if fitted.counted is not None:
+        show_note(fitted.counted, quiet)
     show_note(f"wrote {output}: {fitted.size:,} tokens in {sum(fitted.seconds.values()):.1f} s", quiet)

@@ -147,6 +147,11 @@ def count(
             "--from-frequencies FILE and --language CODE belong together",
             "vocabkit count --from-frequencies FILE --language CODE -o DIR",
         )
+    if from_frequencies is not None and any(given is not None for given in (document, field, languages, panel)):
+        what = (
+            "--document, --field, --languages and --panel say how a CORPUS is read, and a list of words is none"
+        )
+        raise ConfigError(what, "leave them out; its language is --language CODE")
     with _watched(progress) as shown, _folder_or_memory(output) as folder:
         if from_frequencies is not None and language is not None:
             counts = import_frequencies(
@@ -206,9 +211,13 @@ def merge(
 
 def fit(
     preset: Pathlike,
-    counts: Pathlike | WordCounts,
+    counts: Pathlike | WordCounts | None = None,
     output: Pathlike | None = None,
     *,
+    corpus: Pathlike | Corpus | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | Table | None = None,
     allow_oversampling: float | None = None,
     base: Pathlike | None = None,
@@ -225,16 +234,27 @@ def fit(
 ) -> Fit[Any]:
     """Fit a vocabulary from counts, as a preset describes it.
 
-    `preset` is a shipped preset's name, a TOML file or an earlier output. Its tables and keys are changed by
-    keyword, or by `settings` such as "vocabulary.size=4_000". Nothing is random: equal counts and settings give
-    equal files. What is written also loads with SentencePiece and with transformers. Raises `ConfigError`,
-    `CountsError`, `FitError`, `TokenizerError` and `OutputError`; nothing is left behind when it does.
+    With `corpus` in place of `counts`, that is counted first, and the counts are kept in `OUTPUT-counts`;
+    `document`, `field` and `language` are those of `open_corpus`. `preset` is a shipped preset's name, a TOML
+    file or an earlier output. Its tables and keys are changed by keyword, or by `settings` such as
+    "vocabulary.size=4_000". Nothing is random: equal counts and settings give equal files. What is written also
+    loads with SentencePiece and with transformers. Raises `ConfigError`, `CorpusError`, `CountsError`,
+    `FitError`, `TokenizerError` and `OutputError`; no output is left behind when it does.
 
+    >>> vk.fit("balanced-250k", corpus="yor_Latn.txt", output="tok/", vocabulary={"size": 4_000})
     >>> fit = vk.fit("balanced-250k", "counts/", "tok/", vocabulary={"size": 4_000})
     >>> fit.to_frame()[["language", "weight"]]
     """
     from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 
+    if (counts is None) == (corpus is None):
+        raise ConfigError(
+            "give either --counts DIR, or --corpus DIR to count first",
+            "vocabkit fit PRESET --corpus DIR -o DIR",
+        )
+    if corpus is None and (document or language):
+        name = "--document" if document else "--language"
+        raise ConfigError(f"{name} says how --corpus is read, and there is none", f"leave {name} out")
     given = {
         **_language_settings(languages),
         "languages.allow_oversampling": allow_oversampling,
@@ -244,11 +264,18 @@ def fit(
         "replace.keep": split_codes(keep_languages),
         "replace.max_loss": max_loss,
         "parity.development": dev,
+        # Of the development text too: both are read by one option.
+        "parity.field": field if dev is not None or corpus is None else None,
     }
+    source: WordCounts | Corpus
+    if corpus is not None:
+        source = open_corpus(corpus, document=document, field=field, language=language)
+    elif counts is not None:
+        source = _open_counts(counts)
     with _watched(progress) as shown:
         return fit_vocabulary(
             preset,
-            _open_counts(counts),
+            source,
             output,
             settings=[*_as_list(settings), *list_settings(tables, given)],
             routed=split_codes(routed) or (),
@@ -265,6 +292,7 @@ def allocate(
     method: Literal["proportional", "exponent", "unimax", "vocap", "parity", "maxmin"] | None = None,
     dev: Pathlike | None = None,
     dev_lines: int | None = None,
+    field: str | None = None,
     floor: int | None = None,
     ceiling: int | None = None,
     preset: Pathlike = "proportional-500k",
@@ -291,6 +319,7 @@ def allocate(
         "allocation.method": method,
         "allocation.dev": dev,
         "allocation.dev_lines": dev_lines,
+        "allocation.dev_field": field,
         "allocation.floor": floor,
         "allocation.ceiling": ceiling,
         "languages.panel": panel,

@@ -115,12 +115,103 @@ def test_count_stops_for_a_language_without_data(corpus: Path, tmp_path: Path) -
         (),
         ("--language", "yor"),
         ("--from-frequencies", "list.tsv"),
-        ("corpus", "--language", "yor"),
+        ("--from-frequencies", "list.tsv", "--language", "yor", "--field", "word"),
     ],
 )
 def test_count_says_what_belongs_together(words: tuple[str, ...], tmp_path: Path) -> None:
     result = vocabkit("count", *words, "-o", tmp_path / "c", code=2)
-    assert "--from-frequencies" in result.stderr
+    assert "--from-frequencies" in result.stderr or "a list of words" in result.stderr
+
+
+# --- One way to say how text is read ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def records(corpus: Path) -> Path:
+    """Yoruba of the corpus as records of another field, in a file that names no language."""
+    lines = (corpus / "yor_Latn.txt").read_text(encoding="utf-8").splitlines()
+    path = corpus.parent / "crawl.jsonl"
+    said = (json.dumps({"id": number, "body": line}) for number, line in enumerate(lines))
+    path.write_text("\n".join(said) + "\n", encoding="utf-8")
+    return path
+
+
+READERS = {
+    "count": "count {text} -o {out} --workers 1",
+    "prepare": "prepare {text} --tokenizer {tok} -o {out} --workers 1 --length 64",
+    "audit": "audit {tok} --corpus {text} -o {out} --workers 1 --resamples 0 --no-integrity",
+    "compare": "compare {tok} {tok} --corpus {text} --workers 1 --resamples 0",
+    "fit": "fit shared-250k --corpus {text} -o {out} --set vocabulary.size=200",
+}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_every_reader_takes_a_file_of_a_language_and_a_field(
+    verb: str, corpus: Path, records: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    def run(text: Path, out: str, *more: str, code: int = 0) -> Result:
+        places = {"text": text, "tok": tokenizer, "out": tmp_path / out}
+        words = [word.format_map(places) for word in READERS[verb].split()]
+        return vocabkit(*words, "-f", "json", *more, code=code)
+
+    told = rows_of(run(corpus / "yor_Latn.txt", "named"))
+    assert {row["language"] for row in told if "language" in row} <= {"yor_Latn", "all"}
+    said = rows_of(run(records, "said", "--language", "Yoruba", "--field", "body"))
+    for row in (*told, *said):
+        row.pop("repairs", None)
+    assert said == told
+    assert "--language" in run(records, "none", code=2).stderr
+    if verb not in ("audit", "compare"):  # a language that cannot be read is one of many there
+        near = run(records, "none", "--language", "yor", "--field", "bdy", code=2).stderr
+        assert "did you mean body?" in near
+        assert near.endswith("hint: --field body\n")
+    both = run(records, "none", "--language", "yor", "--languages", "yor", code=2) if verb != "fit" else None
+    assert both is None or "hint: --language yor" in both.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fit_counts_first_and_finds_its_counts_again(corpus: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "text", tmp_path / "tok"
+    text.mkdir()
+    (text / "yor_Latn.txt").write_bytes((corpus / "yor_Latn.txt").read_bytes())
+    words = ("fit", "shared-250k", "--corpus", text, "-o", out, "--set", "vocabulary.size=200")
+
+    def same_as_counted() -> bool:
+        vocabkit("count", text, "-o", tmp_path / "counts", "--workers", 1, "--force")
+        vocabkit(
+            "fit", "shared-250k", "--counts", tmp_path / "counts", "-o", tmp_path / "b", *words[-2:], "--force"
+        )
+        return (tmp_path / "b" / "tokenizer.model").read_bytes() == (out / "tokenizer.model").read_bytes()
+
+    assert f"counted text into {out}-counts" in vocabkit(*words).stderr
+    assert same_as_counted()
+    assert "they are of the same files" in vocabkit(*words, "--force").stderr
+    (text / "eng_Latn.txt").write_bytes((corpus / "eng_Latn.txt").read_bytes())
+    assert "added" in vocabkit(*words, "--force").stderr
+    assert same_as_counted()
+    (text / "yor_Latn.txt").write_text("ilé ọmọ\n" * 90 + "àwọn ènìyàn\n" * 40, encoding="utf-8")
+    (out / "tokenizer.model").rename(tmp_path / "kept")
+    refused = vocabkit(*words[:5], tmp_path / "tok", *words[-2:], code=2)
+    assert "exists" in refused.stderr
+    assert "yor_Latn.txt has changed" in vocabkit(*words, "--force").stderr
+    assert same_as_counted()
+
+
+def test_a_fit_looks_at_all_else_before_it_counts(corpus: Path, tmp_path: Path) -> None:
+    for wrong in (
+        ("fit", "shared-250k", "--languages", "ibo"),
+        ("fit", "two-stage-250k-12x50k"),
+        ("fit", "shared-250k", "--set", "vocabulary.sise=3"),
+        ("fit", "continued-bpe", "--base", tmp_path / "absent"),
+        ("fit", "parity-250k", "--dev", tmp_path / "absent"),
+        ("fit", "shared-250k", "--counts", corpus),
+    ):
+        vocabkit(*wrong, "--corpus", corpus, "-o", tmp_path / "tok", code=2)
+        assert list(tmp_path.iterdir()) == [], wrong
+    result = vocabkit(
+        "fit", "shared-250k", "--counts", corpus, "--language", "yor", "-o", tmp_path / "t", code=2
+    )
+    assert "--language says how --corpus is read" in result.stderr
 
 
 def test_a_frequency_list_becomes_counts(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class AllocationTable(Config):
     `unit` is what `proportional`, `exponent`, `unimax` and `vocap` take for a language's size. `floor` is the
     fewest pieces of a language (its covered alphabet at least), `ceiling` the most (0: what its text supports).
     `cap` is the largest size a curve is traced to (0: by the budget). `dev` is a folder of aligned lines,
-    of which `dev_lines` are read (0: all).
+    of which `dev_lines` are read (0: all); `dev_field` is what holds the text of its records.
     """
 
     method: Method = "proportional"
@@ -47,6 +47,7 @@ class AllocationTable(Config):
     cap: int = Field(default=0, ge=0, le=2_000_000)
     dev: str = ""
     dev_lines: int = Field(default=0, ge=0)
+    dev_field: str = ""
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -243,12 +243,13 @@ class TwoStageConfig(VocabularyTables):
 class ParityTable(Config):
     """How language weights are sought. `development` is a corpus folder of aligned lines, never a test set.
 
-    `lines` takes the first so many (0 = all). Each of `rounds` fits raises a language's share by (its cost ÷
-    the mean cost) to the power `step`. No language may cost more than 1 + `max_loss` times what it does in the
-    exponent-balanced fit at the start.
+    `field` is what holds the text of its records. `lines` takes the first so many (0 = all). Each of `rounds`
+    fits raises a language's share by (its cost ÷ the mean cost) to the power `step`. No language may cost more
+    than 1 + `max_loss` times what it does in the exponent-balanced fit at the start.
     """
 
     development: str = ""
+    field: str = ""
     lines: int = Field(default=0, ge=0)
     rounds: int = Field(default=6, ge=1, le=50)
     step: float = Field(default=1.0, gt=0.0, le=5.0)
@@ -469,7 +470,7 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
 # What options of `fit` set that not every configuration has.
 _OPTIONS = {
     "base": "--base", "base_pattern": "--pattern", "replace.keep": "--keep-languages",
-    "replace.max_loss": "--max-loss", "parity.development": "--dev",
+    "replace.max_loss": "--max-loss", "parity.development": "--dev", "parity.field": "--field",
 }  # fmt: skip
 
 

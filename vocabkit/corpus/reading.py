@@ -500,7 +500,7 @@ def _take_text(record: Any, field: str, place: str, repairs: Counter[str]) -> li
 
 
 def _tell_field(what: str, field: str, names: list[str], texts: list[str]) -> tuple[str, str]:
-    """A message and hint on a field that is not there: those that are, and the one nearest by spelling, or a text."""
+    """A message and a hint on a field that is not there: those that are, and one that may be meant."""
     near = difflib.get_close_matches(field, names, n=1)
     message = f"{what} {shorten_names(names, 12) or 'none'}" + (f"; did you mean {near[0]}?" if near else "")
     meant = (near or texts)[:1]
