@@ -228,7 +228,9 @@ def _report(error: BaseException) -> int:
 
 def _print_mistake(message: str, hint: str) -> None:
     say(f"error: {message}")
-    say(f"hint: {hint}")
+    # A hint of several lines is several commands.
+    for number, line in enumerate(hint.split("\n")):
+        say(line if number else f"hint: {line}")
 
 
 def _name_command() -> str:

@@ -308,7 +308,7 @@ def _find_one(path: Path, code: str) -> _Findings:
         if others := [c for c in _list_named(path) if c != code]:
             raise CorpusError(
                 f"{path}: --language says that all of it is {code}, and it has {shorten_names(others)}",
-                f"--languages {code}  # takes this language from a corpus of several",
+                f"--languages {shlex.quote(code)}  # takes this language from a corpus of several",
             )
         found = [source for file in _list_files(path) if (source := _local_source(file, findings.ignored))]
         if not found:
