@@ -363,26 +363,27 @@ def open_tokenizer(tokenizer: Pathlike, *, route: str | None = None, pattern: st
 
 
 def show(
-    tokenizer: Pathlike | Tokenizer, text: str, *, route: str | None = None, pattern: str | None = None
+    tokenizers: Pathlike | Tokenizer | Sequence[Pathlike | Tokenizer],
+    text: str,
+    *,
+    route: str | None = None,
+    pattern: str | None = None,
 ) -> Shown:
     """Show the pieces a text is cut into, with ids, scripts and bytes.
 
-    `route` and `pattern` are those of `open_tokenizer`. Control characters are escaped and right-to-left text
-    is isolated; ▁ is a space.
+    Of several tokenizers every row begins with the tokenizer's name. `route` and `pattern` are those of
+    `open_tokenizer`; of several a route is taken by those that have blocks. Control characters are escaped and
+    right-to-left text is isolated; ▁ is a space.
 
     >>> vk.show("tok/", "Ẹ kú àárọ̀").to_frame()
+    >>> vk.show(["tok-a/", "tok-b/"], "Ẹ kú àárọ̀").to_frame()
     """
-    from vocabkit.vocabulary.adapters import Shown, list_tokens
+    from vocabkit.auditing.encoding import open_several
+    from vocabkit.vocabulary.adapters import show_text
 
-    if isinstance(tokenizer, str | Path):
-        opened = open_tokenizer(tokenizer, route=route, pattern=pattern)
-    elif route is None and pattern is None:
-        opened = tokenizer
-    else:
-        name = "route" if pattern is None else "pattern"
-        what = f"a {name} is chosen when a tokenizer is opened"
-        raise ConfigError(what, f"open_tokenizer(path, {name}=…)")
-    return Shown(text, tuple(list_tokens(opened, text)), tuple(opened.notes))
+    if isinstance(tokenizers, str) or not isinstance(tokenizers, Sequence):
+        tokenizers = [tokenizers]
+    return show_text(open_several(tokenizers, route, pattern), text)
 
 
 def diff(first: Pathlike | Vocabulary, second: Pathlike | Vocabulary, *, pieces: bool = False) -> Difference:

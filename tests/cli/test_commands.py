@@ -1,11 +1,15 @@
 """The verbs, one after the other, from folder to folder, as a user types them."""
 
 import base64
+import contextlib
 import csv
 import io
 import json
 import os
 import random
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from cli import app
 from vocabkit.auditing.report import Audit
 from vocabkit.core.folders import find_user_cache
 
+ROOT = Path(__file__).resolve().parents[2]
 SYLLABLES = {
     "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],
     "yor_Latn": ["ẹ̀", "kọ́", "ilé", "àá", "rọ̀", "gbo", "ṣe", "wa"],
@@ -290,6 +295,81 @@ def test_show_reads_standard_input(tokenizer: Path) -> None:
     given = rows_of(vocabkit("show", tokenizer, "the work", "-f", "json"))
     result = CliRunner().invoke(app, ["show", str(tokenizer), "-", "-f", "json"], input="the work")
     assert rows_of(result) == given
+
+
+@pytest.fixture(scope="module")
+def small(counts: Path) -> Path:
+    """A tokenizer of another kind and size: byte-level merges."""
+    folder = counts.parent / "small"
+    vocabkit("fit", "byte-bpe", "--counts", counts, "-o", folder, "--set", "vocabulary.size=280")
+    return folder
+
+
+TEXT = "the work, ẹ̀kọ́ ilé 日本 resolution"
+
+
+def test_show_of_several_has_the_rows_of_each(tokenizer: Path, small: Path) -> None:
+    rows = rows_of(vocabkit("show", tokenizer, small, TEXT, "-f", "json"))
+    names = [*dict.fromkeys(str(row["tokenizer"]) for row in rows)]
+    assert len(names) == 2
+    for name, folder in zip(names, (tokenizer, small), strict=True):
+        own = [{key: row[key] for key in row if key != "tokenizer"} for row in rows if row["tokenizer"] == name]
+        assert own == rows_of(vocabkit("show", folder, TEXT, "-f", "json"))
+    piped = CliRunner().invoke(app, ["show", str(tokenizer), str(small), "-f", "json"], input=f"{TEXT}\n")
+    assert rows_of(piped) == rows
+    alone = CliRunner().invoke(app, ["show", str(small), "-f", "json"], input=f"{TEXT}\n")
+    assert len(rows_of(alone)) == sum(row["tokenizer"] == names[1] for row in rows)
+
+
+def test_show_puts_the_same_text_on_a_line(tokenizer: Path, small: Path) -> None:
+    text = "the resolution work er ing " * 5
+    printed = vocabkit("show", tokenizer, small, text).stdout.splitlines()
+    width = (100 - 3) // 2
+    columns = [[line[:width].rstrip() for line in printed], [line[width + 3 :].rstrip() for line in printed]]
+    for column, folder in zip(columns, (tokenizer, small), strict=True):
+        rows = rows_of(vocabkit("show", folder, text, "-f", "json"))
+        assert column[1].startswith(f"{len(rows)} tokens")
+        assert "".join(column[2:]) == "".join(f"{row['piece']}│" for row in rows)
+    letters = [["".join(filter(str.isalpha, line)) for line in column[2:]] for column in columns]
+    assert letters[0] == letters[1]
+    assert len(letters[0]) > 3
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_show_has_colours_on_a_terminal_that_wants_them(tokenizer: Path, small: Path, refused: bool) -> None:
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1" if refused else "", "COLUMNS": "100"}
+    words = [sys.executable, "-m", "cli", "show", str(tokenizer), str(small), "the work"]
+    with subprocess.Popen(
+        words, stdout=follower, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
+    ) as process:
+        os.close(follower)
+        found = b""
+        with contextlib.suppress(OSError):  # what Linux says when the other side is closed
+            while part := os.read(leader, 1 << 16):
+                found += part
+        assert process.wait() == 0
+    os.close(leader)
+    assert (b"\x1b[" in found) != refused
+    assert ("│" in found.decode()) == refused
+    plain = re.sub(r"\x1b\[[\d;]*m|│", "", found.decode())
+    assert len(re.findall(r"the", plain)) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("{tok}",), ("{tok}", "-"), ("{tok}", "{tok}")])
+def test_show_without_a_text_says_how_to_give_one(words: tuple[str, ...], tokenizer: Path) -> None:
+    given = [word.format(tok=tokenizer) for word in words]
+    result = CliRunner().invoke(app, ["show", *given], input="")
+    assert result.exit_code == 2
+    assert "no t" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("hint: vocabkit show ")
+
+
+def test_show_of_nothing_is_no_token(tokenizer: Path, small: Path) -> None:
+    assert vocabkit("show", tokenizer, small, "").stdout.count("0 tokens") == 2
+    lost = CliRunner().invoke(app, ["show", str(small), "-"], input=b"a\xff")
+    assert (lost.exit_code, lost.stderr.count("error: ")) == (2, 1)
 
 
 def test_show_isolates_and_escapes(tokenizer: Path) -> None:
