@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .completion import complete_fits
 from .options import (
     Force,
     Format,
@@ -56,7 +57,13 @@ def run(
         int | None, typer.Option("--ceiling", min=1, metavar="N", help="Most pieces of a language.")
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", metavar="PRESET", help="A preset of kind proportional.")
+        str,
+        typer.Option(
+            "--preset",
+            metavar="PRESET",
+            help="A preset of kind proportional.",
+            autocompletion=complete_fits,
+        ),
     ] = "proportional-500k",
     settings: Overrides = None,
     languages: Languages = None,

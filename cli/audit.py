@@ -7,6 +7,7 @@ import typer
 
 from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
 from .checks import Case, check_junit, show_checked, write_junit
+from .completion import complete_languages
 from .options import (
     CorpusOption,
     DocumentRule,
@@ -32,7 +33,12 @@ Tokenizers = Annotated[
 ]
 Reference = Annotated[
     str,
-    typer.Option("--reference", metavar="CODE", help="The language that a premium is against."),
+    typer.Option(
+        "--reference",
+        metavar="CODE",
+        help="The language that a premium is against.",
+        autocompletion=complete_languages,
+    ),
 ]
 
 

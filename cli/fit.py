@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .completion import complete_fits, complete_languages
 from .options import (
     ArcMemory,
     DocumentRule,
@@ -26,7 +27,10 @@ HIDDEN = {"documents", "words", "bytes", "share", "target_share", "cut_share", "
 
 def run(
     preset: Annotated[
-        str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier output.")
+        str,
+        typer.Argument(
+            metavar="PRESET", help="A preset, a TOML file or an earlier output.", autocompletion=complete_fits
+        ),
     ],
     output: OutputFolder,
     counts: Annotated[
@@ -62,6 +66,7 @@ def run(
             "--keep-languages",
             metavar="CODES",
             help="Languages that replace-bpe must not cost more than --max-loss, with commas.",
+            autocompletion=complete_languages,
         ),
     ] = None,
     max_loss: Annotated[
@@ -70,7 +75,12 @@ def run(
     ] = None,
     routed: Annotated[
         str | None,
-        typer.Option("--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."),
+        typer.Option(
+            "--routed",
+            metavar="CODES",
+            help="Also write these languages' views, to routed/CODE.",
+            autocompletion=complete_languages,
+        ),
     ] = None,
     dev: Annotated[
         Path | None,
