@@ -70,7 +70,7 @@ def _find_text(words: list[str]) -> tuple[list[str], str]:
     if not asked and len(words) > 1 and not os.path.exists(words[-1]):  # noqa: PTH110
         return words[:-1], words[-1]
     names = words[:-1] if asked else words
-    hint = f"vocabkit show {' '.join(map(shlex.quote, names))} 'some text'"
+    hint = f"vocabkit show {shlex.join(names)} 'some text'"
     waiting = not asked and sys.stdin.isatty()
     # The newline that ends a line of a shell's echo is not part of the text.
     given = "" if waiting else sys.stdin.read().removesuffix("\n")
