@@ -168,8 +168,11 @@ def test_one_file_is_a_corpus_by_its_name_or_by_what_is_said(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"unknown language 'yoruva'.*yor_Latn"):
         open_corpus(tmp_path / "wiki.jsonl", language="yoruva")
     for language in ("yor", None):
-        with pytest.raises(CorpusError, match="not a kind of file"):
+        with pytest.raises(CorpusError, match="not a kind of file") as caught:
             open_corpus(tmp_path / "corpus.yo", language=language)
+        assert f"{tmp_path / 'corpus.yo'} corpus.yo.txt  #" in caught.value.hint
+        with pytest.raises(CorpusError, match="not a regular file"):
+            open_corpus("/dev/null", language=language)
 
 
 def test_a_folder_of_parts_is_one_language_where_that_is_said(tmp_path: Path) -> None:

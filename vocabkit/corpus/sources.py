@@ -339,10 +339,17 @@ def _list_named(folder: Path) -> list[str]:
 
 def _not_data(path: Path) -> CorpusError:
     """What is said of a file that no reader is for."""
-    name = shlex.quote(str(path))
+    if not path.is_file():
+        what = f"{path}: not a regular file, so not text that can be read twice"
+        return CorpusError(what, "write its text to a file first, and name that")
+    # JSON is a record a line to this reader, or it is one text with brackets in it.
+    ending, said = (
+        (".jsonl", "a JSON object a line") if path.suffix == ".json" else (".txt", "a document a line")
+    )
+    copy = f"{path.name.removesuffix('.json')}{ending}"
     return CorpusError(
         f"{path}: not a kind of file that can be read; files end in {', '.join(SUFFIXES)}",
-        f"cp {name} {shlex.quote(f'{path}.txt')}  # where it holds text, a document a line",
+        f"cp {shlex.quote(str(path))} {shlex.quote(copy)}  # where it holds text, {said}",
     )
 
 
