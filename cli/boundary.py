@@ -222,6 +222,8 @@ def _report(error: BaseException) -> int:
         return 101
     if is_debug():
         traceback.print_exception(error)
+    for note in getattr(error, "__notes__", ()):  # what was done before, and stays
+        say(note)
     _print_mistake(message, hint or f"{_name_command()} --help")
     return 2
 

@@ -1,4 +1,4 @@
-"""`vocabkit fit`: a vocabulary from counts."""
+"""`vocabkit fit`: a vocabulary from counts, or from text that is counted first."""
 
 from pathlib import Path
 from typing import Annotated
@@ -91,7 +91,7 @@ def run(
     format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
-    """Fit a vocabulary from counts, as a preset describes it.
+    """Fit a vocabulary from counts or text, as a preset describes it.
 
     With --corpus, the text is counted first; a later fit of the same text finds the counts again.
     Nothing is random: equal counts and settings give equal files. What is written also loads with

@@ -19,7 +19,7 @@ def run(
     tokenizers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TOK...", help="Tokenizers of any format, or folders that hold one.", show_default=False
+            metavar="TOK", help="Tokenizers of any format, or folders that hold one.", show_default=False
         ),
     ] = None,
     text: Annotated[

@@ -232,7 +232,7 @@ def fit(
     progress: Progress | None = None,
     **tables: Table,
 ) -> Fit[Any]:
-    """Fit a vocabulary from counts, as a preset describes it.
+    """Fit a vocabulary from counts or text, as a preset describes it.
 
     With `corpus` in place of `counts`, that is counted first, and the counts are kept in `OUTPUT-counts`;
     `document`, `field` and `language` are those of `open_corpus`. `preset` is a shipped preset's name, a TOML

@@ -48,13 +48,13 @@ def test_aligned_lines_may_be_records_of_any_field(counts: Path, tmp_path: Path)
     found = []
     for name in ("text", "records"):
         (tmp_path / name).mkdir()
-        for code, seed in (("eng_Latn", 5), ("swh_Latn", 7)):
+        for language, seed in (("eng_Latn", 5), ("swh_Latn", 7)):
             lines = inflected(seed, 40)
             if name == "records":
                 said = [json.dumps({"id": "x", "line": line}) for line in lines]
-                (tmp_path / name / f"{code}.jsonl").write_text("\n".join(said), encoding="utf-8")
+                (tmp_path / name / f"{language}.jsonl").write_text("\n".join(said), encoding="utf-8")
             else:
-                (tmp_path / name / f"{code}.txt").write_text("\n".join(lines), encoding="utf-8")
+                (tmp_path / name / f"{language}.txt").write_text("\n".join(lines), encoding="utf-8")
         words = ("--counts", counts, "--budget", 300, "--method", "parity", "--dev", tmp_path / name)
         more = ("--field", "line") if name == "records" else ()
         code, out, err = call(*words, "-o", tmp_path / f"{name}-out", "-f", "json", *PLAIN, *more)

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -187,6 +188,13 @@ def test_a_fit_counts_first_and_finds_its_counts_again(corpus: Path, tmp_path: P
         )
         return (tmp_path / "b" / "tokenizer.model").read_bytes() == (out / "tokenizer.model").read_bytes()
 
+    # A fit that fails leaves its counts, and says so.
+    lines = vocabkit(*words[:-1], "vocabulary.size=90_000", code=2).stderr.splitlines()
+    assert lines[-3].startswith(f"counted text into {out}-counts")
+    assert (lines[-2][:7], out.exists()) == ("error: ", False)
+    assert "they are of the same files" in vocabkit(*words).stderr
+    shutil.rmtree(out)
+    shutil.rmtree(f"{out}-counts")
     assert f"counted text into {out}-counts" in vocabkit(*words).stderr
     assert same_as_counted()
     assert "they are of the same files" in vocabkit(*words, "--force").stderr

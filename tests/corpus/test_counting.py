@@ -332,6 +332,9 @@ def test_counts_are_kept_while_they_are_of_the_corpus(corpus_folder: Path, tmp_p
     with pytest.raises(CountsError, match=r"9\.txt is not in it any more"):
         keep()
     assert "9.txt is not in it" in keep(force=True)
+    merge_counts([out], tmp_path / "sum")
+    with pytest.raises(CountsError, match="it is a sum"):
+        keep_counts(open_corpus(corpus_folder), tmp_path / "sum", ONE)
     other = open_corpus(corpus_folder, document="file")
     with pytest.raises(CountsError, match="document was 'line' and is 'file'"):
         keep_counts(other, out, ONE)

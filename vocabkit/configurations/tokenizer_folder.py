@@ -29,7 +29,7 @@ from vocabkit.configurations.shared import (
 )
 from vocabkit.configurations.two_stage import choose_tail, fit_two_stage
 from vocabkit.core.config import Config, Settings
-from vocabkit.core.errors import ConfigError
+from vocabkit.core.errors import ConfigError, VocabkitError
 from vocabkit.core.folders import check_output, scratch_folder
 from vocabkit.core.progress import Progress
 from vocabkit.corpus.counting import keep_counts
@@ -87,13 +87,17 @@ def fit_vocabulary(
                 stack.enter_context(scratch_folder()) / "counts" if output is None else _place_counts(output)
             )
             counts, counted = keep_counts(counts, folder, force=force, progress=progress)
-        words = open_counts(counts, output, force=force, others=list_inputs(preset, config))
-        kind = next(name for name, model in CONFIGURATIONS.items() if type(config) is model)
-        fit = _FITS[kind](words, config, progress, workers=workers or os.cpu_count() or 1)
-        if output is not None:
-            fit.save(output, force=force, routed=routed)
-            fit = replace(fit, counted=counted)
-    return fit
+        try:
+            words = open_counts(counts, output, force=force, others=list_inputs(preset, config))
+            kind = next(name for name, model in CONFIGURATIONS.items() if type(config) is model)
+            fit = _FITS[kind](words, config, progress, workers=workers or os.cpu_count() or 1)
+            if output is not None:
+                fit.save(output, force=force, routed=routed)
+        except VocabkitError as error:
+            if counted is not None and output is not None:
+                error.add_note(counted)  # the counts stay, for the next try
+            raise
+    return replace(fit, counted=counted) if output is not None else fit
 
 
 def _place_counts(output: str | Path) -> Path:

@@ -251,6 +251,8 @@ def _find_difference(corpus: Corpus, folder: Path, settings: CountOptions) -> st
     """Why counts are no part of what counting the corpus gives; None where they are."""
     manifest = read_manifest(folder)
     recorded, known = manifest.get("config", {}), manifest.get("inputs", {})
+    if not (folder / "config.toml").is_file() or "merge" in recorded:
+        return "it is a sum, or made from a list of words"
     read = read_toml(folder / "config.toml", CountsError, "count again with --force")
     told = {**recorded, "document": read.get("document"), "field": read.get("field")}
     wanted = {
