@@ -131,12 +131,13 @@ def _print_columns(groups: Sequence[Sequence[Row]], heads: Sequence[Sequence[str
             held = [[] for _ in groups]
         held = [old + new for old, new in zip(held, fresh, strict=True)]
     lines += _wrap(held, width)
+    padded: list[_Cells] = []
     for line in lines:
-        padded = []
+        padded.append([])
         for cells in line:
             padding = " " * (width + _GAP - sum(cell_len(text) for text, _ in cells))
-            padded += [*cells, (padding, "")]
-        _print_cells(padded[:-1], coloured)
+            padded[-1] += [*cells, (padding, "")]
+    _print_lines((cells[:-1] for cells in padded), coloured)
     sys.stdout.write("\n")
 
 
@@ -218,12 +219,13 @@ def _wrap(columns: Sequence[_Cells], width: int) -> list[list[_Cells]]:
     return [[own[place] if place < len(own) else [] for own in wrapped] for place in range(most)]
 
 
-def _print_cells(cells: _Cells, coloured: bool) -> None:
+def _print_lines(lines: Iterable[_Cells], coloured: bool) -> None:
     if not coloured:
-        sys.stdout.write("".join(text for text, _ in cells).rstrip() + "\n")
+        sys.stdout.writelines("".join(text for text, _ in cells).rstrip() + "\n" for cells in lines)
         return
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(*((text, style) for text, style in cells), end="\n")
-    Console(highlight=False, width=100_000).print(line, soft_wrap=True)
+    console = Console(highlight=False, width=100_000)
+    for cells in lines:
+        console.print(Text.assemble(*cells), soft_wrap=True)
