@@ -69,9 +69,8 @@ def keys(
     known = list_keys(type(config), config)
     found = [key for key in known if part is None or part in key.key]
     if not found:
-        near = difflib.get_close_matches(
-            part or "", {word for key in known for word in key.key.split(".")}, n=1
-        )
+        names = {word for key in known for word in (key.key, *key.key.split("."))}
+        near = difflib.get_close_matches(part or "", sorted(names), n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         what = f"{name}: no key has {part!r} in it{meant}"
         hint = f"vocabkit presets keys {shlex.quote(name)} {shlex.quote(near[0]) if near else ''}"
