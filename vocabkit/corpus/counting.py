@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -229,7 +230,8 @@ def keep_counts(
     settings = options or CountOptions()
     if not (folder / "languages.json").is_file():
         counted = count_corpus(corpus, folder, settings, force=force, progress=progress)
-        return counted, f"counted {corpus.name} into {folder} in {counted.seconds:.1f} s"
+        said = f"counted {corpus.name} into {folder} in {counted.seconds:.1f} s"
+        return counted, f"{said}; other fits take it with --counts {shlex.quote(str(folder))}"
     reason = _find_difference(corpus, folder, settings)
     if reason is not None:
         if not force:
