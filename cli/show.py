@@ -85,8 +85,9 @@ def _find_text(words: list[str]) -> tuple[list[str], str]:
 # A column a tokenizer. Each line holds the same stretch of text in all of them, where that can be told: up to a
 # place where all tokenizers end a token, by the letters before it, without what normalisers change.
 
-_COLOURS = ("#a6cee3", "#b2df8a", "#fdbf6f", "#cab2d6", "#ffff99")
-_LOST = "black on #fb6a4a"
+# Of the sixteen that every terminal has: finer ones come out alike where there are no more.
+_COLOURS = ("cyan", "yellow", "green", "magenta", "bright_blue")
+_LOST = "bold white on red"
 _MARK, _GAP, _LEAST = "│", 3, 24
 """What parts pieces where there are no colours; cells between columns; the narrowest column worth having."""
 
