@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .completion import complete_fits
 from .options import (
     Force,
     Format,
@@ -13,6 +14,7 @@ from .options import (
     Overrides,
     Panel,
     Quiet,
+    TextField,
 )
 from .output import show_note, show_rows, show_warnings
 
@@ -46,6 +48,7 @@ def run(
         int | None,
         typer.Option("--dev-lines", min=1, metavar="N", help="Only the first N lines of --dev."),
     ] = None,
+    field: TextField = None,
     floor: Annotated[
         int | None,
         typer.Option("--floor", min=0, metavar="N", help="Fewest pieces of a language."),
@@ -54,7 +57,13 @@ def run(
         int | None, typer.Option("--ceiling", min=1, metavar="N", help="Most pieces of a language.")
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", metavar="PRESET", help="A preset of kind proportional.")
+        str,
+        typer.Option(
+            "--preset",
+            metavar="PRESET",
+            help="A preset of kind proportional.",
+            autocompletion=complete_fits,
+        ),
     ] = "proportional-500k",
     settings: Overrides = None,
     languages: Languages = None,
@@ -89,6 +98,7 @@ def run(
         method=method,
         dev=dev,
         dev_lines=dev_lines,
+        field=field,
         floor=floor,
         ceiling=ceiling,
         preset=preset,

@@ -7,14 +7,19 @@ import typer
 
 from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
 from .checks import Case, check_junit, show_checked, write_junit
+from .completion import complete_languages
 from .options import (
+    CorpusOption,
+    DocumentRule,
     Force,
     Languages,
+    OneLanguage,
     OutputFolder,
     Panel,
     Pattern,
     Quiet,
     Route,
+    TextField,
     Workers,
 )
 from .output import show_note
@@ -28,17 +33,19 @@ Tokenizers = Annotated[
 ]
 Reference = Annotated[
     str,
-    typer.Option("--reference", metavar="CODE", help="The language that a premium is against."),
+    typer.Option(
+        "--reference",
+        metavar="CODE",
+        help="The language that a premium is against.",
+        autocompletion=complete_languages,
+    ),
 ]
 
 
 def run(
     tokenizers: Tokenizers,
     output: OutputFolder,
-    corpus: Annotated[
-        Path | None,
-        typer.Option("--corpus", metavar="DIR", help="Text, as `vocabkit count` reads it."),
-    ] = None,
+    corpus: CorpusOption = None,
     counts: Annotated[
         Path | None,
         typer.Option(
@@ -47,6 +54,9 @@ def run(
             help="Counts instead of text; beside --corpus, how much text each language has.",
         ),
     ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
+    language: OneLanguage = None,
     languages: Languages = None,
     panel: Panel = None,
     reference: Reference = "eng_Latn",
@@ -104,6 +114,9 @@ def run(
         corpus,
         output,
         counts=counts,
+        document=document,
+        field=field,
+        language=language,
         languages=languages,
         panel=panel,
         reference=reference,

@@ -157,7 +157,7 @@ def _say_stopped(received: list[int]) -> int:
     number = received[0] if received else int(signal.SIGINT)
     what = STOPPING[signal.Signals(number).name]
     verb = _find_verb()
-    if verb in RESUMED:
+    if verb in RESUMED or (verb == "fit" and any(word.startswith("--corpus") for word in sys.argv)):
         left = f"`{verb}` goes on where it stopped when the same command is given again"
     else:
         left = "nothing was written"
@@ -224,13 +224,17 @@ def _report(error: BaseException) -> int:
         return 101
     if is_debug():
         traceback.print_exception(error)
+    for note in getattr(error, "__notes__", ()):  # what was done before, and stays
+        say(note)
     _print_mistake(message, hint or f"{_name_command()} --help")
     return 2
 
 
 def _print_mistake(message: str, hint: str) -> None:
     say(f"error: {message}")
-    say(f"hint: {hint}")
+    # A hint of several lines is several commands.
+    for number, line in enumerate(hint.split("\n")):
+        say(line if number else f"hint: {line}")
 
 
 def _name_command() -> str:

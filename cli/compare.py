@@ -7,7 +7,18 @@ import typer
 
 from .audit_options import Aligned, CheckFormat, Junit, Limit, Resamples, Seed
 from .checks import Case, check_junit, show_checked, write_junit
-from .options import Force, Languages, Panel, Pattern, Quiet, Workers
+from .options import (
+    CORPUS,
+    DocumentRule,
+    Force,
+    Languages,
+    OneLanguage,
+    Panel,
+    Pattern,
+    Quiet,
+    TextField,
+    Workers,
+)
 from .output import show_note
 
 
@@ -15,7 +26,7 @@ def run(
     first: Annotated[str, typer.Argument(metavar="TOK-A", help="The tokenizer to hold the other to.")],
     corpus: Annotated[
         Path,
-        typer.Option("--corpus", metavar="DIR", help="Text, as `vocabkit count` reads it."),
+        typer.Option("--corpus", metavar="DIR|FILE", help=CORPUS),
     ],
     second: Annotated[
         str | None,
@@ -41,6 +52,9 @@ def run(
             help="How many more tokens a language may need, as 2% or 0.02.",
         ),
     ] = "2%",
+    document: DocumentRule = None,
+    field: TextField = None,
+    language: OneLanguage = None,
     languages: Languages = None,
     panel: Panel = None,
     aligned: Aligned = "auto",
@@ -73,6 +87,9 @@ def run(
         output,
         against=against,
         max_regression=max_regression,
+        document=document,
+        field=field,
+        language=language,
         languages=languages,
         panel=panel,
         aligned=aligned,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .audit_options import Resamples, Seed
-from .options import Format, Pattern, Quiet
+from .options import DocumentRule, Format, Pattern, Quiet, TextField
 from .output import show_note, show_rows, show_warnings
 
 
@@ -25,6 +25,8 @@ def run(
             help="Text for the methods that learn from some; half of --text by default.",
         ),
     ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +73,8 @@ def run(
         tokenizer,
         text,
         init_text=init_text,
+        document=document,
+        field=field,
         method=method,
         donor=donor,
         old_tokenizer=old_tokenizer,

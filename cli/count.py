@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from .options import (
+    CORPUS,
     AllowMissing,
     DocumentRule,
     Force,
     Format,
     Languages,
     Memory,
+    OneLanguage,
     OutputFolder,
     Panel,
     Quiet,
@@ -25,13 +27,14 @@ def run(
     output: OutputFolder,
     corpus: Annotated[
         Path | None,
-        typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
+        typer.Argument(metavar="CORPUS", help=CORPUS),
     ] = None,
     held_out: Annotated[
         float, typer.Option("--held-out", min=0, max=0.5, help="Share of documents kept apart.")
     ] = 0.02,
     document: DocumentRule = None,
     field: TextField = None,
+    language: OneLanguage = None,
     languages: Languages = None,
     panel: Panel = None,
     allow_missing: AllowMissing = False,
@@ -51,10 +54,6 @@ def run(
             metavar="FILE",
             help="Import a list of words and counts instead of reading a corpus.",
         ),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option("--language", metavar="CODE", help="The language of --from-frequencies."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of what --from-frequencies holds out.")] = 0,
     force: Force = False,
@@ -77,6 +76,7 @@ def run(
             corpus,
             document=document,
             field=field,
+            language=language,
             languages=languages,
             panel=panel,
             allow_missing=allow_missing,
@@ -91,6 +91,7 @@ def run(
         held_out=held_out,
         document=document,
         field=field,
+        language=language,
         languages=languages,
         panel=panel,
         allow_missing=allow_missing,
@@ -99,7 +100,6 @@ def run(
         memory=memory,
         update=update,
         from_frequencies=from_frequencies,
-        language=language,
         seed=seed,
         force=force,
         progress=watch(quiet),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Force, Format, OutputFolder, Pattern, Quiet
+from .options import DocumentRule, Force, Format, OutputFolder, Pattern, Quiet, TextField
 from .output import show_note, show_rows, show_warnings
 
 
@@ -42,6 +42,8 @@ def run(
         Path | None,
         typer.Option("--text", metavar="FILE", help="Text for initialisers that learn from some."),
     ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
     pad_to_multiple_of: Annotated[
         int | None,
         typer.Option("--pad-to-multiple-of", min=1, metavar="N", help="Pad the rows, as to 64."),
@@ -89,6 +91,8 @@ def run(
         untie=untie,
         donor=donor,
         text=text,
+        document=document,
+        field=field,
         pad_to_multiple_of=pad_to_multiple_of,
         trim=trim,
         old_tokenizer=old_tokenizer,

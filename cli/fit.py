@@ -1,19 +1,23 @@
-"""`vocabkit fit`: a vocabulary from counts."""
+"""`vocabkit fit`: a vocabulary from counts, or from text that is counted first."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .completion import complete_fits, complete_languages
 from .options import (
     ArcMemory,
+    DocumentRule,
     Force,
     Format,
     Languages,
+    OneLanguage,
     OutputFolder,
     Overrides,
     Pattern,
     Quiet,
+    TextField,
 )
 from .output import show_note, show_rows, show_warnings
 
@@ -23,12 +27,24 @@ HIDDEN = {"documents", "words", "bytes", "share", "target_share", "cut_share", "
 
 def run(
     preset: Annotated[
-        str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier output.")
-    ],
-    counts: Annotated[
-        Path, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
+        str,
+        typer.Argument(
+            metavar="PRESET", help="A preset, a TOML file or an earlier output.", autocompletion=complete_fits
+        ),
     ],
     output: OutputFolder,
+    counts: Annotated[
+        Path | None, typer.Option("--counts", metavar="DIR", help="Folder written by `vocabkit count`.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            "--corpus", metavar="DIR|FILE", help="Text to count first, as `count` reads it, into OUTPUT-counts."
+        ),
+    ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
+    language: OneLanguage = None,
     settings: Overrides = None,
     languages: Languages = None,
     allow_oversampling: Annotated[
@@ -50,6 +66,7 @@ def run(
             "--keep-languages",
             metavar="CODES",
             help="Languages that replace-bpe must not cost more than --max-loss, with commas.",
+            autocompletion=complete_languages,
         ),
     ] = None,
     max_loss: Annotated[
@@ -58,7 +75,12 @@ def run(
     ] = None,
     routed: Annotated[
         str | None,
-        typer.Option("--routed", metavar="CODES", help="Also write these languages' views, to routed/CODE."),
+        typer.Option(
+            "--routed",
+            metavar="CODES",
+            help="Also write these languages' views, to routed/CODE.",
+            autocompletion=complete_languages,
+        ),
     ] = None,
     dev: Annotated[
         Path | None,
@@ -69,8 +91,9 @@ def run(
     format: Format = "table",
     quiet: Quiet = False,
 ) -> None:
-    """Fit a vocabulary from counts, as a preset describes it.
+    """Fit a vocabulary from counts or text, as a preset describes it.
 
+    With --corpus, the text is counted first; a later fit of the same text finds the counts again.
     Nothing is random: equal counts and settings give equal files. What is written also loads with
     SentencePiece and with transformers.
 
@@ -83,6 +106,10 @@ def run(
         preset,
         counts,
         output,
+        corpus=corpus,
+        document=document,
+        field=field,
+        language=language,
         languages=languages,
         allow_oversampling=allow_oversampling,
         base=base,
@@ -101,4 +128,6 @@ def run(
         rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in rows]
     show_rows(rows, format, "fit")
     show_warnings(fitted.warnings or (), quiet)
+    if fitted.counted is not None:
+        show_note(fitted.counted, quiet)
     show_note(f"wrote {output}: {fitted.size:,} tokens in {sum(fitted.seconds.values()):.1f} s", quiet)

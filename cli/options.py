@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from .completion import complete_keys, complete_languages, complete_panels
+
 OutputFormat = Literal["table", "json", "csv", "markdown"]
 
 Format = Annotated[
@@ -59,11 +61,17 @@ Languages = Annotated[
         "--languages",
         metavar="CODES",
         help="Only these languages, with commas, by code or name: yo,ibo_Latn,Hausa.",
+        autocompletion=complete_languages,
     ),
 ]
 Panel = Annotated[
     str | None,
-    typer.Option("--panel", metavar="NAME|FILE", help="Only the languages of this panel."),
+    typer.Option(
+        "--panel",
+        metavar="NAME|FILE",
+        help="Only the languages of this panel.",
+        autocompletion=complete_panels,
+    ),
 ]
 DocumentRule = Annotated[
     Literal["line", "blank-line", "file"] | None,
@@ -72,6 +80,17 @@ DocumentRule = Annotated[
 TextField = Annotated[
     str | None,
     typer.Option("--field", help="Field of jsonl or parquet with the text; `text` by default."),
+]
+CORPUS = "Folder with a file or folder a language, a TOML file, or one file of one language."
+CorpusOption = Annotated[Path | None, typer.Option("--corpus", metavar="DIR|FILE", help=CORPUS)]
+OneLanguage = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="CODE",
+        help="The one language of the text, where its name does not say.",
+        autocompletion=complete_languages,
+    ),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without languages that have no data.")
@@ -82,6 +101,7 @@ Route = Annotated[
         "--route",
         metavar="CODE",
         help="Encode as this language, by its block of a vocabulary and the shared one.",
+        autocompletion=complete_languages,
     ),
 ]
 Pattern = Annotated[
@@ -98,5 +118,6 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change one key of the configuration, as vocabulary.size=4_000; repeatable.",
+        autocompletion=complete_keys,
     ),
 ]

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .options import (
+    CORPUS,
     AllowMissing,
     DocumentRule,
     Force,
     Format,
     Languages,
+    OneLanguage,
     OutputFolder,
     Panel,
     Quiet,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def run(
     corpus: Annotated[
         Path,
-        typer.Argument(metavar="CORPUS", help="Folder with a file or folder a language, or a TOML file."),
+        typer.Argument(metavar="CORPUS", help=CORPUS),
     ],
     output: OutputFolder,
     tokenizer: Annotated[
@@ -55,6 +57,7 @@ def run(
     ] = 0.02,
     document: DocumentRule = None,
     field: TextField = None,
+    language: OneLanguage = None,
     languages: Languages = None,
     panel: Panel = None,
     allow_missing: AllowMissing = False,
@@ -81,6 +84,7 @@ def run(
         held_out=held_out,
         document=document,
         field=field,
+        language=language,
         languages=languages,
         panel=panel,
         allow_missing=allow_missing,

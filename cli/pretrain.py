@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .completion import complete_runs
 from .options import Force, Format, NoVerify, Overrides, Quiet
 from .output import say, show_note, show_rows, show_warnings
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset, a TOML file or an earlier run.")],
+    preset: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET", help="A preset, a TOML file or an earlier run.", autocompletion=complete_runs
+        ),
+    ],
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Folder written by `vocabkit prepare`."),

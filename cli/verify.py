@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Format, Quiet
+from .options import DocumentRule, Format, Quiet, TextField
 from .output import show_note, show_rows
 
 
@@ -15,6 +15,8 @@ def run(
         Path | None,
         typer.Option("--text", metavar="FILE", help="Old text to compare logits on; 8 lines."),
     ] = None,
+    document: DocumentRule = None,
+    field: TextField = None,
     original: Annotated[
         Path | None,
         typer.Option("--original", metavar="DIR", help="The model extended; else it is undone."),
@@ -35,7 +37,7 @@ def run(
     """
     import vocabkit as vk
 
-    found = vk.verify(folder, text=text, original=original, reload=reload)
+    found = vk.verify(folder, text=text, document=document, field=field, original=original, reload=reload)
     show_rows(found.to_rows(), format, "verify")
     for check in found.failed:
         show_note(f"failed: {check.name}: {check.detail}")

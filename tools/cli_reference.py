@@ -1,9 +1,9 @@
 """Writes what is generated from the command line, so that neither can drift from it.
 
-    python tools/cli_reference.py            docs/cli-reference.md and tests/golden/cli_options.txt
+    python tools/cli_reference.py            docs/cli-reference.md and settings.md, tests/golden/cli_options.txt
     python tools/cli_reference.py --check    writes nothing; exits 1 when a file is out of date
 
-It reads the commands themselves; how they are explained is in their docstrings and options.
+It reads the commands and the configurations themselves; how they are explained stands in their sources.
 """
 
 import os
@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 HEADER = """# Command reference
 
 Generated from `--help` by `make reference`; a test keeps it true.
+"""
+SETTINGS = """# Every key
+
+What `--set` takes, by kind of configuration: the value where a preset says nothing, the type and the meaning.
+`vocabkit presets keys PRESET` prints the same with the preset's own values, and completion offers the keys.
+Generated from the source by `make reference`; a test keeps it true.
 """
 
 
@@ -49,6 +55,34 @@ def render_reference() -> str:
     return "\n".join([HEADER, *sections])
 
 
+def render_settings() -> str:
+    """The page of every key: a section a kind of configuration, the keys of all fits told once."""
+    sys.path.insert(0, str(ROOT))
+    from cli.output import format_markdown
+    from vocabkit.configurations.settings import CONFIGURATIONS
+    from vocabkit.core.config import Config, list_keys
+    from vocabkit.pretraining.run_config import RunConfig
+
+    sections, told = [SETTINGS], list_keys(CONFIGURATIONS["shared"])
+    kinds: dict[str, type[Config]] = {**CONFIGURATIONS, "A run of `vocabkit pretrain`": RunConfig}
+    for name, model in kinds.items():
+        keys = list_keys(model)
+        extends = name != "shared" and {key.key for key in told} <= {key.key for key in keys}
+        beside = "The keys of shared, and these.\n\n" if extends else ""
+        rows = [
+            {
+                "key": f"`{key.key}`",
+                "default": key.default and f"`{key.default}`",
+                "type": key.type,
+                "meaning": key.meaning,
+            }
+            for key in keys
+            if not (extends and key in told)
+        ]
+        sections.append(f"## {name}\n\n{beside}{format_markdown(rows)}")
+    return "\n".join(sections)
+
+
 def render_options() -> str:
     """One line an option or argument of every command: adding one is a decision, seen in review."""
     lines = []
@@ -66,6 +100,7 @@ def main() -> int:
     os.environ["COLUMNS"] = "100"
     files = {
         ROOT / "docs" / "cli-reference.md": render_reference(),
+        ROOT / "docs" / "settings.md": render_settings(),
         ROOT / "tests" / "golden" / "cli_options.txt": render_options(),
     }
     stale = [

@@ -79,34 +79,30 @@ def open_corpus(
     *,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
 ) -> Corpus:
     """Find the files of a corpus, and which language each is; nothing is read.
 
-    `corpus` is a folder with a file or folder a language, or a TOML file. `languages`, or else the `panel`, are
-    the languages asked for. A `Corpus` that is open already comes back as it is. Raises `CorpusError` where a
-    name is unknown, or a language asked for has no data and `allow_missing` is not set.
+    `corpus` is a folder with a file or folder a language, a TOML file, or one file of one language; `language`
+    says which where the names do not. `languages`, or else the `panel`, are the languages asked for. A `Corpus`
+    that is open already comes back as it is. Raises `CorpusError` where a name is unknown, or a language asked
+    for has no data and `allow_missing` is not set.
 
     >>> vk.open_corpus("corpus/text", languages="yor,ibo").languages
     ('ibo_Latn', 'yor_Latn')
     """
     from vocabkit.corpus import sources
 
-    if isinstance(corpus, sources.Corpus):
-        if any(given is not None for given in (document, field, languages, panel)):
-            raise ConfigError(
-                "document, field, languages and panel say what to open, and this corpus is open already",
-                "give them to open_corpus, with the path",
-            )
-        return corpus
     return sources.open_corpus(
         corpus,
         languages=split_codes(languages),
         panel=_open_panel(panel),
         document=document,
         field=field,
+        language=language,
         allow_missing=allow_missing,
     )
 
@@ -118,6 +114,7 @@ def count(
     held_out: float = 0.02,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
@@ -126,7 +123,6 @@ def count(
     memory: int | str = "2GB",
     update: bool = False,
     from_frequencies: Pathlike | None = None,
-    language: str | None = None,
     seed: int = 0,
     force: bool = False,
     progress: Progress | None = None,
@@ -135,8 +131,9 @@ def count(
 
     Everything after this works on the counts and never reads the text again. An interrupted count goes on
     where it stopped when the same call is made again. Without `output` the counts are kept in memory.
-    `memory` is a size such as "2GB", or bytes. `from_frequencies` imports a list of `word<TAB>count` lines of
-    one `language` instead. Raises `CorpusError`, `CountsError` and `OutputError`.
+    `memory` is a size such as "2GB", or bytes. `document`, `field` and `language` are those of `open_corpus`.
+    `from_frequencies` imports a list of `word<TAB>count` lines of one `language` instead. Raises `CorpusError`,
+    `CountsError` and `OutputError`.
 
     >>> counts = vk.count("corpus/text", "counts/")
     >>> counts.totals["yor_Latn"].words
@@ -145,11 +142,16 @@ def count(
 
     if (corpus is None) == (from_frequencies is None):
         raise ConfigError("give either CORPUS or --from-frequencies FILE", "vocabkit count CORPUS -o DIR")
-    if (from_frequencies is None) != (language is None):
+    if from_frequencies is not None and language is None:
         raise ConfigError(
             "--from-frequencies FILE and --language CODE belong together",
             "vocabkit count --from-frequencies FILE --language CODE -o DIR",
         )
+    if from_frequencies is not None and any(given is not None for given in (document, field, languages, panel)):
+        what = (
+            "--document, --field, --languages and --panel say how a CORPUS is read, and a list of words is none"
+        )
+        raise ConfigError(what, "leave them out; its language is --language CODE")
     with _watched(progress) as shown, _folder_or_memory(output) as folder:
         if from_frequencies is not None and language is not None:
             counts = import_frequencies(
@@ -161,6 +163,7 @@ def count(
             corpus,
             document=document,
             field=field,
+            language=language,
             languages=languages,
             panel=panel,
             allow_missing=allow_missing,
@@ -208,9 +211,13 @@ def merge(
 
 def fit(
     preset: Pathlike,
-    counts: Pathlike | WordCounts,
+    counts: Pathlike | WordCounts | None = None,
     output: Pathlike | None = None,
     *,
+    corpus: Pathlike | Corpus | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | Table | None = None,
     allow_oversampling: float | None = None,
     base: Pathlike | None = None,
@@ -225,18 +232,29 @@ def fit(
     progress: Progress | None = None,
     **tables: Table,
 ) -> Fit[Any]:
-    """Fit a vocabulary from counts, as a preset describes it.
+    """Fit a vocabulary from counts or text, as a preset describes it.
 
-    `preset` is a shipped preset's name, a TOML file or an earlier output. Its tables and keys are changed by
-    keyword, or by `settings` such as "vocabulary.size=4_000". Nothing is random: equal counts and settings give
-    equal files. What is written also loads with SentencePiece and with transformers. Raises `ConfigError`,
-    `CountsError`, `FitError`, `TokenizerError` and `OutputError`; nothing is left behind when it does.
+    With `corpus` in place of `counts`, that is counted first, and the counts are kept in `OUTPUT-counts`;
+    `document`, `field` and `language` are those of `open_corpus`. `preset` is a shipped preset's name, a TOML
+    file or an earlier output. Its tables and keys are changed by keyword, or by `settings` such as
+    "vocabulary.size=4_000". Nothing is random: equal counts and settings give equal files. What is written also
+    loads with SentencePiece and with transformers. Raises `ConfigError`, `CorpusError`, `CountsError`,
+    `FitError`, `TokenizerError` and `OutputError`; no output is left behind when it does.
 
+    >>> vk.fit("balanced-250k", corpus="yor_Latn.txt", output="tok/", vocabulary={"size": 4_000})
     >>> fit = vk.fit("balanced-250k", "counts/", "tok/", vocabulary={"size": 4_000})
     >>> fit.to_frame()[["language", "weight"]]
     """
     from vocabkit.configurations.tokenizer_folder import fit_vocabulary
 
+    if (counts is None) == (corpus is None):
+        raise ConfigError(
+            "give either --counts DIR, or --corpus DIR to count first",
+            "vocabkit fit PRESET --corpus DIR -o DIR",
+        )
+    if corpus is None and (document or language):
+        name = "--document" if document else "--language"
+        raise ConfigError(f"{name} says how --corpus is read, and there is none", f"leave {name} out")
     given = {
         **_language_settings(languages),
         "languages.allow_oversampling": allow_oversampling,
@@ -246,11 +264,18 @@ def fit(
         "replace.keep": split_codes(keep_languages),
         "replace.max_loss": max_loss,
         "parity.development": dev,
+        # Of the development text too: both are read by one option.
+        "parity.field": field if dev is not None or corpus is None else None,
     }
+    source: WordCounts | Corpus
+    if corpus is not None:
+        source = open_corpus(corpus, document=document, field=field, language=language)
+    elif counts is not None:
+        source = _open_counts(counts)
     with _watched(progress) as shown:
         return fit_vocabulary(
             preset,
-            _open_counts(counts),
+            source,
             output,
             settings=[*_as_list(settings), *list_settings(tables, given)],
             routed=split_codes(routed) or (),
@@ -267,6 +292,7 @@ def allocate(
     method: Literal["proportional", "exponent", "unimax", "vocap", "parity", "maxmin"] | None = None,
     dev: Pathlike | None = None,
     dev_lines: int | None = None,
+    field: str | None = None,
     floor: int | None = None,
     ceiling: int | None = None,
     preset: Pathlike = "proportional-500k",
@@ -293,6 +319,7 @@ def allocate(
         "allocation.method": method,
         "allocation.dev": dev,
         "allocation.dev_lines": dev_lines,
+        "allocation.dev_field": field,
         "allocation.floor": floor,
         "allocation.ceiling": ceiling,
         "languages.panel": panel,
@@ -336,26 +363,27 @@ def open_tokenizer(tokenizer: Pathlike, *, route: str | None = None, pattern: st
 
 
 def show(
-    tokenizer: Pathlike | Tokenizer, text: str, *, route: str | None = None, pattern: str | None = None
+    tokenizers: Pathlike | Tokenizer | Sequence[Pathlike | Tokenizer],
+    text: str,
+    *,
+    route: str | None = None,
+    pattern: str | None = None,
 ) -> Shown:
     """Show the pieces a text is cut into, with ids, scripts and bytes.
 
-    `route` and `pattern` are those of `open_tokenizer`. Control characters are escaped and right-to-left text
-    is isolated; ▁ is a space.
+    Of several tokenizers every row begins with the tokenizer's name. `route` and `pattern` are those of
+    `open_tokenizer`; of several a route is taken by those that have blocks. Control characters are escaped and
+    right-to-left text is isolated; ▁ is a space.
 
     >>> vk.show("tok/", "Ẹ kú àárọ̀").to_frame()
+    >>> vk.show(["tok-a/", "tok-b/"], "Ẹ kú àárọ̀").to_frame()
     """
-    from vocabkit.vocabulary.adapters import Shown, list_tokens
+    from vocabkit.auditing.encoding import open_several
+    from vocabkit.vocabulary.adapters import show_text
 
-    if isinstance(tokenizer, str | Path):
-        opened = open_tokenizer(tokenizer, route=route, pattern=pattern)
-    elif route is None and pattern is None:
-        opened = tokenizer
-    else:
-        name = "route" if pattern is None else "pattern"
-        what = f"a {name} is chosen when a tokenizer is opened"
-        raise ConfigError(what, f"open_tokenizer(path, {name}=…)")
-    return Shown(text, tuple(list_tokens(opened, text)), tuple(opened.notes))
+    if isinstance(tokenizers, str) or not isinstance(tokenizers, Sequence):
+        tokenizers = [tokenizers]
+    return show_text(open_several(tokenizers, route, pattern), text)
 
 
 def diff(first: Pathlike | Vocabulary, second: Pathlike | Vocabulary, *, pieces: bool = False) -> Difference:
@@ -381,6 +409,9 @@ def audit(
     output: Pathlike | None = None,
     *,
     counts: Pathlike | WordCounts | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     reference: str = "eng_Latn",
@@ -417,6 +448,9 @@ def audit(
             corpus,
             output,
             counts=None if counts is None else _open_counts(counts),
+            document=document,
+            field=field,
+            language=language,
             languages=split_codes(languages),
             panel=panel,
             reference=reference,
@@ -445,6 +479,9 @@ def compare(
     *,
     against: Pathlike | None = None,
     max_regression: float | str = "2%",
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     aligned: Literal["auto", "yes", "no"] = "auto",
@@ -476,6 +513,9 @@ def compare(
             output,
             against=against,
             max_regression=max_regression,
+            document=document,
+            field=field,
+            language=language,
             languages=split_codes(languages),
             panel=panel,
             aligned=aligned,
@@ -503,6 +543,8 @@ def extend(
     untie: bool = False,
     donor: Pathlike | None = None,
     text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     pad_to_multiple_of: int | None = None,
     trim: bool = False,
     old_tokenizer: Pathlike | None = None,
@@ -535,6 +577,8 @@ def extend(
             untie=untie,
             donor=donor,
             text=text,
+            document=document,
+            field=field,
             pad_to_multiple_of=pad_to_multiple_of,
             trim=trim,
             old_tokenizer=old_tokenizer,
@@ -554,6 +598,8 @@ def compare_init(
     text: Pathlike,
     *,
     init_text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     method: Sequence[str] | None = None,
     donor: Pathlike | None = None,
     old_tokenizer: Pathlike | None = None,
@@ -580,6 +626,8 @@ def compare_init(
             tokenizer,
             text,
             init_text=init_text,
+            document=document,
+            field=field,
             method=_as_list(method) or None,
             donor=donor,
             old_tokenizer=old_tokenizer,
@@ -597,6 +645,8 @@ def verify(
     folder: Pathlike,
     *,
     text: Pathlike | None = None,
+    document: Literal["line", "blank-line", "file"] | None = None,
+    field: str | None = None,
     original: Pathlike | None = None,
     reload: bool | None = None,
 ) -> Verification:
@@ -610,7 +660,7 @@ def verify(
     """
     from vocabkit.extension.verify import verify_extension
 
-    return verify_extension(folder, text=text, original=original, reload=reload)
+    return verify_extension(folder, text=text, document=document, field=field, original=original, reload=reload)
 
 
 def undo(
@@ -648,6 +698,7 @@ def prepare(
     held_out: float = 0.02,
     document: Literal["line", "blank-line", "file"] | None = None,
     field: str | None = None,
+    language: str | None = None,
     languages: Codes | None = None,
     panel: Pathlike | Panel | None = None,
     allow_missing: bool = False,
@@ -668,6 +719,7 @@ def prepare(
         corpus,
         document=document,
         field=field,
+        language=language,
         languages=languages,
         panel=panel,
         allow_missing=allow_missing,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.extension.tiny_models import OLD, Array, write_model
+from tests.vocabulary.test_gguf_format import encode_value, write_gguf
 from vocabkit.checkpoints.checkpoint import (
     _guess_role,
     find_vocabulary_tensors,
@@ -227,3 +231,38 @@ def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:
         find_vocabulary_tensors(checkpoint, told={"lm_head.weight": "head"})
     with pytest.raises(CheckpointError, match="no tensor of that name"):
         find_vocabulary_tensors(checkpoint, told={"lm_heed.weight": "output"})
+
+
+# --- What is no checkpoint -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model-Q4_K_M", "it's $(x) a model"])
+def test_gguf_is_named_and_converted_by_three_lines(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "a folder"
+    root.mkdir()
+    path = write_gguf(root / f"{name}.gguf", model="llama", tokens=["a"])
+    fields = path.read_bytes().replace(
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 3), b"GGUF" + struct.pack("<IQQ", 3, 0, 4)
+    )
+    key = b"general.file_type"
+    path.write_bytes(fields + struct.pack("<Q", len(key)) + key + encode_value(15))
+    for given in (path, root):
+        with pytest.raises(CheckpointError) as caught:
+            open_checkpoint(given)
+        assert caught.value.message.startswith(f"{path}: GGUF, llama.cpp's kind of file (test, in Q4_K_M)")
+        assert "rounded" in caught.value.message
+        lines = caught.value.hint.split("\n")
+        assert len(lines) == 3
+        # As a shell takes the lines apart, and Python the programs in them.
+        install, model, words = (shlex.split(line, comments=True) for line in lines)
+        assert install[:2] == ["pip", "install"]
+        assert "gguf" in install
+        for line, factory in ((model, "M"), (words, "T")):
+            assert line[:2] == ["python", "-c"]
+            assert len(line) == 3
+            calls = [node for node in ast.walk(ast.parse(line[2])) if isinstance(node, ast.Call)]
+            said = {ast.unparse(call.func).rpartition(".")[2]: call for call in calls}
+            assert ast.unparse(said["from_pretrained"].func) == f"{factory}.from_pretrained"
+            assert ast.literal_eval(said["from_pretrained"].args[0]) == str(root)
+            assert ast.literal_eval(said["from_pretrained"].keywords[0].value) == f"{name}.gguf"
+            assert ast.literal_eval(said["save_pretrained"].args[0]) == f"{name}-hf"

@@ -44,6 +44,28 @@ def test_prints_a_row_per_language_and_writes_the_folder(counts: Path, tmp_path:
     assert (tmp_path / "a" / "allocation.csv").is_file()
 
 
+def test_aligned_lines_may_be_records_of_any_field(counts: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("text", "records"):
+        (tmp_path / name).mkdir()
+        for language, seed in (("eng_Latn", 5), ("swh_Latn", 7)):
+            lines = inflected(seed, 40)
+            if name == "records":
+                said = [json.dumps({"id": "x", "line": line}) for line in lines]
+                (tmp_path / name / f"{language}.jsonl").write_text("\n".join(said), encoding="utf-8")
+            else:
+                (tmp_path / name / f"{language}.txt").write_text("\n".join(lines), encoding="utf-8")
+        words = ("--counts", counts, "--budget", 300, "--method", "parity", "--dev", tmp_path / name)
+        more = ("--field", "line") if name == "records" else ()
+        code, out, err = call(*words, "-o", tmp_path / f"{name}-out", "-f", "json", *PLAIN, *more)
+        assert code == 0, err
+        found.append(json.loads(out))
+    assert found[0] == found[1]
+    code, _, err = call(*words, "-o", tmp_path / "c", *PLAIN, "--field", "lime")
+    assert code == 2
+    assert "did you mean line?" in err
+
+
 def test_floors_and_languages(counts: Path, tmp_path: Path) -> None:
     code, out, err = call(
         "--counts", counts, "--budget", 200, "--floor", 120, "-o", tmp_path / "a", "-f", "csv",

@@ -1,11 +1,16 @@
 """The verbs, one after the other, from folder to folder, as a user types them."""
 
 import base64
+import contextlib
 import csv
 import io
 import json
 import os
 import random
+import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +24,7 @@ from cli import app
 from vocabkit.auditing.report import Audit
 from vocabkit.core.folders import find_user_cache
 
+ROOT = Path(__file__).resolve().parents[2]
 SYLLABLES = {
     "eng_Latn": ["the", "re", "so", "lu", "tion", "work", "er", "ing"],
     "yor_Latn": ["ẹ̀", "kọ́", "ilé", "àá", "rọ̀", "gbo", "ṣe", "wa"],
@@ -115,12 +121,109 @@ def test_count_stops_for_a_language_without_data(corpus: Path, tmp_path: Path) -
         (),
         ("--language", "yor"),
         ("--from-frequencies", "list.tsv"),
-        ("corpus", "--language", "yor"),
+        ("--from-frequencies", "list.tsv", "--language", "yor", "--field", "word"),
     ],
 )
 def test_count_says_what_belongs_together(words: tuple[str, ...], tmp_path: Path) -> None:
     result = vocabkit("count", *words, "-o", tmp_path / "c", code=2)
-    assert "--from-frequencies" in result.stderr
+    assert "--from-frequencies" in result.stderr or "a list of words" in result.stderr
+
+
+# --- One way to say how text is read ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def records(corpus: Path) -> Path:
+    """Yoruba of the corpus as records of another field, in a file that names no language."""
+    lines = (corpus / "yor_Latn.txt").read_text(encoding="utf-8").splitlines()
+    path = corpus.parent / "crawl.jsonl"
+    said = (json.dumps({"id": number, "body": line}) for number, line in enumerate(lines))
+    path.write_text("\n".join(said) + "\n", encoding="utf-8")
+    return path
+
+
+READERS = {
+    "count": "count {text} -o {out} --workers 1",
+    "prepare": "prepare {text} --tokenizer {tok} -o {out} --workers 1 --length 64",
+    "audit": "audit {tok} --corpus {text} -o {out} --workers 1 --resamples 0 --no-integrity",
+    "compare": "compare {tok} {tok} --corpus {text} --workers 1 --resamples 0",
+    "fit": "fit shared-250k --corpus {text} -o {out} --set vocabulary.size=200",
+}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_every_reader_takes_a_file_of_a_language_and_a_field(
+    verb: str, corpus: Path, records: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    def run(text: Path, out: str, *more: str, code: int = 0) -> Result:
+        places = {"text": text, "tok": tokenizer, "out": tmp_path / out}
+        words = [word.format_map(places) for word in READERS[verb].split()]
+        return vocabkit(*words, "-f", "json", *more, code=code)
+
+    told = rows_of(run(corpus / "yor_Latn.txt", "named"))
+    assert {row["language"] for row in told if "language" in row} <= {"yor_Latn", "all"}
+    said = rows_of(run(records, "said", "--language", "Yoruba", "--field", "body"))
+    for row in (*told, *said):
+        row.pop("repairs", None)
+    assert said == told
+    assert "--language" in run(records, "none", code=2).stderr
+    near = run(records, "none", "--language", "yor", "--field", "bdy", code=2).stderr
+    assert "did you mean body?" in near
+    assert near.endswith("hint: --field body\n")
+    both = run(records, "none", "--language", "yor", "--languages", "yor", code=2) if verb != "fit" else None
+    assert both is None or "hint: --language yor" in both.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fit_counts_first_and_finds_its_counts_again(corpus: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "text", tmp_path / "tok"
+    text.mkdir()
+    (text / "yor_Latn.txt").write_bytes((corpus / "yor_Latn.txt").read_bytes())
+    words = ("fit", "shared-250k", "--corpus", text, "-o", out, "--set", "vocabulary.size=200")
+
+    def same_as_counted() -> bool:
+        vocabkit("count", text, "-o", tmp_path / "counts", "--workers", 1, "--force")
+        vocabkit(
+            "fit", "shared-250k", "--counts", tmp_path / "counts", "-o", tmp_path / "b", *words[-2:], "--force"
+        )
+        return (tmp_path / "b" / "tokenizer.model").read_bytes() == (out / "tokenizer.model").read_bytes()
+
+    # A fit that fails leaves its counts, and says so.
+    lines = vocabkit(*words[:-1], "vocabulary.size=90_000", code=2).stderr.splitlines()
+    assert lines[-3].startswith(f"counted text into {out}-counts")
+    assert (lines[-2][:7], out.exists()) == ("error: ", False)
+    assert "they are of the same files" in vocabkit(*words).stderr
+    shutil.rmtree(out)
+    shutil.rmtree(f"{out}-counts")
+    assert f"counted text into {out}-counts" in vocabkit(*words).stderr
+    assert same_as_counted()
+    assert "they are of the same files" in vocabkit(*words, "--force").stderr
+    (text / "eng_Latn.txt").write_bytes((corpus / "eng_Latn.txt").read_bytes())
+    assert "added" in vocabkit(*words, "--force").stderr
+    assert same_as_counted()
+    (text / "yor_Latn.txt").write_text("ilé ọmọ\n" * 90 + "àwọn ènìyàn\n" * 40, encoding="utf-8")
+    (out / "tokenizer.model").rename(tmp_path / "kept")
+    refused = vocabkit(*words[:5], tmp_path / "tok", *words[-2:], code=2)
+    assert "exists" in refused.stderr
+    assert "yor_Latn.txt has changed" in vocabkit(*words, "--force").stderr
+    assert same_as_counted()
+
+
+def test_a_fit_looks_at_all_else_before_it_counts(corpus: Path, tmp_path: Path) -> None:
+    for wrong in (
+        ("fit", "shared-250k", "--languages", "ibo"),
+        ("fit", "two-stage-250k-12x50k"),
+        ("fit", "shared-250k", "--set", "vocabulary.sise=3"),
+        ("fit", "continued-bpe", "--base", tmp_path / "absent"),
+        ("fit", "parity-250k", "--dev", tmp_path / "absent"),
+        ("fit", "shared-250k", "--counts", corpus),
+    ):
+        vocabkit(*wrong, "--corpus", corpus, "-o", tmp_path / "tok", code=2)
+        assert list(tmp_path.iterdir()) == [], wrong
+    result = vocabkit(
+        "fit", "shared-250k", "--counts", corpus, "--language", "yor", "-o", tmp_path / "t", code=2
+    )
+    assert "--language says how --corpus is read" in result.stderr
 
 
 def test_a_frequency_list_becomes_counts(tmp_path: Path) -> None:
@@ -199,6 +302,81 @@ def test_show_reads_standard_input(tokenizer: Path) -> None:
     given = rows_of(vocabkit("show", tokenizer, "the work", "-f", "json"))
     result = CliRunner().invoke(app, ["show", str(tokenizer), "-", "-f", "json"], input="the work")
     assert rows_of(result) == given
+
+
+@pytest.fixture(scope="module")
+def small(counts: Path) -> Path:
+    """A tokenizer of another kind and size: byte-level merges."""
+    folder = counts.parent / "small"
+    vocabkit("fit", "byte-bpe", "--counts", counts, "-o", folder, "--set", "vocabulary.size=280")
+    return folder
+
+
+TEXT = "the work, ẹ̀kọ́ ilé 日本 resolution"
+
+
+def test_show_of_several_has_the_rows_of_each(tokenizer: Path, small: Path) -> None:
+    rows = rows_of(vocabkit("show", tokenizer, small, TEXT, "-f", "json"))
+    names = [*dict.fromkeys(str(row["tokenizer"]) for row in rows)]
+    assert len(names) == 2
+    for name, folder in zip(names, (tokenizer, small), strict=True):
+        own = [{key: row[key] for key in row if key != "tokenizer"} for row in rows if row["tokenizer"] == name]
+        assert own == rows_of(vocabkit("show", folder, TEXT, "-f", "json"))
+    piped = CliRunner().invoke(app, ["show", str(tokenizer), str(small), "-f", "json"], input=f"{TEXT}\n")
+    assert rows_of(piped) == rows
+    alone = CliRunner().invoke(app, ["show", str(small), "-f", "json"], input=f"{TEXT}\n")
+    assert len(rows_of(alone)) == sum(row["tokenizer"] == names[1] for row in rows)
+
+
+def test_show_puts_the_same_text_on_a_line(tokenizer: Path, small: Path) -> None:
+    text = "the resolution work er ing " * 5
+    printed = vocabkit("show", tokenizer, small, text).stdout.splitlines()
+    width = (100 - 3) // 2
+    columns = [[line[:width].rstrip() for line in printed], [line[width + 3 :].rstrip() for line in printed]]
+    for column, folder in zip(columns, (tokenizer, small), strict=True):
+        rows = rows_of(vocabkit("show", folder, text, "-f", "json"))
+        assert column[1].startswith(f"{len(rows)} tokens")
+        assert "".join(column[2:]) == "".join(f"{row['piece']}│" for row in rows)
+    letters = [["".join(filter(str.isalpha, line)) for line in column[2:]] for column in columns]
+    assert letters[0] == letters[1]
+    assert len(letters[0]) > 3
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_show_has_colours_on_a_terminal_that_wants_them(tokenizer: Path, small: Path, refused: bool) -> None:
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1" if refused else "", "COLUMNS": "100"}
+    words = [sys.executable, "-m", "cli", "show", str(tokenizer), str(small), "the work"]
+    with subprocess.Popen(
+        words, stdout=follower, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
+    ) as process:
+        os.close(follower)
+        found = b""
+        with contextlib.suppress(OSError):  # what Linux says when the other side is closed
+            while part := os.read(leader, 1 << 16):
+                found += part
+        assert process.wait() == 0
+    os.close(leader)
+    assert (b"\x1b[" in found) != refused
+    assert ("│" in found.decode()) == refused
+    plain = re.sub(r"\x1b\[[\d;]*m|│", "", found.decode())
+    assert len(re.findall(r"the", plain)) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("{tok}",), ("{tok}", "-"), ("{tok}", "{tok}")])
+def test_show_without_a_text_says_how_to_give_one(words: tuple[str, ...], tokenizer: Path) -> None:
+    given = [word.format(tok=tokenizer) for word in words]
+    result = CliRunner().invoke(app, ["show", *given], input="")
+    assert result.exit_code == 2
+    assert "no t" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("hint: vocabkit show ")
+
+
+def test_show_of_nothing_is_no_token(tokenizer: Path, small: Path) -> None:
+    assert vocabkit("show", tokenizer, small, "").stdout.count("0 tokens") == 2
+    lost = CliRunner().invoke(app, ["show", str(small), "-"], input=b"a\xff")
+    assert (lost.exit_code, lost.stderr.count("error: ")) == (2, 1)
 
 
 def test_show_isolates_and_escapes(tokenizer: Path) -> None:

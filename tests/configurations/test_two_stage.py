@@ -22,9 +22,9 @@ from vocabkit.configurations.settings import TwoStageConfig
 from vocabkit.configurations.shared import Fit, fit_shared
 from vocabkit.configurations.two_stage import (
     BlockBase,
-    _choose_tail,
     _describe_base,
     _estimate_total,
+    choose_tail,
     fit_two_stage,
     read_base,
 )
@@ -266,12 +266,12 @@ class TestOtherBases:
 
 
 def test_tail_languages_come_from_the_panel_unless_named() -> None:
-    assert _choose_tail(COUNTS, configure(tail={"languages": ["yor", "amh_Ethi"]})) == (
+    assert choose_tail(COUNTS.languages, configure(tail={"languages": ["yor", "amh_Ethi"]}), "there") == (
         "yor_Latn",
         "amh_Ethi",
     )
     with pytest.raises(CountsError, match="sin_Sinh"):
-        _choose_tail(COUNTS, configure(tail={"languages": []}))
+        choose_tail(COUNTS.languages, configure(tail={"languages": []}), "there")
 
 
 # --- Letters ---------------------------------------------------------------------------------------

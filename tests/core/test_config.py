@@ -1,12 +1,25 @@
 import math
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
-from vocabkit.core.config import Config, _parse_override, dump_toml, load_config, parse_share
+from vocabkit.configurations.settings import CONFIGURATIONS
+from vocabkit.core.config import (
+    Config,
+    _parse_override,
+    dump_toml,
+    find_preset,
+    lay_over,
+    list_keys,
+    load_config,
+    parse_share,
+    validate,
+)
 from vocabkit.core.errors import ConfigError
+from vocabkit.pretraining.run_config import RunConfig
 
 
 class Table(Config):
@@ -100,3 +113,62 @@ def test_a_share_of_a_whole_is_no_more_than_it() -> None:
         parse_share("101%")
     with pytest.raises(ValueError, match=r"5 is 500% as a share; 5%\?"):
         parse_share(5)
+
+
+# --- What a key means ------------------------------------------------------------------------------
+# Held to the models themselves: what the type says is taken is taken, and what it says is not is refused.
+
+KINDS: dict[str, type[Config]] = {**CONFIGURATIONS, "run": RunConfig}
+
+
+def refuses(model: type[Config], key: str, value: str) -> bool:
+    """Whether a setting is refused for the sake of its own key: others may contradict it."""
+    try:
+        validate(model, lay_over({}, [f"{key}={value}"]), "test", [f"{key}={value}"])
+    except ConfigError as error:
+        return f": {key} = " in error.message
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_says_what_it_takes_and_means(kind: str) -> None:
+    model = KINDS[kind]
+    keys = [key for key in list_keys(model) if "[]" not in key.key]
+    assert len({key.key for key in keys}) == len(keys) > 12
+    for key in keys:
+        assert key.meaning.endswith("."), key
+        assert 10 < len(key.meaning) < 200, key
+        if key.default is not None and key.default != "{}":
+            assert not refuses(model, key.key, key.default), key
+        if " | " in key.type:
+            assert not any(refuses(model, key.key, f'"{word}"') for word in key.type.split(" | ")), key
+            assert refuses(model, key.key, '"none of these"'), key
+        for sign, limit in re.findall(r"([≥≤]) (-?[\d_.]+)", key.type):
+            step = 1 if "integer" in key.type else 0.001
+            beyond = float(limit.replace("_", "")) + (step if sign == "≤" else -step)
+            text = str(int(beyond)) if step == 1 else str(beyond)
+            assert refuses(model, key.key, text), key
+        if key.type == "true or false":
+            assert refuses(model, key.key, "3"), key
+        if key.type.startswith(("integer", "number")):
+            assert refuses(model, key.key, '"many"'), key
+
+
+def test_a_key_has_the_value_of_the_configuration_that_is_given() -> None:
+    path = find_preset("balanced-250k", "fit")
+    config = load_config(CONFIGURATIONS["shared"], path, ["vocabulary.size=99_999"])
+    found = {key.key: key.default for key in list_keys(type(config), config)}
+    assert found["vocabulary.size"] == "99_999"
+    assert found["languages.exponent"] == "0.3"
+    assert found["languages.panel"] is None
+    again = validate(
+        CONFIGURATIONS["shared"],
+        lay_over({}, [f"{key}={value}" for key, value in found.items() if value not in (None, "{}")]),
+        "test",
+    )
+    assert again == config
+    rows = {key.key: key for key in list_keys(RunConfig)}
+    assert rows["stages[].train"].type == "new-rows | embeddings | all"
+    assert rows["model.layers"].default == "12"
+    with pytest.raises(ConfigError, match=r"did you mean model\.layers"):
+        validate(RunConfig, lay_over({}, ["model.layrs=3"]), "test")

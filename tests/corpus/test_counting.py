@@ -12,7 +12,7 @@ import pytest
 
 from vocabkit.core.errors import CorpusError, CountsError, OutputError
 from vocabkit.core.records import read_manifest
-from vocabkit.corpus.counting import CountOptions, count_corpus, merge_counts
+from vocabkit.corpus.counting import CountOptions, count_corpus, keep_counts, merge_counts
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
@@ -349,3 +349,38 @@ def test_parts_are_taken_over_and_nothing_is_counted_again_by_an_update(
     count_corpus(open_corpus(corpus_folder), tmp_path / "counts", ONE, update=True)
     added = WordCounts.from_texts({"yor_Latn": lines(5, 500)}, held_out=0.02)
     assert WordCounts.load(tmp_path / "counts") == expected() + added
+
+
+# --- Counts that a fit keeps -----------------------------------------------------------------------
+
+
+def test_counts_are_kept_while_they_are_of_the_corpus(corpus_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kept"
+
+    def keep(*, force: bool = False) -> str:
+        counts, said = keep_counts(open_corpus(corpus_folder), out, ONE, force=force)
+        assert counts == count_corpus(open_corpus(corpus_folder), tmp_path / "new", ONE, force=True)
+        return said.replace(str(tmp_path), "")
+
+    assert keep().startswith("counted corpus into /kept in ")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert keep() == "took the counts in /kept: they are of the same files"
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    (corpus_folder / "yor_Latn" / "9.txt").write_text("\n".join(lines(9, 90)), encoding="utf-8")
+    assert keep() == "added /corpus/yor_Latn/9.txt to the counts in /kept"
+    (corpus_folder / "yor_Latn" / "0.txt").write_text("\n".join(lines(10, 90)), encoding="utf-8")
+    with pytest.raises(CountsError, match=r"0\.txt has changed"):
+        keep()
+    assert "0.txt has changed" in keep(force=True)
+    (corpus_folder / "yor_Latn" / "9.txt").unlink()
+    with pytest.raises(CountsError, match=r"9\.txt is not in it any more"):
+        keep()
+    assert "9.txt is not in it" in keep(force=True)
+    merge_counts([out], tmp_path / "sum")
+    with pytest.raises(CountsError, match="it is a sum"):
+        keep_counts(open_corpus(corpus_folder), tmp_path / "sum", ONE)
+    other = open_corpus(corpus_folder, document="file")
+    with pytest.raises(CountsError, match="document was 'line' and is 'file'"):
+        keep_counts(other, out, ONE)
+    with pytest.raises(CountsError, match=r"held_out was 0\.02 and is 0\.5"):
+        keep_counts(open_corpus(corpus_folder), out, CountOptions(held_out=0.5))

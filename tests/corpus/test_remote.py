@@ -482,3 +482,12 @@ def test_a_data_set_of_the_hub_is_counted(tmp_path: Path) -> None:
     assert (
         sum(sent) < 1.1 * sum(path.stat().st_size for path in local.rglob("*_Latn*") if path.is_file()) + 20_000
     )
+
+
+def test_one_language_is_said_of_what_is_behind_an_address(store: Any, tmp_path: Path) -> None:
+    for name in ("part-0.txt", "deep/part-1.txt"):
+        store.pipe(f"bucket/c/{name}", b"a b\n")
+    corpus = open_corpus("s3://bucket/c", language="yor")
+    assert {code: len(group) for code, group in corpus.sources.items()} == {"yor_Latn": 2}
+    (source,) = open_corpus("s3://bucket/c/part-0.txt", language="yor").sources["yor_Latn"]
+    assert source.path == "s3://bucket/c/part-0.txt"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabkit.core.errors import CorpusError, MissingExtra, VocabkitError
+from vocabkit.core.errors import ConfigError, CorpusError, MissingExtra, VocabkitError
 from vocabkit.core.languages import Language, Panel
 from vocabkit.core.remote import Found
 from vocabkit.corpus.sources import SUFFIXES, Corpus, _make_source, open_corpus
@@ -155,8 +155,48 @@ def test_empty_files_stop_even_when_not_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nothing", "a.txt", "a.yaml"])
 def test_paths_that_are_no_corpus(tmp_path: Path, name: str) -> None:
     fill(tmp_path, "a.txt", "a.yaml")
-    with pytest.raises(CorpusError, match=r"neither a folder nor|no such corpus"):
+    with pytest.raises(CorpusError, match=r"no such corpus|unknown language 'a'|not a kind of file"):
         open_corpus(tmp_path / name)
+
+
+def test_one_file_is_a_corpus_by_its_name_or_by_what_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, "yo.txt.gz", "wiki.jsonl", "corpus.yo")
+    assert names_of(open_corpus(tmp_path / "yo.txt.gz")) == {"yor_Latn": ["yo.txt.gz"]}
+    assert names_of(open_corpus(tmp_path / "wiki.jsonl", language="pt-BR")) == {"por_Latn": ["wiki.jsonl"]}
+    with pytest.raises(CorpusError, match="unknown language 'wiki'") as caught:
+        open_corpus(tmp_path / "wiki.jsonl")
+    assert caught.value.hint.startswith("--language ")
+    with pytest.raises(ConfigError, match=r"unknown language 'yoruva'.*yor_Latn"):
+        open_corpus(tmp_path / "wiki.jsonl", language="yoruva")
+    for language in ("yor", None):
+        with pytest.raises(CorpusError, match="not a kind of file") as caught:
+            open_corpus(tmp_path / "corpus.yo", language=language)
+        assert f"{tmp_path / 'corpus.yo'} corpus.yo.txt  #" in caught.value.hint
+        with pytest.raises(CorpusError, match="not a regular file"):
+            open_corpus("/dev/null", language=language)
+
+
+def test_a_folder_of_parts_is_one_language_where_that_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, "crawl/part-0.txt", "crawl/deep/part-1.jsonl.zst", "crawl/run.txt", "crawl/notes.md")
+    found = open_corpus(tmp_path / "crawl", language="yo", panel=panel_of("yor_Latn", "ibo_Latn"))
+    assert names_of(found) == {"yor_Latn": ["part-1.jsonl.zst", "part-0.txt", "run.txt"]}
+    assert len(found.ignored) == 1
+    # A corpus of several would be counted as one language: the option meant is another.
+    for number, names in enumerate((["yor_Latn.txt", "eng_Latn.txt"], ["en.txt", "fr.txt", "yo.txt"])):
+        with pytest.raises(CorpusError, match="all of it is yor_Latn, and it has eng_Latn") as caught:
+            open_corpus(fill(tmp_path / str(number), *names), language="yo")
+        assert caught.value.hint.startswith("--languages yor_Latn ")
+
+
+def test_what_cannot_be_said_together(tmp_path: Path) -> None:
+    fill(tmp_path, "yor_Latn.txt")
+    with pytest.raises(ConfigError, match="--languages picks"):
+        open_corpus(tmp_path, language="yor", languages=["yor"])
+    path = write_toml(tmp_path, '[languages]\nyo = "yor_Latn.txt"')
+    with pytest.raises(CorpusError, match="says itself which language"):
+        open_corpus(path, language="yor")
+    with pytest.raises(ConfigError, match="open already"):
+        open_corpus(open_corpus(path), field="body")
 
 
 def write_toml(root: Path, text: str) -> Path:

@@ -252,6 +252,12 @@ def test_lines_to_learn_from_are_apart(tmp_path: Path) -> None:
     other.write_text("line 3\nline 77\n")
     scored, learnt = _split_lines(text, other, 4)
     assert (len(scored), learnt) == (4, ["line 77"])
+    # Records are read as those of a corpus are.
+    records = tmp_path / "a.jsonl"
+    records.write_text("".join(f'{{"body": "line {i}"}}\n' for i in range(10)))
+    assert _split_lines(records, None, field="body") == _split_lines(text, None)
+    with pytest.raises(CorpusError, match="no field 'text'; the record has body"):
+        _split_lines(records, None)
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(CorpusError, match="holds no text"):
         _split_lines(tmp_path / "empty", None)

@@ -157,6 +157,8 @@ def _list_counting() -> list[Step]:
         _step("presets-list", "presets list"),
         _step("presets-json", "presets list -f json"),
         _step("presets-show", "presets show continue"),
+        _step("presets-keys", "presets keys continue -f csv"),
+        _step("presets-part", "presets keys balanced-250k trainer"),
         _step("presets-copy", "presets copy balanced-250k presets-copy.toml"),
         _step("help", "--help"),
     ]  # fmt: skip
@@ -171,6 +173,10 @@ def _list_fits() -> list[Step]:
     return [
         fit("fit-shared", "shared-250k", 1_200),
         fit("fit-balanced", "balanced-250k", 1_500, "-f json"),
+        replace(
+            _step("fit-text", "fit shared-250k --corpus inputs/first -o fit-text --set vocabulary.size=70"),
+            after=frozenset({"fit-shared"}),
+        ),
         fit("fit-unimax", "balanced-250k", 1_400, "--set languages.weighting=unimax "
             "--set normalization.rule=nfc --set vocabulary.digits=groups --set vocabulary.reserved=5 "
             "--allow-oversampling 3 -f csv"),
@@ -234,6 +240,8 @@ def _list_views() -> list[Step]:
         _step("show-pieces", "show fit-shared", text),
         _step("show-route", "show fit-blocks --route yor -f json", text),
         _step("show-bytes", "show fit-byte-bpe -f csv", text),
+        _step("show-several", "show fit-shared fit-byte-bpe", text),
+        Step("show-piped", ("show", "fit-shared", "fit-byte-bpe", "-f", "csv"), stdin=f"{text}\n"),
         Step("show-stdin", ("show", "fit-balanced", "-", "-f", "markdown"), stdin=f"{text}\n"),
         _step("diff-scripts", "diff fit-shared fit-balanced"),
         _step("diff-pieces", "diff fit-shared fit-blocks --pieces -f csv"),
@@ -381,6 +389,10 @@ MISTAKES = {
     "no-step": "export pretrain-xlmr -o none --step 7",
     "unknown-verb": "fitt shared-250k",
     "unknown-preset": "presets show nothing",
+    "unknown-key": "presets keys tiny trainin.stepz",
+    "wrong-field": "count inputs/untidy -o none --workers 1 --field bodi",
+    "one-of-several": "count inputs/first -o none --language yor",
+    "no-text-to-show": "show fit-shared",
 }
 
 

@@ -33,7 +33,7 @@ def write_out(node: ast.expr) -> str | None:
             parts.append(str(part.value))
         elif isinstance(part, ast.FormattedValue):
             said = ast.unparse(part.value)
-            if said.startswith(("shlex.quote(", "quote(")):
+            if said.startswith(("shlex.quote(", "quote(", "shlex.join(")):
                 parts.append(shlex.quote(HOSTILE))
             else:
                 parts.append("8" if PLAIN.fullmatch(said) else HOSTILE)

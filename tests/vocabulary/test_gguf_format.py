@@ -17,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from tests.vocabulary.conftest import SENTENCES
 from vocabkit.core.errors import TokenizerError
 from vocabkit.vocabulary.adapters import Tokenizer
-from vocabkit.vocabulary.tokenizers import PATTERNS, _read_fields, open_tokenizer
+from vocabkit.vocabulary.tokenizers import PATTERNS, open_tokenizer, read_gguf_fields
 from vocabkit.vocabulary.vocabulary import Kind, Vocabulary
 
 Build = Callable[..., Vocabulary]
@@ -248,7 +248,7 @@ def test_a_space_put_first_by_default_and_as_told(
 def test_a_file_cut_off_anywhere(built: Build, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "v.gguf", **describe(built("unigram", False)))
     data = path.read_bytes()
-    assert _read_fields(path)["tokenizer.ggml.add_space_prefix"] is True
+    assert read_gguf_fields(path)["tokenizer.ggml.add_space_prefix"] is True
     for size in [*range(4, 200), *range(200, len(data), 997), len(data) - 1]:
         path.write_bytes(data[:size])
         with pytest.raises(TokenizerError, match="cut off: byte") as caught:

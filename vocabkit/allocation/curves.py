@@ -111,13 +111,14 @@ def read_development(
     digits: str,
     *,
     limit: int | None = None,
+    field: str | None = None,
     progress: Progress | None = None,
 ) -> Development:
     """Read aligned lines of the languages, the first `limit` of each.
 
     Raises `CorpusError` for a language without lines, or with another number of them than the rest.
     """
-    corpus = open_corpus(folder, languages=list(codes), allow_missing=True)
+    corpus = open_corpus(folder, languages=list(codes), field=field, allow_missing=True)
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
     missing = [code for code in codes if code not in text.aligned_languages]
     if missing:

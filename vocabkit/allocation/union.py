@@ -29,24 +29,30 @@ EXPONENTS = {"exponent": 0.3, "vocap": 0.7}
 
 
 class AllocationTable(Config):
-    """How a budget of pieces is shared out among languages.
-
-    `unit` is what `proportional`, `exponent`, `unimax` and `vocap` take for a language's size. `floor` is the
-    fewest pieces of a language (its covered alphabet at least), `ceiling` the most (0: what its text supports).
-    `cap` is the largest size a curve is traced to (0: by the budget). `dev` is a folder of aligned lines,
-    of which `dev_lines` are read (0: all).
-    """
+    """How a budget of pieces is shared out among languages."""
 
     method: Method = "proportional"
+    """What the next piece goes by (docs/allocate.md)."""
     unit: Unit = "characters"
+    """What `proportional`, `exponent`, `unimax` and `vocap` take for a language's size."""
     exponent: float | None = Field(default=None, ge=0.0, le=1.0)
+    """The power of a language's share, for `exponent` (0.3 by default) and `vocap` (0.7)."""
     max_epochs: float = Field(default=4.0, ge=1.0)
+    """How often unimax may count a language's text over."""
     beta: float = Field(default=0.7, gt=0.0, le=1.0)
+    """The power of a language's probability in what vocap maximises."""
     floor: int = Field(default=0, ge=0)
+    """Fewest pieces of a language; never fewer than its covered characters."""
     ceiling: int = Field(default=0, ge=0)
+    """Most pieces of a language; 0 is what its text supports."""
     cap: int = Field(default=0, ge=0, le=2_000_000)
+    """The largest size that a curve is traced to; 0 goes by the budget."""
     dev: str = ""
+    """A corpus of aligned lines, for parity and maxmin."""
     dev_lines: int = Field(default=0, ge=0)
+    """The first so many lines of it; 0 is all."""
+    dev_field: str = ""
+    """What holds the text of its records."""
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -75,7 +76,7 @@ from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_cod
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Mark, Result
 from vocabkit.corpus.shard_map import open_executor
-from vocabkit.corpus.sources import Corpus, open_corpus
+from vocabkit.corpus.sources import Corpus, Reading, open_corpus
 from vocabkit.corpus.word_counts import WordCounts
 
 PANEL = "panels/panel-40"
@@ -109,12 +110,14 @@ def run_audit(
     workers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    **reading: Unpack[Reading],
 ) -> Audit:
     """Audit tokenizers on a text, write the folder `output` if one is named, and return everything found.
 
     The text is a corpus, or without one the words of `counts`; beside a corpus, counts tell how much text each
     language has, and with `sharing` a vocabulary of its own is fitted for each language and tokenizer, to tell
-    what sharing costs. `languages` and else `panel` choose among what is there; without either all is taken.
+    what sharing costs. `languages` and else `panel` choose among what is there; without either all is taken;
+    `reading` is how the corpus is read, as `open_corpus` takes it.
     `reference` is the language premiums are against, `fixed` the name or path of the tokenizer whose cost of it
     `premium_fixed` uses (default: the first). `pattern` is for tiktoken files that name none; `route` is the
     language whose view of vocabularies with blocks encodes all text; `width` is of an embedding row. What
@@ -139,7 +142,7 @@ def run_audit(
     chosen = panel if isinstance(panel, Panel) else load_panel(panel or PANEL)
     among = None if panel is None else chosen
     words = WordCounts.load(counts) if isinstance(counts, str | Path) else counts
-    source = _find_source(corpus, words, languages, among, aligned, limit)
+    source = _find_source(corpus, words, languages, among, aligned, limit, reading)
     # What is asked for is looked at before any text is: reading a large corpus takes minutes.
     check_names(required, source.codes, chosen, source.missing)
     # A text may lack the default, which leaves premiums null, but not one asked for.
@@ -149,7 +152,7 @@ def run_audit(
     )  # fmt: skip
     text, found = _audit(paths, source, chosen, words, settings, workers, progress or Silent())
     origin = {
-        "config": asdict(settings),
+        "config": asdict(settings) | {name: said for name, said in reading.items() if said is not None},
         "inputs": {"text": text.fingerprint} | {item.name: item.fingerprint for item in found.tokenizers},
         "seconds": {"total": time.perf_counter() - start},
         "details": {"alignment": text.alignment.note},
@@ -182,8 +185,12 @@ def _find_source(
     panel: Panel | None,
     aligned: Aligned,
     limit: int | None,
+    reading: Reading,
 ) -> _Source:
     """Find the text and read none; a language without data is a failure of its own unless asked for by name."""
+    if not isinstance(corpus, str | Path) and any(said is not None for said in reading.values()):
+        what = "document, field and language say how a corpus is read from its files, and none is given"
+        raise ConfigError(what, "give --corpus DIR, or leave them out")
     if isinstance(corpus, AuditText):
         text = corpus
         size = sum(sum(map(len, lines)) for lines in text.languages.values())
@@ -191,7 +198,8 @@ def _find_source(
         return _Source(tuple(text.languages), missing, size, text.weights is not None, lambda progress: text)
     if corpus is not None:
         if not isinstance(corpus, Corpus):
-            corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=languages is None)
+            missing_too = languages is None
+            corpus = open_corpus(corpus, languages=languages, panel=panel, allow_missing=missing_too, **reading)
         opened, size = corpus, corpus.size
         if limit is not None:
             size = min(size, limit * len(opened.languages) * _LINE)
@@ -316,6 +324,7 @@ def run_comparison(
     workers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    **reading: Unpack[Reading],
 ) -> Comparison:
     """Return by how much each language's tokens change from the `first` tokenizer to the `second`.
 
@@ -347,7 +356,7 @@ def run_comparison(
     audit = run_audit(
         paths, corpus, languages=languages, panel=panel, aligned=aligned, limit=limit,
         pattern=pattern, integrity=False, resamples=resamples, seed=seed, workers=workers,
-        progress=progress,
+        progress=progress, **reading,
     )  # fmt: skip
     if stored is None:
         found = _compare_tokenizers(audit, *audit.names, max_regression=limit_share)

@@ -23,7 +23,7 @@ import regex
 from vocabkit.auditing.parallel_text import AuditText
 from vocabkit.auditing.text_statistics import TextStatistics, cut_ranges, join_types, split_types
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
-from vocabkit.core.errors import ConfigError, VocabkitError
+from vocabkit.core.errors import ConfigError, TokenizerError, VocabkitError
 from vocabkit.core.folders import fingerprint_file
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.vocabulary.adapters import Tokenizer
@@ -182,6 +182,38 @@ def name_tokenizers(paths: Sequence[str | Path]) -> tuple[str, ...]:
         same = sum(used == name or used.startswith(f"{name} (") for used in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return tuple(names)
+
+
+def open_several(
+    tokenizers: Sequence[str | Path | Tokenizer], route: str | None = None, pattern: str | None = None
+) -> dict[str, Tokenizer]:
+    """Return tokenizers by short, distinct names: paths are opened, and what is open stays as it is.
+
+    Of several, a route is taken by those with blocks. Raises TokenizerError, also where none has the route, and
+    ConfigError for a route or a pattern of what is open.
+    """
+    if not tokenizers:
+        raise ConfigError("no tokenizer is named", "vocabkit show TOKENIZER 'some text'")
+    names = name_tokenizers([one if isinstance(one, str | Path) else one.name for one in tokenizers])
+    opened, missed = dict[str, Tokenizer](), list[TokenizerError]()
+    for name, one in zip(names, tokenizers, strict=True):
+        if not isinstance(one, str | Path):
+            if route is not None or pattern is not None:
+                said = "route" if pattern is None else "pattern"
+                what = f"a {said} is chosen when a tokenizer is opened"
+                raise ConfigError(what, f"open_tokenizer(path, {said}=…)")
+            opened[name] = one
+            continue
+        try:
+            opened[name] = Opening(str(one), pattern, route).open()
+        except TokenizerError as error:
+            if route is None or len(tokenizers) == 1:
+                raise
+            missed.append(error)
+            opened[name] = Opening(str(one), pattern).open()
+    if missed and len(missed) == len(opened):
+        raise missed[-1]
+    return opened
 
 
 def find_fixed(fixed: str | None, names: Sequence[str], paths: Sequence[str | Path]) -> int:

@@ -204,14 +204,15 @@ def read_audit_text(
         raise ConfigError(f"limit = {limit}: not a number of lines", "leave it out to read all")
     report = progress or Silent()
     report.start("reading", corpus.size, "bytes")
-    read, failures = dict[str, _LineTally](), dict[str, str]()
+    read, failures, hint = dict[str, _LineTally](), dict[str, str](), None
     for code in corpus.languages:
         try:
             read[code] = _read_language(corpus, code, limit, report)
         except VocabkitError as error:
             failures[code] = error.message
+            hint = hint or error.hint
     report.finish()
-    return _assemble(corpus.name, read, failures, aligned)
+    return _assemble(corpus.name, read, failures, aligned, hint)
 
 
 def _text_from_lines(
@@ -309,7 +310,11 @@ def _read_lines(source: Source, repairs: Repairs, report: Progress) -> Iterable[
 
 
 def _assemble(
-    name: str, read: Mapping[str, _LineTally], failures: Mapping[str, str], aligned: Aligned
+    name: str,
+    read: Mapping[str, _LineTally],
+    failures: Mapping[str, str],
+    aligned: Aligned,
+    hint: str | None = None,
 ) -> AuditText:
     failed = dict(failures)
     kept = {}
@@ -318,7 +323,7 @@ def _assemble(
             kept[code] = part
         else:
             failed[code] = "no line with text in it"
-    _check_any(name, kept, failed)
+    _check_any(name, kept, failed, hint)
     alignment = _align_lines(name, kept, aligned)
     languages = {}
     for code, part in kept.items():
@@ -329,12 +334,15 @@ def _assemble(
     return AuditText(name, languages, None, alignment, dict(sorted(failed.items())), repairs, digest)
 
 
-def _check_any(name: str, found: Mapping[str, object], failures: Mapping[str, str]) -> None:
+def _check_any(
+    name: str, found: Mapping[str, object], failures: Mapping[str, str], hint: str | None = None
+) -> None:
     if not found:
         shown = "; ".join(f"{code}: {reason}" for code, reason in islice(failures.items(), 3))
         what = f"{name}: no language has text that can be read ({shown or 'it names none'})"
+        # What mends the first that could not be read may mend them all.
         raise CorpusError(
-            what, "give a corpus with one file per language, such as `vocabkit sample DIR` writes"
+            what, hint or "give a corpus with one file per language, such as `vocabkit sample DIR` writes"
         )
 
 

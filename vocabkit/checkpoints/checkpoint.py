@@ -12,17 +12,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from json import dumps
 from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 
 from vocabkit.checkpoints.safetensors_files import SIZES, Bytes, Header, equal_bytes, read_header
 from vocabkit.checkpoints.torch_files import TorchFile, read_torch_file
-from vocabkit.core.errors import CheckpointError
+from vocabkit.core.errors import CheckpointError, VocabkitError
 from vocabkit.core.folders import read_json
 from vocabkit.core.records import Name, parse_record
+from vocabkit.vocabulary.tokenizers import GGUF_MAGIC, read_gguf_fields
 
 # In the order of preference where a folder has several: the first is what transformers would load.
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -107,6 +110,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a folder or file and check every header against its file. Raises CheckpointError."""
     target = Path(path)
     if target.is_file():
+        refuse_gguf(target)
         return _open_shards(target.parent, (target.name,), None, None, True)
     if not target.is_dir():
         raise CheckpointError(f"{target}: no such file or folder", _HINT)
@@ -121,8 +125,62 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     plain = [item for item in sorted(target.iterdir()) if item.suffix in (".pt", ".pth", ".safetensors")]
     if len(plain) == 1:
         return _open_shards(target, (plain[0].name,), None, config, config is None)
+    refuse_gguf(target)
     found = f"{len(plain)} files of weights: name one" if plain else "no file of weights"
     raise CheckpointError(f"{target}: {found}", _HINT)
+
+
+# What llama.cpp calls the types that most of a file's weights have (`general.file_type`).
+_FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
+}  # fmt: skip
+_WHOLE = ("F32", "F16", "BF16")
+
+
+def refuse_gguf(path: Path) -> None:
+    """Raise `CheckpointError` for llama.cpp's file of a model, or a folder of it: what it is, what converts it.
+
+    The lines were run with transformers 5.23: without `dequantize` it loads such a model, and will not save it.
+    """
+    for item in sorted(path.glob("*.gguf")) if path.is_dir() else ():
+        refuse_gguf(item)
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(4) != GGUF_MAGIC:
+            return
+    try:
+        fields = read_gguf_fields(path)
+    except VocabkitError as error:
+        raise CheckpointError(error.message, error.hint) from error
+
+    def text(key: str) -> str:
+        value = fields.get(f"general.{key}")
+        return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+    number = fields.get("general.file_type")
+    kind = _FILE_TYPES.get(number, f"type {number}") if isinstance(number, int) else ""
+    told = [text("architecture") or "a model", text("name") and f"{text('name')!r}", kind and f"in {kind}"]
+    what = f"{path}: GGUF, llama.cpp's kind of file ({', '.join(filter(None, told))}), and not a checkpoint"
+    if kind and kind not in _WHOLE:
+        what += "; its weights are rounded, and stay so: convert the model it was made from where you can"
+    source = text("source.huggingface.repository") or text("source.url") or text("base_model.0.repo_url")
+    what += f", which is {source}" if source else ""
+    model = "AutoModelForSeq2SeqLM" if text("architecture") in ("t5", "umt5") else "AutoModelForCausalLM"
+    output = f"{path.stem}-hf"
+    place, save = (
+        f"{dumps(str(path.parent))}, gguf_file={dumps(path.name)}",
+        f"save_pretrained({dumps(output)})",
+    )
+    load = f"M.from_pretrained({place}, quantization_config=G(dequantize=True)).{save}"
+    words = f"from transformers import AutoTokenizer as T; T.from_pretrained({place}).{save}"
+    lines = (
+        "pip install 'transformers>=5.23' torch accelerate gguf",
+        f"python -c {quote(f'from transformers import {model} as M, GgufConfig as G; {load}')}",
+        f"python -c {quote(words)}  # then give vocabkit {quote(output)}",
+    )
+    raise CheckpointError(what, "\n".join(lines))
 
 
 class _Index(TypedDict):

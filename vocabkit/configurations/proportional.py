@@ -61,7 +61,9 @@ def trace_languages(
     development, kind = None, "held_out"
     if settings.dev and settings.method in ("parity", "maxmin"):
         limit, kind = settings.dev_lines or None, "development"
-        development = read_development(settings.dev, codes, rule, digits, limit=limit, progress=progress)
+        development = read_development(
+            settings.dev, codes, rule, digits, limit=limit, field=settings.dev_field or None, progress=progress
+        )
         measured = development.tables
     else:
         held_out = derive_spans(

@@ -32,23 +32,28 @@ from vocabkit.vocabulary.vocabulary import SPACE, SPECIAL
 
 
 class VocabularyTable(Config):
-    """What the vocabulary is: `size` counts every id, special, reserved and byte ids included.
-
-    `symbols` are found whole in any text, whatever the normaliser would make of them: a tab, `<sep>`.
-    `digits` says how many digits a piece may hold: one, three, or any number. `keep` are pieces that must be in
-    (▁ marks a word start), `deny` pieces that must not.
-    """
+    """What the vocabulary is."""
 
     model: Literal["unigram", "bpe"] = "unigram"
+    """How text is cut: into the likeliest pieces (unigram), or by merges (bpe)."""
     size: int = Field(default=250_000, ge=16, le=8_000_000)
+    """Every id counts: special, symbol, reserved and byte ids included."""
     special: tuple[str, ...] = SPECIAL
+    """Control tokens, in the order of their ids; `<unk>` must be among them."""
     symbols: tuple[str, ...] = ()
+    """Pieces found whole in any text, whatever the normaliser would make of them: a tab, `<sep>`."""
     reserved: int = Field(default=0, ge=0, le=8_000_000)
+    """Ids kept free for tokens to come."""
     byte_fallback: bool = False
+    """Whether 256 pieces spell in bytes what no other piece covers, in place of `<unk>`."""
     max_piece_length: int = Field(default=16, ge=1, le=512)
+    """Characters of the longest piece."""
     digits: Literal["sentencepiece", "single", "groups"] = "sentencepiece"
+    """How many digits a piece may hold: one (single), three (groups), or as SentencePiece any number."""
     keep: tuple[str, ...] = ()
+    """Pieces that must be in; ▁ marks a word start."""
     deny: tuple[str, ...] = ()
+    """Pieces that must not be in."""
 
     @field_validator("special")
     @classmethod
@@ -100,29 +105,42 @@ class NormalizationTable(Config):
     """How raw words become the text that is fitted."""
 
     rule: Literal["nmt_nfkc", "nfkc", "nfc", "identity"] = "nmt_nfkc"
+    """What is done to the characters of a word; identity does nothing."""
 
 
 class CoverageTable(Config):
-    """Which characters the vocabulary must hold: a share of all text, or of each language's."""
+    """Which characters the vocabulary must hold."""
 
     scope: Literal["global", "language"] = "global"
+    """Whether the share is of all text, or of each language's."""
     character: float = Field(default=0.9995, gt=0.0, le=1.0)
+    """The share of characters to hold: of the rarest, those beyond it are cut."""
 
 
 _Loss = Annotated[float, BeforeValidator(parse_share), Field(ge=0.0, le=1.0)]
 
 
 class LanguagesTable(Config):
-    """Which languages are fitted, and how much of each. An empty panel and include mean all counted ones."""
+    """Which languages are fitted, and how much of each."""
 
     panel: str | None = None
+    """A panel whose languages are fitted, by name or file; by default all that were counted are."""
     include: tuple[str, ...] = ()
+    """The languages to fit, among those of the panel where there is one; by default all."""
     weighting: Literal["natural", "exponent", "unimax", "uniform", "quota"] = "natural"
+    """What share each gets: its own, one raised to `exponent`, one as even as `max_epochs` allows, an equal
+    one, or `quota`'s.
+    """
     exponent: float = Field(default=0.3, ge=0.0, le=1.0)
+    """The power of `weighting = "exponent"`: 1 leaves shares as they are, 0 makes them equal."""
     max_epochs: float = Field(default=4.0, ge=1.0)
+    """How often unimax may count a language's text over."""
     unit: Literal["characters", "bytes", "words"] = "characters"
+    """What a share is a share of."""
     quota: Mapping[str, float] = Field(default_factory=dict)
+    """The share of every language, by code; they sum to 1."""
     allow_oversampling: float = Field(default=8.0, ge=1.0)
+    """The highest weight; what is clipped goes to the other languages."""
 
     @model_validator(mode="after")
     def _check_quota(self) -> Self:
@@ -131,26 +149,31 @@ class LanguagesTable(Config):
 
 
 class TrainerTable(Config):
-    """How the vocabulary is found. `seeds` = 0 takes eight times the size, at least 100,000.
-
-    `threads` = 0 is every core for vocabkit's trainer, whose result does not depend on it, and 8 for
-    SentencePiece's, whose result does. `min_count` is the raw evidence a seed must have; it falls to
-    `least_count` where the size cannot be filled. `min_documents` is a floor on its document frequency (an
-    upper bound of it); BPE has no seeds. `memory` (bytes, 0 = no limit) bounds the lattice's arcs; each
-    pruning round keeps `shrink` of the pieces after `iterations` passes of EM, by occurrences times the
-    `power` of what each saves in log probability (docs/trainer.md).
-    """
+    """How the vocabulary is found."""
 
     engine: Literal["vocabkit", "sentencepiece"] = "vocabkit"
+    """Our own trainer, or SentencePiece's as the baseline."""
     threads: int = Field(default=0, ge=0, le=1024)
+    """0 is every core for vocabkit's trainer, whose result does not depend on it, and 8 for SentencePiece's,
+    whose result does.
+    """
     seeds: int = Field(default=0, ge=0)
+    """Candidates that pruning starts from; 0 takes eight times the size, at least 100,000."""
     min_count: int = Field(default=5, ge=2)
+    """The raw evidence that a seed must have."""
     least_count: int = Field(default=2, ge=2)
+    """What `min_count` falls to where the size cannot be filled."""
     min_documents: int = Field(default=1, ge=1)
+    """A floor on a seed's document frequency (an upper bound of it); BPE has no seeds."""
     shrink: float = Field(default=0.75, ge=0.5, le=0.95)
+    """The share of pieces that a pruning round keeps."""
     iterations: int = Field(default=1, ge=1, le=10)
+    """Passes of EM before each pruning round."""
     power: float = Field(default=0.35, ge=0.0, le=1.0)
+    """Pieces are kept by occurrences times this power of what each saves in log probability (docs/trainer.md).
+    """
     memory: int = Field(default=0, ge=0)
+    """Most bytes of the lattice's arcs; 0 is no limit."""
 
     @property
     def floors(self) -> tuple[int, ...]:
@@ -198,22 +221,22 @@ class _FitConfig(VocabularyTables):
     """The configuration of a shared vocabulary, (a) and (b), and of plain BPE."""
 
     configuration: Literal["shared"] = "shared"
+    """Says which configuration this is."""
 
 
 class TailTable(Config):
-    """The blocks of configuration (d). Empty `languages` are the panel's tail, in panel order.
-
-    `size` is the new pieces of each language, letters that the base lacks among them. A longer piece needs
-    `min_count` occurrences in the language's own raw counts, a letter two; `tiers` are the evidence floors
-    filled one after the other, those below `min_count` left out. `allow_fewer` lets a block stay smaller where
-    the text stops supporting pieces.
-    """
+    """The blocks of configuration (d)."""
 
     languages: tuple[str, ...] = ()
+    """Which get a block, in this order; by default the panel's tail, in its own."""
     size: int = Field(default=50_000, ge=1, le=1_000_000)
+    """New pieces of each language, letters that the base lacks among them."""
     min_count: int = Field(default=2, ge=2)
+    """Occurrences in the language's own raw counts that a longer piece needs; a letter needs two."""
     tiers: tuple[int, ...] = (5, 3, 2)
+    """Evidence floors filled one after the other, those below `min_count` left out."""
     allow_fewer: bool = False
+    """Whether a block may stay smaller where the text stops supporting pieces."""
 
     @property
     def floors(self) -> tuple[int, ...]:
@@ -225,12 +248,13 @@ class TailTable(Config):
 class TwoStageConfig(VocabularyTables):
     """Configuration (d): a shared vocabulary, fitted first or given as `base`, and a block a tail language.
 
-    `base` is a tokenizer folder, or a unigram .model, GGUF or tokenizer.json; then `vocabulary`,
-    `normalization` and `coverage` say nothing: they are the base's.
+    With a base `vocabulary`, `normalization` and `coverage` say nothing: they are the base's.
     """
 
     configuration: Literal["two-stage"] = "two-stage"
+    """Says which configuration this is."""
     base: str = ""
+    """What gets the blocks: a tokenizer folder, or a unigram .model, GGUF or tokenizer.json."""
     tail: TailTable = TailTable()
 
     @model_validator(mode="after")
@@ -241,24 +265,27 @@ class TwoStageConfig(VocabularyTables):
 
 
 class ParityTable(Config):
-    """How language weights are sought. `development` is a corpus folder of aligned lines, never a test set.
-
-    `lines` takes the first so many (0 = all). Each of `rounds` fits raises a language's share by (its cost ÷
-    the mean cost) to the power `step`. No language may cost more than 1 + `max_loss` times what it does in the
-    exponent-balanced fit at the start.
-    """
+    """How language weights are sought, from the exponent-balanced fit on."""
 
     development: str = ""
+    """A corpus of aligned lines to seek parity on, never a test set."""
+    field: str = ""
+    """What holds the text of its records."""
     lines: int = Field(default=0, ge=0)
+    """The first so many lines of it; 0 is all."""
     rounds: int = Field(default=6, ge=1, le=50)
+    """How many fits move the shares."""
     step: float = Field(default=1.0, gt=0.0, le=5.0)
+    """A fit multiplies a language's share by (its cost ÷ the mean cost) to this power."""
     max_loss: _Loss = 0.05
+    """How much more than in the fit at the start a language may cost, as 0.05 or 5%."""
 
 
 class ParityConfig(VocabularyTables):
     """A shared vocabulary whose language weights make the costliest languages cheapest."""
 
     configuration: Literal["parity"] = "parity"
+    """Says which configuration this is."""
     parity: ParityTable = ParityTable()
 
     @model_validator(mode="after")
@@ -272,12 +299,14 @@ class ProportionalConfig(VocabularyTables):
     """Configuration (c), and that of `vocabkit allocate`: what is allocated how, beside the tables of all.
 
     `languages` weighs the counts where pieces are attributed and scores estimated; the sizes are
-    `allocation`'s. `iterations` are the passes of EM that put the union on one scale.
+    `allocation`'s.
     """
 
     configuration: Literal["proportional"] = "proportional"
+    """Says which configuration this is."""
     allocation: AllocationTable = AllocationTable()
     iterations: int = Field(default=3, ge=1, le=20)
+    """Passes of EM that put the scores of all lexicons on one scale."""
 
     @model_validator(mode="after")
     def _check_unigram(self) -> Self:
@@ -292,16 +321,16 @@ class ProportionalConfig(VocabularyTables):
 
 
 class ByteVocabularyTable(Config):
-    """`size` counts every id: the special tokens, which come first, 256 bytes, and a token a merge.
-
-    `space_runs` = N adds tokens of 2 to N spaces: counted words do not tell how often such runs occur, so
-    by default there are none. `allow_fewer` stops where no pair has the evidence left.
-    """
+    """What a byte-level vocabulary is."""
 
     size: int = Field(default=128_256, ge=257, le=4_000_000)
+    """Every id counts: the special tokens, which come first, 256 bytes, and a token a merge."""
     special: tuple[str, ...] = ("<|begin_of_text|>", "<|end_of_text|>", "<|pad|>")
+    """Special tokens, in the order of their ids."""
     space_runs: int = Field(default=0, ge=0, le=256)
+    """N adds tokens of 2 to N spaces: counted words do not tell how often such runs occur."""
     allow_fewer: bool = False
+    """Whether to stop where no pair has the evidence left."""
 
     @field_validator("special")
     @classmethod
@@ -326,9 +355,10 @@ class ByteVocabularyTable(Config):
 
 
 class PreTokensTable(Config):
-    """How text is split before any merge: the name of a pattern, or `whitespace` for nothing but words."""
+    """How text is split before any merge."""
 
     pattern: str = "o200k"
+    """The name of a pattern, or `whitespace` for nothing but words."""
 
     @field_validator("pattern")
     @classmethod
@@ -341,28 +371,31 @@ class PreTokensTable(Config):
 
 
 class MergingTable(Config):
-    """Which pair is merged next.
-
-    `frequency` takes the most frequent of all, under the language weights. `parity` takes the most frequent
-    of the language with the most tokens per `unit` of development text, after `shared_merges` by frequency;
-    development text is the counts' held-out split or all of the counts folder `development` names. With
-    `window` > 0 a language that chose more than `share` ÷ (number of languages) of the last `window` merges
-    waits. `min_count` is the raw evidence a pair needs, whatever the weights.
-    """
+    """Which pair is merged next."""
 
     method: Literal["frequency", "parity"] = "frequency"
+    """The most frequent pair of all under the language weights, or that of the language with most tokens
+    (parity).
+    """
     min_count: int = Field(default=2, ge=1)
+    """The raw evidence that a pair needs, whatever the weights."""
     unit: Literal["characters", "bytes", "lines"] = "characters"
+    """What parity counts a language's tokens of development text by."""
     development: str = ""
+    """A counts folder, all of which is parity's development text; by default the counts' held-out split."""
     shared_merges: int = Field(default=0, ge=0)
+    """Merges by frequency before parity's."""
     window: int = Field(default=100, ge=0)
+    """How many of the last merges are looked at for languages that chose too often; 0 looks at none."""
     share: float = Field(default=2.0, ge=1.0)
+    """A language waits that chose more than this ÷ (number of languages) of the window's merges."""
 
 
 class ByteBpeConfig(Config):
     """Byte-level BPE from counts, without a base."""
 
     configuration: Literal["byte-bpe"] = "byte-bpe"
+    """Says which configuration this is."""
     vocabulary: ByteVocabularyTable = ByteVocabularyTable()
     pre_tokens: PreTokensTable = PreTokensTable()
     languages: LanguagesTable = LanguagesTable()
@@ -382,56 +415,58 @@ class ByteBpeConfig(Config):
 
 
 class TokensTable(Config):
-    """The tokens added to the base. A pair needs `min_count` occurrences in the raw counts.
-
-    `characters` first gives a token to each character that the base writes as bytes or not at all and that
-    has this evidence; they count as new tokens. `allow_fewer` stops where the text supports no more.
-    """
+    """The tokens added to the base."""
 
     new: int = Field(default=10_000, ge=1, le=4_000_000)
+    """How many tokens are added."""
     min_count: int = Field(default=2, ge=1)
+    """Occurrences in the raw counts that a pair needs."""
     characters: bool = True
+    """Whether characters that the base writes as bytes or not at all get a token first, as new ones."""
     allow_fewer: bool = False
+    """Whether to stop where the text supports no more."""
 
 
 class ContinuedBpeConfig(Config):
-    """More merges on top of a base: of the languages chosen; all counted ones are reported on.
-
-    `base` is a tokenizer.json or its folder, or another file of byte-level BPE; `base_pattern` names how that
-    one splits text, or is the regular expression, where it does not say.
-    """
+    """More merges on top of a base: of the languages chosen; all counted ones are reported on."""
 
     configuration: Literal["continued-bpe"] = "continued-bpe"
+    """Says which configuration this is."""
     base: str = ""
+    """A tokenizer.json or its folder, or another file of byte-level BPE."""
     base_pattern: str = ""
+    """How the base splits text, where it does not say: a pattern's name, or the regular expression."""
     tokens: TokensTable = TokensTable()
     languages: LanguagesTable = LanguagesTable()
 
 
 class ReplaceTable(Config):
-    """What makes room for new tokens, and how much it may cost.
-
-    `unused` gives away the ids of tokens that the languages kept use least: the size stays. `residual` drops
-    the base's tokens of the new languages' own letters and learns `tokens.new` in their place. `keep` are the
-    languages kept, by default all counted ones that do not learn; none of them may need more than `max_loss`
-    (0.001 or "0.1%") more tokens on held-out text: that decides how many tokens go.
-    """
+    """What makes room for new tokens, and how much it may cost."""
 
     make_room: Literal["unused", "residual"] = "unused"
+    """Which ids are given away: of the tokens that the kept languages use least, or of those of the new
+    languages' own letters, where `tokens.new` are learnt (residual).
+    """
     keep: tuple[str, ...] = ()
+    """The languages kept; by default all counted ones that do not learn."""
     max_loss: _Loss = 0.001
+    """How many more tokens each kept language may need on held-out text, as 0.001 or 0.1%: it decides how many
+    tokens go.
+    """
 
 
 class ReplaceBpeConfig(Config):
     """New tokens in the place of old ones: of `languages`, in a BPE or unigram `base`.
 
-    `base_pattern` is as in continued-bpe. A unigram base takes no `languages.weighting`: new pieces are on its
-    own scale.
+    A unigram base takes no `languages.weighting`: new pieces are on its own scale.
     """
 
     configuration: Literal["replace-bpe"] = "replace-bpe"
+    """Says which configuration this is."""
     base: str = ""
+    """The BPE or unigram tokenizer whose tokens are replaced."""
     base_pattern: str = ""
+    """How the base splits text, where it does not say: a pattern's name, or the regular expression."""
     replace: ReplaceTable = ReplaceTable()
     tokens: TokensTable = TokensTable()
     languages: LanguagesTable = LanguagesTable()
@@ -469,7 +504,7 @@ def read_configuration(preset: str | Path | Config, settings: Settings = ()) -> 
 # What options of `fit` set that not every configuration has.
 _OPTIONS = {
     "base": "--base", "base_pattern": "--pattern", "replace.keep": "--keep-languages",
-    "replace.max_loss": "--max-loss", "parity.development": "--dev",
+    "replace.max_loss": "--max-loss", "parity.development": "--dev", "parity.field": "--field",
 }  # fmt: skip
 
 

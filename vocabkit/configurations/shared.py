@@ -73,7 +73,8 @@ class Fit(Result, Generic[AnyVocabulary]):
     `rows` are languages.tsv, one a language; `tables` the folder's other tables by name, as `blocks` or `path`.
     `usage` maps a language to how often its training text uses each id, int64[size]. `details` are figures of
     the fit, `seconds` wall time by step, `counts` the fingerprint of the counts. `warnings` are sentences that
-    a reader should know, None where a folder read back does not tell.
+    a reader should know, None where a folder read back does not tell; `counted` is one on the counts that
+    a corpus was made into first.
     """
 
     vocabulary: AnyVocabulary
@@ -85,6 +86,7 @@ class Fit(Result, Generic[AnyVocabulary]):
     counts: str
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
+    counted: str | None = None
 
     @property
     def size(self) -> int:
@@ -262,7 +264,13 @@ def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ..
 
     With both, `include` picks from the panel. Raises `CountsError` naming each language without counts.
     """
-    counted = sorted(counts.languages)
+    where = f"in the counts ({counts.folder or 'in memory'}), which hold"
+    return choose_languages(counts.languages, table, where)
+
+
+def choose_languages(languages: Iterable[str], table: LanguagesTable, where: str) -> tuple[str, ...]:
+    """Return the codes to fit of those that there are, sorted; `where` says in an error where they are."""
+    counted = sorted(languages)
     panel = None if table.panel is None else list(load_panel(table.panel).codes)
     codes = counted if panel is None else panel
     if table.include:
@@ -271,8 +279,7 @@ def select_languages(counts: WordCounts, table: LanguagesTable) -> tuple[str, ..
     missing = sorted(set(codes) - set(counted))
     if missing:
         raise CountsError(
-            f"{', '.join(missing)}: asked for, but not in the counts "
-            f"({counts.folder or 'in memory'}), which hold {', '.join(counted) or 'no language'}",
+            f"{', '.join(missing)}: asked for, but not {where} {', '.join(counted) or 'no language'}",
             "count text of that language, or narrow the fit with --languages",
         )
     if not codes:
@@ -690,7 +697,7 @@ def _read_development(config: ParityConfig, progress: Progress | None) -> Mappin
     if not config.parity.development:
         what = "parity needs a development corpus of aligned lines"
         raise ConfigError(what, "--set parity.development=DIR  # lines used here cannot test the result")
-    corpus = open_corpus(config.parity.development)
+    corpus = open_corpus(config.parity.development, field=config.parity.field or None)
     limit = config.parity.lines or None
     text = read_audit_text(corpus, limit=limit, aligned="yes", progress=progress)
     return {code: text.languages[code] for code in text.aligned_languages}

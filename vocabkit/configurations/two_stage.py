@@ -312,7 +312,7 @@ def fit_two_stage(
     language that was not counted; and as `read_base` and `fit_shared`.
     """
     report = progress or Silent()
-    tail = _choose_tail(counts, config)
+    tail = choose_tail(counts.languages, config, f"in the counts ({counts.folder or 'in memory'})")
     if base is None:
         base = _fit_base(counts, config, progress, workers)
     clock, fingerprint = Clock(), counts.fingerprint
@@ -388,20 +388,20 @@ def _part(block: FittedBlock, borrowed: Collection[str]) -> tuple[FittedBlock, F
     return block.take(ours), block.take(theirs)
 
 
-def _choose_tail(counts: WordCounts, config: TwoStageConfig) -> tuple[str, ...]:
+def choose_tail(languages: Iterable[str], config: TwoStageConfig, where: str) -> tuple[str, ...]:
     """Return the languages that get a block: those named, in that order, or the panel's tail, in its order.
 
-    Raises `CountsError` for one that was not counted.
+    Raises `CountsError` for one that is not among the `languages`, which are `where` the message says.
     """
-    counted = sorted(counts.languages)
+    counted = sorted(languages)
     if config.tail.languages:
         codes = resolve_codes(config.tail.languages, counted)
     else:
         codes = list(load_panel(config.languages.panel or DEFAULT_PANEL).tail)
     missing = [code for code in codes if code not in counted]
     if missing:
-        what = f"{', '.join(missing)}: a tail language, but not in the counts ({counts.folder or 'in memory'})"
-        raise CountsError(what, 'count text of it, or name others: --set tail.languages=["yor_Latn"]')
+        what = f"{', '.join(missing)}: a tail language, but not {where}"
+        raise CountsError(what, "--set tail.languages=yor,ibo  # names others; or count text of it")
     return tuple(dict.fromkeys(codes))
 
 

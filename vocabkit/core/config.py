@@ -5,19 +5,25 @@ YAML is refused on purpose: it reads `[en, no, sv]` as `['en', False, 'sv']` and
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar, get_args, get_origin
+from textwrap import dedent
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
 from vocabkit.core.errors import ConfigError
 from vocabkit.core.folders import read_toml
@@ -186,14 +192,111 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [key for key, _, _ in _walk(model)]
+
+
+def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
+    """Yield every key that can be set, with the table that has it and its name there."""
     for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += _keys(info.annotation, f"{prefix}{name}.")
+        kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        table = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if table is not None and get_origin(info.annotation) is not tuple:
+            yield from _walk(table, f"{prefix}{name}.")
         else:
-            keys.append(f"{prefix}{name}")
-    return keys
+            yield f"{prefix}{name}", model, name
+
+
+# --- What a key means ------------------------------------------------------------------------------
+# It stands in the source, under the key: `presets keys`, completion and docs/settings.md are made of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a configuration: its value by default, as TOML (None: not set), its type and its meaning."""
+
+    key: str
+    default: str | None
+    type: str
+    meaning: str
+
+
+def list_keys(model: type[Config], config: Config | None = None) -> list[Key]:
+    """Return every key of a kind of configuration, in the order of its tables; defaults are `config`'s."""
+    found = []
+    for key, table, name in _walk(model):
+        info, place = table.model_fields[name], config
+        for part in key.split(".")[:-1]:
+            place = getattr(place, part, None)
+        value = info.get_default(call_default_factory=True) if place is None else getattr(place, name)
+        plain = None if info.is_required() else TypeAdapter(Any).dump_python(value, mode="json")
+        default = None if plain is None else "{}" if plain == {} else _toml(plain)
+        meaning = _read_meanings(table).get(name, "")
+        row = next((kind for kind in get_args(info.annotation) if _is_table(kind)), None)
+        found.append(Key(key, default, _describe_type(info), meaning))
+        if row is not None:
+            found += [replace(one, key=f"{key}[].{one.key}") for one in list_keys(row)]
+    return found
+
+
+def _is_table(kind: object) -> TypeGuard[type[Config]]:
+    return isinstance(kind, type) and issubclass(kind, Config)
+
+
+@cache
+def _read_meanings(model: type[BaseModel]) -> Mapping[str, str]:
+    """The texts under a table's keys. Pydantic can keep them, and reads each class's source: 0.9 s a start."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not _is_table(base) or base is Config:
+            continue
+        (tree,) = ast.parse(dedent(inspect.getsource(base))).body
+        body = getattr(tree, "body", [])
+        for item, below in pairwise(body):
+            text = (
+                below.value.value
+                if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+                else 0
+            )
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(text, str):
+                found[item.target.id] = " ".join(text.split())
+    return found
+
+
+_SLIP = 1 << 53
+"""A limit that only a slip of the keyboard reaches: it is no part of what a key means."""
+_PLAIN: Mapping[object, str] = {int: "integer", float: "number", str: "text", bool: "true or false"}
+
+
+def _describe_type(info: FieldInfo) -> str:
+    """What a key takes, in words: its type, and the least and the most."""
+    wanted, limits = info.annotation, list(info.metadata)
+    parts = [part for part in get_args(wanted) if part is not type(None)]
+    if type(None) in get_args(wanted) and len(parts) == 1:
+        wanted = parts[0]
+    if get_origin(wanted) is Annotated:
+        wanted, *more = get_args(wanted)
+        limits += [inner for item in more for inner in (item, *getattr(item, "metadata", ()))]
+    kinds = [kind for kind in get_args(wanted) if kind is not Ellipsis]
+    if get_origin(wanted) is Literal:
+        return " | ".join(map(str, kinds))
+    if get_origin(wanted) is tuple and _is_table(kinds[0]):
+        return "list of tables"
+    if get_origin(wanted) in (tuple, list):
+        return f"list of {_plural(kinds[0])}" if Ellipsis in get_args(wanted) else f"{len(kinds)} numbers"
+    if kinds:
+        return f"table of {_plural(kinds[-1])}"
+    told = [_PLAIN.get(wanted, "text")]
+    for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
+        limit = next((getattr(item, name) for item in limits if getattr(item, name, None) is not None), None)
+        if limit is not None and abs(limit) < _SLIP:
+            told.append(f"{sign} {limit:_}" if isinstance(limit, int) else f"{sign} {limit:g}")
+    return " ".join(told[:2]) + "".join(f", {limit}" for limit in told[2:])
+
+
+def _plural(kind: object) -> str:
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return f"{_PLAIN.get(plain, 'text')}s"
 
 
 # --- Presets ---------------------------------------------------------------------------------------

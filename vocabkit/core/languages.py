@@ -345,6 +345,11 @@ def _list_flores() -> tuple[str, ...]:
     return tuple(sorted(codes))
 
 
+def list_known() -> tuple[str, ...]:
+    """Return the codes of FLORES-200 and of the shipped panel, sorted: those that are worth offering."""
+    return tuple(sorted({*_list_flores(), *load_panel("panels/panel-40").codes}))
+
+
 @cache
 def _choose_flores(language: str) -> str | None:
     """The language of FLORES-200 that a subtag means, a macrolanguage its one member there or the closest."""

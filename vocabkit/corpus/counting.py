@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from vocabkit.core.errors import CountsError
+from vocabkit.core.errors import CountsError, shorten_names
 from vocabkit.core.folders import (
     Clock,
     check_output,
     find_address,
     fingerprint_file,
     output_folder,
+    read_toml,
     write_manifest,
     write_text,
 )
@@ -235,6 +237,65 @@ def _count_and_send(
         else:
             counted = count_corpus(corpus, folder, settings, executor=executor, progress=progress)
     return replace(counted, folder=Path(url))
+
+
+def keep_counts(
+    corpus: Corpus,
+    folder: Path,
+    options: CountOptions | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[WordCounts, str]:
+    """Return the counts of a corpus and a sentence on them: counted into a folder, or found there already.
+
+    What the folder holds is taken where it is of the same files and settings, by their digests; files that are
+    new are added. Of other text it is counted anew with `force`. Raises as `count_corpus`, and `CountsError`
+    for other text without `force`.
+    """
+    settings = options or CountOptions()
+    if not (folder / "languages.json").is_file():
+        counted = count_corpus(corpus, folder, settings, force=force, progress=progress)
+        said = f"counted {corpus.name} into {folder} in {counted.seconds:.1f} s"
+        return counted, f"{said}; other fits take it with --counts {shlex.quote(str(folder))}"
+    reason = _find_difference(corpus, folder, settings)
+    if reason is not None:
+        if not force:
+            raise CountsError(
+                f"{folder}: holds other counts than those of {corpus.name}: {reason}",
+                "pass --force to count again, or choose another -o",
+            )
+        counted = count_corpus(corpus, folder, settings, force=True, progress=progress)
+        return counted, f"counted {corpus.name} again into {folder}, as {reason}, in {counted.seconds:.1f} s"
+    before = WordCounts.load(folder)
+    new = [source.path for group in _new_sources(corpus, before).values() for source in group]
+    if not new:
+        return before, f"took the counts in {folder}: they are of the same files"
+    counted = count_corpus(corpus, folder, settings, update=True, progress=progress)
+    return counted, f"added {shorten_names(new, 3)} to the counts in {folder}"
+
+
+def _find_difference(corpus: Corpus, folder: Path, settings: CountOptions) -> str | None:
+    """Why counts are no part of what counting the corpus gives; None where they are."""
+    manifest = read_manifest(folder)
+    recorded, known = manifest.get("config", {}), manifest.get("inputs", {})
+    if not (folder / "config.toml").is_file() or "merge" in recorded:
+        return "it is a sum, or made from a list of words"
+    read = read_toml(folder / "config.toml", CountsError, "count again with --force")
+    told = {**recorded, "document": read.get("document"), "field": read.get("field")}
+    wanted = {
+        "held_out": settings.held_out, "min_count": settings.min_count,
+        "document": corpus.document, "field": corpus.field,
+    }  # fmt: skip
+    for name, value in wanted.items():
+        if told.get(name) != value:
+            return f"{name} was {told.get(name)!r} and is {value!r}"
+    sources = {f"{code}: {one.path}": one for code in corpus.languages for one in corpus.sources[code]}
+    if gone := sorted(known.keys() - sources.keys()):
+        return f"{gone[0].partition(': ')[2]} is not in it any more"
+    changed = (key for key, digest in sorted(known.items()) if fingerprint_source(sources[key]) != digest)
+    first = next(changed, None)
+    return None if first is None else f"{sources[first].path} has changed"
 
 
 def _count(plan: _CountPlan, folder: Path, repairs: Repairs) -> dict[str, Any]:

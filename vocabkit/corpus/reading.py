@@ -7,9 +7,11 @@ A document of more than `PIECE_BYTES` comes in pieces, each a document, so memor
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import json
 import re
+import shlex
 import sys
 import zlib
 from collections import Counter, deque
@@ -17,13 +19,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from itertools import groupby
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import duckdb
 
-from vocabkit.core.errors import CorpusError, VocabkitError
+from vocabkit.core.errors import CorpusError, VocabkitError, shorten_names
 from vocabkit.core.remote import make_file_system
-from vocabkit.corpus.sources import Document, Source, open_binary
+from vocabkit.corpus.sources import Document, Source, find_text, open_binary
 from vocabkit.corpus.word_counts import DELIMITERS
 
 if sys.version_info >= (3, 14):
@@ -116,6 +119,19 @@ def _read_source(
     paragraphs = document == "blank-line"
     chunks = read_chunks(source, repairs, on_bytes, line=line, paragraphs=paragraphs)
     return _join_lines(chunks, repairs, at_blank_lines=paragraphs)
+
+
+def read_text(path: str | Path, document: str | None = None, field: str | None = None) -> list[str]:
+    """Return the documents of one file of text, in whatever language, read as a file of a corpus is.
+
+    A name that says no kind of file is plain text. Raises `CorpusError`, also where there is no text in it.
+    """
+    source, found = find_text(path), list[str]()
+    for batch in read_documents(source, cast(Document, document or "line"), field or "text", Repairs()):
+        found += batch
+    if not found:
+        raise CorpusError(f"{path}: holds no text", "name a file of text, a document a line")
+    return found
 
 
 def _gather(parts: Iterator[tuple[list[str], int]]) -> Iterator[list[str]]:
@@ -594,10 +610,8 @@ def _open_table(connection: duckdb.DuckDBPyConnection, source: Source, field: st
     ).fetchall()
     columns = {name: kind for name, kind, *_ in described}
     if field not in columns:
-        raise CorpusError(
-            f"{source.path}: no column {field!r}; it has {', '.join(columns)}",
-            "name the text column with --field",
-        )
+        texts = [name for name, kind in columns.items() if kind == "VARCHAR"]
+        raise CorpusError(*_tell_field(f"{source.path}: no column {field!r}; it has", field, [*columns], texts))
     if columns[field] != "VARCHAR":
         raise CorpusError(
             f"{source.path}: column {field!r} is {columns[field]}, not text (VARCHAR)",
@@ -616,10 +630,8 @@ def _take_text(record: Any, field: str, place: str, repairs: Counter[str]) -> li
     if not isinstance(record, dict):
         raise CorpusError(f"{place}: {type(record).__name__}, not a JSON object", "one object a line")
     if field not in record:
-        raise CorpusError(
-            f"{place}: no field {field!r}; the record has {', '.join(map(str, record)) or 'none'}",
-            "name the text field with --field",
-        )
+        texts = [name for name, value in record.items() if isinstance(value, str)]
+        raise CorpusError(*_tell_field(f"{place}: no field {field!r}; the record has", field, [*record], texts))
     text = record[field]
     if text is not None and not isinstance(text, str):
         raise CorpusError(
@@ -627,6 +639,14 @@ def _take_text(record: Any, field: str, place: str, repairs: Counter[str]) -> li
             "name the text field with --field, or take the record out",
         )
     return _clean_text(text, repairs)
+
+
+def _tell_field(what: str, field: str, names: list[str], texts: list[str]) -> tuple[str, str]:
+    """A message and a hint on a field that is not there: those that are, and one that may be meant."""
+    near = difflib.get_close_matches(field, names, n=1)
+    message = f"{what} {shorten_names(names, 12) or 'none'}" + (f"; did you mean {near[0]}?" if near else "")
+    meant = (near or texts)[:1]
+    return message, f"--field {shlex.quote(meant[0])}" if meant else "name the text field with --field"
 
 
 def _clean_text(text: str | None, repairs: Counter[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 A folder holds one file or one sub-folder per language, named by its code (`yo`, `yor` or `yor_Latn`).
 A TOML file holds `[languages]` with a glob or a list of them per code, and may set `name`, `document`
-and `field`. Files are found and measured here, never opened: `reading` does that.
+and `field`. One data file is a corpus of one language, and so is a folder of any files whose language is said.
+Files are found and measured here, never opened: `reading` does that.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, cast, get_args
+from typing import BinaryIO, Literal, TypedDict, cast, get_args
 
 from vocabkit.core.errors import ConfigError, CorpusError, shorten_names
 from vocabkit.core.folders import find_address, fingerprint_file, read_toml
-from vocabkit.core.languages import CODE, Panel, resolve_codes
+from vocabkit.core.languages import CODE, Panel, find_codes, list_known, resolve_codes
 from vocabkit.core.remote import Found, RemoteFile, find_files, serves_ranges
 
 FileKind = Literal["text", "jsonl", "parquet"]
@@ -45,8 +46,21 @@ _COMPANIONS = frozenset(
 )
 EXPECTED = (
     "a corpus is a folder with one file or sub-folder per language (yor_Latn.txt, yor_Latn.jsonl.zst, "
-    "yor_Latn/part-0.parquet) or a TOML file with [languages]; files end in " + ", ".join(SUFFIXES)
+    "yor_Latn/part-0.parquet), one such file, or a TOML file with [languages]; files end in "
+    + ", ".join(SUFFIXES)
 )
+
+
+class Reading(TypedDict, total=False):
+    """How a corpus is read, in the words of the options that every verb with a corpus has; None says nothing.
+
+    `document` is what a document is in a text file, `field` what holds the text of a record, `language` the one
+    language of a file or a folder.
+    """
+
+    document: str | None
+    field: str | None
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,37 +194,54 @@ class Corpus:
 
 
 def open_corpus(
-    path: str | Path,
+    path: str | Path | Corpus,
     *,
     languages: Sequence[str] | None = None,
     panel: Panel | None = None,
     document: str | None = None,
     field: str | None = None,
+    language: str | None = None,
     allow_missing: bool = False,
 ) -> Corpus:
-    """Find the sources of a corpus folder or TOML file.
+    """Find the sources of a corpus folder, a TOML file, or one data file.
 
     `languages`, or else the `panel`, are the languages asked for; without either every language found is
     taken. `document` (`line`, `blank-line`, `file`) and `field` override the TOML file's; the defaults
-    are `line` and `text`. Raises `CorpusError` when nothing is recognised, a name is unknown or ambiguous,
-    or a language asked for has no data and `allow_missing` is not set.
+    are `line` and `text`. With `language`, all of a file or a folder is of that language, whatever its names.
+    A `Corpus` comes back as it is. Raises `CorpusError` when nothing is recognised, a name is unknown or
+    ambiguous, or a language asked for has no data and `allow_missing` is not set; `ConfigError` where two of
+    these contradict each other.
     """
+    if isinstance(path, Corpus):
+        if any(given is not None for given in (document, field, language, languages, panel)):
+            raise ConfigError(
+                "document, field, language, languages and panel say what to open, and this is open already",
+                "give them to open_corpus, with the path",
+            )
+        return path
     root = Path(path)
-    address = find_address(root)
-    place = address or root
-    if address is not None:
-        findings = _name_languages(address, find_files(address))
-    elif glob.has_magic(str(root)) and not root.exists():
-        findings = _find_matches(str(root))
+    place = find_address(root) or root
+    found_files = _find_elsewhere(place)
+    preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
+    if language is not None:
+        if languages is not None:
+            raise ConfigError(
+                "--languages picks from the languages of a corpus, and --language says that it has only one",
+                f"--language {shlex.quote(language)}",
+            )
+        (code,) = resolve_codes([language], panel.codes if panel else (), beyond=True)
+        findings = _find_one(root, code) if found_files is None else _name_languages(place, found_files, code)
+        panel = None
+    elif found_files is not None:
+        findings = _name_languages(place, found_files)
     elif root.is_dir():
         findings = _find_in_folder(root)
     elif root.is_file() and root.suffix == ".toml":
         findings = _find_in_toml(root)
     elif root.exists():
-        raise CorpusError(f"{place}: is neither a folder nor a TOML file; {EXPECTED}", EXPECTED)
+        findings = _find_file(root)
     else:
         raise CorpusError(f"{place}: no such corpus", EXPECTED)
-    preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     found = _group_by_code(findings, preferred, place)
     wanted = _resolve_wanted(languages, panel, found)
     kept = [code for code in found if wanted is None or code in wanted]
@@ -263,6 +294,8 @@ def _group_by_code(findings: _Findings, preferred: set[str], root: str | Path) -
         inner = _find_inner(findings)
         meant = inner and (find_address(inner) or inner)
         hint = f"did you mean {meant}?" if meant not in (None, root) else error.hint
+        if Path(root).is_file() and Path(root).suffix != ".toml":
+            hint = "--language yor  # or whichever language the file is in"
         raise CorpusError(f"{root}: {error.message}", hint) from error
     for name, group in findings.by_name.items():
         code = of.get(name, name)
@@ -316,19 +349,26 @@ def _find_in_folder(root: Path) -> _Findings:
     return findings
 
 
-def _find_matches(pattern: str) -> _Findings:
-    """Return the data files that a glob of this disk matches, by language name."""
-    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+def _find_elsewhere(place: str | Path) -> list[Found] | None:
+    """Return the files behind an address, or that a glob of this disk matches; None for a path."""
+    if isinstance(place, str):
+        return find_files(place)
+    if not glob.has_magic(str(place)) or place.exists():
+        return None
+    paths = [Path(path) for path in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207
     files = [Found(str(path), path.stat().st_size, "") for path in paths if path.is_file()]
     if not files:
-        raise CorpusError(f"{pattern}: matches no file", EXPECTED)
-    return _name_languages(pattern, files)
+        raise CorpusError(f"{place}: matches no file", EXPECTED)
+    return files
 
 
-def _name_languages(place: str, files: Sequence[Found]) -> _Findings:
-    """Sort files below a folder, or a glob's fixed part, by what comes first: a folder, or a file's stem."""
-    root = _WILD.split(place)[0]
-    root = root.rpartition("/")[0] if root != place else root
+def _name_languages(place: str | Path, files: Sequence[Found], code: str | None = None) -> _Findings:
+    """Sort files below a folder, or a glob's fixed part, by what comes first: a folder, or a file's stem.
+
+    All are of the language `code` where it is given.
+    """
+    root = _WILD.split(str(place))[0]
+    root = root.rpartition("/")[0] if root != str(place) else root
     findings = _Findings(PurePosixPath(root).name or root, {}, [])
     # By depth: a file system may spell the protocol and the host of what it finds in its own way.
     depth = len(_split_address(root))
@@ -339,7 +379,7 @@ def _name_languages(place: str, files: Sequence[Found]) -> _Findings:
         if source is None or name.startswith("."):
             findings.ignored.append(f"{item.url}: not a data file")
         else:
-            findings.by_name.setdefault(name, []).append(source)
+            findings.by_name.setdefault(code or name, []).append(source)
     if not findings.by_name:
         shown = shorten_names([item.url for item in files], 6)
         raise CorpusError(f"{place}: no language found; it holds {shown or 'nothing'}", EXPECTED)
@@ -352,6 +392,65 @@ _WILD = re.compile(r"[*?\[]")
 def _split_address(url: str) -> tuple[str, ...]:
     """Return the parts of a path or an address, without its protocol."""
     return PurePosixPath((url.partition("://")[2] or url).lstrip("/")).parts
+
+
+def _find_file(path: Path) -> _Findings:
+    """Return one data file by the language that its name says."""
+    if (source := _local_source(path, [])) is None or (matched := _match_suffix(path.name)) is None:
+        raise _not_data(path)
+    return _Findings(matched[0], {matched[0]: [source]}, [])
+
+
+def _find_one(path: Path, code: str) -> _Findings:
+    """Return a data file, or all of a folder, as one language's. Raises `CorpusError` for one of several."""
+    findings = _Findings(path.name or str(path), {}, [])
+    if path.is_dir():
+        if others := [c for c in _list_named(path) if c != code]:
+            raise CorpusError(
+                f"{path}: --language says that all of it is {code}, and it has {shorten_names(others)}",
+                f"--languages {shlex.quote(code)}  # takes this language from a corpus of several",
+            )
+        found = [source for file in _list_files(path) if (source := _local_source(file, findings.ignored))]
+        if not found:
+            raise CorpusError(f"{path}: no data files", EXPECTED)
+        findings.by_name[code] = found
+    elif path.suffix == ".toml" and path.is_file():
+        what = f"{path}: says itself which language each file is, and --language says it again"
+        raise CorpusError(what, "leave --language out, or name the file of text")
+    elif path.exists():
+        source = _local_source(path, [])
+        if source is None:
+            raise _not_data(path)
+        findings.by_name[code] = [source]
+    else:
+        raise CorpusError(f"{path}: no such corpus", EXPECTED)
+    return findings
+
+
+def _list_named(folder: Path) -> list[str]:
+    """The codes that a corpus folder's entries are surely named by, sorted."""
+    names = [matched[0] if (matched := _match_suffix(entry.name)) else entry.name for entry in folder.iterdir()]
+    full = {name for name in names if CODE.fullmatch(name)}
+    # One file called `run` or `min` is no Rundi: short names count where there are several.
+    short = [name for name in names if re.fullmatch("[a-z]{2,3}", name)]
+    codes = {code for name in short for code in find_codes(name, list_known())[:1]}
+    return sorted(full | (codes if len(codes) > 1 else set()))
+
+
+def _not_data(path: Path) -> CorpusError:
+    """What is said of a file that no reader is for."""
+    if not path.is_file():
+        what = f"{path}: not a regular file, so not text that can be read twice"
+        return CorpusError(what, "write its text to a file first, and name that")
+    # JSON is a record a line to this reader, or it is one text with brackets in it.
+    ending, said = (
+        (".jsonl", "a JSON object a line") if path.suffix == ".json" else (".txt", "a document a line")
+    )
+    copy = f"{path.name.removesuffix('.json')}{ending}"
+    return CorpusError(
+        f"{path}: not a kind of file that can be read; files end in {', '.join(SUFFIXES)}",
+        f"cp {shlex.quote(str(path))} {shlex.quote(copy)}  # where it holds text, {said}",
+    )
 
 
 def _find_in_toml(path: Path) -> _Findings:
@@ -455,6 +554,17 @@ def _expand(pattern: str, toml: Path, name: str, ignored: list[str]) -> list[Sou
                 f"files end in {', '.join(SUFFIXES)}",
             )
     return sources
+
+
+def find_text(path: str | Path) -> Source:
+    """Return a file of text that is no corpus: of no language, and plain where its name does not say otherwise.
+
+    Raises `CorpusError` for what is no regular file, or not there.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise CorpusError(f"{file}: a folder, where a file of text is wanted", "name one of the files in it")
+    return _local_source(file, []) or Source("", str(file), "text", "none", file.stat().st_size)
 
 
 def fingerprint_source(source: Source) -> str:

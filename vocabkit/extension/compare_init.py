@@ -20,9 +20,10 @@ import numpy.typing as npt
 from vocabkit.auditing.figures import Resampling, bound, draw_resampling
 from vocabkit.checkpoints.receipt import invert_kept
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from vocabkit.core.errors import ConfigError, CorpusError
+from vocabkit.core.errors import ConfigError
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.results import Result
+from vocabkit.corpus.reading import read_text
 from vocabkit.extension.distill import LanguageModel, load_model, pad_lines
 from vocabkit.extension.initializers import METHODS, explain_missing, initialize
 from vocabkit.extension.plan import match_tokenizers
@@ -112,6 +113,8 @@ def compare_initializers(
     text: Text,
     *,
     init_text: Text | None = None,
+    document: str | None = None,
+    field: str | None = None,
     method: Sequence[str] | None = None,
     donor: str | Path | None = None,
     old_tokenizer: str | Path | None = None,
@@ -130,7 +133,7 @@ def compare_initializers(
     ConfigError for an unknown method, for text on which nothing can be scored, or for overlapping lines.
     """
     report = progress or Silent()
-    lines, learning = _split_lines(text, init_text, limit)
+    lines, learning = _split_lines(text, init_text, limit, document, field)
     opened = load_model(model)
     old = open_source(old_tokenizer or model, opened.model.config.model_type, pattern)
     new = open_source(tokenizer, pattern=pattern)
@@ -159,7 +162,11 @@ def compare_initializers(
 
 
 def _split_lines(
-    text: Text, init_text: Text | None = None, limit: int | None = None
+    text: Text,
+    init_text: Text | None = None,
+    limit: int | None = None,
+    document: str | None = None,
+    field: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return lines to score and, apart from them, lines to learn from.
 
@@ -168,39 +175,28 @@ def _split_lines(
     all of it. Lines given as such are taken as they are. Raises CorpusError for a file that cannot be read, or
     is empty, and ConfigError for given lines that are both.
     """
+
+    def read(given: Text) -> list[str]:
+        if not isinstance(given, str | Path):
+            return list(given)
+        return list(dict.fromkeys(line.strip() for line in read_text(given, document, field)))
+
     if not isinstance(text, str | Path):
-        scored, learning = list(text), [] if init_text is None else _read_lines(init_text)
+        scored, learning = list(text), [] if init_text is None else read(init_text)
         both = set(scored) & set(learning)
         if both:
             what = f"{len(both):,} lines are both to learn from and to be scored"
             raise ConfigError(what, "name other text with --init-text")
         return scored, learning
-    scored = _read_lines(text)
+    scored = read(text)
     if init_text is not None:
         taken = set(scored)
-        learning = [line for line in _read_lines(init_text) if line not in taken]
+        learning = [line for line in read(init_text) if line not in taken]
     else:
         scored, learning = scored[::2], scored[1::2]
     if limit is not None and len(scored) > limit:
         scored = [scored[i * len(scored) // limit] for i in range(limit)]
     return scored, learning
-
-
-def _read_lines(text: Text) -> list[str]:
-    """The distinct lines of a file that are not blank; given lines as they are."""
-    if not isinstance(text, str | Path):
-        return list(text)
-    path = Path(text)
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}", "name a text file") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: not UTF-8: byte {error.start}", "convert it to UTF-8") from None
-    lines = list(dict.fromkeys(line.strip() for line in content.split("\n") if line.strip()))
-    if not lines:
-        raise CorpusError(f"{path}: holds no text", "name a file with a line a document")
-    return lines
 
 
 def _list_pairs(

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vocabkit.checkpoints.checkpoint import refuse_gguf
 from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, ConfigError, MissingExtra, VocabkitError, first_line
 from vocabkit.extension.rows import Context, RowPlan, number_new
@@ -99,6 +100,7 @@ def load_model(folder: str | Path) -> LanguageModel:
         raise MissingExtra(what, "pip install 'vocabkit[torch,hf]'") from error
     path = Path(folder)
     if not (path / "config.json").is_file():
+        refuse_gguf(path)
         raise CheckpointError(f"{path}: has no config.json", "name a model's folder")
     try:
         with quiet(transformers):

@@ -60,6 +60,7 @@ from vocabkit.core.folders import (
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import seal
 from vocabkit.core.results import Result
+from vocabkit.corpus.reading import read_text
 from vocabkit.extension.initializers import initialize
 from vocabkit.extension.plan import ExtensionPlan, Group, Options, list_plan, new_shape, plan_extension
 from vocabkit.extension.rows import Context, RowPlan, Rows
@@ -101,6 +102,8 @@ def extend_checkpoint(
     untie: bool = False,
     donor: str | Path | None = None,
     text: str | Path | None = None,
+    document: str | None = None,
+    field: str | None = None,
     pad_to_multiple_of: int | None = None,
     trim: bool = False,
     old_tokenizer: str | Path | None = None,
@@ -125,6 +128,8 @@ def extend_checkpoint(
         untie=untie,
         donor=_as_path(donor),
         text=_as_path(text),
+        document=document,
+        field=field,
         multiple=pad_to_multiple_of,
         trim=trim,
         link=link,
@@ -142,7 +147,8 @@ def extend_checkpoint(
         plan = plan_extension(model, tokenizer, told)
         check_space(target, plan.disk_size)
     with clock.measure("rows"):
-        context = Context(plan.old.tokenizer, plan.new.tokenizer, lines=read_lines(told.text), seed=seed)
+        lines = () if text is None else tuple(read_text(text, document, field))
+        context = Context(plan.old.tokenizer, plan.new.tokenizer, lines=lines, seed=seed)
         context = replace(context, model=plan.checkpoint.root, progress=shown)
         rows = [_make_rows(plan, group, context) for group in plan.groups]
         pairs = list(zip(plan.groups, rows, strict=True))
@@ -164,8 +170,9 @@ def extend_checkpoint(
 
 
 def _list_options(options: Options) -> dict[str, Any]:
-    """Return the options by name; the pattern only where one was given, as few files need one."""
-    return {name: value for name, value in asdict(options).items() if name != "pattern" or value is not None}
+    """Return the options by name; those that few files need only where they were given."""
+    rare = ("pattern", "document", "field")
+    return {name: value for name, value in asdict(options).items() if name not in rare or value is not None}
 
 
 def _as_path(path: str | Path | None) -> Path | None:
@@ -235,18 +242,6 @@ def restrict_plan(plan: RowPlan, rows: int, size: int) -> RowPlan:
         padding=plan.padding[:rows],
         old_used=plan.old_used[:rows],
     )
-
-
-def read_lines(text: str | Path | None) -> tuple[str, ...]:
-    """The lines of a text that hold any letter. Raises ConfigError when it cannot be read as UTF-8."""
-    if text is None:
-        return ()
-    try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error.reason}"
-        raise ConfigError(f"--text {text}: {reason}", "name a file of UTF-8 text") from error
-    return tuple(line for line in lines if line.strip())
 
 
 def _new_blocks(values: Float32Array, dtype: str) -> Iterator[Bytes]:

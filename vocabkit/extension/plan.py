@@ -234,6 +234,8 @@ class Options:
     old_tokenizer: Path | None = None
     pattern: str | None = None
     tensors: Mapping[str, str] = field(default_factory=dict)
+    document: str | None = None
+    field: str | None = None
 
 
 # --- Groups of tensors -----------------------------------------------------------------------------

@@ -25,8 +25,9 @@ from vocabkit.core.arrays import Float32Array, Int64Array
 from vocabkit.core.errors import CheckpointError, VocabkitError, first_line
 from vocabkit.core.folders import fingerprint_file, read_json, scratch_folder
 from vocabkit.core.results import Result
+from vocabkit.corpus.reading import read_text
 from vocabkit.extension.distill import quiet
-from vocabkit.extension.extend import read_lines, restrict_plan
+from vocabkit.extension.extend import restrict_plan
 from vocabkit.extension.initializers import METHODS, initialize
 from vocabkit.extension.plan import make_row_plan
 from vocabkit.extension.rows import Context, Mixture, parse_method, sum_rows
@@ -76,6 +77,8 @@ def verify_extension(
     folder: str | Path,
     *,
     text: str | Path | None = None,
+    document: str | None = None,
+    field: str | None = None,
     original: str | Path | None = None,
     reload: bool | None = None,
 ) -> Verification:
@@ -83,9 +86,9 @@ def verify_extension(
 
     `text` is a file whose first lines the models are compared on, beside random old tokens; `original` is the
     model's folder, else it is undone into a temporary one. `reload` loads both models: None means where
-    transformers is installed. Raises CheckpointError where there is no receipt, and ConfigError for the text.
+    transformers is installed. Raises CheckpointError where there is no receipt, and CorpusError for the text.
     """
-    lines = read_lines(text)
+    lines = () if text is None else tuple(read_text(text, document, field))
     try:
         receipt = read_receipt(folder)
     except CheckpointError as error:

@@ -165,19 +165,33 @@ class ModelSettings(Config):
     """`[model]`: left out entirely where `--checkpoint` gives the shape."""
 
     layout: Layout = "xlmr"
+    """Which kind of model: XLM-R's or ModernBERT's, masked, or Llama's, causal."""
     layers: int = Field(default=12, ge=1, le=_MOST["layers"])
+    """Number of layers."""
     width: int = Field(default=768, ge=1, le=_MOST["width"])
+    """Columns of a hidden state."""
     heads: int = Field(default=12, ge=1, le=_MOST["heads"])
+    """Attention heads of a layer."""
     kv_heads: int | None = None
+    """Heads of keys and values, of llama; by default as many as heads."""
     feed_forward: int = Field(default=3_072, ge=1, le=_MOST["feed_forward"])
+    """Columns between the matrices of a feed-forward layer."""
     tied: bool = True
+    """Whether the head has the embedding's matrix."""
     vocabulary: int | None = Field(default=None, ge=1, le=_MOST["vocabulary"])
+    """Number of ids, for a plan without data."""
     norm_epsilon: _Positive = 1e-5
+    """What norms add before they take a root."""
     rope_theta: _Positive = 160_000.0
+    """The base of rotary positions."""
     local_theta: _Positive = 10_000.0
+    """The same in layers of local attention, of modern."""
     local_window: int = 128
+    """Positions that local attention sees, half of them on each side."""
     global_every: int = 3
+    """One in so many layers sees all positions, of modern."""
     initial_deviation: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.02
+    """Standard deviation of new weights."""
 
     def shape(self, vocabulary: int, ids: SpecialIds, length: int) -> ModelConfig:
         """Return the model these settings describe, for a vocabulary and a row length."""
@@ -188,11 +202,14 @@ class ModelSettings(Config):
 
 
 class DataSettings(Config):
-    """`[data]`: what is hidden. `masking` is the share of a row's places to predict (masked models)."""
+    """`[data]`: what is hidden."""
 
     masking: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """The share of a row's places to predict, of masked models."""
     replace_random: float = Field(default=0.1, ge=0.0, le=1.0)
+    """The share of these that get a random piece."""
     keep: float = Field(default=0.1, ge=0.0, le=1.0)
+    """The share of these that stay; the rest become the mask."""
 
     @model_validator(mode="after")
     def _kept_and_replaced(self) -> DataSettings:
@@ -204,19 +221,26 @@ class DataSettings(Config):
 
 
 class LanguageSettings(Config):
-    """`[languages]`: how often each is drawn. `oversampling` multiplies a language's share after weighting.
-
-    `unit`: what a share is a share of: `tokens` or `bytes` (bytes do not favour fragmented languages).
-    """
+    """`[languages]`: how often each is drawn."""
 
     weighting: Literal["natural", "exponent", "unimax", "uniform", "quota"] = "exponent"
+    """What share each gets: its own, one raised to `exponent`, one as even as `max_epochs` allows, an equal
+    one, or `quota`'s.
+    """
     exponent: _Finite = 0.3
+    """The power of `weighting = "exponent"`: 1 leaves shares as they are, 0 makes them equal."""
     max_epochs: _Finite = 4.0
+    """How often unimax may read a language's text."""
     quota: dict[str, _Finite] = Field(default_factory=dict)
+    """The share of every language, by code; they sum to 1."""
     unit: Literal["tokens", "bytes"] = "bytes"
+    """What a share is a share of: bytes do not favour languages that a vocabulary cuts up."""
     oversampling: dict[str, float] = Field(default_factory=dict)
+    """A factor for a language's share after weighting, by code."""
     allow_epochs: _Finite = 8.0
+    """Reading a language's text more often is an error."""
     warn_epochs: _Finite = 4.0
+    """Reading a language's text more often is a warning."""
 
     @model_validator(mode="after")
     def _used_and_whole(self) -> LanguageSettings:
@@ -230,26 +254,34 @@ MOST_ROWS = 1 << 20
 
 
 class TrainingSettings(Config):
-    """`[training]`: one of `steps`, `tokens` or `bytes` is the length of the run.
-
-    `batch_rows` rows make a step over all ranks; a rank takes `micro_rows` of them at a time. With
-    `batch_bytes` a step is the rows that hold so many bytes of original text on average, and `batch_rows` is
-    not looked at.
-    """
+    """`[training]`: one of `steps`, `tokens` or `bytes` is the length of the run."""
 
     steps: int | None = Field(default=None, le=_LONGEST)
+    """Length of the run in steps."""
     tokens: int | None = Field(default=None, le=_LONGEST)
+    """Length of the run in tokens."""
     bytes: int | None = Field(default=None, le=_LONGEST)
+    """Length of the run in bytes of original text."""
     batch_rows: int = Field(default=256, ge=1, le=MOST_ROWS)
+    """Rows of a step over all ranks."""
     batch_bytes: int | None = Field(default=None, ge=1, le=_LONGEST)
+    """In place of `batch_rows`: bytes of original text a step, on average."""
     micro_rows: int = Field(default=32, ge=1, le=MOST_ROWS)
+    """Rows that a rank takes at a time: it changes speed and memory alone."""
     seed: int = Field(default=0, ge=-_LONGEST, le=_LONGEST)
+    """Seed of weights, order, masks and dropout."""
     precision: Literal["bf16", "fp32"] = "bf16"
+    """What layers compute in; fp32 for the CPU."""
     compile: bool = True
+    """Whether layers are compiled."""
     head_rows: int | None = Field(default=None, ge=1, le=_LONGEST)
+    """Predictions whose logits are held at once; by default as memory allows."""
     fused_softmax: bool = True
+    """Whether one kernel does the softmax of the head, on a GPU that has it."""
     activation_checkpointing: bool = False
+    """Whether layers are computed again, not kept: less memory, about a third more time."""
     deterministic: bool = False
+    """Whether kernels that may give other bits from run to run are refused."""
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSettings:
@@ -259,59 +291,79 @@ class TrainingSettings(Config):
 
 
 class OptimizerSettings(Config):
-    """`[optimizer]`: AdamW. `rate` falls to `final` of itself over the last `decay` share of the run."""
+    """`[optimizer]`: AdamW."""
 
     rate: _Positive = 1e-3
+    """The peak learning rate."""
     betas: tuple[_Share, _Share] = (0.9, 0.98)
+    """How much of the averages of a gradient and of its square a step keeps."""
     epsilon: _Positive = 1e-6
+    """What is added before a step is divided by the root of the second."""
     weight_decay: _Finite = 0.01
+    """Decay of all matrices but the vocabulary's."""
     embedding_weight_decay: _Finite = 0.0
+    """Decay of the vocabulary's matrices, whose rare rows would shrink between visits."""
     clip: _Finite = 1.0
+    """The longest gradient that is taken as it is; 0 clips nothing."""
     schedule: Literal["trapezoid", "cosine", "linear", "constant"] = "trapezoid"
+    """How the rate goes between its rise and its end."""
     warmup: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """The share of the run over which the rate rises."""
     decay: float = Field(default=0.2, ge=0.0, le=1.0)
+    """The share of the run, at its end, over which the rate falls."""
     final: float = Field(default=0.0, ge=0.0, le=1.0)
+    """What it falls to, as a share of itself."""
 
 
 class Stage(Config):
-    """One `[[stages]]`: what trains for a share of the run, and at which rate relative to `optimizer.rate`.
-
-    `new-rows` needs the receipt of an extension; the rest of the model stands still.
-    """
+    """One `[[stages]]`: what trains for a share of the run, and at which rate."""
 
     train: Literal["new-rows", "embeddings", "all"]
+    """What moves while all else stands still; new-rows needs the receipt of an extension."""
     share: float = Field(gt=0.0, le=1.0)
+    """The share of the run; those of all stages sum to 1."""
     rate: _Positive = 1.0
+    """The rate, as a share of `optimizer.rate`."""
 
 
 class LogSettings(Config):
-    """`[log]`: every so many steps."""
+    """`[log]`: what is said of a run."""
 
     every: int = Field(default=10, ge=1, le=_LONGEST)
+    """Steps from one line of the log to the next."""
     evaluate_every: int = Field(default=500, ge=0, le=_LONGEST)
+    """Steps from one look at held-out text to the next; 0 looks at the end alone."""
     evaluate_rows: int = Field(default=64, ge=1, le=_LONGEST)
+    """Held-out rows of each language that are scored."""
     tensorboard: bool = False
+    """Whether the log goes to TensorBoard as well."""
     wandb: bool = False
+    """Whether the log goes to Weights & Biases as well."""
 
 
 class SaveSettings(Config):
-    """`[save]`: a checkpoint every so many steps and minutes; `keep` of them stay."""
+    """`[save]`: when a checkpoint is written."""
 
     every: int = Field(default=1_000, ge=1, le=_LONGEST)
+    """Steps from one checkpoint to the next."""
     minutes: _Positive = 30.0
+    """Minutes after which there is one whatever the steps."""
     keep: int = Field(default=2, ge=1, le=_LONGEST)
+    """How many checkpoints stay."""
 
 
 class RunConfig(Config):
     """A whole preset."""
 
     pretrain: Literal["run"] = "run"
+    """Says that this is the configuration of a run."""
     model: ModelSettings | None = None
     data: DataSettings = DataSettings()
     languages: LanguageSettings = LanguageSettings()
     training: TrainingSettings = TrainingSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     stages: tuple[Stage, ...] = ()
+    """Stages that follow each other; without any, all trains from start to end."""
     log: LogSettings = LogSettings()
     save: SaveSettings = SaveSettings()
 

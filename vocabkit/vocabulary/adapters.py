@@ -225,15 +225,31 @@ def find_inexactness(tokenizer: Tokenizer, as_suffix: bool = False) -> str | Non
 
 @dataclass(frozen=True, slots=True)
 class Shown(Result):
-    """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` on the reading."""
+    """The tokens that a text is cut into, a row each, as `list_tokens` gives them; `notes` on the reading.
+
+    Of several tokenizers all rows of the first come first, and each says which `tokenizer` of the `names` it is
+    of.
+    """
 
     text: str
     rows: tuple[dict[str, object], ...]
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def to_rows(self) -> list[dict[str, object]]:
         """Return one row a token."""
         return list(self.rows)
+
+
+def show_text(tokenizers: Mapping[str, Tokenizer], text: str) -> Shown:
+    """Return the tokens that named tokenizers cut a text into; the name of one alone is not told."""
+    rows: list[dict[str, object]] = []
+    notes: list[str] = []
+    for name, one in tokenizers.items():
+        alone = len(tokenizers) == 1
+        rows += [({} if alone else {"tokenizer": name}) | row for row in list_tokens(one, text)]
+        notes += [note if alone else f"{name}: {note}" for note in one.notes]
+    return Shown(text, tuple(rows), tuple(notes), tuple(tokenizers))
 
 
 def list_tokens(tokenizer: Tokenizer, text: str) -> list[dict[str, object]]:
@@ -582,6 +598,7 @@ class BackendTokenizer:
         """Return what in which text no token stands for, where the model has no unknown one."""
         if self._unknown is not None:
             return None
+        check_surrogates(texts)
         for place, text in enumerate(texts):
             for word in _pre_tokenize(self._backend, text):
                 # A word of a list is known or not; of other models a letter of it is missing.

@@ -492,7 +492,7 @@ def _is_ranks(head: bytes) -> bool:
 # The key-value section of a GGUF file: version 2 or 3, little-endian; tensors are never read. What a vocabulary
 # among the fields means is told below.
 
-_MAGIC = b"GGUF"
+GGUF_MAGIC = b"GGUF"
 _HINT = "download it again, or name the file it was converted from"
 _NUMBERS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
@@ -500,7 +500,7 @@ _NUMBERS = {
 _STRING, _ARRAY = 8, 9
 
 
-def _read_fields(path: Path) -> Mapping[str, Any]:
+def read_gguf_fields(path: Path) -> Mapping[str, Any]:
     """Return the fields by key: numbers, bytes for strings, lists of bytes, and arrays of numbers.
 
     Strings are bytes because a token need not be whole UTF-8. Raises TokenizerError when the file is
@@ -509,7 +509,7 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
     # The fields come first; a model's tensors behind them, gigabytes of them, stay on disk.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = _Reader(str(path), data)
-        if reader.take(4) != _MAGIC:
+        if reader.take(4) != GGUF_MAGIC:
             raise TokenizerError(f"{path}: not a GGUF file", _HINT)
         version = reader.number("<I")
         if version not in (2, 3):
@@ -573,7 +573,7 @@ def _read_gguf(path: Path, pattern: str | None = None) -> SentencePieceTokenizer
 
     Raises TokenizerError when the file is cut off, holds no vocabulary, or one of a kind not read.
     """
-    fields = _Fields(path, _read_fields(path))
+    fields = _Fields(path, read_gguf_fields(path))
     model = fields.text("model")
     if model in ("llama", "t5"):
         return _read_pieces(fields, "bpe" if model == "llama" else "unigram")
@@ -775,7 +775,7 @@ def open_tokenizer(path: str | Path, pattern: str | None = None) -> Tokenizer:
         raise TokenizerError(f"{target}: no such file or folder", HINT)
     with target.open("rb") as file:
         head = file.read(4096)
-    if head.startswith(_MAGIC):
+    if head.startswith(GGUF_MAGIC):
         return _read_gguf(target, pattern)
     if _is_ranks(head):
         return _read_ranks(target, pattern)
@@ -821,7 +821,7 @@ def takes_pattern(path: str | Path) -> bool:
     with target.open("rb") as file:
         head = file.read(4096)
     paired = any(target.name == one and target.with_name(two).is_file() for one, two in PAIRS)
-    return paired or head.startswith(_MAGIC) or _is_ranks(head)
+    return paired or head.startswith(GGUF_MAGIC) or _is_ranks(head)
 
 
 def find_file(path: str | Path) -> Path:
