@@ -98,6 +98,8 @@ def _show_end(result: "Run", steps: int, quiet: bool) -> None:
         share = f" ({lost / scored:.2%}), charged 8 bits each" if lost else ""
         show_note(f"held-out text: {scored:,} bytes scored, {lost:,} lost in unknown tokens{share}", quiet)
         show_note(f"comparable: {result.evaluation['comparable']}", quiet)
+        if (gained := result.describe_gain()) is not None:
+            show_note(gained, quiet)
     if result.dead is not None:
         pieces, never, target = (result.dead[name] for name in ("pieces", "never_input", "never_target"))
         show_note(

@@ -415,8 +415,9 @@ class RunPlan(Result):
     peak is not known. `warnings` are sentences for the user.
 
     A step takes `rows_per_step` rows on average: a whole number unless `training.batch_bytes` says how much.
-    `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `checkpoint` is
-    the folder asked for to begin with.
+    `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `lengthens` is
+    how many steps that one was to have, where it is to have more. `checkpoint` is the folder asked for to begin
+    with.
     """
 
     config: RunConfig
@@ -438,6 +439,7 @@ class RunPlan(Result):
     warnings: tuple[str, ...] = ()
     output: Path | None = None
     goes_on: bool = False
+    lengthens: int | None = None
     checkpoint: Path | None = None
 
     def to_rows(self) -> list[dict[str, object]]:

@@ -18,7 +18,14 @@ from vocabkit.core.progress import Progress
 from vocabkit.pretraining.plan import RunPlan, check_fit, plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import ModelConfig, RunConfig, read_preset
-from vocabkit.pretraining.run_folder import Run, is_run, read_origin
+from vocabkit.pretraining.run_folder import (
+    Run,
+    check_identity,
+    identify_run,
+    is_run,
+    read_origin,
+    settle_length,
+)
 from vocabkit.vocabulary.roles import SpecialIds, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
@@ -110,7 +117,29 @@ def make_plan(
     name = (None if device == "cpu" else _find_gpu()) or (_ASSUMED_GPU if dry_run else None)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     plan = plan_run(config, corpus, model, world, device=name, refuse=not dry_run)
-    return replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
+    plan = replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
+    return _take_up(plan, refuse=not dry_run) if goes_on and corpus is not None else plan
+
+
+def _take_up(plan: RunPlan, *, refuse: bool) -> RunPlan:
+    """The plan of a run that is there already; where it is to be longer, a warning tells from where it goes on.
+
+    Raises PretrainingError for one that cannot be made longer: without `refuse` that is a warning too.
+    """
+    plan = settle_length(plan)
+    if plan.lengthens is None:
+        return plan
+    from vocabkit.pretraining.checkpointing import plan_longer
+
+    assert plan.corpus is not None
+    try:
+        check_identity(plan, identify_run(plan.config, plan.corpus, plan.checkpoint))
+        said = plan_longer(plan).said
+    except PretrainingError as refusal:
+        if refuse:
+            raise
+        said = f"training would be refused: {refusal.message}; {refusal.hint}"
+    return replace(plan, warnings=(*plan.warnings, said))
 
 
 def _find_shape(
