@@ -37,6 +37,14 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print parameters, memory, time and epochs; train nothing."),
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME[:N]",
+            help="cpu or cuda; with --dry-run also another machine's, as h200:8 or a100-80gb:4.",
+        ),
+    ] = None,
     force: Force = False,
     no_verify: NoVerify = False,
     format: Format = "table",
@@ -44,8 +52,9 @@ def run(
 ) -> None:
     """Train a model over prepared shards, as a preset describes it.
 
-    The same command goes on where a run was stopped, by Ctrl-C or a scheduler: both save first. On
-    several GPUs: torchrun --nproc-per-node 8 -m vocabkit pretrain ...
+    The same command goes on where a run was stopped, by Ctrl-C or a scheduler: both save first; with
+    more training.steps it makes a run longer. On several GPUs: torchrun --nproc-per-node 8 -m vocabkit
+    pretrain ...
 
     Example: vocabkit pretrain multi-s --data shards/ -o run/
     """
@@ -63,6 +72,7 @@ def run(
         allow_epochs=allow_epochs,
         dry_run=dry_run,
         force=force,
+        device=device,
     )
     speaks = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not speaks
@@ -78,7 +88,7 @@ def run(
     show_warnings(plan.warnings, quiet)
     from vocabkit.pretraining.loop import train_run
 
-    trained = train_run(plan, force=force, verify=not no_verify, progress=watch(quiet))
+    trained = train_run(plan, force=force, device=device, verify=not no_verify, progress=watch(quiet))
     if speaks:
         show_rows(trained.to_rows(), format, "pretrain")
         _show_end(trained, plan.steps, quiet)

@@ -106,8 +106,6 @@ def find_checkpoint(run: Path, step: int | None = None) -> Path:
     return _folder(run, steps[-1] if step is None else step)
 
 
-
-
 # --- A longer run ----------------------------------------------------------------------------------
 # A run of 100 steps goes on as one of 200 where its steps so far are those that a run of 200 would have made:
 # the same samples in the same stage at the same rate. They are while the rate does not fall; a checkpoint from
@@ -149,13 +147,13 @@ def plan_longer(plan: RunPlan) -> _Longer:
             "constant can be made longer, and trapezoid from before it falls (save.before_decay)"
         )
     if why is not None:
-        data, model = shlex.quote(str(plan.corpus.folder)), shlex.quote(f"{run}-model")
-        begun, other = shlex.quote(str(run)), shlex.quote(f"{run}-2")
-        stages = " --set stages=[]" if plan.config.stages else ""
+        text = " --set stages=[]" if plan.config.stages else ""
         raise PretrainingError(
             f"{run}: at step {saved[-1]:,}, cannot be made {steps:,} steps long: {why}",
-            f"vocabkit export {begun} --optimizer -o {model} && vocabkit pretrain {begun} "
-            f"--checkpoint {model} --data {data} -o {other}{stages}  # a run of its own, from this one's model",
+            f"vocabkit export {shlex.quote(str(run))} --optimizer -o {shlex.quote(f'{run}-model')} && "
+            f"vocabkit pretrain {shlex.quote(str(run))} --checkpoint {shlex.quote(f'{run}-model')} "
+            f"--data {shlex.quote(str(plan.corpus.folder))} -o {shlex.quote(f'{run}-2')}{text}  "
+            "# a run of its own, from this one's model",
         )
     first = kept[-1] if kept else None
     said = f"{run}: a run of {now:,} steps becomes one of {steps:,}, from step {first or 0:,} on"

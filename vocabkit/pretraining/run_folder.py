@@ -125,10 +125,10 @@ def check_identity(plan: RunPlan, wanted: Mapping[str, Any]) -> None:
     changed = [f"{name} was {one.get(name)!r}, now {two.get(name)!r}" for name in different]
     if plan.steps < steps and set(different) <= set(_LENGTH_KEYS):
         assert plan.corpus is not None
-        begun, data = shlex.quote(str(run)), shlex.quote(str(plan.corpus.folder))
         raise PretrainingError(
             f"{run}: a run of {steps:,} steps, which cannot be made shorter: {'; '.join(changed)}",
-            f"vocabkit pretrain {begun} --data {data} -o {begun}  # goes on to its end; --force starts anew",
+            f"vocabkit pretrain {shlex.quote(str(run))} --data {shlex.quote(str(plan.corpus.folder))} "
+            f"-o {shlex.quote(str(run))}  # goes on to its end; --force starts anew",
         )
     if held["tokenizer"] != wanted["tokenizer"]:
         changed.append("the data is prepared with another tokenizer")
@@ -481,8 +481,11 @@ class Run(Result):
             name = "loss" if self._is_masked else "bits_per_byte"
             pair = before.get(name), after.get(name)
             gains[code] = None if None in pair else float(pair[0] or 0.0) - float(pair[1] or 0.0)
-        order = sorted(gains, key=lambda code: -math.inf if gains[code] is None else gains[code], reverse=True)
-        return {code: gains[code] for code in order}
+        def order(code: str) -> float:
+            gain = gains[code]
+            return math.inf if gain is None else -gain
+
+        return {code: gains[code] for code in sorted(gains, key=order)}
 
     def describe_gain(self) -> str | None:
         """Return what held-out text costs before and after in a sentence; None where either is not known."""
