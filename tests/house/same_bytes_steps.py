@@ -273,8 +273,8 @@ def _list_training() -> list[Step]:
         _step("export-llama", "export pretrain-llama -o export-llama --verify"),
         _step("export-routed", "export pretrain-routed -o export-routed --route yor"),
         _step("export-union", "export pretrain-routed -o export-union --union"),
-        _step("plan-grown", "pretrain continue --checkpoint extend-grown --data prepare-grown --dry-run --device h200 "
-              f"{short} {grown} --allow-epochs 1_000"),
+        _step("plan-grown", "pretrain continue --checkpoint extend-grown --data prepare-grown --dry-run "
+              f"--device h200 {short} {grown} --allow-epochs 1_000"),
         _step("prepare-grown", f"{prepare} -t extend-grown -o prepare-grown -q"),
         _step("pretrain-grown", "pretrain continue --checkpoint extend-grown --data prepare-grown "
               f"-o pretrain-grown {short} {grown} --set training.compile=false --allow-epochs 1_000"),
