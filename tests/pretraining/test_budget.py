@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,6 +192,13 @@ def test_another_device_is_refused_with_the_nearest(text: str, said: str) -> Non
     with pytest.raises(ConfigError) as caught:
         parse_device(text)
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_the_page_lists_the_devices_as_they_are_looked_up() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pretrain.md").read_text(encoding="utf-8")
+    cells = re.findall(r"\| `([a-z0-9-]+)` \| (\d+) \| ([\d,]+) (?=\|)", page)
+    listed = {name: (int(size), int(peak.replace(",", ""))) for name, size, peak in cells}
+    assert listed == _PUBLISHED
 
 
 def test_a_cpu_is_measured_not_looked_up() -> None:

@@ -189,12 +189,14 @@ def _count_level(plan: RunPlan, steps: int) -> int:
 
 
 def set_aside(run: Path, steps: Sequence[int]) -> None:
-    """Move checkpoints out of a run's way; one that is named by its step is still found there."""
-    for step in steps:
+    """Move the newest of some checkpoints out of a run's way, where its step still names it; the others go."""
+    for step in steps[-1:]:
         target = _folder(run, step, _ASIDE)
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         _folder(run, step).rename(target)
+    for step in steps[:-1]:
+        _remove(_folder(run, step))
 
 
 # --- Writing and reading ---------------------------------------------------------------------------

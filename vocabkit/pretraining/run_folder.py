@@ -481,6 +481,7 @@ class Run(Result):
             name = "loss" if self._is_masked else "bits_per_byte"
             pair = before.get(name), after.get(name)
             gains[code] = None if None in pair else float(pair[0] or 0.0) - float(pair[1] or 0.0)
+
         def order(code: str) -> float:
             gain = gains[code]
             return math.inf if gain is None else -gain
