@@ -112,16 +112,8 @@ def find_checkpoint(run: Path, step: int | None = None) -> Path:
 # when it fell is of the shorter run alone, and is set aside.
 
 
-class _Longer(NamedTuple):
-    """The checkpoint a longer run goes on from (None: its start), those after it, and what to tell of it."""
-
-    first: int | None
-    overtaken: tuple[int, ...]
-    said: str
-
-
-def plan_longer(plan: RunPlan) -> _Longer:
-    """Return from where the run in a plan's folder becomes one of `plan.steps` steps.
+def explain_longer(plan: RunPlan) -> str:
+    """Return in a sentence from where the run in a plan's folder becomes one of `plan.steps` steps.
 
     Raises PretrainingError where steps that are made would not have been the same in a longer run.
     """
@@ -147,7 +139,7 @@ def plan_longer(plan: RunPlan) -> _Longer:
             "constant can be made longer, and trapezoid from before it falls (save.before_decay)"
         )
     if why is not None:
-        text = " --set stages=[]" if plan.config.stages else ""
+        text = " --set 'stages=[]'" if plan.config.stages else ""
         raise PretrainingError(
             f"{run}: at step {saved[-1]:,}, cannot be made {steps:,} steps long: {why}",
             f"vocabkit export {shlex.quote(str(run))} --optimizer -o {shlex.quote(f'{run}-model')} && "
@@ -155,8 +147,8 @@ def plan_longer(plan: RunPlan) -> _Longer:
             f"--data {shlex.quote(str(plan.corpus.folder))} -o {shlex.quote(f'{run}-2')}{text}  "
             "# a run of its own, from this one's model",
         )
-    first = kept[-1] if kept else None
-    said = f"{run}: a run of {now:,} steps becomes one of {steps:,}, from step {first or 0:,} on"
+    first = kept[-1] if kept else 0
+    said = f"{run}: a run of {now:,} steps becomes one of {steps:,}, from step {first:,} on"
     if overtaken:
         said += (
             f", before its rate fell; the checkpoint of step {overtaken[-1]:,} is set aside: "
@@ -164,7 +156,7 @@ def plan_longer(plan: RunPlan) -> _Longer:
         )
     if settings.warmup:
         said += f"; its warm-up stays as it was: optimizer.warmup={settings.warmup!r} of {steps:,} steps"
-    return _Longer(first, tuple(overtaken), said)
+    return said
 
 
 def list_overtaken(plan: RunPlan) -> list[int]:

@@ -30,13 +30,13 @@ from vocabkit.core.progress import Progress, Silent, tell
 from vocabkit.pretraining.batches import BatchMaker, Ledger, Prefetcher
 from vocabkit.pretraining.checkpointing import (
     RunState,
+    explain_longer,
     find_checkpoint,
     list_checkpoints,
     list_overtaken,
     load_checkpoint,
     load_optimizer_state,
     load_seen,
-    plan_longer,
     read_state,
     remove_unfinished,
     save_checkpoint,
@@ -417,7 +417,7 @@ def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any],
 
 def _lengthen(plan: RunPlan, identity: Mapping[str, Any]) -> None:
     """Make the run longer, or raise: another process may have moved it since it was planned."""
-    plan_longer(plan)
+    explain_longer(plan)
     lengthen_run(plan, identity)
 
 

@@ -140,12 +140,12 @@ def _take_up(plan: RunPlan, *, refuse: bool) -> RunPlan:
     plan = settle_length(plan)
     if plan.lengthens is None:
         return plan
-    from vocabkit.pretraining.checkpointing import plan_longer
+    from vocabkit.pretraining.checkpointing import explain_longer
 
     assert plan.corpus is not None
     try:
         check_identity(plan, identify_run(plan.config, plan.corpus, plan.checkpoint))
-        said = plan_longer(plan).said
+        said = explain_longer(plan)
     except PretrainingError as refusal:
         if refuse:
             raise
