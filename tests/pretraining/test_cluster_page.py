@@ -70,7 +70,7 @@ def test_every_script_parses() -> None:
 def find_commands() -> list[str]:
     """Every command of vocabkit on the page, in its scripts and in its sentences."""
     joined = "\n".join(SCRIPTS).replace("\\\n", " ").replace("$SLURM_CPUS_PER_TASK", "8")
-    found = re.findall(r"(?:^|exec |-m )(vocabkit [^'\n]*)", joined, re.M)
+    found = re.findall(r"(?:^|exec |-m )(vocabkit [^'&\n]*)", joined, re.M)
     return found + [text for text in re.findall(r"`(vocabkit [^`…]+)`", PAGE) if "PRESET" not in text]
 
 
