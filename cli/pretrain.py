@@ -43,6 +43,14 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print parameters, memory, time and epochs; train nothing."),
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME[:N]",
+            help="cpu or cuda; with --dry-run also another machine's, as h200:8 or a100-80gb:4.",
+        ),
+    ] = None,
     force: Force = False,
     no_verify: NoVerify = False,
     format: Format = "table",
@@ -50,8 +58,9 @@ def run(
 ) -> None:
     """Train a model over prepared shards, as a preset describes it.
 
-    The same command goes on where a run was stopped, by Ctrl-C or a scheduler: both save first. On
-    several GPUs: torchrun --nproc-per-node 8 -m vocabkit pretrain ...
+    The same command goes on where a run was stopped, by Ctrl-C or a scheduler: both save first; with
+    more training.steps it makes a run longer. On several GPUs: torchrun --nproc-per-node 8 -m vocabkit
+    pretrain ...
 
     Example: vocabkit pretrain multi-s --data shards/ -o run/
     """
@@ -69,6 +78,7 @@ def run(
         allow_epochs=allow_epochs,
         dry_run=dry_run,
         force=force,
+        device=device,
     )
     speaks = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not speaks
@@ -84,7 +94,7 @@ def run(
     show_warnings(plan.warnings, quiet)
     from vocabkit.pretraining.loop import train_run
 
-    trained = train_run(plan, force=force, verify=not no_verify, progress=watch(quiet))
+    trained = train_run(plan, force=force, device=device, verify=not no_verify, progress=watch(quiet))
     if speaks:
         show_rows(trained.to_rows(), format, "pretrain")
         _show_end(trained, plan.steps, quiet)
@@ -104,6 +114,8 @@ def _show_end(result: "Run", steps: int, quiet: bool) -> None:
         share = f" ({lost / scored:.2%}), charged 8 bits each" if lost else ""
         show_note(f"held-out text: {scored:,} bytes scored, {lost:,} lost in unknown tokens{share}", quiet)
         show_note(f"comparable: {result.evaluation['comparable']}", quiet)
+        if (gained := result.describe_gain()) is not None:
+            show_note(gained, quiet)
     if result.dead is not None:
         pieces, never, target = (result.dead[name] for name in ("pieces", "never_input", "never_target"))
         show_note(

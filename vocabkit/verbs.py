@@ -747,6 +747,7 @@ def pretrain(
     *,
     checkpoint: Pathlike | None = None,
     allow_epochs: float | None = None,
+    device: str | None = None,
     settings: Sequence[str] | None = None,
     force: bool = False,
     verify: bool = True,
@@ -755,11 +756,13 @@ def pretrain(
 ) -> Run | RunPlan:
     """Train a model over prepared shards, as a preset describes it.
 
-    The same call goes on where a run was stopped, by Ctrl-C or a scheduler: both save first. Without `output`
-    nothing is trained: the result is the plan, with parameters, memory, time and epochs. Under `torchrun` every
-    process makes the same call. Raises `ConfigError`, `CheckpointError`, `PretrainingError` and `OutputError`.
+    The same call goes on where a run was stopped, by Ctrl-C or a scheduler: both save first; one with a larger
+    `training.steps` makes it longer, where its rate has not begun to fall. Without `output` nothing is trained:
+    the result is the plan, with parameters, memory, time and epochs, for this machine or for a `device` such as
+    "h200:8"; training takes "cpu" or "cuda". Under `torchrun` every process makes the same call. Raises
+    `ConfigError`, `CheckpointError`, `PretrainingError` and `OutputError`.
 
-    >>> vk.pretrain("multi-s", "shards/").to_frame()
+    >>> vk.pretrain("multi-s", "shards/", device="a100-80gb:4").to_frame()
     >>> run = vk.pretrain("multi-s", "shards/", "run/", training={"steps": 1_000})
     """
     from vocabkit.pretraining.run_start import pretrain as train
@@ -773,6 +776,7 @@ def pretrain(
             settings=[*_as_list(settings), *list_settings(tables)],
             allow_epochs=allow_epochs,
             dry_run=output is None,
+            device=device,
             force=force,
             verify=verify,
             progress=shown,

@@ -264,8 +264,8 @@ def _list_training() -> list[Step]:
         _step("prepare-bytes", f"{prepare} -t fit-byte-bpe -o prepare-bytes -f json"),
         _step("prepare-two", "prepare sample/text --languages eng,yor --workers 2 -t fit-shared "
               "-o prepare-two --document file"),
-        _step("plan-presets", "pretrain multi-l --dry-run"),
-        _step("plan-data", f"{tiny} --data prepare-shared --dry-run -f json"),
+        _step("plan-presets", "pretrain multi-l --dry-run --device h200"),
+        _step("plan-data", f"{tiny} --data prepare-shared --dry-run --device a100-80gb:4 -f json"),
         _step("pretrain-xlmr", f"{tiny} --data prepare-shared -o pretrain-xlmr {short}"),
         replace(_step("pretrain-resumed", f"{tiny} --data prepare-shared -o pretrain-resumed {short}"),
                 arrange=_take_back, after=frozenset({"pretrain-xlmr"})),
@@ -282,7 +282,7 @@ def _list_training() -> list[Step]:
         _step("export-routed", "export pretrain-routed -o export-routed --route yor"),
         _step("export-union", "export pretrain-routed -o export-union --union"),
         _step("plan-grown", "pretrain continue --checkpoint extend-grown --data prepare-grown --dry-run "
-              f"{short} {grown} --allow-epochs 1_000"),
+              f"--device h200 {short} {grown} --allow-epochs 1_000"),
         _step("prepare-grown", f"{prepare} -t extend-grown -o prepare-grown -q"),
         _step("pretrain-grown", "pretrain continue --checkpoint extend-grown --data prepare-grown "
               f"-o pretrain-grown {short} {grown} --set training.compile=false --allow-epochs 1_000"),

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from vocabkit.core.errors import ConfigError
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.plan import (
+    _PUBLISHED,
     _count_flops,
     _count_parameters,
     _estimate_memory,
-    _find_peak,
     estimate_mfu,
+    identify_device,
+    measure_cpu,
+    parse_device,
+    plan_run,
 )
-from vocabkit.pretraining.run_config import ModelConfig, TrainingSettings
+from vocabkit.pretraining.run_config import ModelConfig, RunConfig, TrainingSettings
 
 SMALL = ModelConfig("xlmr", 250_000, 768, 12, 12, 3_072)
 MEDIUM = ModelConfig("xlmr", 250_000, 1_024, 24, 16, 4_096)
@@ -130,15 +137,117 @@ def test_memory_follows_the_table() -> None:
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("NVIDIA A100-SXM-64GB", 312e12),
+        ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L40", None),
+        ("NVIDIA GeForce RTX 4090", 165e12),
         ("Something Else", None),
-        (None, None),
     ],
 )
-def test_peaks_by_name(name: str | None, peak: float | None) -> None:
-    assert _find_peak(name) == peak
+def test_peaks_by_name(name: str, peak: float | None) -> None:
+    found = identify_device(name, 123)
+    assert (found.peak, found.source) == (peak, "published")
+    assert found.memory == 123  # what the machine says itself
 
 
 def test_mfu_is_none_where_no_peak_is_known() -> None:
-    assert estimate_mfu(0.74e9, 535_000.0, "NVIDIA H200") == pytest.approx(0.4, rel=2e-3)
-    assert estimate_mfu(0.74e9, 8 * 535_000.0, "NVIDIA H200", 8) == pytest.approx(0.4, rel=2e-3)
+    device = identify_device("NVIDIA H200")
+    assert device.memory == 141 * 10**9
+    assert estimate_mfu(0.74e9, 535_000.0, device) == pytest.approx(0.4, rel=2e-3)
+    assert estimate_mfu(0.74e9, 8 * 535_000.0, device, 8) == pytest.approx(0.4, rel=2e-3)
     assert estimate_mfu(0.74e9, 1_000.0, None) is None
+    assert estimate_mfu(0.74e9, 1_000.0, identify_device("NVIDIA L40")) is None
+
+
+@pytest.mark.parametrize("text", ["h200", "H200:8", "a100-80gb:4", "A100_80GB:4", "rtx 4090:2"])
+def test_a_device_is_asked_for_by_name_and_number(text: str) -> None:
+    device, count = parse_device(text)
+    assert device.name in _PUBLISHED
+    assert count == int(text.partition(":")[2] or 1)
+    assert (device.memory, device.peak) == (
+        _PUBLISHED[device.name][0] * 10**9,
+        _PUBLISHED[device.name][1] * 1e12,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("h300", "did you mean h200 or h100"),
+        ("a100", "did you mean a100-80gb or a100-40gb"),
+        ("h200:0", "'0' is no number"),
+        ("h200:-1", "'-1' is no number"),
+        ("h200:", "'' is no number"),
+        ("h200:٣", "is no number"),
+        ("h200:99999999999", "is no number"),
+        ("cpu:4", "Known are cpu"),
+        ("", "Known are cpu"),
+    ],
+)
+def test_another_device_is_refused_with_the_nearest(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_device(text)
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_the_page_lists_the_devices_as_they_are_looked_up() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pretrain.md").read_text(encoding="utf-8")
+    cells = re.findall(r"\| `([a-z0-9-]+)` \| (\d+) \| ([\d,]+) (?=\|)", page)
+    listed = {name: (int(size), int(peak.replace(",", ""))) for name, size, peak in cells}
+    assert listed == _PUBLISHED
+
+
+def test_a_cpu_is_measured_not_looked_up() -> None:
+    found = measure_cpu()
+    assert found.source == "measured"
+    assert found.peak is not None
+    assert 1e8 < found.peak < 1e15
+    assert found.memory is None or found.memory > 1e8
+
+
+@pytest.mark.parametrize("config", [SMALL, MEDIUM, LARGE, LARGEST], ids=["s", "m", "l", "l+"])
+@pytest.mark.parametrize("text", ["rtx-4090", "a100-40gb", "a100-80gb:4", "h200", "h200:8"])
+def test_what_would_fit_does(config: ModelConfig, text: str) -> None:
+    """The remedy that a plan names is planned again with."""
+    device, world = parse_device(text)
+    training = TrainingSettings(batch_rows=2_048, micro_rows=256, steps=10)
+    run = RunConfig(training=training)
+    plan = plan_run(run, None, config, world, device=device)
+    assert device.memory is not None
+    (row,) = [row for row in plan.to_rows() if row["name"] == "fits"]
+    assert row["value"] == plan.fits == (plan.memory.total <= 0.9 * device.memory)
+    note = str(row["note"])
+    if plan.fits:
+        assert "would fit" not in note
+        return
+    keys: dict[str, object] = dict(re.findall(r"--set training\.(\w+)=(\w+)", note))
+    more = re.search(r"(\d+) devices", note)
+    changed = TrainingSettings.model_validate({**training.model_dump(), **keys})
+    again = RunConfig(training=changed)
+    remedied = plan_run(again, None, config, int(more[1]) if more else world, device=device)
+    assert remedied.fits, note
+    if "micro_rows" in keys and not more:
+        # No more change than is needed: twice as many rows would not fit.
+        twice = changed.model_copy(update={"micro_rows": 2 * changed.micro_rows})
+        assert not plan_run(RunConfig(training=twice), None, config, world, device=device).fits
+
+
+def test_a_plan_speaks_in_units_that_people_use() -> None:
+    device, world = parse_device("h200:8")
+    run = RunConfig(training=TrainingSettings(batch_rows=2_048, micro_rows=64, tokens=10**11))
+    plan = plan_run(run, None, SMALL, world, device=device)
+    rows = {(row["part"], row["name"]): (row["value"], str(row["note"])) for row in plan.to_rows()}
+    assert rows["run", "rows a step and device"] == (256, "64 at a time (training.micro_rows)")
+    assert rows["GB of memory", "total"][0] == pytest.approx(plan.memory.total / 1e9)
+    assert plan.seconds is not None
+    hours, said = rows["time", "hours"]
+    # By hand: 0.74 GFLOP × 10¹¹ tokens ÷ (8 × 989 TFLOP/s × 0.4).
+    assert hours == pytest.approx(0.740013264e9 * plan.positions / (8 * 989e12 * 0.4) / 3600)
+    assert rows["time", "device hours"][0] == pytest.approx(8 * float(str(hours)))
+    assert "8 × h200, at an assumed 40 % of 989 TFLOP/s (bf16, published)" in said
+    assert said.startswith("6 h 30 min on")
+    assert rows["run", "tokens"] == (plan.positions, "places of rows; of text is known with --data")

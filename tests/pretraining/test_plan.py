@@ -12,7 +12,7 @@ import pytest
 
 from tests.pretraining.prepared_rows import ENDLESS, write_rows
 from vocabkit.core.errors import ConfigError, PretrainingError
-from vocabkit.pretraining.plan import count_samples, plan_run
+from vocabkit.pretraining.plan import count_samples, parse_device, plan_run
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import (
     LanguageSettings,
@@ -61,7 +61,7 @@ def test_natural_shares_draw_the_text_there_is(corpus: PreparedCorpus) -> None:
 
 
 def test_without_data_the_shape_must_do() -> None:
-    plan = plan_run(make_config(tokens=10_000), None, MODEL, device="NVIDIA H200", world=2)
+    plan = plan_run(make_config(tokens=10_000), None, MODEL, device=parse_device("h200")[0], world=2)
     assert plan.steps == -(-10_000 // (4 * 512))
     assert plan.tokens is None
     assert plan.languages is None

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,15 +114,20 @@ def test_a_run_and_what_the_same_command_does_again(work: Path, tmp_path: Path) 
     words = ("pretrain", "tiny", "--data", work / "shards", "-o", run, "-f", "json", *TINY)
     out, err = vocabkit(*words)
     rows = rows_of(out)
-    assert [row["language"] for row in rows] == sorted(SYLLABLES)
+    gains = [float(str(row["gained"])) for row in rows]
+    assert sorted(str(row["language"]) for row in rows) == sorted(SYLLABLES)
+    assert gains == sorted(gains, reverse=True)
+    assert [str(row["note"]).split(",")[0] for row in rows] == ["gained most", "gained least"]
     assert all(float(str(row["loss"])) > 0 and row["bits_per_byte"] is None for row in rows)
+    assert gains == [float(str(row["loss_before"])) - float(str(row["loss"])) for row in rows]
+    assert "nats a masked token before" in err
     table = [line.split()[0] for line in err.splitlines()]
     assert table[:3] == ["language", *sorted(SYLLABLES)]  # before anything was trained
     assert "same vocabulary" in err
     assert "never seen" in err
     assert f"vocabkit export {run}" in err
     kinds = [json.loads(line)["kind"] for line in (run / "log.jsonl").read_text().splitlines()]
-    assert kinds.count("evaluation") == 2
+    assert kinds.count("evaluation") == 3
     assert (run / "dead-vocabulary.json").is_file()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     again, _ = vocabkit(*words)
@@ -175,10 +181,10 @@ def test_two_processes_under_torchrun(work: Path, tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [row["language"] for row in rows_of(done.stdout)] == sorted(SYLLABLES)
+    assert sorted(str(row["language"]) for row in rows_of(done.stdout)) == sorted(SYLLABLES)
     vocabkit("pretrain", "tiny", "--data", work / "shards", "-o", tmp_path / "alone", *TINY)
     found, alone = (read_losses(tmp_path / name) for name in ("run", "alone"))
-    assert len(found) == 5  # three lines and two evaluations
+    assert len(found) == 6  # three lines and three evaluations
     assert found == pytest.approx(alone, rel=1e-5)
 
 
@@ -254,6 +260,48 @@ def test_a_stopped_run_says_what_it_did_and_where_it_goes_on(work: Path, tmp_pat
     assert Run.load(run).to_rows() == rows
     _, err = vocabkit("pretrain", run, "--data", work / "shards", "-o", run)
     assert "training: 3 of 6 steps, resumed at step 3\n" in err
+
+
+@pytest.mark.parametrize("preset", ["cosine", "stages"])
+def test_a_run_that_cannot_be_longer_says_how_its_model_goes_on(
+    work: Path, tmp_path: Path, preset: str
+) -> None:
+    """In two commands, pasted as they are printed."""
+    how = {
+        "cosine": ["--set", "optimizer.schedule=cosine"],
+        "stages": ["--set", "stages=[{train='embeddings',share=0.5},{train='all',share=0.5}]"],
+    }[preset]
+    run = tmp_path / "a run"
+    words = ("pretrain", "tiny", "--data", work / "shards", "-o", run, *TINY, *how)
+    vocabkit(*words, "-q")
+    _, err = vocabkit(*words, "--set", "training.steps=9", code=2)
+    assert "constant" in err or "stages are shares" in err
+    hint = shlex.split(err.split("hint: ")[1], comments=True)
+    cut = hint.index("&&")
+    for command in (hint[:cut], hint[cut + 1 :]):
+        assert command[0] == "vocabkit"
+        vocabkit(*command[1:], "-q")
+    assert Run.load(f"{run}-2").steps == 6
+    assert Run.load(f"{run}-2").skipped == 0
+
+
+def test_a_finished_run_is_made_longer_and_says_from_where(work: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("pretrain", "tiny", "--data", work / "shards", "-o", run, *TINY, "--set", "training.steps=10")
+    vocabkit(*words, "-q")
+    longer = (*words, "--set", "training.steps=20")
+    _, err = vocabkit(*longer, "--dry-run", "-q")
+    assert Run.load(run).steps == 10
+    out, err = vocabkit(*longer, "-f", "json")
+    # Two of ten steps fall: the first of them has the whole rate yet.
+    assert "a run of 10 steps becomes one of 20, from step 9 on, before its rate fell" in err
+    assert "its warm-up stays as it was: optimizer.warmup=0.05 of 20 steps" in err
+    assert "training: 9 of 20 steps, resumed at step 9" in err
+    assert Run.load(run).steps == 20
+    vocabkit("export", run, "--step", "10", "-o", tmp_path / "ten", "-q")
+    assert (tmp_path / "ten" / "model.safetensors").is_file()
+    again, _ = vocabkit(*longer, "-f", "json")
+    assert again == out
 
 
 def test_how_to_sample_is_kept_and_files_have_the_rights_of_the_umask(work: Path, tmp_path: Path) -> None:

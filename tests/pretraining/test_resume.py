@@ -148,7 +148,7 @@ def test_an_evaluation_that_a_signal_kept_back_is_made_up_for(tmp_path: Path) ->
         for name in ("whole", "parts")
     ]
     assert found[0] == found[1]
-    assert [line["step"] for line in found[0]] == [4, STEPS]
+    assert [line["step"] for line in found[0]] == [0, 4, STEPS]
 
 
 def test_a_process_killed_while_saving_leaves_the_checkpoint_before(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from vocabkit.core.config import dump_toml, find_preset
 from vocabkit.core.errors import ConfigError
-from vocabkit.pretraining.plan import plan_run
+from vocabkit.pretraining.plan import parse_device, plan_run
 from vocabkit.pretraining.run_config import read_preset
 from vocabkit.vocabulary.roles import SpecialIds
 
@@ -68,7 +68,7 @@ def test_the_costs_in_a_presets_comment_are_those_computed(name: str) -> None:
     assert config.model is not None
     assert config.model.vocabulary is not None
     shape = config.model.shape(config.model.vocabulary, IDS, 512)
-    plan = plan_run(config, None, shape, device="NVIDIA H200")
+    plan = plan_run(config, None, shape, device=parse_device("h200")[0])
     flops = re.search(r"([\d.]+) GFLOP a token", text)
     hours = re.search(r"100 billion tokens take (\d+) hours", text)
     share = re.search(r"(\d+) % of it", text)

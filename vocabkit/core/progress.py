@@ -110,7 +110,7 @@ class _Log:
         if time.monotonic() - self._spoken >= self._every:
             spent, done, total = time.monotonic() - self._began, self._done, self._total
             left = spent * (total - done) / done if total and done else None
-            self._write(f"{_write_duration(spent)} so far", left)
+            self._write(f"{write_duration(spent)} so far", left)
 
     def tell(self, text: str, left: float | None) -> None:
         """Write it."""
@@ -119,14 +119,14 @@ class _Log:
     def finish(self) -> None:
         """Say how long a step took that was written of."""
         if self._lines:
-            self._write(f"ended after {_write_duration(time.monotonic() - self._began)}", None)
+            self._write(f"ended after {write_duration(time.monotonic() - self._began)}", None)
             self._lines = 0
 
     def _write(self, text: str, left: float | None) -> None:
         done, total = (_write_amount(n, self._unit) for n in (self._done, self._total))
         place = f"{done} of {total}" if self._total else done
         unit = "" if self._unit in _SIZES else f" {self._unit}".rstrip()
-        rest = "" if left is None else f", {_write_duration(left)} left"
+        rest = "" if left is None else f", {write_duration(left)} left"
         # In one piece: other processes may write to the same log.
         sys.stderr.write(f"{self._label}: {place}{unit}, {text}{rest}\n")
         sys.stderr.flush()
@@ -140,10 +140,10 @@ def _write_amount(amount: int | None, unit: str) -> str:
     return f"{(amount or 0) / 1e6:,.1f} MB" if unit in _SIZES else f"{amount or 0:,}"
 
 
-def _write_duration(seconds: float) -> str:
+def write_duration(seconds: float) -> str:
     """Return seconds as people say them: `48 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
 
-    >>> _write_duration(12_000)
+    >>> write_duration(12_000)
     '3 h 20 min'
     """
     if seconds < 99.5:

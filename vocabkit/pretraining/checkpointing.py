@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import struct
 from collections import defaultdict
@@ -40,14 +41,17 @@ from vocabkit.core.folders import flush_path, name_full_disk
 from vocabkit.core.records import Digest, Name, check_digest, parse_record, write_sealed
 from vocabkit.pretraining.distributed import World, fill_part, find_stretch, local_part
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model
-from vocabkit.pretraining.run_config import ModelConfig
-from vocabkit.pretraining.run_folder import SCHEMA, Run, read_record
+from vocabkit.pretraining.plan import RunPlan
+from vocabkit.pretraining.run_config import ModelConfig, count_level_steps
+from vocabkit.pretraining.run_folder import SCHEMA, Run, is_drawn_alike, read_record
 from vocabkit.pretraining.trainer import Optimizer
 from vocabkit.pretraining.transformers_format import name_tensors, split_parameter
 
 _CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"step-(\d+)")
 _STATE, _SEEN = "state.json", "seen.safetensors"
+_ASIDE = "shorter"
+"""Where checkpoints lie of a run that was made longer from before them."""
 _FORMER = ".metadata"
 """What torch's distributed checkpoints have, which cannot be read without unpickling."""
 _DIGEST_BYTES = 20
@@ -94,9 +98,100 @@ def find_checkpoint(run: Path, step: int | None = None) -> Path:
     if not steps:
         raise PretrainingError(f"{run}: no complete checkpoint", "vocabkit pretrain PRESET --data DIR -o RUN")
     if step is not None and step not in steps:
+        aside = _folder(run, step, _ASIDE)
+        if _is_complete(aside):
+            return aside
         have = ", ".join(str(found) for found in steps)
         raise PretrainingError(f"{run}: no checkpoint of step {step}", f"it has those of {have}")
     return _folder(run, steps[-1] if step is None else step)
+
+
+# --- A longer run ----------------------------------------------------------------------------------
+# A run of 100 steps goes on as one of 200 where its steps so far are those that a run of 200 would have made:
+# the same samples in the same stage at the same rate. They are while the rate does not fall; a checkpoint from
+# when it fell is of the shorter run alone, and is set aside.
+
+
+def explain_longer(plan: RunPlan) -> str:
+    """Return in a sentence from where the run in a plan's folder becomes one of `plan.steps` steps.
+
+    Raises PretrainingError where steps that are made would not have been the same in a longer run.
+    """
+    run, settings, steps, now = plan.output, plan.config.optimizer, plan.steps, plan.lengthens
+    assert run is not None
+    assert plan.corpus is not None
+    saved = list_checkpoints(run)
+    overtaken = list_overtaken(plan)
+    kept = [step for step in saved if step not in overtaken]
+    why = None
+    if saved and len(plan.config.stages) > 1:
+        why = f"its stages are shares of the run, and those of a run of {steps:,} steps end elsewhere"
+    elif saved and not is_drawn_alike(plan):
+        why = (
+            f"languages.weighting = {plan.config.languages.weighting!r} shares out the text by the length of "
+            f"the run: one of {steps:,} steps would have drawn other rows; exponent, natural, uniform and "
+            "quota would not"
+        )
+    elif overtaken and not kept:
+        why = (
+            f"its rate (optimizer.schedule = {settings.schedule!r}) fell by the length of the run, after step "
+            f"{_count_level(plan, now or steps):,} of {now:,}, and no checkpoint from before that is kept; "
+            "constant can be made longer, and trapezoid from before it falls (save.before_decay)"
+        )
+    if why is not None:
+        text = " --set 'stages=[]'" if plan.config.stages else ""
+        raise PretrainingError(
+            f"{run}: at step {saved[-1]:,}, cannot be made {steps:,} steps long: {why}",
+            f"vocabkit export {shlex.quote(str(run))} --optimizer -o {shlex.quote(f'{run}-model')} && "
+            f"vocabkit pretrain {shlex.quote(str(run))} --checkpoint {shlex.quote(f'{run}-model')} "
+            f"--data {shlex.quote(str(plan.corpus.folder))} -o {shlex.quote(f'{run}-2')}{text}  "
+            "# a run of its own, from this one's model",
+        )
+    first = kept[-1] if kept else 0
+    said = f"{run}: a run of {now:,} steps becomes one of {steps:,}, from step {first:,} on"
+    if overtaken:
+        said += (
+            f", before its rate fell; the checkpoint of step {overtaken[-1]:,} is set aside: "
+            f"vocabkit export {shlex.quote(str(run))} --step {overtaken[-1]} -o DIR"
+        )
+    if settings.warmup:
+        said += f"; its warm-up stays as it was: optimizer.warmup={settings.warmup!r} of {steps:,} steps"
+    return said
+
+
+def list_overtaken(plan: RunPlan) -> list[int]:
+    """Return the steps, ascending, of checkpoints that a run of `plan.steps` would not have come to.
+
+    They are of the same run when it was shorter, and its rate had begun to fall.
+    """
+    run, found = plan.output, list[int]()
+    assert run is not None
+    for step in reversed(list_checkpoints(run)):
+        then = read_state(_folder(run, step)).steps
+        if then >= plan.steps or step <= _count_level(plan, then):
+            break
+        found.insert(0, step)
+    return found
+
+
+def _count_level(plan: RunPlan, steps: int) -> int:
+    """How many first steps of this run, when it was to have `steps`, have the rate of any longer one."""
+    settings = plan.config.optimizer
+    return count_level_steps(settings, round(settings.warmup * plan.steps), steps)
+
+
+def set_aside(run: Path, steps: Sequence[int]) -> None:
+    """Move the newest of some checkpoints out of a run's way, where its step still names it; the others go."""
+    for step in steps[-1:]:
+        target = _folder(run, step, _ASIDE)
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        _folder(run, step).rename(target)
+    for step in steps[:-1]:
+        _remove(_folder(run, step))
+
+
+# --- Writing and reading ---------------------------------------------------------------------------
 
 
 def save_checkpoint(
@@ -107,8 +202,9 @@ def save_checkpoint(
     world: World,
     *,
     keep: int,
+    spared: int | None = None,
 ) -> Path:
-    """Write a checkpoint; every rank calls. Older ones beyond `keep` go once it is complete.
+    """Write a checkpoint; every rank calls. Older ones beyond `keep`, and not of step `spared`, go then.
 
     A step that has one already is left as it is. Raises OutputError on a full disk, PretrainingError where
     it cannot be written for another reason.
@@ -132,7 +228,7 @@ def save_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
         flush_path(target.parent)
-        _remove_old(run, keep)
+        _remove_old(run, keep, spared)
 
     with name_full_disk(run):
         world.on_main(begin)
@@ -330,16 +426,17 @@ def load_run_model(run: Run, step: int | None = None, *, verify: bool = True) ->
     return model, read_state(folder).step
 
 
-def remove_unfinished(run: Path, keep: int) -> None:
+def remove_unfinished(run: Path, keep: int, spared: int | None = None) -> None:
     """Remove what killed processes left half written, half removed, or would have removed next."""
     for path in (run / _CHECKPOINTS).glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
-    _remove_old(run, keep)
+    _remove_old(run, keep, spared)
 
 
-def _remove_old(run: Path, keep: int) -> None:
+def _remove_old(run: Path, keep: int, spared: int | None) -> None:
     for step in list_checkpoints(run)[:-keep]:
-        _remove(_folder(run, step))
+        if step != spared:
+            _remove(_folder(run, step))
 
 
 def _remove(folder: Path) -> None:
@@ -354,8 +451,8 @@ def _name_part(rank: int) -> str:
     return f"rank-{rank:05d}.safetensors"
 
 
-def _folder(run: Path, step: int) -> Path:
-    return run / _CHECKPOINTS / f"step-{step:08d}"
+def _folder(run: Path, step: int, place: str = ".") -> Path:
+    return run / _CHECKPOINTS / place / f"step-{step:08d}"
 
 
 def _is_complete(folder: Path) -> bool:

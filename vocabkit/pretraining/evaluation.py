@@ -56,8 +56,8 @@ class LanguageScore:
     `rows` of `of_rows` were scored, which hold `bytes` of original text; `lost` of these have no token but the
     unknown one (in proportion where not all rows were scored). `loss` is nats per predicted token over all
     predictions (as in training); `bits_per_byte` is, for causal models, bits of tokens of text (not of the end
-    of a document) and eight for every lost byte, over `bytes`. Both are None where nothing was predicted;
-    `bits_per_byte` for masked models too.
+    of a document) and eight for every lost byte, over `bytes`. Both are None where nothing was predicted, and
+    where a model's figures are not finite; `bits_per_byte` for masked models too.
     """
 
     language: str
@@ -207,8 +207,9 @@ def _score(sums: Float64Array, corpus: PreparedCorpus, objective: str) -> Evalua
         held = corpus.split(code, "held-out")
         lost = round(held.lost * size / held.bytes) if held.bytes else 0
         bits = text / math.log(2) + _UNKNOWN_BITS * lost
-        per_byte = bits / size if objective == CAUSAL and size else None
-        per_token = nats / predicted if predicted else None
+        sound = math.isfinite(nats)
+        per_byte = bits / size if objective == CAUSAL and size and sound else None
+        per_token = nats / predicted if predicted and sound else None
         counts = (int(rows), held.rows, int(size), lost, int(predicted))
         scores.append(LanguageScore(code, code in tail, *counts, per_token, per_byte))
     return Evaluation(objective, tuple(scores), corpus.held_out_text)

@@ -30,19 +30,23 @@ from vocabkit.core.progress import Progress, Silent, tell
 from vocabkit.pretraining.batches import BatchMaker, Ledger, Prefetcher
 from vocabkit.pretraining.checkpointing import (
     RunState,
+    explain_longer,
     find_checkpoint,
     list_checkpoints,
+    list_overtaken,
     load_checkpoint,
     load_optimizer_state,
     load_seen,
     read_state,
     remove_unfinished,
     save_checkpoint,
+    set_aside,
 )
 from vocabkit.pretraining.distributed import StopSignals, World, open_world
 from vocabkit.pretraining.evaluation import evaluate, find_dead
 from vocabkit.pretraining.model import Model
 from vocabkit.pretraining.plan import RunPlan, count_samples, estimate_mfu
+from vocabkit.pretraining.run_config import count_level_steps
 from vocabkit.pretraining.run_folder import (
     RESULT,
     Run,
@@ -55,9 +59,11 @@ from vocabkit.pretraining.run_folder import (
     fingerprint_identity,
     has_line,
     identify_run,
+    lengthen_run,
+    read_baseline,
     read_new_rows,
     read_origin,
-    write_config,
+    update_run,
     write_result,
 )
 from vocabkit.pretraining.trainer import Trainer, plan_stages, require_new_rows, settled_process
@@ -91,16 +97,23 @@ def train_run(
         check_sinks(config.log)
         # Every rank has looked whether there is a run, before the first one lays it out.
         world.barrier()
-        if verify and plan.corpus is not None and (force or not (folder / RESULT).is_file()):
+        ended = (folder / RESULT).is_file() and plan.lengthens is None
+        if verify and plan.corpus is not None and (force or not ended):
             world.on_all(partial(plan.corpus.check_digests, world.rank, world.size))
-        identity, new_rows, resumed = _open_run(plan, world, force)
+        identity, new_rows = _open_run(plan, world, force)
+        # Every rank has read what the run is, before the first one changes it.
+        world.barrier()
         world.on_main(lambda: stack.enter_context(hold_folder(folder, folder, "training")))
+        if plan.lengthens is not None:
+            world.on_main(lambda: _lengthen(plan, identity))
         finished = world.on_main(lambda: Run.load(folder) if (folder / RESULT).is_file() else None)
         if finished is not None:
             return finished
         # Only now: what another process is writing looks half written too.
-        world.on_main(lambda: remove_unfinished(folder, config.save.keep))
-        world.on_main(lambda: write_config(folder, config))
+        resumed = world.on_main(lambda: _find_resumed(plan))
+        spared = _find_spared(plan)
+        world.on_main(lambda: remove_unfinished(folder, config.save.keep, spared))
+        world.on_main(lambda: update_run(plan))
         report = progress if world.main and progress is not None else Silent()
         return _Loop(plan, identity, new_rows, resumed, world, signals, report, verify).train()
 
@@ -142,9 +155,11 @@ class _Loop:
             self.done, seconds = state.step, state.seconds
         elif begins_with is not None:
             load_optimizer_state(begins_with, self.trainer.optimizer, plan.model)
+        self.spared = _find_spared(plan)
         self.clock, self.saved = _Clock(seconds), time.perf_counter()
         self.reading = self.trainer.meter.read()
         self.evaluation: dict[str, Any] | None = None
+        self.baseline = world.on_main(lambda: read_baseline(self.run))
         self.log: RunLog | None = None
 
     def train(self) -> Run:
@@ -175,7 +190,7 @@ class _Loop:
                     self.report.advance(1)
                     signal, overdue = self._agree()
                     last = self.done == self.steps
-                    saving = overdue or last or self.done % save.every == 0
+                    saving = overdue or last or self.done % save.every == 0 or self.done == self.spared
                     if saving or signal or self.done % log.every == 0:
                         self._log_step(steps)
                     if signal:
@@ -195,7 +210,7 @@ class _Loop:
                 self.run, self.config, self.plan.model, self.corpus.encoding, self.epochs,
                 steps=self.done, samples=self._samples(),
                 loss=self.reading.smoothed, skipped=self.reading.skipped, dead=dead,
-                seconds=self.clock.seconds, evaluation=self.evaluation, **ended,
+                seconds=self.clock.seconds, evaluation=self.evaluation, baseline=self.baseline, **ended,
             )  # fmt: skip
             self._note("stopped", {"why": run.stopped, "message": run.message})
         if self.world.main and run.stopped == "done":
@@ -226,9 +241,12 @@ class _Loop:
             raise _Stop({"stopped": "signal", "signal": signal})
 
     def _is_evaluated(self) -> bool:
-        """Whether an evaluation follows the last step done; the one at the end is another matter."""
+        """Whether an evaluation follows the last step done, or goes before the first.
+
+        The one at the end is another matter.
+        """
         every = self.config.log.evaluate_every
-        return bool(every and self.done and self.done % every == 0 and self.done < self.steps)
+        return self.done < self.steps and (not self.done or bool(every and self.done % every == 0))
 
     def _log_step(self, steps: Prefetcher) -> None:
         """Write a line; stop the run when too many steps in a row were not finite.
@@ -281,8 +299,12 @@ class _Loop:
                 device=self.world.device, data=self.config.data, head_rows=training.head_rows,
                 fused=training.fused_softmax, before_batch=self._check_signals,
             )  # fmt: skip
-        self.evaluation = found.to_json()
-        self._note("evaluation", self.evaluation)
+        figures = found.to_json()
+        if self.done:
+            self.evaluation = figures
+        else:
+            self.baseline = figures
+        self._note("evaluation", figures)
 
     def _save(self) -> None:
         # Counting draws is the main rank's; the tensors and what was seen are everyone's.
@@ -295,7 +317,7 @@ class _Loop:
             )  # fmt: skip
             folder = save_checkpoint(
                 self.run, self.trainer.tensors(), state, self.trainer.seen.arrays(), self.world,
-                keep=self.config.save.keep,
+                keep=self.config.save.keep, spared=self.spared,
             )  # fmt: skip
             self.saved = time.perf_counter()
         self._note("saved", {"folder": folder.name, "rows": rows, "tokens": tokens, "bytes": size})
@@ -364,8 +386,8 @@ def _peak_memory(device: torch.device) -> float | None:
 # --- Opening a run ---------------------------------------------------------------------------------
 
 
-def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any], Tensor | None, Path | None]:
-    """Find the run or lay it out; its identity, its new rows, and the checkpoint it goes on from.
+def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any], Tensor | None]:
+    """Find the run or lay it out; its identity and its new rows.
 
     Every rank calls. Raises what the user can put right; a run that is another is refused.
     """
@@ -375,7 +397,7 @@ def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any],
     identity = identify_run(plan.config, corpus, plan.checkpoint)
     rows: Int64Array | None = None
     if plan.goes_on:
-        check_identity(run, identity, checkpoint_given=plan.checkpoint is not None)
+        check_identity(plan, identity)
         check_run(run)
         rows = read_new_rows(run)
     elif plan.checkpoint is not None and (kept := read_kept(plan.checkpoint)) is not None:
@@ -388,14 +410,36 @@ def _open_run(plan: RunPlan, world: World, force: bool) -> tuple[dict[str, Any],
             )
     new_rows = None if rows is None else torch.from_numpy(rows)
     require_new_rows(plan_stages(plan.config.stages, plan.steps), new_rows)
-    if plan.goes_on:
-        return identity, new_rows, world.on_main(lambda: _find_resumed(run, plan.checkpoint))
-    world.on_main(lambda: create_run(plan, identity, new_rows=rows, force=force))
-    return identity, new_rows, None
+    if not plan.goes_on:
+        world.on_main(lambda: create_run(plan, identity, new_rows=rows, force=force))
+    return identity, new_rows
 
 
-def _find_resumed(run: Path, checkpoint: Path | None) -> Path | None:
-    """The newest checkpoint of a run; None where it was stopped before its first."""
+def _lengthen(plan: RunPlan, identity: Mapping[str, Any]) -> None:
+    """Make the run longer, or raise: another process may have moved it since it was planned."""
+    explain_longer(plan)
+    lengthen_run(plan, identity)
+
+
+def _find_spared(plan: RunPlan) -> int | None:
+    """The step whose checkpoint stays however many follow: the last before a trapezoid falls; None for none."""
+    settings, stages = plan.config.optimizer, plan_stages(plan.config.stages, plan.steps)
+    ramp = round(settings.warmup * stages[0].stop)
+    last = count_level_steps(settings, ramp, plan.steps)
+    wanted = plan.config.save.before_decay and settings.schedule == "trapezoid" and len(stages) == 1
+    return last if wanted and last < plan.steps else None
+
+
+def _find_resumed(plan: RunPlan) -> Path | None:
+    """The newest checkpoint of a run; None where it was stopped before its first, and for a new one.
+
+    A longer one sets those aside first that it would not have come to.
+    """
+    run, checkpoint = plan.output, plan.checkpoint
+    assert run is not None
+    if not plan.goes_on:
+        return None
+    set_aside(run, list_overtaken(plan))
     if list_checkpoints(run):
         return find_checkpoint(run)
     if checkpoint is None and read_origin(run) is not None:

@@ -6,8 +6,13 @@ they assume. From which names a plan is made is in `run_start`.
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
+import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,6 +22,7 @@ import numpy as np
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.core.languages import resolve_keys
+from vocabkit.core.progress import write_duration
 from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
 from vocabkit.pretraining.prepared import PreparedCorpus
@@ -30,6 +36,85 @@ from vocabkit.pretraining.run_config import (
     predicted_per_row,
 )
 
+# --- Devices ---------------------------------------------------------------------------------------
+# What a device can do at most, as its maker says it: dense bf16, 10⁹ bytes a GB. None of these figures is
+# measured here. A CPU's is: nobody publishes it for the machine at hand.
+
+_PUBLISHED = {
+    "b200": (180, 2_250), "gh200": (96, 989), "h200": (141, 989), "h100-nvl": (94, 835), "h100-pcie": (80, 756),
+    "h100": (80, 989), "a100-80gb": (80, 312), "a100-40gb": (40, 312), "l40s": (48, 362), "l4": (24, 121),
+    "a10": (24, 125), "rtx-4090": (24, 165), "rtx-3090": (24, 71),
+}  # fmt: skip
+"""GB of memory and dense bf16 TFLOP/s by name; the dashed parts of a name are words of the one CUDA says."""
+_TRIED = 1_024
+"""Rows and columns of the matrices that a CPU multiplies to be measured: 2.1 GFLOP."""
+_TRIAL_SECONDS = 0.2
+_MOST_DEVICES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a run is planned for: `memory` in bytes and `peak` in FLOP/s, None where not known.
+
+    `source` says where these are from: `published` by the maker, or `measured` here.
+    """
+
+    name: str
+    memory: int | None = None
+    peak: float | None = None
+    source: str = "published"
+
+
+def identify_device(name: str, memory: int | None = None) -> Device:
+    """Return the device that CUDA gives a name, with its own memory where that is known.
+
+    >>> identify_device("NVIDIA H100 80GB HBM3").peak
+    989000000000000.0
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    for known in sorted(_PUBLISHED, key=lambda key: (-key.count("-"), key)):
+        if words.issuperset(known.split("-")):
+            size, peak = _PUBLISHED[known]
+            return Device(name, memory or size * 10**9, peak * 1e12)
+    # An A100 of another size has the same cores.
+    return Device(name, memory, _PUBLISHED["a100-80gb"][1] * 1e12 if "a100" in words else None)
+
+
+def parse_device(text: str) -> tuple[Device, int]:
+    """Return the device that `h200:8` names, and how many of it. Raises ConfigError for one not known.
+
+    >>> parse_device("h200:8")[1]
+    8
+    """
+    name, colon, count = text.strip().lower().replace("_", "-").replace(" ", "-").partition(":")
+    if name not in _PUBLISHED:
+        near = [known for known in _PUBLISHED if name and known.startswith(name)]
+        near = near or difflib.get_close_matches(name, _PUBLISHED, n=2, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ConfigError(
+            f"--device {text}: {name!r} is none of the devices whose figures are known",
+            f"{meant}Known are cpu, cuda (this machine's) and {', '.join(_PUBLISHED)}; eight: h200:8",
+        )
+    if colon and not (count.isascii() and count.isdigit() and 1 <= int(count) <= _MOST_DEVICES):
+        raise ConfigError(f"--device {text}: {count!r} is no number of devices", f"--device {name}:8")
+    size, peak = _PUBLISHED[name]
+    return Device(name, size * 10**9, peak * 1e12), int(count or 1)
+
+
+def measure_cpu() -> Device:
+    """Return this machine's CPU: its memory, and the float32 arithmetic that it does, measured in 0.2 s."""
+    matrix = np.ones((_TRIED, _TRIED), np.float32)
+    best, began = math.inf, time.perf_counter()
+    while time.perf_counter() - began < _TRIAL_SECONDS or best == math.inf:
+        start = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - start)
+    memory: int | None = None
+    with suppress(AttributeError, ValueError, OSError):  # Windows does not say it so
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Device(f"this CPU, {os.cpu_count()} cores", memory, 2.0 * _TRIED**3 / best, "measured")
+
+
 # --- Cost ------------------------------------------------------------------------------------------
 # Parameters are exact. Arithmetic counts matrix products, twice as much backward as forward, and the head on
 # predicted positions only: what is needed, not what an implementation may waste. Memory is an estimate, and so
@@ -37,12 +122,6 @@ from vocabkit.pretraining.run_config import (
 #
 # Attention is counted over whole rows (half of them for causal models, the window where it is local); packed
 # documents are shorter, which overstates the whole by at most attention's share, a tenth in `multi-s`.
-
-_PEAKS = {
-    "B200": 2_250e12, "H200": 989e12, "GH200": 989e12, "H100 NVL": 835e12, "H100 PCIE": 756e12,
-    "H100": 989e12, "A100": 312e12, "L40S": 362e12,
-}  # fmt: skip
-"""Dense bf16 FLOP/s that the maker states, by what a device's name holds; longer names are looked up first."""
 
 
 class _Figures:
@@ -154,23 +233,14 @@ def _estimate_memory(
     return Memory(-(-16 * found.total // world), copies, head, activations)
 
 
-def _find_peak(device: str | None) -> float | None:
-    """Return the dense bf16 FLOP/s of a device by its name; None for a CPU and for one not known."""
-    if device is None:
-        return None
-    name = device.upper().replace("-", " ")
-    known = sorted(_PEAKS, key=len, reverse=True)
-    return next((_PEAKS[key] for key in known if all(part in name for part in key.split())), None)
-
-
 def estimate_mfu(
-    flops_per_token: float, tokens_per_second: float, device: str | None, world: int = 1
+    flops_per_token: float, tokens_per_second: float, device: Device | None, world: int = 1
 ) -> float | None:
     """Return the share of the devices' peak that needed arithmetic takes; None where no peak is known.
 
     `tokens_per_second` is over all `world` devices.
     """
-    peak = _find_peak(device)
+    peak = None if device is None else device.peak
     return None if peak is None else flops_per_token * tokens_per_second / (peak * world)
 
 
@@ -401,6 +471,9 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
 
 _ASSUMED_MFU = 0.4
 """Share of the peak that estimates of time take for granted; the loop reports the real one."""
+_FREE_SHARE = 0.1
+"""Share of a device's memory that a plan keeps free for what it does not count: CUDA's context, buffers of
+exchanges between GPUs, gaps between tensors."""
 _ROUNDS = 16
 _SHORT = 50_000
 """Bytes of held-out text below which bits per byte say little: a few hundred sentences."""
@@ -411,12 +484,14 @@ class RunPlan(Result):
     """What a run will be: all that is decided before it, once.
 
     `corpus`, `tokens` (of text) and `bytes` (of original text, both expected over the run) and `languages` are
-    None without data; `positions` counts every position of every row. `seconds` is None where the device's
-    peak is not known. `warnings` are sentences for the user.
+    None without data; `positions` counts every position of every row. `device` is one of the `world` it is
+    planned for, None where nothing is known of it; `seconds` is None where its peak is not, `fits` where its
+    memory is not. `warnings` are sentences for the user.
 
     A step takes `rows_per_step` rows on average: a whole number unless `training.batch_bytes` says how much.
-    `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `checkpoint` is
-    the folder asked for to begin with.
+    `output` is the folder of the run, and `goes_on` says that there is one in it to go on with; `lengthens` is
+    how many steps that one was to have, where it is to have more. `checkpoint` is the folder asked for to begin
+    with.
     """
 
     config: RunConfig
@@ -432,12 +507,14 @@ class RunPlan(Result):
     parameters: Parameters
     flops_per_token: Arithmetic
     memory: Memory
-    device: str | None
+    device: Device | None
     world: int
     seconds: float | None
+    fits: bool | None = None
     warnings: tuple[str, ...] = ()
     output: Path | None = None
     goes_on: bool = False
+    lengthens: int | None = None
     checkpoint: Path | None = None
 
     def to_rows(self) -> list[dict[str, object]]:
@@ -446,7 +523,12 @@ class RunPlan(Result):
         flops, memory = self.flops_per_token, self.memory
         on_each = f"on each of {self.world} devices" if self.world > 1 else "on one device"
         hours = None if self.seconds is None else self.seconds / 3600
-        assumed = f"{self.world} × {self.device} at {100 * _ASSUMED_MFU:.0f} % of its peak, assumed"
+        each = math.ceil(self.rows_per_step / self.world)
+        micro = min(self.config.training.micro_rows, each)
+        gigabytes = {name: size / 1e9 for name, size in {**asdict(memory), "total": memory.total}.items()}
+        tokens = (self.positions, "places of rows; of text is known with --data")
+        if self.tokens is not None:
+            tokens = (self.tokens, "of text, expected")
         shape = f"{model.layout}, {model.layers} × {model.width}, {model.vocabulary:,} ids"
         listed: list[tuple[str, str, object, str]] = [
             ("parameters", "body", parameters.body, shape),
@@ -454,24 +536,65 @@ class RunPlan(Result):
             ("parameters", "total", parameters.total, ""),
             ("run", "steps", self.steps, ""),
             ("run", "rows", self.samples, f"{self.rows_per_step:,.6g} a step"),
-            ("run", "tokens", self.tokens, "of text, expected"),
+            ("run", "rows a step and device", each, f"{micro:,} at a time (training.micro_rows)"),
+            ("run", "tokens", *tokens),
             ("run", "bytes", self.bytes, "of original text, expected"),
             ("FLOPs a token", "body", flops.body, "forward and backward"),
             ("FLOPs a token", "attention", flops.attention, "over whole rows"),
             ("FLOPs a token", "head", flops.head, "on predicted places alone"),
             ("FLOPs a token", "total", flops.total, ""),
-            ("bytes of memory", "states", memory.states, f"{on_each}: weights, gradients, moments"),
-            ("bytes of memory", "copies", memory.copies, "weights in the type of computation"),
-            ("bytes of memory", "head", memory.head, "a chunk of logits, and the matrix's gradient"),
-            ("bytes of memory", "activations", memory.activations, "of a micro-batch, estimated"),
-            ("bytes of memory", "total", memory.total, "estimated"),
-            ("time", "hours", hours, "" if hours is None else assumed),
+            ("GB of memory", "states", gigabytes["states"], f"{on_each}: weights, gradients, moments"),
+            ("GB of memory", "copies", gigabytes["copies"], "weights in the type of computation"),
+            ("GB of memory", "head", gigabytes["head"], "a chunk of logits, and the matrix's gradient"),
+            ("GB of memory", "activations", gigabytes["activations"], "of a micro-batch, estimated"),
+            ("GB of memory", "total", gigabytes["total"], "estimated"),
+            ("GB of memory", "fits", self.fits, self._explain_fit()),
+            ("time", "hours", hours, self._explain_time()),
+            ("time", "device hours", None if hours is None else hours * self.world, ""),
         ]  # fmt: skip
         for row in self.languages.rows if self.languages is not None else ():
             drawn = f"{100 * row.share_of_rows:.3g} % of rows, {100 * row.share_of_bytes:.3g} % of bytes"
             note = f"{drawn}; has {row.rows:,} rows, {row.bytes:,} bytes"
             listed.append(("epochs", row.language, row.epochs, note + (f"; {row.note}" if row.note else "")))
         return [dict(zip(("part", "name", "value", "note"), row, strict=True)) for row in listed]
+
+    def _explain_time(self) -> str:
+        device = self.device
+        if device is None or device.peak is None or self.seconds is None:
+            return "no peak is known of this device; --device h200 plans for another"
+        kind = "float32" if device.source == "measured" else "bf16"
+        slower = ", which fp32 does not reach" if kind == "bf16" and self._is_wide else ""
+        return (
+            f"{write_duration(self.seconds)} on {self.world} × {device.name}, at an assumed "
+            f"{100 * _ASSUMED_MFU:.0f} % of {device.peak / 1e12:.4g} TFLOP/s ({kind}, {device.source}{slower})"
+        )
+
+    @property
+    def _is_wide(self) -> bool:
+        return self.config.training.precision == "fp32"
+
+    def _explain_fit(self) -> str:
+        """Of how much; where it does not fit, what would make it."""
+        device = self.device
+        if device is None or device.memory is None:
+            return "the memory of this device is not known"
+        of = f"of {device.memory / 1e9:,.4g} GB ({device.source}), {100 * _FREE_SHARE:.0f} % kept free"
+        return of if self.fits else f"{of}; {self._find_remedy(device.memory)}"
+
+    def _find_remedy(self, memory: int) -> str:
+        """The least change that makes it fit: fewer rows at a time, layers computed again, more devices."""
+        training, length = self.config.training, self.positions // max(1, self.samples)
+        rows, masking = math.ceil(self.rows_per_step), self.config.data.masking
+        start = min(training.micro_rows, math.ceil(rows / self.world))
+        for world in (self.world << doubled for doubled in range(11)):
+            for recomputed in sorted({training.activation_checkpointing, True}):
+                for micro in (start >> halved for halved in range(start.bit_length())):
+                    keys = {"micro_rows": micro, "activation_checkpointing": recomputed}
+                    changed = training.model_copy(update=keys)
+                    found = _estimate_memory(self.model, changed, length, masking, world, rows)
+                    if _is_within(found, memory):
+                        return _name_remedy(training, changed, world if world != self.world else None)
+        return "no number of rows and devices makes it fit"
 
     def to_json(self) -> dict[str, object]:
         """Return plain data for plan.json, with what the estimates assume."""
@@ -484,7 +607,7 @@ class RunPlan(Result):
             "tokens": self.tokens,
             "bytes": self.bytes,
             "world": self.world,
-            "device": self.device,
+            "device": None if self.device is None else self.device.name,
             "parameters": {**asdict(self.parameters), "total": self.parameters.total},
             "flops_per_token": {**asdict(self.flops_per_token), "total": total},
             "flops": total * self.positions,
@@ -496,13 +619,27 @@ class RunPlan(Result):
         }
 
 
+def _is_within(needed: Memory, memory: int) -> bool:
+    """Whether memory has room for what is needed, and for what is not counted."""
+    return bool(needed.total <= memory * (1.0 - _FREE_SHARE))
+
+
+def _name_remedy(before: TrainingSettings, after: TrainingSettings, world: int | None) -> str:
+    """What to type, or how many devices to take."""
+    names = ("activation_checkpointing", "micro_rows")
+    keys = [name for name in names if getattr(before, name) != getattr(after, name)]
+    said = [f"--set training.{name}={str(getattr(after, name)).lower()}" for name in keys]
+    said += [f"{world} devices"] if world is not None else []
+    return f"would fit: {' '.join(said)}"
+
+
 def plan_run(
     config: RunConfig, corpus: PreparedCorpus | None, model: ModelConfig, world: int = 1, *,
-    device: str | None = None, refuse: bool = True,
+    device: Device | None = None, refuse: bool = True,
 ) -> RunPlan:  # fmt: skip
     """Return the plan of a run over a corpus; without one, of a preset whose rows are `model.max_length` long.
 
-    `device` is its name, as CUDA tells it. Raises ConfigError where the length of the run cannot be known, what
+    Raises ConfigError where the length of the run cannot be known, what
     `check_fit` raises, and PretrainingError for more epochs than are allowed: with `refuse` False that is a
     warning of the plan.
     """
@@ -520,8 +657,10 @@ def plan_run(
                 raise refusal
             warnings.append(f"training would be refused: {refusal.message}; {refusal.hint}")
     samples = count_samples(steps, rate)
-    positions, peak = samples * length, _find_peak(device)
+    positions, peak = samples * length, None if device is None else device.peak
     flops = _count_flops(model, length, config.data.masking)
+    memory = _estimate_memory(model, config.training, length, config.data.masking, world, math.ceil(rate))
+    room = None if device is None else device.memory
     return RunPlan(
         config, model, corpus, steps, rate, samples, positions,
         tokens=None if languages is None else round(samples * languages.average("tokens")),
@@ -529,8 +668,8 @@ def plan_run(
         languages=languages,
         parameters=_count_parameters(model),
         flops_per_token=flops,
-        memory=_estimate_memory(model, config.training, length, config.data.masking, world, math.ceil(rate)),
-        device=device, world=world,
+        memory=memory, device=device, world=world,
+        fits=None if room is None else _is_within(memory, room),
         seconds=None if peak is None else flops.total * positions / (peak * _ASSUMED_MFU * world),
         warnings=tuple(warnings),
     )  # fmt: skip

@@ -350,6 +350,8 @@ class SaveSettings(Config):
     """Minutes after which there is one whatever the steps."""
     keep: int = Field(default=2, ge=1, le=_LONGEST)
     """How many checkpoints stay."""
+    before_decay: bool = True
+    """Whether one more stays, the last before a `trapezoid` falls, from which a run is made longer."""
 
 
 class RunConfig(Config):
@@ -374,10 +376,33 @@ class RunConfig(Config):
         return self
 
 
+# --- The schedule ----------------------------------------------------------------------------------
+# Where the rate stands still, a step does not tell how long its run is: that is what makes a run longer.
+
+
+def count_falling_steps(settings: OptimizerSettings, ramp: int, steps: int) -> int:
+    """Return over how many of the last of `steps` the rate falls; 0 where it never does. `ramp` is warm-up."""
+    if settings.schedule == "constant":
+        return 0
+    return max(0, round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - ramp)
+
+
+def count_level_steps(settings: OptimizerSettings, ramp: int, steps: int) -> int:
+    """Return how many first steps of a run have the rate that they have in any longer one of equal warm-up.
+
+    >>> count_level_steps(OptimizerSettings(schedule="trapezoid", decay=0.2), 5, 100)
+    81
+    """
+    falling = count_falling_steps(settings, ramp, steps)
+    # The first step of the fall still has the whole rate.
+    return steps if not falling or settings.final == 1.0 else steps - falling + 1
+
+
 # --- Reading a preset ------------------------------------------------------------------------------
 # A preset proposes; settings, the data and the checkpoint decide.
 
-_LENGTHS = ("steps", "tokens", "bytes")
+LENGTHS = ("steps", "tokens", "bytes")
+"""Keys of [training], of which one says how long a run is."""
 
 
 class _Tables(Config):
@@ -407,8 +432,8 @@ def read_preset(
         path = find_preset(preset, "pretrain")
         tables, source = dict(load_config(_Tables, path, settings).model_extra or {}), str(path)
     keys = {text.partition("=")[0].strip() for text in settings}
-    given = [length for length in _LENGTHS if f"training.{length}" in keys]
-    dropped = [length for length in _LENGTHS if given and length not in given]
+    given = [length for length in LENGTHS if f"training.{length}" in keys]
+    dropped = [length for length in LENGTHS if given and length not in given]
     if "training.batch_rows" in keys and "training.batch_bytes" not in keys:
         dropped.append("batch_bytes")  # of the two the one that is asked for here
     tables = _without(tables, "training", dropped)

@@ -20,12 +20,13 @@ import importlib
 import json
 import math
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -54,18 +55,19 @@ from vocabkit.core.records import (
 from vocabkit.core.results import Result
 from vocabkit.pretraining.plan import RunPlan, count_samples
 from vocabkit.pretraining.prepared import Encoding, PreparedCorpus
-from vocabkit.pretraining.run_config import LogSettings, ModelConfig, RunConfig
+from vocabkit.pretraining.run_config import LENGTHS, LogSettings, ModelConfig, RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 2
+_DIGESTED = ("config", "tokenizer", "data", "checkpoint")
 _NEW_ROWS = "new-rows.npy"
 _ANEW = "start the run anew"
 
 # --- Identity --------------------------------------------------------------------------------------
-# What makes a run this run. The length of the run is among the keys: the order of samples and the learning rate
-# of every step follow from it.
+# What makes a run this run. The length of the run is among the keys, since the learning rate of every step
+# follows from it: it may grow where the steps that are made would have been the same (`settle_length`).
 
 _FREE = (
     "log.", "save.", "languages.allow_epochs", "languages.warn_epochs", "training.micro_rows",
@@ -73,6 +75,9 @@ _FREE = (
     "training.activation_checkpointing", "training.deterministic",
 )  # fmt: skip
 """Keys that may change between the processes of one run: they move no result, or by rounding alone."""
+
+
+_LENGTH_KEYS = tuple(f"training.{name}" for name in LENGTHS)
 
 
 def identify_run(config: RunConfig, corpus: PreparedCorpus, checkpoint: Path | None) -> dict[str, Any]:
@@ -102,29 +107,73 @@ def fingerprint_identity(identity: Mapping[str, Any]) -> dict[str, str | None]:
     return {**identity, "config": hashlib.blake2b(text.encode(), digest_size=20).hexdigest()}
 
 
-def check_identity(run: Path, wanted: Mapping[str, Any], *, checkpoint_given: bool) -> None:
-    """Raise PretrainingError naming what changed, unless the run in a folder is the one asked for.
+def check_identity(plan: RunPlan, wanted: Mapping[str, Any]) -> None:
+    """Raise PretrainingError naming what changed, unless the run in a plan's folder is the one asked for.
 
-    A run needs its checkpoint only to begin: one that goes on may leave it out.
+    It may be one of fewer steps. A run needs its checkpoint only to begin: one that goes on may leave it out.
     """
-    held = _read_identity(run)
+    run = plan.output
+    assert run is not None
+    held, (first, warmup, steps) = _read_identity(run), _read_length(run)
     one, two = held["config"], wanted["config"]
-    changed = [
-        f"{name} was {one.get(name)!r}, now {two.get(name)!r}"
-        for name in sorted(one.keys() | two.keys())
-        if one.get(name) != two.get(name)
-    ]
+    # As many steps of warm-up are another share of another length.
+    warmed = plan.steps != steps and two.get("optimizer.warmup") == _share_warmup(first, warmup, plan.steps)
+    free = {"optimizer.warmup"} if warmed else set()
+    free |= set(_LENGTH_KEYS) if plan.steps > steps else set()
+    different = [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
+    different = [name for name in different if name not in free]
+    changed = [f"{name} was {one.get(name)!r}, now {two.get(name)!r}" for name in different]
+    if plan.steps < steps and set(different) <= set(_LENGTH_KEYS):
+        assert plan.corpus is not None
+        raise PretrainingError(
+            f"{run}: a run of {steps:,} steps, which cannot be made shorter: {'; '.join(changed)}",
+            f"vocabkit pretrain {shlex.quote(str(run))} --data {shlex.quote(str(plan.corpus.folder))} "
+            f"-o {shlex.quote(str(run))}  # goes on to its end; --force starts anew",
+        )
     if held["tokenizer"] != wanted["tokenizer"]:
         changed.append("the data is prepared with another tokenizer")
     elif held["data"] != wanted["data"]:
         changed.append("the prepared data is another")
-    if checkpoint_given and held["checkpoint"] != wanted["checkpoint"]:
+    if plan.checkpoint is not None and held["checkpoint"] != wanted["checkpoint"]:
         changed.append("the checkpoint to start from is another")
     if changed:
         raise PretrainingError(
             f"{run}: holds another run: {'; '.join(changed)}",
             "choose another -o, put the configuration back, or pass --force to start this run anew",
         )
+
+
+def settle_length(plan: RunPlan) -> RunPlan:
+    """Return the plan of a run that goes on, with the warm-up that it began with, in steps.
+
+    `optimizer.warmup` is a share of the run: where that is longer than it was at first, the same number of
+    steps is a smaller one. So the run is always the one that its config.toml describes.
+    """
+    run, settings = plan.output, plan.config.optimizer
+    assert run is not None
+    held, (first, warmup, steps) = _read_identity(run), _read_length(run)
+    if plan.steps > steps or "longer" in held:
+        if settings.warmup in (warmup, held["config"].get("optimizer.warmup")):
+            share = _share_warmup(first, warmup, plan.steps)
+            settings = settings.model_copy(update={"warmup": share})
+        plan = replace(plan, config=plan.config.model_copy(update={"optimizer": settings}))
+    return replace(plan, lengthens=steps if plan.steps > steps else None)
+
+
+def _share_warmup(first: int, warmup: float, steps: int) -> float:
+    """The steps of warm-up of a run of `first` as a share of one of `steps`."""
+    return warmup if first == steps else round(warmup * first) / steps
+
+
+def _read_length(run: Path) -> tuple[int, float, int]:
+    """How many steps a run was to have at first and `optimizer.warmup` then, and how many it is to have now."""
+    held = _read_identity(run)
+    if "longer" in held:
+        longer = held["longer"]
+        return longer["first"], longer["warmup"], longer["steps"]
+    planned: _PlanRecord = _read_typed(run / "plan.json", _PlanRecord)
+    warmup = held["config"].get("optimizer.warmup", 0.0)
+    return planned["steps"], float(warmup), planned["steps"]
 
 
 def _fingerprint_checkpoint(folder: Path) -> str:
@@ -262,6 +311,7 @@ class _ModelRecord(TypedDict):
 class _LanguageRecord(TypedDict):
     language: Code
     epochs: float
+    share_of_rows: NotRequired[float]
 
 
 class _SamplingRecord(TypedDict):
@@ -269,8 +319,15 @@ class _SamplingRecord(TypedDict):
 
 
 class _PlanRecord(TypedDict):
+    steps: int
     rows_per_step: float
     sampling: _SamplingRecord
+
+
+class _Longer(TypedDict):
+    first: int
+    warmup: float
+    steps: int
 
 
 class _Identity(TypedDict):
@@ -279,6 +336,7 @@ class _Identity(TypedDict):
     data: str
     checkpoint: str | None
     files: Mapping[Name, Digest]
+    longer: NotRequired[_Longer]
 
 
 class _Evaluated(TypedDict):
@@ -301,6 +359,7 @@ class _Ended(TypedDict):
     skipped: int
     seconds: float
     evaluation: _Evaluated | None
+    baseline: NotRequired[_Evaluated | None]
     message: str | None
 
 
@@ -317,8 +376,9 @@ class Run(Result):
     `stopped`: `done`; `signal` (saved, and goes on when started again); `nan` (ten steps in a row were not
     finite; `message` says what to do); None while it is trained, and after a kill. `loss` is the moving average
     of nats per prediction over about the last 50 steps. `evaluation` is the last evaluation's `to_json()`,
-    `dead` the group of all pieces of the dead-vocabulary report; None where there was none. `skipped` counts
-    steps that were not finite, `seconds` is time spent training.
+    `baseline` that of the one before the first step, `dead` the group of all pieces of the dead-vocabulary
+    report; None where there was none. `skipped` counts steps that were not finite, `seconds` is time spent
+    training.
 
     `encoding` is `routed` where each language was cut with its own view of the vocabulary; `epochs` says by
     language how often its text is read over the whole run.
@@ -336,6 +396,7 @@ class Run(Result):
     skipped: int = 0
     seconds: float = 0.0
     evaluation: Mapping[str, Any] | None = None
+    baseline: Mapping[str, Any] | None = None
     dead: Mapping[str, Any] | None = None
     signal: int | None = None
     message: str | None = None
@@ -355,7 +416,8 @@ class Run(Result):
         ended: dict[str, Any]
         if (run / RESULT).is_file():
             found = _read_typed(run / RESULT, _Finished)
-            ended = {name: found[name] for name in _ENDED}
+            # Earlier versions did not evaluate before the first step.
+            ended = {"baseline": None, **{name: found[name] for name in _ENDED if name in found}}
         else:
             ended = parse_record(_Ended, _read_end(run), run / _LOG, PretrainingError, _ANEW)
             ended["samples"] = count_samples(ended["steps"], planned["rows_per_step"])
@@ -380,9 +442,10 @@ class Run(Result):
         return 0 if self.stopped == "done" else 1
 
     def to_rows(self) -> list[dict[str, object]]:
-        """Return one row a language: how often it is read, and what its held-out text costs.
+        """Return one row a language: how often it is read, and what its held-out text costs, before and after.
 
-        Of a run that was stopped before it was evaluated: the rows, tokens and bytes that were read.
+        The language that gained most comes first, one without a figure last. Of a run that was stopped before
+        it was evaluated: the rows, tokens and bytes that were read.
         """
         if self.evaluation is None and self.steps:
             saved = [line for line in _read_log(self.folder) if line["kind"] == "saved"]
@@ -391,12 +454,63 @@ class Run(Result):
                 {"language": code} | {f"{name}_read": counted.get(code) for name, counted in read.items()}
                 for code in self.epochs
             ]
-        scores = (self.evaluation or {}).get("languages", {})
-        names = ("rows", "bytes", "lost", "predicted", "loss", "bits_per_byte")
-        return [
-            {"language": code, "epochs": epochs} | {name: scores.get(code, {}).get(name) for name in names}
-            for code, epochs in self.epochs.items()
-        ]
+        counts, figures, gains = ("rows", "bytes", "lost", "predicted"), ("loss", "bits_per_byte"), self.gains
+        known = [code for code, gain in gains.items() if gain is not None]
+        notes = {known[-1]: "gained least", known[0]: "gained most"} if len(known) > 1 else {}
+        rows: list[dict[str, object]] = []
+        for code, gained in gains.items():
+            before, after = self._scores(self.baseline, code), self._scores(self.evaluation, code)
+            row: dict[str, object] = {"language": code, "epochs": self.epochs[code]}
+            row |= {name: after.get(name) for name in counts}
+            for name in figures:
+                row |= {f"{name}_before": before.get(name), name: after.get(name)}
+            said = [notes.get(code, ""), "worse than before" if gained is not None and gained < 0 else ""]
+            rows.append(row | {"gained": gained, "note": ", ".join(filter(None, said))})
+        return rows
+
+    @property
+    def gains(self) -> dict[str, float | None]:
+        """What held-out text of each language costs less than before the first step, most gained first.
+
+        Bits per byte for causal models, nats a prediction for masked ones; None, and last, where it was not
+        scored before and after.
+        """
+        gains: dict[str, float | None] = {}
+        for code in self.epochs:
+            before, after = (self._scores(found, code) for found in (self.baseline, self.evaluation))
+            name = "loss" if self._is_masked else "bits_per_byte"
+            pair = before.get(name), after.get(name)
+            gains[code] = None if None in pair else float(pair[0] or 0.0) - float(pair[1] or 0.0)
+
+        def order(code: str) -> float:
+            gain = gains[code]
+            return math.inf if gain is None else -gain
+
+        return {code: gains[code] for code in sorted(gains, key=order)}
+
+    def describe_gain(self) -> str | None:
+        """Return what held-out text costs before and after in a sentence; None where either is not known."""
+        name = "loss" if self._is_masked else "bits_per_byte"
+        known = [code for code, gain in self.gains.items() if gain is not None]
+        if not known:
+            return None
+        before, after = (
+            math.fsum(float(self._scores(found, code)[name]) for code in known) / len(known)
+            for found in (self.baseline, self.evaluation)
+        )
+        unit = "nats a masked token" if self._is_masked else "bits per byte"
+        of = f"mean of {len(known)} of {len(self.epochs)} languages"
+        ends = f"; most gained {known[0]}, least {known[-1]}" if len(known) > 1 else ""
+        return f"held-out text: {before:.4g} {unit} before, {after:.4g} after ({of}){ends}"
+
+    @property
+    def _is_masked(self) -> bool:
+        return not self.model.causal
+
+    @staticmethod
+    def _scores(evaluation: Mapping[str, Any] | None, code: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (evaluation or {}).get("languages", {}).get(code, {})
+        return found
 
     def to_frame(self) -> pd.DataFrame:
         """Return the log as a table: a row a step that has a line, by its number.
@@ -451,7 +565,6 @@ def _read_end(run: Path) -> dict[str, Any]:
     last = {line["kind"]: line for line in lines}
     step, steps = last.get("step", {}), lines[-1]["step"] if lines else 0
     ended = lines[-1] if lines and lines[-1]["kind"] == "stopped" else {}
-    evaluation = {k: v for k, v in last.get("evaluation", {}).items() if k not in ("kind", "step")}
     name = str(last.get("saved", {}).get("folder"))
     saved = run / "checkpoints" / name / "state.json" if re.fullmatch(r"step-\d+", name) else None
     return {
@@ -460,9 +573,21 @@ def _read_end(run: Path) -> dict[str, Any]:
         "steps": steps,
         "loss": step.get("loss_smoothed"),
         "skipped": step.get("skipped", 0),
-        "evaluation": evaluation or None,
+        "evaluation": _read_evaluation([line for line in lines if line["step"]]),
+        "baseline": _read_evaluation([line for line in lines if not line["step"]]),
         "seconds": read_record(saved).get("seconds") if saved is not None and saved.is_file() else 0.0,
     }
+
+
+def read_baseline(run: Path) -> dict[str, Any] | None:
+    """Return the evaluation before the first step; None where there was none."""
+    return _read_evaluation([line for line in _read_log(run) if not line["step"]])
+
+
+def _read_evaluation(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The last evaluation of some lines of a log."""
+    found = [line for line in lines if line["kind"] == "evaluation"]
+    return {name: value for name, value in found[-1].items() if name not in ("kind", "step")} if found else None
 
 
 def is_run(folder: Path) -> bool:
@@ -493,9 +618,9 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
         "schema": SCHEMA, "model": asdict(plan.model), "encoding": corpus.encoding,
         "languages": list(corpus.languages), "length": corpus.length, "tokenizer": corpus.tokenizer_fingerprint,
     }  # fmt: skip
-    files = {"plan": {"schema": SCHEMA, **plan.to_json()}, "model": model}
+    files = {"plan": _describe_plan(plan), "model": model}
     with output_folder(run, force=force) as folder:
-        write_config(folder, config)
+        _write_config(folder, config)
         for name, data in files.items():
             write_sealed(folder / f"{name}.json", data)
         if new_rows is not None:
@@ -508,18 +633,56 @@ def create_run(plan: RunPlan, identity: Mapping[str, Any], *, new_rows: Int64Arr
         listed += [folder / _NEW_ROWS] if new_rows is not None else []
         held = {path.relative_to(folder).as_posix(): fingerprint_file(path) for path in sorted(listed)}
         write_sealed(folder / "run.json", {"schema": SCHEMA, **identity, "files": held})
-        digests = fingerprint_identity(identity)
-        write_manifest(
-            folder,
-            config=config.model_dump(mode="json"),
-            inputs={key: value for key, value in digests.items() if value is not None},
-            seed=config.training.seed,
-        )
+        _write_manifest(folder, config, identity)
 
 
-def write_config(run: Path, config: RunConfig) -> None:
-    """Write the resolved configuration, over the one before where free keys changed."""
+def lengthen_run(plan: RunPlan, identity: Mapping[str, Any]) -> None:
+    """Make the run in `plan.output` one of `plan.steps` steps: what it is, and no longer finished.
+
+    run.json decides; `update_run` follows it, also where a process was killed between the two.
+    """
+    run = plan.output
+    assert run is not None
+    held, (first, warmup, _) = _read_identity(run), _read_length(run)
+    now = {**identity, "checkpoint": held["checkpoint"], "files": held["files"]}
+    (run / RESULT).unlink(missing_ok=True)
+    longer = {"first": first, "warmup": warmup, "steps": plan.steps}
+    write_sealed(run / "run.json", {"schema": SCHEMA, **now, "longer": longer})
+    _write_manifest(run, plan.config, now)
+
+
+def update_run(plan: RunPlan) -> None:
+    """Write the resolved configuration over the one before where free keys changed; a longer run's plan too."""
+    run = plan.output
+    assert run is not None
+    _write_config(run, plan.config)
+    planned: _PlanRecord = _read_typed(run / "plan.json", _PlanRecord)
+    if planned["steps"] != plan.steps:
+        write_sealed(run / "plan.json", _describe_plan(plan))
+
+
+def is_drawn_alike(plan: RunPlan) -> bool:
+    """Return whether the run in a plan's folder draws its samples as the plan does, as far as it goes."""
+    assert plan.output is not None
+    assert plan.languages is not None
+    planned: _PlanRecord = _read_typed(plan.output / "plan.json", _PlanRecord)
+    shares = [row.get("share_of_rows") for row in planned["sampling"]["languages"]]
+    now = [row.share_of_rows for row in plan.languages.rows]
+    return (shares, planned["rows_per_step"]) == (now, plan.rows_per_step)
+
+
+def _describe_plan(plan: RunPlan) -> dict[str, Any]:
+    return {"schema": SCHEMA, **plan.to_json()}
+
+
+def _write_config(run: Path, config: RunConfig) -> None:
     write_text(run / "config.toml", dump_toml(config, "The resolved configuration of this run."))
+
+
+def _write_manifest(run: Path, config: RunConfig, identity: Mapping[str, Any]) -> None:
+    digests = {key: fingerprint_identity(identity)[key] for key in _DIGESTED}
+    inputs = {key: value for key, value in digests.items() if value is not None}
+    write_manifest(run, config=config.model_dump(mode="json"), inputs=inputs, seed=config.training.seed)
 
 
 def read_new_rows(run: Path) -> Int64Array | None:
@@ -550,8 +713,10 @@ def check_run(run: Path) -> None:
     if extra := sorted(have - identity["files"].keys()):
         raise PretrainingError(f"{run / extra[0]}: is none of the run's files", "remove it")
     held, said = _list_fixed(load_config(RunConfig, run / "config.toml")), identity["config"]
+    # A process that made the run longer may have been killed before it wrote these.
+    late = (*_LENGTH_KEYS, "optimizer.warmup") if "longer" in identity else ()
     for name in sorted(held.keys() | said.keys()):
-        if held.get(name) != said.get(name):
+        if held.get(name) != said.get(name) and name not in late:
             what = f"{name} is {held.get(name)!r}, and the run was started with {said.get(name)!r}"
             raise PretrainingError(f"{run / 'config.toml'}: {what}", "put it back")
 

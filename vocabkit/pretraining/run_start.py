@@ -15,16 +15,29 @@ from pathlib import Path
 
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.core.progress import Progress
-from vocabkit.pretraining.plan import RunPlan, check_fit, plan_run
+from vocabkit.pretraining.plan import (
+    Device,
+    RunPlan,
+    check_fit,
+    identify_device,
+    measure_cpu,
+    parse_device,
+    plan_run,
+)
 from vocabkit.pretraining.prepared import PreparedCorpus
 from vocabkit.pretraining.run_config import ModelConfig, RunConfig, read_preset
-from vocabkit.pretraining.run_folder import Run, is_run, read_origin
+from vocabkit.pretraining.run_folder import (
+    Run,
+    check_identity,
+    identify_run,
+    is_run,
+    read_origin,
+    settle_length,
+)
 from vocabkit.vocabulary.roles import SpecialIds, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 from vocabkit.vocabulary.vocabulary import Kind
 
-_ASSUMED_GPU = "H200"
-"""Times are given for this GPU where there is none to ask."""
 _ROW_LENGTH = 512
 """Rows of a preset that is looked at without data."""
 _ALIKE = 0.01
@@ -50,7 +63,8 @@ def pretrain(
     `preset` is a name, a TOML file, an earlier run or a configuration; `settings` are texts as
     `training.steps=1_000` laid over it. `checkpoint` is the folder to start from; [model] says the shape
     otherwise. A language may be read `allow_epochs` times. `device` is "cpu" or "cuda", by default CUDA where
-    there is one. With `dry_run` nothing is trained and the plan returned: that needs neither data nor output.
+    there is one. With `dry_run` nothing is trained and the plan returned: that needs neither data nor output,
+    and `device` may name others, as "h200:8".
 
     A run that is there already, of the same configuration and data, goes on from its newest checkpoint, and
     answers at once where it is finished; `force` starts it anew. Rows and the checkpoint that it goes on from
@@ -88,8 +102,9 @@ def make_plan(
 ) -> RunPlan:
     """Return what `pretrain` of the same arguments will do.
 
-    With `dry_run`, what training would refuse for its epochs is a warning of the plan, and times are for an
-    H200 where there is no GPU. Raises ConfigError and PretrainingError for what cannot be planned.
+    With `dry_run`, what training would refuse for its epochs is a warning of the plan, and times are for
+    `device`: this machine's, or one by name. Raises ConfigError and PretrainingError for what cannot be
+    planned.
     """
     if allow_epochs is not None:
         settings = [*settings, f"languages.allow_epochs={allow_epochs}"]
@@ -97,6 +112,10 @@ def make_plan(
     corpus = data if isinstance(data, PreparedCorpus | None) else PreparedCorpus.load(data)
     if not dry_run and (corpus is None or output is None):
         raise ConfigError("training needs data and an output", "give both, or ask for a dry run")
+    if not dry_run and device not in (None, "cpu", "cuda"):
+        raise ConfigError(
+            f"--device {device}: training runs on this machine's cpu or cuda", "--dry-run  # plans for another"
+        )
     run, begin = (None if path is None else Path(path) for path in (output, checkpoint))
     goes_on = run is not None and not force and is_run(run)
     earlier = run if goes_on else None
@@ -107,10 +126,31 @@ def make_plan(
     if begin is not None and corpus is not None and earlier is None:
         check_fit(model, corpus)
         _check_tokenizer(begin, corpus)
-    name = (None if device == "cpu" else _find_gpu()) or (_ASSUMED_GPU if dry_run else None)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    plan = plan_run(config, corpus, model, world, device=name, refuse=not dry_run)
-    return replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
+    planned, world = _find_device(device, dry_run=dry_run)
+    plan = plan_run(config, corpus, model, world, device=planned, refuse=not dry_run)
+    plan = replace(plan, output=run, goes_on=goes_on, checkpoint=begin)
+    return _take_up(plan, refuse=not dry_run) if goes_on and corpus is not None else plan
+
+
+def _take_up(plan: RunPlan, *, refuse: bool) -> RunPlan:
+    """The plan of a run that is there already; where it is to be longer, a warning tells from where it goes on.
+
+    Raises PretrainingError for one that cannot be made longer: without `refuse` that is a warning too.
+    """
+    plan = settle_length(plan)
+    if plan.lengthens is None:
+        return plan
+    from vocabkit.pretraining.checkpointing import explain_longer
+
+    assert plan.corpus is not None
+    try:
+        check_identity(plan, identify_run(plan.config, plan.corpus, plan.checkpoint))
+        said = explain_longer(plan)
+    except PretrainingError as refusal:
+        if refuse:
+            raise
+        said = f"training would be refused: {refusal.message}; {refusal.hint}"
+    return replace(plan, warnings=(*plan.warnings, said))
 
 
 def _find_shape(
@@ -142,14 +182,28 @@ def _find_shape(
     return config.model.shape(config.model.vocabulary, ids, _ROW_LENGTH)
 
 
-def _find_gpu() -> str | None:
-    """The name of this process's GPU; None without one, or without torch."""
+def _find_device(device: str | None, *, dry_run: bool) -> tuple[Device | None, int]:
+    """What a plan is for, and how many: this machine's GPU or CPU, or what is named. A CPU only plans."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if device not in (None, "cpu", "cuda"):
+        return parse_device(device)
+    found = None if device == "cpu" else _find_gpu()
+    if found is None and device == "cuda" and dry_run:
+        raise ConfigError("--device cuda: no GPU is found here", "--device h200  # or another by name")
+    return found or (measure_cpu() if dry_run else None), world
+
+
+def _find_gpu() -> Device | None:
+    """This process's GPU; None without one, or without torch."""
     if find_spec("torch") is None:
         return None
     import torch
 
+    if not torch.cuda.is_available():
+        return None
     place = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.cuda.get_device_name(place) if torch.cuda.is_available() else None
+    memory = torch.cuda.get_device_properties(place).total_memory
+    return identify_device(torch.cuda.get_device_name(place), memory)
 
 
 def _check_tokenizer(checkpoint: Path, corpus: PreparedCorpus) -> None:

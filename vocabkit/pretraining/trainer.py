@@ -26,7 +26,7 @@ from vocabkit.core.errors import ConfigError, PretrainingError
 from vocabkit.pretraining.batches import Batch, Step
 from vocabkit.pretraining.distributed import World, local_part, local_rows, shard_model
 from vocabkit.pretraining.model import VOCABULARY_PARAMETERS, Model, compile_layers
-from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage
+from vocabkit.pretraining.run_config import OptimizerSettings, RunConfig, Stage, count_falling_steps
 
 # --- Trainer ---------------------------------------------------------------------------------------
 
@@ -214,8 +214,8 @@ def _learning_rate_factor(
     stage = _find_stage(stages, step)
     ramp, first_ramp = (round(settings.warmup * (each.stop - each.first)) for each in (stage, stages[0]))
     risen = stage.rate * (min(1.0, (step - stage.first + 1) / ramp) if ramp else 1.0)
-    falling = round(settings.decay * steps) if settings.schedule == "trapezoid" else steps - first_ramp
-    if settings.schedule == "constant" or falling <= 0:
+    falling = count_falling_steps(settings, first_ramp, steps)
+    if not falling:
         return risen
     left = min(1.0, (steps - step) / falling)
     if settings.schedule == "cosine":
