@@ -1,7 +1,7 @@
 """A browser that opens pages as a reader's does, and says what went wrong in it.
 
-Chromium comes from the system (`CHROMIUM` names another than the one on the PATH) and Playwright's client drives
-it; nothing is downloaded. Without one of them these tests are skipped, with the reason.
+Chromium comes from the system (`CHROMIUM` names another than the one on the PATH), Playwright's client
+drives it, and nothing is downloaded. Without one of them these tests are skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def find_chromium() -> str | None:
 
 @dataclass(eq=False)
 class Opened:
-    """A page in the browser: `requests` are the addresses asked for, `errors` what its console complained of."""
+    """A page in the browser: `requests` are addresses asked for, `errors` what its console complained of."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Opened:
         ]
 
     def find_wide(self) -> list[str]:
-        """Return what stands beyond the page's width where the page itself scrolls sideways; nothing elsewhere."""
+        """Return what stands beyond the page's width where the page itself scrolls sideways; else nothing."""
         wide: list[str] = self.page.evaluate(
             """() => {
               const width = document.documentElement.clientWidth;

@@ -1,4 +1,4 @@
-"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark, by keyboard and read aloud."""
+"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark and read aloud."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     tokenizers, text = write_tokenizers(folder / "tokenizers"), write_corpus(folder / "text")
     require = ["premium.mean<1.15", "unknown_characters<5%"]
-    vk.audit(
-        tokenizers, text, folder / "report", aligned="yes", resamples=100, require=require, workers=1
-    )
+    vk.audit(tokenizers, text, folder / "report", aligned="yes", resamples=100, require=require, workers=1)
     return folder / "report" / "report.html"
 
 
