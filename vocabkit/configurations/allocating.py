@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from vocabkit.allocation.plots import plot_curves, plot_saturation
 from vocabkit.allocation.union import Allocation, AllocationTable, allocate, find_costs, price_pieces
 from vocabkit.configurations.proportional import TracedLanguages, trace_languages, warn_of_curves
 from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
@@ -36,6 +35,7 @@ from vocabkit.core.config import Config, Settings, lay_over, load_config, valida
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.folders import Clock, output_folder, write_manifest
 from vocabkit.core.languages import load_panel, resolve_codes
+from vocabkit.core.plots import Plot, plot_lines
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import Signed, parse_record, read_manifest
 from vocabkit.core.results import Result
@@ -101,8 +101,7 @@ class Allotment(Result):
             pieces = ({"piece": p, "language": names[k], "count": n} for p, k, n in triples)
             _write_csv(work / "pieces.csv", pieces)
             write_config(self.config, work)
-            sizes = dict(zip(names, found.lexicon.tolist(), strict=True))
-            notes = _try_plot(plot_curves, traced.curves, sizes, work / "curves.svg")
+            notes = _try_plot(self.plot, work / "curves.svg")
             inputs = {"counts": self.counts}
             if traced.development:
                 inputs["development"] = traced.development.fingerprint
@@ -115,6 +114,23 @@ class Allotment(Result):
             config = self.config.model_dump(mode="json")
             write_manifest(work, config=config, inputs=inputs, seconds=self.seconds, details=details)
         return notes
+
+    def plot(self) -> Plot:
+        """Return tokens per character against size, a line a language, with the allocated sizes marked.
+
+        Raises `MissingExtra` without matplotlib, and `ConfigError` for one read from a folder.
+        """
+        found, traced = self.allocation, self.traced
+        if found is None or traced is None:
+            raise ConfigError("an allocation read from a folder has no curves", "open its curves.svg")
+        sizes = dict(zip(found.languages, found.lexicon.tolist(), strict=True))
+        lines, dots = {}, {}
+        for code, curve in traced.curves.items():
+            lines[code] = list(zip(curve.size.tolist(), (-curve.saving.value).tolist(), strict=True))
+            dots[code] = [(max(sizes[code], 1), curve.tokens_at(max(sizes[code], 1)))]
+        measured = ", ".join(sorted({curve.measured.replace("_", "-") for curve in traced.curves.values()}))
+        across, upward = "pieces in the language's own vocabulary", f"tokens per character ({measured} text)"
+        return plot_lines(lines, across=across, upward=upward, logarithmic=True, dots=dots)
 
     @classmethod
     def load(cls, folder: str | Path) -> Allotment:
@@ -242,10 +258,10 @@ def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
             yield {"language": code, "measured": curve.measured, **dict(zip(columns, values, strict=True))}
 
 
-def _try_plot(draw: Callable[..., None], *what: object) -> list[str]:
-    """Draw; return what was left out, and why, where matplotlib is not installed."""
+def _try_plot(draw: Callable[[], Plot], path: Path) -> list[str]:
+    """Draw into a file; return what was left out, and why, where matplotlib is not installed."""
     try:
-        draw(*what)
+        draw().save(path)
     except MissingExtra as error:
         return [f"no plot: {error.message} ({error.hint})"]
     return []
@@ -358,17 +374,38 @@ class SaturationReport(Result):
         most = max((gain.size for gain in self.found.blocks), default=0)
         return f"{len(languages)} languages, {len(dry)} of them data-limited below {most:,} pieces"
 
+    def plot(self) -> Plot:
+        """Return the saving against the number of languages served, a line a size of block, with intervals.
+
+        A language whose text fills its block is a dot; one without is data-limited. Raises `MissingExtra`
+        without matplotlib.
+        """
+        lines: dict[str, list[tuple[float, float]]] = {}
+        dots: dict[str, list[tuple[float, float]]] = {}
+        bands: dict[str, list[tuple[float, float, float]]] = {}
+        for row in sorted(self.found.served, key=lambda row: (row.size, row.served)):
+            name, point = f"{row.size:,}", (row.served, 100 * row.saving)
+            lines.setdefault(name, []).append(point)
+            if not row.data_limited:
+                dots.setdefault(name, []).append(point)
+            if row.low is not None and row.high is not None:
+                bands.setdefault(name, []).append((row.served, 100 * row.low, 100 * row.high))
+        return plot_lines(
+            lines,
+            across="tail languages with a block of their own, the greatest saving first; no dot: data-limited",
+            upward="held-out tokens saved, % (mean over the tail)",
+            dots=dots,
+            bands=bands,
+            legend="pieces a language",
+        )
+
     def save(self, folder: str | Path, *, force: bool = False) -> list[str]:
         """Write the tables and the plot; return what was left out, and why. Raises `OutputError`."""
         with output_folder(folder, force=force) as work:
             _write_csv(work / "blocks.csv", map(asdict, self.found.blocks), "")
             _write_csv(work / "saturation.csv", map(asdict, self.found.served), "")
             write_config(self.config, work)
-            series: dict[int, list[tuple[int, float, float | None, float | None, bool]]] = {}
-            for row in self.found.served:
-                point = (row.served, row.saving, row.low, row.high, row.data_limited)
-                series.setdefault(row.size, []).append(point)
-            notes = _try_plot(plot_saturation, series, work / "saturation.svg")
+            notes = _try_plot(self.plot, work / "saturation.svg")
             config, inputs = self.config.model_dump(mode="json"), {"counts": self.counts}
             details = {"warnings": [*self.warnings, *notes]}
             write_manifest(

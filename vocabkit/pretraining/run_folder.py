@@ -42,6 +42,7 @@ from vocabkit.core.folders import (
     write_manifest,
     write_text,
 )
+from vocabkit.core.plots import Plot, plot_lines
 from vocabkit.core.records import (
     Code,
     Digest,
@@ -340,6 +341,13 @@ class Run(Result):
     signal: int | None = None
     message: str | None = None
 
+    def plot(self) -> Plot:
+        """Return nats a prediction against steps, of training and of held-out text.
+
+        Raises `MissingExtra` without matplotlib.
+        """
+        return _plot_loss(self.folder)
+
     @classmethod
     def load(cls, folder: str | Path) -> Run:
         """Read a run from its folder. Raises PretrainingError where there is none."""
@@ -428,21 +436,22 @@ def write_result(run: Run) -> None:
 
 
 def draw_loss(run: Path) -> bool:
-    """Draw `curve.svg`: nats a prediction against steps, and held-out text's. False without matplotlib."""
-    # numba comes with the plots' stage: only a run that has ended waits for it.
-    from vocabkit.allocation.plots import plot_lines
+    """Draw `curve.svg`, as `Run.plot` does. False without matplotlib."""
+    try:
+        _plot_loss(run).save(run / "curve.svg")
+    except MissingExtra:
+        return False
+    return True
 
+
+def _plot_loss(run: Path) -> Plot:
     kinds = {"step": "training, mean since the line before", "evaluation": "held-out text, mean over languages"}
     points: dict[str, list[tuple[float, float]]] = {label: [] for label in kinds.values()}
     for line in _read_log(run):
         loss = line.get("loss")
         if line["kind"] in kinds and isinstance(loss, int | float) and math.isfinite(loss):
             points[kinds[line["kind"]]].append((line["step"], loss))
-    try:
-        plot_lines(points, run / "curve.svg", across="step", upward="loss, nats a prediction")
-    except MissingExtra:
-        return False
-    return True
+    return plot_lines(points, across="step", upward="loss, nats a prediction")
 
 
 def _read_end(run: Path) -> dict[str, Any]:
