@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -380,6 +381,35 @@ def _find_near(text: str, pool: Sequence[str], beyond: bool) -> list[str]:
     named = [code for name in names for code in find_codes(name, known)]
     spelled = difflib.get_close_matches(text, known, n=4, cutoff=0.6 if named else 0.4)
     return [*dict.fromkeys([*named, *spelled])][:4] or [*pool][:8]
+
+
+def name_languages(codes: Iterable[str], panel: Panel | None = None) -> dict[str, str]:
+    """Return what each code is called in English, by the panel and else by CLDR; a code without a name is its own.
+
+    Where two would be called the same, their scripts are said.
+
+    >>> name_languages(["yor_Latn", "srp_Cyrl", "srp_Latn", "qqq_Latn"])
+    {'yor_Latn': 'Yoruba', 'srp_Cyrl': 'Serbian (Cyrillic)', 'srp_Latn': 'Serbian (Latin)', 'qqq_Latn': 'qqq_Latn'}
+    """
+    from langcodes import Language as Tag
+    from langcodes.tag_parser import LanguageTagError
+
+    plain, full = dict[str, str](), dict[str, str]()
+    for code in codes:
+        known = panel.find(code) if panel else None
+        try:
+            tag = Tag.get(code.replace("_", "-"), normalize=False)
+            said = tag.language_name("en")
+        except LanguageTagError:
+            plain[code] = full[code] = known.name if known else code
+            continue
+        said = said.removesuffix(" (individual language)")
+        said = code if said.startswith(("Unknown language", "Unknown Language")) else said
+        plain[code] = known.name if known else said
+        short = Tag.get("-".join(part for part in ("und", tag.script) if part)).script_name("en")
+        full[code] = f"{plain[code]} ({short})" if tag.script and plain[code] != code else plain[code]
+    often = Counter(plain.values())
+    return {code: full[code] if often[name] > 1 else name for code, name in plain.items()}
 
 
 def split_codes(codes: str | Sequence[str] | None) -> list[str] | None:

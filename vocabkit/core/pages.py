@@ -29,7 +29,7 @@ class Series(NamedTuple):
     """One series of a chart: a value a label, None where there is none, with the ends of its intervals.
 
     `x` are its own places for `lines` and `spots`, where there are no labels; `names` say what a spot is, and
-    `gaps` why there is no value (`lost`).
+    `gaps` why there is no value (`lost`). `marked` are the points of a curve that are to be seen on it.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Series(NamedTuple):
     x: Sequence[float] = ()
     names: Sequence[str] = ()
     gaps: Sequence[str] = ()
+    marked: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,21 @@ class Table:
     titles: Mapping[str, str] = field(default_factory=dict)
 
 
+class Sentence(NamedTuple):
+    """A sentence of a verdict: `good`, `warn` or `bad` by its tone, or neither."""
+
+    text: str
+    tone: Literal["", "good", "warn", "bad"] = ""
+
+
+class Section(NamedTuple):
+    """A part of a page: charts and tables under a heading, with a sentence before them."""
+
+    title: str
+    parts: Sequence[Chart | Table]
+    text: str = ""
+
+
 def show_value(value: float | None, unit: str) -> str:
     """Return a value for a reader: shares as per cent, counts whole, everything else to three digits or so.
 
@@ -156,16 +172,36 @@ def _round(content: Any) -> Any:
     return content
 
 
-def render_page(package: str, template: str, *, script: str = "", data: object = None, **values: object) -> str:
-    """Return a page from a template in the `report_parts` of a package, which extends `frame.html`.
+def render_sections(
+    title: str,
+    verdict: Sequence[Sentence],
+    sections: Sequence[Section],
+    *,
+    method: Mapping[str, object],
+    beside: Mapping[str, str] | None = None,
+) -> str:
+    """Return a page that says its verdict first, then draws its sections and tells how it was made.
 
-    `frame.html` wants `title`, and draws what `parts.html` has macros for. `script` names another script beside
-    the template that runs after `page.js`, and finds `data` as `DATA`. Equal values give equal text.
+    `beside` are files in the same folder with the words that they are offered by.
+    """
+    return render_page(
+        None, "plain.html", title=title, verdict=verdict, sections=sections, method=method, beside=beside or {}
+    )
+
+
+def render_page(
+    package: str | None, template: str, *, script: str = "", data: object = None, **values: object
+) -> str:
+    """Return a page from a template in the `report_parts` of a package, or from a shared one without a package.
+
+    It extends `frame.html`, which wants `title`, and draws what `parts.html` has macros for. `script` names
+    another script beside the template that runs after `page.js`, and finds `data` as `DATA`. Equal values give equal text.
 
     >>> render_page("vocabkit.auditing", "report.html", script="report.js", title="Audit")  # doctest: +SKIP
     '<!DOCTYPE html>…'
     """
-    own, shared = PackageLoader(package, "report_parts"), PackageLoader("vocabkit.core", "page_parts")
+    shared = PackageLoader("vocabkit.core", "page_parts")
+    own = PackageLoader(package, "report_parts") if package else shared
     pages = Environment(
         loader=ChoiceLoader([own, shared]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,

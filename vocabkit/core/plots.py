@@ -1,42 +1,37 @@
 """Charts for a paper, by matplotlib: shown in a notebook, saved as SVG, PDF or PNG.
 
-What is drawn is decided by the results that have a `plot`; this knows lines, rows of points, bars of change,
-cells and spots. Their languages and tokenizers are names, so nothing here knows a stage. The pages that verbs
-write are drawn by hand (`auditing.charts`), because a page must not depend on an extra. Nothing else imports
-matplotlib.
+What is drawn is the pages' own description of a chart (`core.pages`), so that page and paper show the same.
+Pages draw theirs in the browser, because a page must not depend on an extra. Nothing else imports matplotlib.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vocabkit.core.errors import ConfigError, MissingExtra, OutputError, first_line
+from vocabkit.core.pages import Chart, Series, Table, is_share
+from vocabkit.core.results import Result
 
 # The pages' colours and order: 3.5:1 or more against white, and apart for every kind of colour vision.
 COLOURS = (
     "#0072b2", "#c44e00", "#00795a", "#a8447a", "#000000", "#7a5c00", "#5f5fd0", "#6b6b6b",
 )  # fmt: skip
 MARKERS = "os^DPvX*"
-CHEAPER, DEARER, QUIET = COLOURS[0], COLOURS[1], "#595959"
+LESS, MORE, QUIET = COLOURS[0], COLOURS[1], "#595959"
 FORMATS = ("svg", "pdf", "png")
 SHOWN_DPI, SAVED_DPI = 110, 300
 """Dots an inch: of a chart in a notebook, and of a PNG on paper."""
-NAMED = 6
+NAMED = 8
 """More lines than this are named at their ends: nobody finds 40 colours in a legend."""
-
-
-class Point(NamedTuple):
-    """A value with the ends of its interval; None where there is none."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+LEVELS = 6
+"""The darkest shade of a table's cell."""
 
 
 class Plot:
@@ -78,44 +73,221 @@ class Plot:
         return image.getvalue()
 
 
-def plot_lines(
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    *,
-    across: str,
-    upward: str,
-    logarithmic: bool = False,
-    dots: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
-    legend: str | None = None,
-) -> Plot:
-    """Return lines of points by name. Raises `MissingExtra` without matplotlib.
+class Charted(Result):
+    """A result with charts: those of its page."""
 
-    `dots` marks points of a line, `bands` are its intervals (x, low, high), `legend` is what the names are.
+    __slots__ = ()
 
-    Few lines get a legend. More are named at the right in the order in which they end, each with a thread to
-    its line's end, and neighbours differ in colour: 40 languages stay readable.
-    """
-    drawn = {name: points for name, points in lines.items() if points}
-    many = len(drawn) > NAMED
+    @abstractmethod
+    def charts(self) -> Mapping[str, Chart | Table]:
+        """Return the charts that there is something to draw in, by name, the first thing to look at first."""
+
+    def plot(self, name: str | None = None) -> Plot:
+        """Return the first chart, or the one of this name, drawn for a notebook or a paper.
+
+        Raises ConfigError for a name that `charts` does not have, MissingExtra without matplotlib.
+        """
+        charts = self.charts()
+        chosen = next(iter(charts), "") if name is None else name
+        if chosen not in charts:
+            what = f"no chart {name!r}" if name is not None else "nothing to draw"
+            raise ConfigError(
+                f"{what}: there is {', '.join(charts) or 'no figure to draw'}", "charts() lists them"
+            )
+        chart = charts[chosen]
+        return _plot_table(chart) if isinstance(chart, Table) else _plot_chart(chart)
+
+
+def _plot_chart(chart: Chart) -> Plot:
+    draw = {
+        "dots": _draw_dots,
+        "bars": _draw_bars,
+        "stack": _draw_stack,
+        "lines": _draw_plane,
+        "spots": _draw_plane,
+    }
     with _style():
-        figure, axes = _open(7.5, max(4.5, 0.17 * len(drawn) + 1.0) if many else 4.5)
-        _set_scales(axes, logarithmic, logarithmic)
-        ranked = sorted(drawn, key=lambda name: drawn[name][-1][1]) if many else list(drawn)
-        for place, name in enumerate(ranked):
-            xs, ys = zip(*drawn[name], strict=True)
-            look = {"color": COLOURS[place % len(COLOURS)], "label": name, "linewidth": 1.1}
-            few = len(xs) < 20 and not many and dots is None
-            axes.plot(xs, ys, marker="o" if few else "", markersize=3, **look)
-            if dots and dots.get(name):
-                axes.plot(*zip(*dots[name], strict=True), "o", color=look["color"], markersize=4)
-            if bands and bands.get(name):
-                axes.fill_between(*zip(*bands[name], strict=True), color=look["color"], alpha=0.15, linewidth=0)
-        _name_axes(axes, across, upward)
-        if many:
-            _name_ends(axes, {name: drawn[name][-1] for name in ranked})
-        elif drawn:
-            axes.legend(fontsize=8, frameon=False, title=legend)
+        figure, axes = _open(*_size(chart))
+        draw[chart.kind](chart, figure, axes)
     return Plot(figure)
+
+
+def _plot_table(table: Table) -> Plot:
+    """Return the cells of a table, each in the shade that it has; hatched where its value is lost."""
+    with _style():
+        import matplotlib
+
+        shades = matplotlib.colormaps["YlOrBr"]
+        columns = list(table.columns[1:])
+        figure, axes = _open(1.8 + 1.0 * len(columns), 0.22 * len(table.rows) + 1.0)
+        for y, row in enumerate(table.rows):
+            for x, cell in enumerate(row.cells):
+                corners = [x, x + 1, x + 1, x], [y - 0.5, y - 0.5, y + 0.5, y + 0.5]
+                shade = (cell.level or 0) / LEVELS
+                if cell.value is None:
+                    axes.fill(*corners, facecolor="white", edgecolor="#d0d0d0", hatch="////", linewidth=0)
+                elif cell.level is not None:
+                    axes.fill(*corners, color=shades(0.85 * shade), linewidth=0)
+                ink = "white" if cell.value is not None and shade > 0.7 else "black"
+                axes.text(x + 0.5, y, cell.text, ha="center", va="center", fontsize=7, color=ink)
+        axes.set_xlim(0, max(len(columns), 1))
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, fontsize=8)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.grid(False)
+        axes.set_xlabel(table.caption)
+        _name_rows(axes, [row.name for row in table.rows])
+    return Plot(figure)
+
+
+# --- Rows ------------------------------------------------------------------------------------------
+
+
+def _size(chart: Chart) -> tuple[float, float]:
+    """Return inches: wide enough for a page of A4, as high as its rows or names need."""
+    if chart.kind in ("lines", "spots"):
+        many = len(chart.series) > NAMED and chart.kind == "lines"
+        return 7.5, max(4.5, 0.17 * len(chart.series) + 1.0) if many else 4.5
+    each = 0.16 + 0.06 * len(chart.series) if chart.kind == "dots" else 0.22
+    return 7.0, each * len(chart.labels) + 1.5
+
+
+def _draw_dots(chart: Chart, figure: Any, axes: Any) -> None:
+    """Draw a point a series on each row, with its interval; what is lost is a cross at the right edge."""
+    _set_scale(axes.xaxis, axes.set_xscale, chart.unit, logarithmic=chart.logarithmic)
+    gaps: dict[str, None] = {}
+    for place, one in enumerate(chart.series):
+        look = {"color": COLOURS[place % len(COLOURS)]}
+        marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+        shift = (place - (len(chart.series) - 1) / 2) * 0.55 / len(chart.series)
+        known = [(k, value) for k, value in _list_values(one) if value > 0 or not chart.logarithmic]
+        axes.plot(
+            [v for _, v in known], [k + shift for k, _ in known], marker, markersize=4.5, label=one.name, **look
+        )
+        for k, low, high in _list_intervals(one):
+            if low > 0 or not chart.logarithmic:
+                axes.plot([low, high], [k + shift, k + shift], linewidth=1, **look)
+        edge = {"transform": axes.get_yaxis_transform(), "clip_on": False, **look}
+        for k, value in _list_values(one):
+            if value <= 0 and chart.logarithmic:
+                axes.plot([0.0], [k + shift], "<", fillstyle="none", **edge)
+        for k, gap in enumerate(one.gaps):
+            if gap:
+                gaps[gap] = None
+                axes.plot([1.0], [k + shift], "x", **edge)
+    _draw_marks(chart, axes)
+    if gaps:
+        axes.plot([], [], "x", color=QUIET, label=", ".join(gaps))
+    _name_rows(axes, chart.labels)
+    axes.set_xlabel(chart.axis)
+    _add_legend(chart, figure, gaps=bool(gaps))
+
+
+def _draw_bars(chart: Chart, figure: Any, axes: Any) -> None:
+    """Draw a bar from zero on each row, what is more and what is less in two colours, with its interval."""
+    (one, *_) = chart.series
+    values = dict(_list_values(one))
+    signed = any(value < 0 for value in values.values())
+    for k, value in values.items():
+        axes.barh(k, value, height=0.7, color=MORE if signed and value > 0 else LESS, alpha=0.85)
+    for k, low, high in _list_intervals(one):
+        axes.plot([low, high], [k, k], color="black", linewidth=1)
+    for k in range(len(chart.labels)):
+        if k not in values:
+            said = one.gaps[k] if k < len(one.gaps) and one.gaps[k] else "no value"
+            axes.plot([0], [k], "x", color=QUIET)
+            axes.annotate(said, (0, k), textcoords="offset points", xytext=(6, 0), fontsize=7, va="center")
+    axes.axvline(0, color="black", linewidth=0.8)
+    _draw_marks(chart, axes)
+    _set_scale(axes.xaxis, axes.set_xscale, chart.unit, signed=signed)
+    _name_rows(axes, chart.labels)
+    axes.set_xlabel(chart.axis)
+
+
+def _draw_stack(chart: Chart, figure: Any, axes: Any) -> None:
+    """Draw on each row its series one behind the other."""
+    before = [0.0] * len(chart.labels)
+    for place, one in enumerate(chart.series):
+        for k, value in _list_values(one):
+            name = one.name if k == 0 else None
+            axes.barh(k, value, left=before[k], height=0.7, color=COLOURS[place % len(COLOURS)], label=name)
+            before[k] += value
+    _set_scale(axes.xaxis, axes.set_xscale, chart.unit)
+    axes.set_xlim(0, max(before, default=1.0))
+    _name_rows(axes, chart.labels)
+    axes.set_xlabel(chart.axis)
+    _add_legend(chart, figure)
+
+
+def _list_values(one: Series) -> list[tuple[int, float]]:
+    return [(k, value) for k, value in enumerate(one.values) if value is not None and math.isfinite(value)]
+
+
+def _list_intervals(one: Series) -> list[tuple[int, float, float]]:
+    ends = enumerate(zip(one.low, one.high, strict=False))
+    return [(k, low, high) for k, (low, high) in ends if low is not None and high is not None]
+
+
+# --- Numbers against numbers -----------------------------------------------------------------------
+
+
+def _draw_plane(chart: Chart, figure: Any, axes: Any) -> None:
+    """Draw curves or spots. Few get a legend; many curves are named at the right, in the order of their ends.
+
+    There neighbours differ in colour and each name has a thread to its curve's end: 40 languages stay readable.
+    """
+    joined = chart.kind == "lines"
+    many = joined and len(chart.series) > NAMED
+    _set_scale(axes.xaxis, axes.set_xscale, "", logarithmic=chart.x_logarithmic)
+    _set_scale(axes.yaxis, axes.set_yscale, chart.unit, logarithmic=chart.logarithmic)
+    points = {one.name: [(one.x[k], value) for k, value in _list_values(one)] for one in chart.series}
+    points = {name: found for name, found in points.items() if found}
+    ranked = sorted(points, key=lambda name: points[name][-1][1]) if many else list(points)
+    given = {one.name: one for one in chart.series}
+    for place, name in enumerate(ranked):
+        one = given[name]
+        xs, ys = zip(*points[name], strict=True)
+        look = {"color": COLOURS[place % len(COLOURS)], "label": name}
+        if joined:
+            few = len(xs) < 20 and not many and not one.marked
+            axes.plot(xs, ys, linewidth=1.1, marker="o" if few else "", markersize=3, **look)
+            chosen = [(one.x[k], one.values[k]) for k in one.marked]
+            axes.plot([x for x, _ in chosen], [y for _, y in chosen], "o", color=look["color"], markersize=4)
+        else:
+            axes.plot(xs, ys, MARKERS[place % len(MARKERS)], markersize=4.5, **look)
+        if one.low and joined:
+            bands = _list_intervals(one)
+            axes.fill_between(
+                [one.x[k] for k, *_ in bands], [low for _, low, _ in bands], [high for *_, high in bands],
+                color=look["color"], alpha=0.15, linewidth=0,
+            )  # fmt: skip
+        for x in (one.x[k] for k, gap in enumerate(one.gaps) if gap):
+            upper = axes.get_xaxis_transform()
+            axes.plot([x], [1.0], "x", color=look["color"], transform=upper, clip_on=False)
+    axes.set_xlabel(chart.across)
+    axes.set_ylabel(chart.axis)
+    if many:
+        _name_ends(axes, {name: points[name][-1] for name in ranked})
+    else:
+        _add_legend(chart, figure)
+    if not joined:
+        _name_spots(chart, axes)
+
+
+def _name_spots(chart: Chart, axes: Any, most: int = 6) -> None:
+    """Write names beside the highest spots."""
+    spots = [
+        (value, one.x[k], one.names[k])
+        for one in chart.series
+        for k, value in _list_values(one)
+        if k < len(one.names)
+    ]
+    named: dict[str, tuple[float, float]] = {}
+    for y, x, name in sorted(spots, key=lambda spot: -spot[0]):
+        if len(named) < most:
+            named.setdefault(name, (x, y))
+    for name, where in named.items():
+        axes.annotate(name, where, textcoords="offset points", xytext=(5, 2), fontsize=7)
 
 
 def _name_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
@@ -161,155 +333,6 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
     return [start + k * gap for k, start in enumerate(starts)]
 
 
-def plot_ranking(
-    rows: Mapping[str, Sequence[Point | None]],
-    series: Sequence[str],
-    *,
-    across: str,
-    references: Mapping[float, str] | None = None,
-    missing: str = "lost",
-) -> Plot:
-    """Return a line a row, in the order given, and on it a point a series with its interval, logarithmic.
-
-    A point without a value is a cross at the right edge, named `missing`; zero an arrow at the left edge. None
-    is left out. Raises `MissingExtra` without matplotlib.
-    """
-    with _style():
-        figure, axes = _open(7.0, 0.22 * len(rows) + 1.5)
-        _set_scales(axes, True, False)
-        crossed = False
-        for place, name in enumerate(series):
-            look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-            shift = (place - (len(series) - 1) / 2) * 0.5 / max(len(series), 1)
-            points = [(k + shift, row[place]) for k, row in enumerate(rows.values())]
-            found = [(y, p) for y, p in points if p is not None]
-            known = [(y, p.value, p) for y, p in found if p.value is not None and p.value > 0]
-            xs, ys = [x for _, x, _ in known], [y for y, _, _ in known]
-            axes.plot(xs, ys, linestyle="", markersize=4.5, label=name, **look)
-            for y, _, p in known:
-                if p.low is not None and p.high is not None and p.low > 0:
-                    axes.plot([p.low, p.high], [y, y], color=look["color"], linewidth=1)
-            edge = axes.get_yaxis_transform()
-            for y, p in found:
-                if p.value is None:
-                    crossed = True
-                    axes.plot([1.0], [y], "x", color=look["color"], transform=edge, clip_on=False)
-                elif p.value <= 0:
-                    axes.plot(
-                        [0.0], [y], "<", color=look["color"], transform=edge, clip_on=False, fillstyle="none"
-                    )
-        for value, label in (references or {}).items():
-            axes.axvline(value, color=QUIET, linestyle="--", linewidth=0.8, zorder=0)
-            axes.annotate(
-                label, (value, 1.0), xycoords=("data", "axes fraction"), fontsize=7, ha="center", va="bottom"
-            )
-        if crossed:
-            axes.plot([], [], "x", color=QUIET, label=missing)
-        _name_rows(axes, list(rows))
-        _name_axes(axes, across, "")
-        if len(series) > 1 or crossed:
-            figure.legend(fontsize=8, frameon=False, loc="outside upper left", ncols=3)
-    return Plot(figure)
-
-
-def plot_changes(
-    changes: Mapping[str, Point],
-    *,
-    across: str,
-    limit: float | None = None,
-    missing: str = "no change is given",
-) -> Plot:
-    """Return bars of change from zero with their intervals, shares drawn as per cent, in the order given.
-
-    `limit` is a share that gets a dashed line; a language without a change gets a cross at zero. Raises
-    `MissingExtra` without matplotlib.
-    """
-    with _style():
-        figure, axes = _open(6.5, 0.2 * len(changes) + 1.3)
-        for y, point in enumerate(changes.values()):
-            if point.value is None:
-                axes.plot([0], [y], "x", color=QUIET)
-                axes.annotate(
-                    missing, (0, y), textcoords="offset points", xytext=(6, 0), fontsize=7, va="center"
-                )
-                continue
-            axes.barh(
-                y, 100 * point.value, height=0.7, color=DEARER if point.value > 0 else CHEAPER, alpha=0.85
-            )
-            if point.low is not None and point.high is not None:
-                axes.plot([100 * point.low, 100 * point.high], [y, y], color="black", linewidth=1)
-        axes.axvline(0, color="black", linewidth=0.8)
-        if limit is not None:
-            axes.axvline(100 * limit, color=QUIET, linestyle="--", linewidth=0.8)
-            where = (100 * limit, 1.0)
-            said = f"limit {limit:+.3g}" if not math.isfinite(limit) else f"limit {100 * limit:+.3g} %"
-            axes.annotate(said, where, xycoords=("data", "axes fraction"), fontsize=7, ha="center", va="bottom")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %" if value else "0")
-        _name_rows(axes, list(changes))
-        _name_axes(axes, across, "")
-    return Plot(figure)
-
-
-def plot_cells(
-    rows: Mapping[str, Sequence[tuple[str, float | None]]], columns: Sequence[str], *, across: str
-) -> Plot:
-    """Return a table of texts, each shaded from 0, pale, to 1, dark; hatched where it has no shade.
-
-    `across` says under it what the texts are. Raises `MissingExtra` without matplotlib.
-    """
-    with _style():
-        import matplotlib
-
-        table = matplotlib.colormaps["YlOrBr"]
-        figure, axes = _open(1.8 + 1.0 * len(columns), 0.22 * len(rows) + 1.0)
-        for y, row in enumerate(rows.values()):
-            for x, (text, shade) in enumerate(row):
-                corners = [x, x + 1, x + 1, x], [y - 0.5, y - 0.5, y + 0.5, y + 0.5]
-                if shade is None:
-                    axes.fill(*corners, facecolor="white", edgecolor="#d0d0d0", hatch="////", linewidth=0)
-                else:
-                    axes.fill(*corners, color=table(0.85 * shade), linewidth=0)
-                ink = "white" if shade is not None and shade > 0.7 else "black"
-                axes.text(x + 0.5, y, text, ha="center", va="center", fontsize=7, color=ink)
-        axes.set_xlim(0, len(columns))
-        axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, fontsize=8)
-        axes.xaxis.tick_top()
-        axes.tick_params(length=0)
-        axes.grid(False)
-        _name_rows(axes, list(rows))
-        _name_axes(axes, across, "")
-    return Plot(figure)
-
-
-def plot_spots(series: Mapping[str, Sequence[tuple[str, float, float]]], *, across: str, upward: str) -> Plot:
-    """Return spots (name, x, y), both axes logarithmic; the highest few are named, an infinite y is a cross.
-
-    Raises `MissingExtra` without matplotlib.
-    """
-    with _style():
-        figure, axes = _open(7.0, 4.5)
-        _set_scales(axes, True, True)
-        for place, (name, spots) in enumerate(series.items()):
-            look = {"color": COLOURS[place % len(COLOURS)]}
-            known = [(x, y) for _, x, y in spots if x > 0 and 0 < y < math.inf]
-            if known:
-                xs, ys = zip(*known, strict=True)
-                axes.plot(xs, ys, MARKERS[place % len(MARKERS)], markersize=4.5, label=name, **look)
-            for x in (x for _, x, y in spots if y == math.inf and x > 0):
-                axes.plot([x], [1.0], "x", transform=axes.get_xaxis_transform(), clip_on=False, **look)
-        every = [spot for spots in series.values() for spot in spots if spot[1] > 0 and 0 < spot[2] < math.inf]
-        named: dict[str, tuple[float, float]] = {}
-        for name, x, y in sorted(every, key=lambda spot: -spot[2]):
-            if len(named) < NAMED:
-                named.setdefault(name, (x, y))
-        for name, where in named.items():
-            axes.annotate(name, where, textcoords="offset points", xytext=(5, 2), fontsize=7)
-        _name_axes(axes, across, upward)
-        if len(series) > 1:
-            axes.legend(fontsize=8, frameon=False)
-    return Plot(figure)
-
-
 # --- What all charts share -------------------------------------------------------------------------
 
 
@@ -344,21 +367,36 @@ def _open(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _set_scales(axes: Any, across: bool, upward: bool) -> None:
-    """Make axes logarithmic, with plain numbers at their ticks: 50k, 3M and not powers of ten."""
-    for axis, is_set, scale in ((axes.xaxis, across, axes.set_xscale), (axes.yaxis, upward, axes.set_yscale)):
-        if is_set:
-            scale("log")
-            from matplotlib.ticker import LogLocator, NullFormatter
+def _set_scale(axis: Any, scale: Any, unit: str, *, logarithmic: bool = False, signed: bool = False) -> None:
+    """Write ticks as a page does: 50k, 3M and 5 % rather than powers of ten, also on a logarithmic axis."""
+    if logarithmic:
+        from matplotlib.ticker import LogLocator, NullFormatter
 
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-            axis.set_major_formatter(lambda value, _: _abbreviate(value))
-            axis.set_minor_formatter(NullFormatter())
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(lambda value, _: ("+" if signed and value > 0 else "") + _show_tick(value, unit))
 
 
-def _name_axes(axes: Any, across: str, upward: str) -> None:
-    axes.set_xlabel(across)
-    axes.set_ylabel(upward)
+def _show_tick(value: float, unit: str) -> str:
+    if is_share(unit):
+        return f"{100 * value:.6g}\u00a0%"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(size, 1e4):
+            return f"{value / size:.6g}{letter}"
+    return f"{value:.6g}"
+
+
+def _draw_marks(chart: Chart, axes: Any) -> None:
+    for value, label in chart.marks.items():
+        axes.axvline(value, color=QUIET, linestyle="--", linewidth=0.8, zorder=0)
+        where = (value, 1.0)
+        axes.annotate(label, where, xycoords=("data", "axes fraction"), fontsize=7, ha="center", va="bottom")
+
+
+def _add_legend(chart: Chart, figure: Any, *, gaps: bool = False) -> None:
+    if len(chart.series) > 1 or gaps:
+        figure.legend(fontsize=8, frameon=False, loc="outside upper left", ncols=3)
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
@@ -366,10 +404,3 @@ def _name_rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-
-
-def _abbreviate(value: float) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= max(size, 1e4):
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"

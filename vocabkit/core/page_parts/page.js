@@ -365,8 +365,9 @@ function drawStack(chart, width) {
 function drawPlane(chart, width) {
   const { spec } = chart, { series } = listShown(chart), joined = spec.kind === "lines", many = series.length > 8;
   const image = svg("svg", { width, role: "img", "aria-label": spec.title, class: many ? "many" : "" });
-  const edge = joined && many ? Math.min(width * 0.24, Math.max(...series.map((one) => measure(one.name))) + 14) : RIGHT;
-  const top = many ? 22 : drawLegend(image, series, width, false) + 20, bottom = top + Math.min(360, Math.max(220, width * 0.5));
+  const edge = joined && many ? Math.min(width * 0.3, Math.max(...series.map((one) => measure(one.name))) + 30) : RIGHT;
+  const top = many ? 22 : drawLegend(image, series, width, false) + 20, tall = many && joined ? Math.min(640, 13 * series.length) : 0;
+  const bottom = top + Math.max(Math.min(360, Math.max(220, width * 0.5)), tall);
   const left = 56, finite = (value) => typeof value === "number";
   const across = new Scale(series.flatMap((one) => one.x).filter(finite), spec.xlog, left, width - edge, { room: joined ? 0 : 0.04 });
   const upward = new Scale(series.flatMap((one) => one.values).filter(finite), spec.log, bottom - 6, top + 6, { zero: !spec.log });
@@ -384,9 +385,15 @@ function drawPlane(chart, width) {
       const path = known.map(({ value, at }, n) => `${n ? "L" : "M"}${across.place(at).toFixed(1)},${upward.place(value).toFixed(1)}`).join("");
       const told = many && chart.told.indexOf(one.place), tone = many ? (told < 0 ? "lsoft" : `l${told % 8} told`) : `l${one.place % 8}`;
       image.append(svg("path", { d: path, class: `curve ${tone}` }, title(one.name)));
-      ends.push({ name: one.name, y: upward.place(known[known.length - 1].value), told });
+      const last = known[known.length - 1];
+      ends.push({ name: one.name, x: across.place(last.at), y: upward.place(last.value), told });
+      for (const { value, at } of (one.marked || []).map((n) => spots[n])) {
+        const said = title(`${one.name}: ${showValue(value, spec.unit)} at ${at.toLocaleString("en")}`);
+        const mark = drawMarker(many ? 0 : one.place, across.place(at), upward.place(value));
+        image.append(fill(mark, { class: `${tone.replace(/^l/, "f")} halo marked` }, [said]));
+      }
     }
-    if (joined && known.length > 30) continue;
+    if (joined && (known.length > 30 || one.marked)) continue;
     for (const { value, at, name, gap } of spots) {
       if (!finite(at) || (!finite(value) && !gap)) continue;
       const x = across.place(at), said = `${name ? name + ", " : ""}${one.name}: ${gap || showValue(value, spec.unit)} at ${at.toLocaleString("en")}`;
@@ -399,15 +406,33 @@ function drawPlane(chart, width) {
   return finish(image, bottom + 42);
 }
 
-/** Write the names of curves beside their ends, as many as have room: those that are told apart first. */
+/** Set falling or rising places apart by a gap, moved as little as that takes (least squares), within two ends. */
+function spread(places, gap, first, last) {
+  const blocks = [];
+  places.forEach((place, n) => {
+    let mean = place - n * gap, size = 1;
+    while (blocks.length && blocks[blocks.length - 1].mean > mean) {
+      const before = blocks.pop();
+      [mean, size] = [(before.mean * before.size + mean * size) / (before.size + size), before.size + size];
+    }
+    blocks.push({ mean, size });
+  });
+  const start = Math.max(first, last - gap * (places.length - 1));
+  const starts = blocks.flatMap(({ mean, size }) => Array(size).fill(Math.min(Math.max(mean, first), start)));
+  return starts.map((place, n) => place + n * gap);
+}
+
+/** Write the names of curves beside their ends, each with a thread to its curve; told ones in their colour. */
 function nameEnds(image, ends, top, bottom, width, edge) {
-  const taken = [];
-  for (const { name, y, told } of ends.sort((a, b) => (b.told >= 0) - (a.told >= 0) || a.y - b.y)) {
-    if (y < top - 8 || y > bottom + 8 || taken.some((other) => Math.abs(other - y) < 12.5)) continue;
+  ends.sort((a, b) => a.y - b.y);
+  const gap = Math.min(13, (bottom - top) / Math.max(ends.length - 1, 1)), turn = width - edge;
+  const places = spread(ends.map(({ y }) => y), gap, top, bottom), threads = [];
+  ends.forEach(({ name, x, y, told }, n) => {
     const tone = told < 0 ? "soft" : `name f${told % 8}`;
-    image.append(svg("text", { x: width - edge + 6, y: y + 4, class: tone }, title(name), crop(name, edge - 8)));
-    taken.push(y);
-  }
+    threads.push(svg("path", { d: `M${x.toFixed(1)},${y.toFixed(1)}H${turn}L${turn + 18},${places[n].toFixed(1)}`, class: "thread" }));
+    image.append(svg("text", { x: turn + 22, y: places[n] + 4, class: tone }, title(name), crop(name, edge - 24)));
+  });
+  image.prepend(...threads);
 }
 
 /** Write names beside the highest spots, none over another. */
