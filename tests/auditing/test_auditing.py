@@ -10,7 +10,8 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import _compare_tokenizers, run_audit, run_comparison
+from vocabkit.auditing.auditing import run_audit
+from vocabkit.auditing.comparison import _compare_tokenizers, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts

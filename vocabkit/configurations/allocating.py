@@ -35,7 +35,7 @@ from vocabkit.core.config import Config, Settings, lay_over, load_config, valida
 from vocabkit.core.errors import ConfigError, MissingExtra
 from vocabkit.core.folders import Clock, output_folder, write_manifest
 from vocabkit.core.languages import load_panel, name_languages, resolve_codes
-from vocabkit.core.pages import Cell, Chart, Row, Section, Sentence, Series, Table, render_sections, show_value
+from vocabkit.core.pages import Cell, Chart, Row, Said, Section, Series, Table, render_sections, show_value
 from vocabkit.core.plots import Charted
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import Signed, parse_record, read_manifest
@@ -267,7 +267,7 @@ def _number(row: Mapping[str, object], name: str) -> float | None:
     return None if value in (None, "") else float(str(value))
 
 
-def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequence[str]) -> Iterable[Sentence]:
+def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequence[str]) -> Iterable[Said]:
     """Yield what an allocation does, in sentences."""
     names = name_languages(str(row["language"]) for row in rows)
     changes = {str(row["language"]): _number(row, "change") or 0.0 for row in rows}
@@ -278,18 +278,18 @@ def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequen
         if moved:
             most = moved[0] if sign < 0 else moved[-1]
             needs = f"{len(moved)} of {len(rows)} languages need {word} tokens than with sizes {baseline}"
-            yield Sentence(f"{needs}; most {names[most]}, {changes[most]:+.1%}.")
+            yield Said(f"{needs}; most {names[most]}, {changes[most]:+.1%}.")
     lexicons = sum(int(_number(row, "lexicon") or 0) for row in rows)
-    yield Sentence(f"Lexicons hold {lexicons:,} pieces together, since languages share pieces.")
+    yield Said(f"Lexicons hold {lexicons:,} pieces together, since languages share pieces.")
     held = {
         limit: [names[str(row["language"])] for row in rows if row["limited_by"] == limit] for limit in _LIMITS
     }
     for limit, found in held.items():
         if found:
             more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-            yield Sentence(f"{_LIMITS[limit]}: {', '.join(found[:6])}{more}.", "warn")
+            yield Said(f"{_LIMITS[limit]}: {', '.join(found[:6])}{more}.", "warn")
     for warning in warnings:
-        yield Sentence(warning, "warn")
+        yield Said(warning, "warn")
 
 
 _LIMITS = {
@@ -542,16 +542,14 @@ class SaturationReport(Charted):
         columns = ["language", "block", "pieces", "tokens before", "after", "saved", "text"]
         table = Table("Blocks of single languages", columns, rows, frozenset({"text"}))
         best = max(self.found.served, key=lambda row: row.saving, default=None)
-        said = [Sentence(self.summary + ".")]
+        said = [Said(self.summary + ".")]
         if best is not None:
             served = f"{best.served} languages with {best.size:,} pieces each"
-            said.insert(
-                0, Sentence(f"{served} save {best.saving:.1%} of the tail's held-out tokens on average.")
-            )
+            said.insert(0, Said(f"{served} save {best.saving:.1%} of the tail's held-out tokens on average."))
         settings = {name: value for name, value in self.config.model_dump(mode="json").items() if value}
         return render_sections(
             "What blocks for tail languages save",
-            [*said, *(Sentence(warning, "warn") for warning in self.warnings)],
+            [*said, *(Said(warning, "warn") for warning in self.warnings)],
             [Section("By languages served", [self.charts()["saturation"]]), Section("By language", [table])],
             method={**settings, "counts": self.counts},
             beside={"saturation.csv": "the savings", "blocks.csv": "every block"},

@@ -112,7 +112,7 @@ class Table:
     titles: Mapping[str, str] = field(default_factory=dict)
 
 
-class Sentence(NamedTuple):
+class Said(NamedTuple):
     """A sentence of a verdict: `good`, `warn` or `bad` by its tone, or neither."""
 
     text: str
@@ -174,7 +174,7 @@ def _round(content: Any) -> Any:
 
 def render_sections(
     title: str,
-    verdict: Sequence[Sentence],
+    verdict: Sequence[Said],
     sections: Sequence[Section],
     *,
     method: Mapping[str, object],
@@ -195,7 +195,8 @@ def render_page(
     """Return a page from a template in the `report_parts` of a package, or from a shared one without a package.
 
     It extends `frame.html`, which wants `title`, and draws what `parts.html` has macros for. `script` names
-    another script beside the template that runs after `page.js`, and finds `data` as `DATA`. Equal values give equal text.
+    another script beside the template that runs after `page.js`, and finds `data` as `DATA`. Equal values give
+    equal text.
 
     >>> render_page("vocabkit.auditing", "report.html", script="report.js", title="Audit")  # doctest: +SKIP
     '<!DOCTYPE html>…'

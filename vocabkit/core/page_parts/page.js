@@ -303,12 +303,13 @@ function drawDots(chart, width) {
 function drawBars(chart, width) {
   const { rows, series, spec, left, image } = startRows(chart, width);
   const one = series[0] || spec.series[0], room = 66;
-  const top = 8, step = 22, bottom = top + rows.length * step;
-  const every = rows.flatMap(({ row }) => [one.values[row], (one.low || [])[row], (one.high || [])[row]]);
+  const marks = spec.marks || [], top = marks.length ? 24 : 8, step = 22, bottom = top + rows.length * step;
+  const every = rows.flatMap(({ row }) => [one.values[row], (one.low || [])[row], (one.high || [])[row]]).concat(marks.map(([value]) => value));
   const numbers = every.filter((value) => typeof value === "number");
   const negative = numbers.some((value) => value < 0);
   const scale = new Scale(numbers, false, left + (negative ? room : 2), width - room, { zero: true, room: 0 });
   drawAxis(image, scale, top, bottom, spec.axis, spec.unit, width);
+  drawMarks(image, marks, scale, top, bottom);
   const zero = scale.place(0);
   rows.forEach(({ label, row }, n) => {
     const y = top + n * step, value = one.values[row], gap = (one.gaps || [])[row];
