@@ -112,7 +112,7 @@ class Comparison(Charted):
         )
         return {
             "change": Chart(
-                "bars", "Change in tokens by language", caption, [series], unit="share",
+                "bars", "Change in tokens by language", caption, [series], unit="share", signed=True,
                 labels=list(name_languages(codes).values()), ids=codes, axis="change in tokens",
                 marks={self.max_regression: f"limit {_show_limit(self.max_regression)}"} if near else {},
             )
@@ -131,7 +131,8 @@ class Comparison(Charted):
             yield Said(f"Fails: {' and '.join(filter(None, (said, gone)))}.", "bad")
             yield Said(f"{'It is' if len(worse) == 1 else 'They are'} {shorten_names([*dear, *lost], 8)}.")
         else:
-            yield Said(f"Holds: no language of {of} needs over {limit} more tokens.", "good")
+            have = f"{of}" if len(known) == of else f"the {len(known)} that have a change"
+            yield Said(f"Holds: no language of {have} needs over {limit} more tokens.", "good")
         cheaper, dearer = [pair for pair in known if pair[0] < 0], [pair for pair in known if pair[0] > 0]
         for found, word, best in ((cheaper, "fewer", min), (dearer, "more", max)):
             if found:
@@ -148,7 +149,7 @@ class Comparison(Charted):
             ends = "" if one.low is None or one.high is None else f"{one.low:+.2%} to {one.high:+.2%}"
             change = str(shown["change"]) if one.value is None else f"{one.value:+.2%}"
             cells = [Cell(change, one.value), Cell(ends), Cell("–" if one.n is None else f"{one.n:,}", one.n)]
-            said = "; ".join(filter(None, (shown["verdict"], one.note)))
+            said = "; ".join(str(part) for part in (shown["verdict"], one.note) if part)
             rows.append(Row(names[one.language], [*cells, Cell(said, words=True)], id=one.language))
         columns = ["language", "change", "95 % interval", "lines", "verdict"]
         table = Table(f"Change in tokens from {self.before} to {self.after}", columns, rows, _WORDS)

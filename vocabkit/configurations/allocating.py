@@ -32,7 +32,7 @@ from vocabkit.configurations.two_stage import (
 )
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
-from vocabkit.core.errors import ConfigError, MissingExtra
+from vocabkit.core.errors import ConfigError, MissingExtra, shorten_names
 from vocabkit.core.folders import Clock, output_folder, write_manifest
 from vocabkit.core.languages import load_panel, name_languages, resolve_codes
 from vocabkit.core.pages import Cell, Chart, Row, Said, Section, Series, Table, render_sections, show_value
@@ -286,8 +286,7 @@ def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequen
     }
     for limit, found in held.items():
         if found:
-            more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-            yield Said(f"{_LIMITS[limit]}: {', '.join(found[:6])}{more}.", "warn")
+            yield Said(f"{_LIMITS[limit]}: {shorten_names(found)}.", "warn")
     for warning in warnings:
         yield Said(warning, "warn")
 
@@ -308,7 +307,9 @@ def _chart_change(rows: Sequence[Mapping[str, object]], baseline: str) -> Chart:
     series = [Series("change", [_number(row, "change") for row in ranked])]
     names = list(name_languages(codes).values())
     axis = f"change of {rows[0]['unit']}" if rows else ""
-    return Chart("bars", "Change of costs", caption, series, labels=names, ids=codes, unit="share", axis=axis)
+    return Chart(
+        "bars", "Change of costs", caption, series, labels=names, ids=codes, unit="share", axis=axis, signed=True
+    )  # fmt: skip
 
 
 def _chart_sizes(rows: Sequence[Mapping[str, object]], baseline: str) -> Chart:

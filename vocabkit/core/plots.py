@@ -187,9 +187,8 @@ def _draw_bars(chart: Chart, figure: Any, axes: Any) -> None:
     """Draw a bar from zero on each row, what is more and what is less in two colours, with its interval."""
     (one, *_) = chart.series
     values = dict(_list_values(one))
-    signed = any(value < 0 for value in values.values())
     for k, value in values.items():
-        axes.barh(k, value, height=0.7, color=MORE if signed and value > 0 else LESS, alpha=0.85)
+        axes.barh(k, value, height=0.7, color=MORE if chart.signed and value > 0 else LESS, alpha=0.85)
     for k, low, high in _list_intervals(one):
         axes.plot([low, high], [k, k], color="black", linewidth=1)
     for k in range(len(chart.labels)):
@@ -199,7 +198,7 @@ def _draw_bars(chart: Chart, figure: Any, axes: Any) -> None:
             axes.annotate(said, (0, k), textcoords="offset points", xytext=(6, 0), fontsize=7, va="center")
     axes.axvline(0, color="black", linewidth=0.8)
     _draw_marks(chart, axes)
-    _set_scale(axes.xaxis, axes.set_xscale, chart.unit, signed=signed)
+    _set_scale(axes.xaxis, axes.set_xscale, chart.unit, signed=chart.signed)
     _name_rows(axes, chart.labels)
     axes.set_xlabel(chart.axis)
 

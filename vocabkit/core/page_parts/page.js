@@ -217,11 +217,11 @@ function drawLegend(image, names, width, square) {
   return y + 14;
 }
 
-function drawAxis(image, scale, top, bottom, name, unit, width) {
+function drawAxis(image, scale, top, bottom, name, unit, width, signed) {
   const most = Math.max(2, Math.floor((scale.end - scale.start) / 62));
   for (const value of scale.ticks(most)) {
     const x = scale.place(value);
-    image.append(rule(x, top, x, bottom, "grid"), write(showTick(value, unit), x, bottom + 16, "soft", "middle"));
+    image.append(rule(x, top, x, bottom, "grid"), write((signed && value > 0 ? "+" : "") + showTick(value, unit), x, bottom + 16, "soft", "middle"));
   }
   image.append(write(crop(name, width - 8), width - 4, bottom + 34, "soft", "end"));
 }
@@ -308,7 +308,7 @@ function drawBars(chart, width) {
   const numbers = every.filter((value) => typeof value === "number");
   const negative = numbers.some((value) => value < 0);
   const scale = new Scale(numbers, false, left + (negative ? room : 2), width - room, { zero: true, room: 0 });
-  drawAxis(image, scale, top, bottom, spec.axis, spec.unit, width);
+  drawAxis(image, scale, top, bottom, spec.axis, spec.unit, width, spec.signed);
   drawMarks(image, marks, scale, top, bottom);
   const zero = scale.place(0);
   rows.forEach(({ label, row }, n) => {
