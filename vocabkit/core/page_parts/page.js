@@ -502,7 +502,7 @@ function toggleNumbers(figure, button) {
   if (open) { open.remove(); return; }
   const chart = charts.get(figure), { spec } = chart, { rows, series } = listShown(chart);
   const flat = !rows.length;
-  const heads = flat ? ["series", spec.across || "x", spec.axis || "value"] : ["", ...series.map((one) => one.name)];
+  const heads = flat ? ["series", spec.across || "x", spec.axis || "value"] : ["name", ...series.map((one) => one.name)];
   const lines = flat
     ? series.flatMap((one) => one.values.map((value, n) => [[(one.names || [])[n], one.name].filter(Boolean).join(", "), (one.x[n] ?? NaN).toLocaleString("en"), (one.gaps || [])[n] || showValue(value, spec.unit)]))
     : rows.map(({ label, row }) => [label, ...series.map((one) => (one.gaps || [])[row] || showValue(one.values[row], spec.unit))]);
