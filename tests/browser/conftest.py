@@ -60,11 +60,17 @@ class Opened:
               const width = document.documentElement.clientWidth;
               if (document.documentElement.scrollWidth <= width) return [];
               const found = [];
-              for (const one of document.body.querySelectorAll("*")) {
-                if (one.getBoundingClientRect().right <= width + 1) continue;
-                const name = `${one.tagName}.${one.getAttribute("class")}`;
-                found.push(`${name}: ${one.textContent.trim().slice(0, 40)}`);
-              }
+              const clips = (one) => getComputedStyle(one).overflowX !== "visible";
+              const walk = (parent) => {
+                for (const one of parent.children) {
+                  if (one.getBoundingClientRect().right > width + 1) {
+                    const name = `${one.tagName}.${one.getAttribute("class")}#${one.id}`;
+                    found.push(`${name}: ${one.textContent.trim().slice(0, 40)}`);
+                  }
+                  if (!clips(one)) walk(one);
+                }
+              };
+              walk(document.body);
               return found.concat(`the page is ${document.documentElement.scrollWidth} of ${width} wide`);
             }"""
         )
