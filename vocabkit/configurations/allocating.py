@@ -141,7 +141,11 @@ class Allotment(Charted):
                 Section("How many pieces each language gets", [charts["sizes"], _tabulate(self.rows)]),
                 Section("What pieces are worth", [charts["curves"]]),
             ],
-            method={**told, "before": self.baseline, "counts": self.counts},
+            method={
+                **{name.replace("_", " "): value for name, value in told.items()},
+                "before": self.baseline,
+                "counts": self.counts,
+            },
             beside={"allocation.csv": "the table", "curves.csv": "every point", "pieces.csv": "every piece"},
         )
 
@@ -308,7 +312,8 @@ def _chart_change(rows: Sequence[Mapping[str, object]], baseline: str) -> Chart:
     names = list(name_languages(codes).values())
     axis = f"change of {rows[0]['unit']}" if rows else ""
     return Chart(
-        "bars", "Change of costs", caption, series, labels=names, ids=codes, unit="share", axis=axis, signed=True
+        "bars", "Change of costs", caption, series, labels=names, ids=codes, unit="share", axis=axis,
+        signed=True,
     )  # fmt: skip
 
 
@@ -517,7 +522,8 @@ class SaturationReport(Charted):
             saved = [row.saving for row in rows]
             series.append(Series(f"{size:,} pieces a language", saved, low, high, x=served, marked=full))
         caption = "Mean share of held-out tokens saved, over all tail languages, 0 for those not yet served. "
-        caption += "Marks are languages whose text fills the block: one without a mark is data-limited."
+        caption += "Marks are languages whose text fills the block: one without a mark is data-limited. "
+        caption += "Bands are 95 % intervals."
         return {
             "saturation": Chart(
                 "lines", "What blocks for tail languages save", caption, series, unit="share of tokens",
@@ -547,12 +553,12 @@ class SaturationReport(Charted):
         if best is not None:
             served = f"{best.served} languages with {best.size:,} pieces each"
             said.insert(0, Said(f"{served} save {best.saving:.1%} of the tail's held-out tokens on average."))
-        settings = {name: value for name, value in self.config.model_dump(mode="json").items() if value}
+        told = self.config.model_dump(mode="json", include={"sizes", "digits", "max_piece_length", "resamples"})
         return render_sections(
             "What blocks for tail languages save",
             [*said, *(Said(warning, "warn") for warning in self.warnings)],
             [Section("By languages served", [self.charts()["saturation"]]), Section("By language", [table])],
-            method={**settings, "counts": self.counts},
+            method={**{name.replace("_", " "): value for name, value in told.items()}, "counts": self.counts},
             beside={"saturation.csv": "the savings", "blocks.csv": "every block"},
         )
 

@@ -371,7 +371,7 @@ function drawPlane(chart, width) {
   const bottom = top + Math.max(Math.min(360, Math.max(220, width * 0.5)), tall);
   const left = 56, finite = (value) => typeof value === "number";
   const across = new Scale(series.flatMap((one) => one.x).filter(finite), spec.xlog, left, width - edge, { room: joined ? 0 : 0.04 });
-  const upward = new Scale(series.flatMap((one) => one.values).filter(finite), spec.log, bottom - 6, top + 6, { zero: !spec.log });
+  const upward = new Scale(series.flatMap((one) => [...one.values, ...(joined && one.high) || []]).filter(finite), spec.log, bottom - 6, top + 6, { zero: !spec.log });
   drawAxis(image, across, top, bottom, spec.across, spec.xunit || "", width);
   for (const value of upward.ticks(6)) {
     const y = upward.place(value);
@@ -385,6 +385,7 @@ function drawPlane(chart, width) {
     if (joined && known.length) {
       const path = known.map(({ value, at }, n) => `${n ? "L" : "M"}${across.place(at).toFixed(1)},${upward.place(value).toFixed(1)}`).join("");
       const told = many && chart.told.indexOf(one.place), tone = many ? (told < 0 ? "lsoft" : `l${told % 8} told`) : `l${one.place % 8}`;
+      if (one.low && !many) image.append(drawBand(one, across, upward));
       image.append(svg("path", { d: path, class: `curve ${tone}` }, title(one.name)));
       const last = known[known.length - 1];
       ends.push({ name: one.name, x: across.place(last.at), y: upward.place(last.value), told });
@@ -405,6 +406,14 @@ function drawPlane(chart, width) {
   if (joined && many) nameEnds(image, ends, top, bottom, width, edge);
   if (!joined) nameSpots(image, series, across, upward);
   return finish(image, bottom + 42);
+}
+
+/** The intervals of a curve, as a band behind it. */
+function drawBand(one, across, upward) {
+  const known = one.values.map((_, n) => n).filter((n) => typeof one.low[n] === "number" && typeof one.high[n] === "number");
+  const go = (n, ends) => `${across.place(one.x[n]).toFixed(1)},${upward.place(ends[n]).toFixed(1)}`;
+  const path = [...known.map((n) => go(n, one.high)), ...known.reverse().map((n) => go(n, one.low))].join("L");
+  return svg("path", { d: path ? `M${path}Z` : "", class: `f${one.place % 8}`, opacity: 0.15 });
 }
 
 /** Set falling or rising places apart by a gap, moved as little as that takes (least squares), within two ends. */
