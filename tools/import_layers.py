@@ -47,7 +47,7 @@ HOMES = {
     "matplotlib": ("core/plots.py",),
     "icu4py": ("auditing/text_statistics.py",),
     "tiktoken": ("vocabulary/",),
-    "jinja2": ("auditing/report.py", "core/pages.py"),
+    "jinja2": ("core/pages.py",),
     "duckdb": ("corpus/", "vocabulary/", "configurations/", "auditing/"),
     "sentencepiece": ("corpus/", "vocabulary/", "fitting/"),
     "tokenizers": ("vocabulary/",),

@@ -28,16 +28,31 @@ from vocabkit.auditing.encoding import (
     INLINE,
     Encoded,
     Opening,
+    Split,
+    choose_lines,
     find_fixed,
     finish_encoding,
     name_tokenizers,
     reuse_tokenizer,
+    split_lines,
     start_encoding,
 )
-from vocabkit.auditing.figures import Audited, Figure, Figures, Finding, Findings, Resampling, draw_resampling
+from vocabkit.auditing.figures import (
+    Audited,
+    Figure,
+    Figures,
+    Finding,
+    Findings,
+    Resampling,
+    Sentence,
+    Spoken,
+    draw_resampling,
+)
 from vocabkit.auditing.integrity import check_pieces, check_round_trips
 from vocabkit.auditing.metrics import (
+    CHANGE,
     LOST,
+    OUTSIDE,
     Ratio,
     Spread,
     aggregate_spread,
@@ -66,7 +81,7 @@ from vocabkit.auditing.text_statistics import TextStatistics, load_statistics, m
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, TokenizerError
 from vocabkit.core.folders import check_output, fingerprint_file, package_versions
-from vocabkit.core.languages import Panel, load_panel, resolve_code, resolve_codes
+from vocabkit.core.languages import Panel, load_panel, name_languages, resolve_code, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.sources import Corpus, open_corpus
@@ -282,6 +297,9 @@ def _audit(
         audited = [job.result() for job in jobs]
         described = [pool.submit(_describe, one) for one in openings.values()]
         text = source.read(report)
+        chosen = choose_lines(text, settings.reference, len(names))
+        lines = [text.languages[code][place] for code, places in chosen.items() for place in places]
+        split = []
         kept = load_statistics(text)
         statistics = measure_text(text, workers=workers, kept=kept, progress=report)
         facts = find_facts(text, statistics, panel=panel, reference=settings.reference, seed=seed, pool=pool)
@@ -290,6 +308,7 @@ def _audit(
         started = []
         # All of one tokenizer, then the next: a process keeps one open. The checks first: they take longest.
         for name, opening in openings.items():
+            split.append(pool.submit(split_lines, opening, lines))
             if settings.integrity:
                 checks.append((name, pool.submit(check_pieces, opening, name)))
                 checks.append((name, pool.submit(check_round_trips, opening, name, text.languages, seed)))
@@ -307,6 +326,7 @@ def _audit(
             report.advance(1)
         report.finish()
         compositions = [job.result() for job in described]
+        shown = dict(zip(names, (job.result() for job in split), strict=True))
     aligned = tuple(code for code in text.aligned_languages if code in statistics)
     drawn = _draw_resamplings(text, statistics, settings.resamples, seed)
     ground = _Ground(
@@ -334,7 +354,33 @@ def _audit(
             f"{name}: {code}": one.failure for code, one in languages.items() if one.failure is not None
         }
     method = _tell_method(ground)
-    return text, Audit(tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures)
+    return text, Audit(
+        tuple(figures), tuple(audited), tuple(findings), facts.warnings, method, failures,
+        _describe_languages(text, panel), _gather_sentences(text, chosen, shown),
+    )  # fmt: skip
+
+
+def _describe_languages(text: AuditText, panel: Panel) -> tuple[Spoken, ...]:
+    """Return the languages that there is text of, as people call them and as the panel sorts them."""
+    described = []
+    for code, name in name_languages(text.languages, panel).items():
+        known = panel.find(code)
+        sorted_as = (OUTSIDE,) * 3 if known is None else (known.group, known.branch, known.resource)
+        described.append(Spoken(code, name, *sorted_as, known is not None and known.tail))
+    return tuple(described)
+
+
+def _gather_sentences(
+    text: AuditText, chosen: Mapping[str, Sequence[int]], shown: Mapping[str, Sequence[Split]]
+) -> tuple[Sentence, ...]:
+    """Return the chosen lines with the tokens of every tokenizer, which come in the lines' order."""
+    aligned, sentences = set(text.aligned_languages), list[Sentence]()
+    for code, places in chosen.items():
+        for place in places:
+            pieces = {name: split[len(sentences)] for name, split in shown.items()}
+            line = text.languages[code][place]
+            sentences.append(Sentence(code, place + 1, code in aligned, line, pieces))
+    return tuple(sentences)
 
 
 def _open(opening: Opening, name: str, *, words: bool) -> Audited:
@@ -402,10 +448,11 @@ def _measure_tokenizer(
         name, spreads, statistics, vocabulary, ground.panel, ground.counts,
         resamples=settings.resamples, seed=settings.seed,
     )  # fmt: skip
-    first = next(iter(ground.encoded))
-    if name != first:
-        before = ground.encoded[first]
-        figures += measure_changes(name, first, statistics, encoded, before, ground.resamplings)
+    for place, (before, held) in enumerate(ground.encoded.items()):
+        if before == name:
+            break
+        metric = f"{CHANGE}.{before}" if place else CHANGE
+        figures += measure_changes(name, before, statistics, encoded, held, ground.resamplings, metric)
     figures += measure_composition(name, vocabulary, width=settings.width)
     characters, words = Counter[str](), Counter[str]()
     for item in statistics.values():

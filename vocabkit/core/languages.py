@@ -384,30 +384,25 @@ def _find_near(text: str, pool: Sequence[str], beyond: bool) -> list[str]:
 
 
 def name_languages(codes: Iterable[str], panel: Panel | None = None) -> dict[str, str]:
-    """Return what each code is called in English, by the panel and else by CLDR; a code without a name is its own.
+    """Return what each code is called in English, by the panel and else by CLDR; else the code itself.
 
     Where two would be called the same, their scripts are said.
 
-    >>> name_languages(["yor_Latn", "srp_Cyrl", "srp_Latn", "qqq_Latn"])
-    {'yor_Latn': 'Yoruba', 'srp_Cyrl': 'Serbian (Cyrillic)', 'srp_Latn': 'Serbian (Latin)', 'qqq_Latn': 'qqq_Latn'}
+    >>> name_languages(["yor_Latn", "srp_Cyrl", "srp_Latn"])
+    {'yor_Latn': 'Yoruba', 'srp_Cyrl': 'Serbian (Cyrillic)', 'srp_Latn': 'Serbian (Latin)'}
     """
     from langcodes import Language as Tag
-    from langcodes.tag_parser import LanguageTagError
 
     plain, full = dict[str, str](), dict[str, str]()
     for code in codes:
-        known = panel.find(code) if panel else None
-        try:
-            tag = Tag.get(code.replace("_", "-"), normalize=False)
-            said = tag.language_name("en")
-        except LanguageTagError:
-            plain[code] = full[code] = known.name if known else code
-            continue
-        said = said.removesuffix(" (individual language)")
-        said = code if said.startswith(("Unknown language", "Unknown Language")) else said
-        plain[code] = known.name if known else said
-        short = Tag.get("-".join(part for part in ("und", tag.script) if part)).script_name("en")
-        full[code] = f"{plain[code]} ({short})" if tag.script and plain[code] != code else plain[code]
+        known, (language, _, script) = panel.find(code) if panel else None, code.partition("_")
+        # Dari is the Persian of a country to CLDR: by its own name first.
+        tags = [Tag.get(language, normalize=normal) for normal in (False, True) if CODE.fullmatch(code)]
+        said = (tag.language_name("en").removesuffix(" (individual language)") for tag in tags)
+        named = next((name for name in said if not name.startswith("Unknown")), code)
+        plain[code] = known.name if known else named
+        written = Tag.get(f"und-{script}").script_name("en") if tags else ""
+        full[code] = f"{plain[code]} ({written})" if written and plain[code] != code else plain[code]
     often = Counter(plain.values())
     return {code: full[code] if often[name] > 1 else name for code, name in plain.items()}
 

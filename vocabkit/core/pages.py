@@ -46,10 +46,11 @@ class Series(NamedTuple):
 class Chart:
     """What `page.js` draws: `dots` and `bars` have a row a label, `stack` adds series to a whole in each row.
 
-    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as
-    per cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values,
-    `x_logarithmic` of the other. `marks` are values with a line and a name of their own; `signed` values are
-    changes, and more has a plus. `ids` tell the page's filters what each label is.
+    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as per
+    cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values, `x_logarithmic` of
+    the other. `marks` are values with a line and a name of their own; `signed` values are changes, and more has
+    a plus. `ids` tell the page's filters what each label is. Where there is no value, its mark is at the worse
+    end: the right one unless `more_is_better`.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class Chart:
     x_logarithmic: bool = False
     marks: Mapping[float, str] = field(default_factory=dict)
     signed: bool = False
+    more_is_better: bool = False
 
     def to_json(self) -> Markup:
         """Return what the page holds of it."""
@@ -72,6 +74,7 @@ class Chart:
             "kind": self.kind, "title": self.title, "labels": self.labels, "ids": self.ids, "unit": self.unit,
             "axis": self.axis, "across": self.across, "log": self.logarithmic, "xlog": self.x_logarithmic,
             "signed": self.signed,
+            "more": self.more_is_better,
             "marks": [[value, name] for value, name in self.marks.items()],
             "series": [
                 {key: part for key, part in one._asdict().items() if key in ("name", "values") or part}
@@ -95,11 +98,15 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its heading, and a cell for each column after the first. `id` is for the page's filters."""
+    """A row: its heading, and a cell for each column after the first.
+
+    `id` is for the page's filters; `title` is said on pointing at the heading.
+    """
 
     name: str
     cells: Sequence[Cell]
     id: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +199,19 @@ def render_sections(
 
 
 def render_page(
-    package: str | None, template: str, *, script: str = "", data: object = None, **values: object
+    package: str | None,
+    template: str,
+    *,
+    script: str = "",
+    style: str = "",
+    data: object = None,
+    **values: object,
 ) -> str:
     """Return a page from a template in the `report_parts` of a package, or from a shared one without a package.
 
-    It extends `frame.html`, which wants `title`, and draws what `parts.html` has macros for. `script` names
-    another script beside the template that runs after `page.js`, and finds `data` as `DATA`. Equal values give
-    equal text.
+    It extends `frame.html`, which wants `title`; `parts.html` has macros for what is described above. `script`
+    and `style` name files beside the template that come after `page.js` and `page.css`; the script finds `data`
+    as `DATA`. Equal values give equal text.
 
     >>> render_page("vocabkit.auditing", "report.html", script="report.js", title="Audit")  # doctest: +SKIP
     '<!DOCTYPE html>…'
@@ -210,12 +223,14 @@ def render_page(
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     pages.filters["value"] = show_value
-    parts = [shared.get_source(pages, "page.js")[0]] + ([own.get_source(pages, script)[0]] if script else [])
-    code, style = "\n".join(parts), shared.get_source(pages, "page.css")[0]
+    code, looks = (
+        "\n".join(loader.get_source(pages, name)[0] for loader, name in ((shared, first), (own, more)) if name)
+        for first, more in (("page.js", script), ("page.css", style))
+    )
     text = pages.get_template(template).render(
         script=Markup(code),
-        style=Markup(style),
-        digests={"script": _digest(code), "style": _digest(style)},
+        style=Markup(looks),
+        digests={"script": _digest(code), "style": _digest(looks)},
         data=None if data is None else embed_json(data),
         **values,
     )

@@ -46,13 +46,14 @@ function showTick(value, unit) {
   for (const [size, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (Math.abs(value) >= Math.max(size, 1e4)) return +(value / size).toPrecision(6) + letter;
   }
-  return String(+value.toPrecision(6));
+  return Math.abs(value) >= 1000 ? value.toLocaleString("en") : String(+value.toPrecision(6));
 }
 
-const pen = document.createElement("canvas").getContext("2d");
-function measure(text, size = 12) {
-  pen.font = size + "px " + getComputedStyle(document.body).fontFamily;
-  return pen.measureText(text).width;
+const pen = document.createElement("canvas").getContext("2d"), widths = new Map();
+pen.font = "12px " + getComputedStyle(document.body).fontFamily;
+function measure(text) {
+  if (!widths.has(text)) widths.set(text, pen.measureText(text).width);
+  return widths.get(text);
 }
 
 function crop(text, width) {
@@ -70,7 +71,8 @@ function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
   const button = document.getElementById("theme");
-  button.textContent = theme === "dark" ? "☾ Dark" : theme === "light" ? "☀ Light" : "◐ Auto";
+  const [sign, word] = theme === "dark" ? ["☾", "Dark"] : theme === "light" ? ["☀", "Light"] : ["◐", "Auto"];
+  button.replaceChildren(sign, html("span", null, ` ${word}`));
   button.setAttribute("aria-label", `Theme: ${THEMES[theme]}; press to change`);
   try { localStorage.setItem("theme", theme); } catch { /* A page from a disk may have no storage. */ }
 }
@@ -227,10 +229,12 @@ function drawAxis(image, scale, top, bottom, name, unit, width, signed) {
 }
 
 function drawMarks(image, marks, scale, top, bottom) {
-  for (const [value, name] of marks || []) {
-    const x = scale.place(value);
-    image.append(rule(x, top - 2, x, bottom, "ref"), write(name, x, top - 6, "soft", "middle"));
-  }
+  const placed = (marks || []).map(([value, name]) => ({ x: scale.place(value), name, wide: measure(name) }));
+  placed.forEach(({ x, name, wide }, n) => {
+    const near = (other) => other && Math.abs(other.x - x) < (other.wide + wide) / 2 + 8;
+    const anchor = near(placed[n + 1]) ? "end" : near(placed[n - 1]) || x - wide / 2 < 0 ? "start" : "middle";
+    image.append(rule(x, top - 2, x, bottom, "ref"), write(name, x, top - 6, "soft", anchor));
+  });
 }
 
 function listShown(chart) {
@@ -282,7 +286,7 @@ function drawDots(chart, width) {
       let said = `${label}, ${one.name}: ${gap || showValue(value, spec.unit)}`;
       if (value === null || value === undefined) {
         if (!gap) return;
-        group.append(drawSign(CROSS, one.place, width - RIGHT, y));
+        group.append(drawSign(CROSS, one.place, spec.more ? left + 4 : width - RIGHT, y));
       } else if (spec.log && value <= 0) group.append(drawSign(ARROW, one.place, left + 4, y));
       else {
         if (typeof low === "number" && typeof high === "number") {
@@ -329,7 +333,8 @@ function drawBars(chart, width) {
       }
     }
     const sign = spec.signed && value > 0 ? "+" : "";
-    const written = typeof value === "number" ? sign + showValue(value, spec.unit) : gap || MISSING;
+    const short = spec.unit.startsWith("share") ? `${(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)}\u00a0%` : showValue(value, spec.unit);
+    const written = typeof value === "number" ? sign + short : gap || MISSING;
     group.append(write(written, value < 0 ? end - 6 : end + 6, y + step / 2 + 4, gap ? "soft" : "", value < 0 ? "end" : "start"), title(said));
     image.append(group);
   });
@@ -460,18 +465,26 @@ function nameSpots(image, series, across, upward) {
 
 const DRAW = { dots: drawDots, bars: drawBars, stack: drawStack, lines: drawPlane, spots: drawPlane };
 
+/** Draw a chart at the width it has; one that is not near the window is drawn when it comes near. */
 function drawChart(figure) {
   const chart = charts.get(figure), width = figure.clientWidth;
-  if (!width) return;
+  chart.stale = !width || !chart.near;
+  if (chart.stale) return;
   chart.width = width;
-  const plot = figure.querySelector(".plot");
-  plot.replaceChildren(DRAW[chart.spec.kind](chart, width));
+  figure.querySelector(".plot").replaceChildren(DRAW[chart.spec.kind](chart, width));
+}
+
+function drawAll() {
+  for (const [figure, chart] of charts) {
+    chart.near = true;
+    drawChart(figure);
+  }
 }
 
 /** Take a figure's chart, from its own data or as given, and keep it drawn at the width it has. */
 function startChart(figure, spec) {
   const told = figure.querySelector(":scope > script");
-  const chart = { spec: spec || JSON.parse(told.textContent), hidden: new Set(), keeps: null, width: 0, told: [] };
+  const chart = { spec: spec || JSON.parse(told.textContent), hidden: new Set(), keeps: null, width: 0, told: [], near: false, stale: true };
   charts.set(figure, chart);
   if (!figure.querySelector(".tools")) {
     const save = (kind) => html("button", { type: "button", on: { click: () => saveChart(figure, kind) } }, `Save ${kind.toUpperCase()}`);
@@ -481,8 +494,8 @@ function startChart(figure, spec) {
     if (chart.spec.kind === "lines" && chart.spec.series.length > 8) tools.prepend(chooseCurves(figure, chart));
     figure.append(tools);
   }
-  if (watcher) watcher.observe(figure);
-  else drawChart(figure);
+  watcher.observe(figure);
+  approach.observe(figure);
 }
 
 /** Colour the two highest and the two lowest of many curves, or the one that is chosen. */
@@ -500,9 +513,15 @@ function chooseCurves(figure, chart) {
   return chosen;
 }
 
-const watcher = "ResizeObserver" in window ? new ResizeObserver((seen) => {
+const watcher = new ResizeObserver((seen) => {
   for (const { target } of seen) if (charts.get(target).width !== target.clientWidth) drawChart(target);
-}) : null;
+});
+const approach = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    charts.get(target).near = isIntersecting;
+    if (isIntersecting && charts.get(target).stale) drawChart(target);
+  }
+}, { rootMargin: "600px" });
 
 /** Show a chart's numbers as a table below it, or hide them. */
 function toggleNumbers(figure, button) {
@@ -574,6 +593,4 @@ function saveChart(figure, kind) {
 startThemes();
 document.querySelectorAll("table.sortable").forEach(startTable);
 document.querySelectorAll("figure.chart").forEach((figure) => { if (figure.querySelector(":scope > script")) startChart(figure); });
-document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", () => {
-  part.querySelectorAll("figure.chart").forEach((figure) => { if (charts.has(figure) && part.open) drawChart(figure); });
-}));
+addEventListener("beforeprint", drawAll);
