@@ -107,6 +107,9 @@ allocation.pivot(index="name", columns="tokenizer", values="value").sort_values(
 
 # %%
 compared = vk.compare(*tokenizers, text, max_regression="2%", resamples=200, workers=1)
+compared.plot()
+
+# %%
 compared.to_frame().tail(10)
 
 # %% [markdown]

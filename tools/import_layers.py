@@ -44,7 +44,7 @@ HOMES = {
     ),
     "transformers": ("extension/distill.py", "extension/verify.py", "pretraining/exporting.py"),
     "numba": ("fitting/",),
-    "matplotlib": ("allocation/plots.py",),
+    "matplotlib": ("core/plots.py",),
     "icu4py": ("auditing/text_statistics.py",),
     "tiktoken": ("vocabulary/",),
     "jinja2": ("core/pages.py",),

@@ -11,7 +11,8 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import _compare_tokenizers, run_audit, run_comparison
+from vocabkit.auditing.auditing import run_audit
+from vocabkit.auditing.comparison import _compare_tokenizers, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
@@ -34,12 +35,12 @@ LINES = {
 
 
 @cache
-def train(fallback: bool) -> bytes:
+def train(fallback: bool, size: int = 360) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([line for code in ("eng_Latn", "hin_Deva", "yor_Latn") for line in LINES[code]]),
         model_writer=model,
-        vocab_size=360 if fallback else 90,
+        vocab_size=size if fallback else 90,
         byte_fallback=fallback,
         hard_vocab_limit=False,
         minloglevel=2,
@@ -322,6 +323,29 @@ def test_a_comparison_from_paths(paths: tuple[Path, Path], text: AuditText) -> N
     assert (found.before, found.after, found.max_regression) == ("fallback", "plain", 1.5)
     assert [row["language"] for row in found.to_rows()] == [c.language for c in found.changes]
     assert len(found.list_regressions()) == len(found.regressions)
+
+
+def test_a_comparison_has_a_page_and_a_chart(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
+    hostile = tmp_path / "<i>new"
+    hostile.mkdir()
+    (hostile / "<b>.model").write_bytes(train(True, 310))
+    found = run_comparison(
+        paths[0], hostile / "<b>.model", text, tmp_path / "out", max_regression="1%", resamples=20
+    )
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert page.index("Fails: " if found.regressions else "Holds: ") < page.index("<main")
+    assert 'href="report.html"' in page
+    (chart,) = found.charts().values()
+    (series,) = chart.series
+    assert list(chart.ids) == [change.language for change in found.changes]
+    assert list(series.values) == [change.value for change in found.changes]
+    assert [bool(gap) for gap in series.gaps] == [change.value is None for change in found.changes]
+    assert list(chart.marks) == [0.01]
+    # A limit far beyond every change is not drawn: the bars would be dots.
+    far = replace(found, max_regression=100.0)
+    assert not far.charts()["change"].marks
 
 
 def test_nothing_depends_on_workers_or_on_running_again(

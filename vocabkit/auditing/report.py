@@ -162,15 +162,17 @@ class Audit(Result):
         """The outcomes of what is `required` that do not hold. Raises ConfigError for what is not measured."""
         return [one for one in self.outcomes if not one.met]
 
-    def save(self, folder: str | Path, *, force: bool = False) -> None:
+    def save(self, folder: str | Path, *, force: bool = False, pages: Mapping[str, str] | None = None) -> None:
         """Write a folder: audit.parquet (the figures), audit.json, report.html and manifest.json.
 
-        Raises OutputError where the folder is not empty, unless `force` replaces it. There is no manifest of an
-        audit whose `origin` is not known, such as one that was loaded.
+        `pages` are more of them, by file. Raises OutputError where the folder is not empty, unless `force`
+        replaces it. There is no manifest of an audit whose `origin` is not known, such as one that was loaded.
         """
         with output_folder(folder, force=force) as work:
             self._write(work)
             (work / "report.html").write_text(render_report(self), encoding="utf-8")
+            for name, text in (pages or {}).items():
+                (work / name).write_text(text, encoding="utf-8")
             if self.origin:
                 write_manifest(work, **self.origin)
 

@@ -29,7 +29,7 @@ class Series(NamedTuple):
     """One series of a chart: a value a label, None where there is none, with the ends of its intervals.
 
     `x` are its own places for `lines` and `spots`, where there are no labels; `names` say what a spot is, and
-    `gaps` why there is no value (`lost`).
+    `gaps` why there is no value (`lost`). `marked` are the points of a curve that are to be seen on it.
     """
 
     name: str
@@ -39,16 +39,18 @@ class Series(NamedTuple):
     x: Sequence[float] = ()
     names: Sequence[str] = ()
     gaps: Sequence[str] = ()
+    marked: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """What `page.js` draws: `dots` and `bars` have a row a label, `stack` adds series to a whole in each row.
 
-    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as per
-    cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values, `x_logarithmic` of
-    the other. `marks` are values with a line and a name of their own. `ids` tell the page's filters what each
-    label is. Where there is no value, its mark is at the worse end: the right one unless `more_is_better`.
+    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as
+    per cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values,
+    `x_logarithmic` of the other. `marks` are values with a line and a name of their own; `signed` values are
+    changes, and more has a plus. `ids` tell the page's filters what each label is. Where there is no value, its
+    mark is at the worse end: the right one unless `more_is_better`.
     """
 
     kind: Kind
@@ -64,13 +66,14 @@ class Chart:
     x_logarithmic: bool = False
     marks: Mapping[float, str] = field(default_factory=dict)
     more_is_better: bool = False
+    signed: bool = False
 
     def to_json(self) -> Markup:
         """Return what the page holds of it."""
         told = {
             "kind": self.kind, "title": self.title, "labels": self.labels, "ids": self.ids, "unit": self.unit,
             "axis": self.axis, "across": self.across, "log": self.logarithmic, "xlog": self.x_logarithmic,
-            "more": self.more_is_better,
+            "more": self.more_is_better, "signed": self.signed,
             "marks": [[value, name] for value, name in self.marks.items()],
             "series": [
                 {key: part for key, part in one._asdict().items() if key in ("name", "values") or part}
@@ -115,6 +118,21 @@ class Table:
     words: frozenset[str] = frozenset()
     notes: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+
+
+class Said(NamedTuple):
+    """A sentence of a verdict: `good`, `warn` or `bad` by its tone, or neither."""
+
+    text: str
+    tone: Literal["", "good", "warn", "bad"] = ""
+
+
+class Section(NamedTuple):
+    """A part of a page: charts and tables under a heading, with a sentence before them."""
+
+    title: str
+    parts: Sequence[Chart | Table]
+    text: str = ""
 
 
 def show_value(value: float | None, unit: str) -> str:
@@ -162,19 +180,43 @@ def _round(content: Any) -> Any:
     return content
 
 
-def render_page(
-    package: str, template: str, *, script: str = "", style: str = "", data: object = None, **values: object
+def render_sections(
+    title: str,
+    verdict: Sequence[Said],
+    sections: Sequence[Section],
+    *,
+    method: Mapping[str, object],
+    beside: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a page from a template in the `report_parts` of a package, which extends `frame.html`.
+    """Return a page that says its verdict first, then draws its sections and tells how it was made.
 
-    `frame.html` wants `title`; `parts.html` has macros for what is described above. `script` and `style` name
-    files beside the template that come after `page.js` and `page.css`; the script finds `data` as `DATA`. Equal
-    values give equal text.
+    `beside` are files in the same folder with the words that they are offered by.
+    """
+    return render_page(
+        None, "plain.html", title=title, verdict=verdict, sections=sections, method=method, beside=beside or {}
+    )
+
+
+def render_page(
+    package: str | None,
+    template: str,
+    *,
+    script: str = "",
+    style: str = "",
+    data: object = None,
+    **values: object,
+) -> str:
+    """Return a page from a template in the `report_parts` of a package, or from a shared one without a package.
+
+    It extends `frame.html`, which wants `title`; `parts.html` has macros for what is described above. `script`
+    and `style` name files beside the template that come after `page.js` and `page.css`; the script finds `data`
+    as `DATA`. Equal values give equal text.
 
     >>> render_page("vocabkit.auditing", "report.html", script="report.js", title="Audit")  # doctest: +SKIP
     '<!DOCTYPE html>…'
     """
-    own, shared = PackageLoader(package, "report_parts"), PackageLoader("vocabkit.core", "page_parts")
+    shared = PackageLoader("vocabkit.core", "page_parts")
+    own = PackageLoader(package, "report_parts") if package else shared
     pages = Environment(
         loader=ChoiceLoader([own, shared]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,

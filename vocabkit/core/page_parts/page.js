@@ -219,11 +219,11 @@ function drawLegend(image, names, width, square) {
   return y + 14;
 }
 
-function drawAxis(image, scale, top, bottom, name, unit, width) {
+function drawAxis(image, scale, top, bottom, name, unit, width, signed) {
   const most = Math.max(2, Math.floor((scale.end - scale.start) / 62));
   for (const value of scale.ticks(most)) {
     const x = scale.place(value);
-    image.append(rule(x, top, x, bottom, "grid"), write(showTick(value, unit), x, bottom + 16, "soft", "middle"));
+    image.append(rule(x, top, x, bottom, "grid"), write((signed && value > 0 ? "+" : "") + showTick(value, unit), x, bottom + 16, "soft", "middle"));
   }
   image.append(write(crop(name, width - 8), width - 4, bottom + 34, "soft", "end"));
 }
@@ -307,12 +307,13 @@ function drawDots(chart, width) {
 function drawBars(chart, width) {
   const { rows, series, spec, left, image } = startRows(chart, width);
   const one = series[0] || spec.series[0], room = 66;
-  const top = 8, step = 22, bottom = top + rows.length * step;
-  const every = rows.flatMap(({ row }) => [one.values[row], (one.low || [])[row], (one.high || [])[row]]);
+  const marks = spec.marks || [], top = marks.length ? 24 : 8, step = 22, bottom = top + rows.length * step;
+  const every = rows.flatMap(({ row }) => [one.values[row], (one.low || [])[row], (one.high || [])[row]]).concat(marks.map(([value]) => value));
   const numbers = every.filter((value) => typeof value === "number");
   const negative = numbers.some((value) => value < 0);
   const scale = new Scale(numbers, false, left + (negative ? room : 2), width - room, { zero: true, room: 0 });
-  drawAxis(image, scale, top, bottom, spec.axis, spec.unit, width);
+  drawAxis(image, scale, top, bottom, spec.axis, spec.unit, width, spec.signed);
+  drawMarks(image, marks, scale, top, bottom);
   const zero = scale.place(0);
   rows.forEach(({ label, row }, n) => {
     const y = top + n * step, value = one.values[row], gap = (one.gaps || [])[row];
@@ -370,11 +371,12 @@ function drawStack(chart, width) {
 function drawPlane(chart, width) {
   const { spec } = chart, { series } = listShown(chart), joined = spec.kind === "lines", many = series.length > 8;
   const image = svg("svg", { width, role: "img", "aria-label": spec.title, class: many ? "many" : "" });
-  const edge = joined && many ? Math.min(width * 0.24, Math.max(...series.map((one) => measure(one.name))) + 14) : RIGHT;
-  const top = many ? 22 : drawLegend(image, series, width, false) + 20, bottom = top + Math.min(360, Math.max(220, width * 0.5));
+  const edge = joined && many ? Math.min(width * 0.3, Math.max(...series.map((one) => measure(one.name))) + 30) : RIGHT;
+  const top = many ? 22 : drawLegend(image, series, width, false) + 20, tall = many && joined ? Math.min(640, 13 * series.length) : 0;
+  const bottom = top + Math.max(Math.min(360, Math.max(220, width * 0.5)), tall);
   const left = 56, finite = (value) => typeof value === "number";
   const across = new Scale(series.flatMap((one) => one.x).filter(finite), spec.xlog, left, width - edge, { room: joined ? 0 : 0.04 });
-  const upward = new Scale(series.flatMap((one) => one.values).filter(finite), spec.log, bottom - 6, top + 6, { zero: !spec.log });
+  const upward = new Scale(series.flatMap((one) => [...one.values, ...(joined && one.high) || []]).filter(finite), spec.log, bottom - 6, top + 6, { zero: !spec.log });
   drawAxis(image, across, top, bottom, spec.across, spec.xunit || "", width);
   for (const value of upward.ticks(6)) {
     const y = upward.place(value);
@@ -388,10 +390,17 @@ function drawPlane(chart, width) {
     if (joined && known.length) {
       const path = known.map(({ value, at }, n) => `${n ? "L" : "M"}${across.place(at).toFixed(1)},${upward.place(value).toFixed(1)}`).join("");
       const told = many && chart.told.indexOf(one.place), tone = many ? (told < 0 ? "lsoft" : `l${told % 8} told`) : `l${one.place % 8}`;
+      if (one.low && !many) image.append(drawBand(one, across, upward));
       image.append(svg("path", { d: path, class: `curve ${tone}` }, title(one.name)));
-      ends.push({ name: one.name, y: upward.place(known[known.length - 1].value), told });
+      const last = known[known.length - 1];
+      ends.push({ name: one.name, x: across.place(last.at), y: upward.place(last.value), told });
+      for (const { value, at } of (one.marked || []).map((n) => spots[n])) {
+        const said = title(`${one.name}: ${showValue(value, spec.unit)} at ${at.toLocaleString("en")}`);
+        const mark = drawMarker(many ? 0 : one.place, across.place(at), upward.place(value));
+        image.append(fill(mark, { class: `${tone.replace(/^l/, "f")} halo marked` }, [said]));
+      }
     }
-    if (joined && known.length > 30) continue;
+    if (joined && (known.length > 30 || one.marked)) continue;
     for (const { value, at, name, gap } of spots) {
       if (!finite(at) || (!finite(value) && !gap)) continue;
       const x = across.place(at), said = `${name ? name + ", " : ""}${one.name}: ${gap || showValue(value, spec.unit)} at ${at.toLocaleString("en")}`;
@@ -404,15 +413,41 @@ function drawPlane(chart, width) {
   return finish(image, bottom + 42);
 }
 
-/** Write the names of curves beside their ends, as many as have room: those that are told apart first. */
+/** The intervals of a curve, as a band behind it. */
+function drawBand(one, across, upward) {
+  const known = one.values.map((_, n) => n).filter((n) => typeof one.low[n] === "number" && typeof one.high[n] === "number");
+  const go = (n, ends) => `${across.place(one.x[n]).toFixed(1)},${upward.place(ends[n]).toFixed(1)}`;
+  const path = [...known.map((n) => go(n, one.high)), ...known.reverse().map((n) => go(n, one.low))].join("L");
+  return svg("path", { d: path ? `M${path}Z` : "", class: `f${one.place % 8}`, opacity: 0.15 });
+}
+
+/** Set falling or rising places apart by a gap, moved as little as that takes (least squares), within two ends. */
+function spread(places, gap, first, last) {
+  const blocks = [];
+  places.forEach((place, n) => {
+    let mean = place - n * gap, size = 1;
+    while (blocks.length && blocks[blocks.length - 1].mean > mean) {
+      const before = blocks.pop();
+      [mean, size] = [(before.mean * before.size + mean * size) / (before.size + size), before.size + size];
+    }
+    blocks.push({ mean, size });
+  });
+  const start = Math.max(first, last - gap * (places.length - 1));
+  const starts = blocks.flatMap(({ mean, size }) => Array(size).fill(Math.min(Math.max(mean, first), start)));
+  return starts.map((place, n) => place + n * gap);
+}
+
+/** Write the names of curves beside their ends, each with a thread to its curve; told ones in their colour. */
 function nameEnds(image, ends, top, bottom, width, edge) {
-  const taken = [];
-  for (const { name, y, told } of ends.sort((a, b) => (b.told >= 0) - (a.told >= 0) || a.y - b.y)) {
-    if (y < top - 8 || y > bottom + 8 || taken.some((other) => Math.abs(other - y) < 12.5)) continue;
+  ends.sort((a, b) => a.y - b.y);
+  const gap = Math.min(13, (bottom - top) / Math.max(ends.length - 1, 1)), turn = width - edge;
+  const places = spread(ends.map(({ y }) => y), gap, top, bottom), threads = [];
+  ends.forEach(({ name, x, y, told }, n) => {
     const tone = told < 0 ? "soft" : `name f${told % 8}`;
-    image.append(svg("text", { x: width - edge + 6, y: y + 4, class: tone }, title(name), crop(name, edge - 8)));
-    taken.push(y);
-  }
+    threads.push(svg("path", { d: `M${x.toFixed(1)},${y.toFixed(1)}H${turn}L${turn + 18},${places[n].toFixed(1)}`, class: "thread" }));
+    image.append(svg("text", { x: turn + 22, y: places[n] + 4, class: tone }, title(name), crop(name, edge - 24)));
+  });
+  image.prepend(...threads);
 }
 
 /** Write names beside the highest spots, none over another. */
@@ -495,7 +530,7 @@ function toggleNumbers(figure, button) {
   if (open) { open.remove(); return; }
   const chart = charts.get(figure), { spec } = chart, { rows, series } = listShown(chart);
   const flat = !rows.length;
-  const heads = flat ? ["series", spec.across || "x", spec.axis || "value"] : ["", ...series.map((one) => one.name)];
+  const heads = flat ? ["series", spec.across || "x", spec.axis || "value"] : ["name", ...series.map((one) => one.name)];
   const lines = flat
     ? series.flatMap((one) => one.values.map((value, n) => [[(one.names || [])[n], one.name].filter(Boolean).join(", "), (one.x[n] ?? NaN).toLocaleString("en"), (one.gaps || [])[n] || showValue(value, spec.unit)]))
     : rows.map(({ label, row }) => [label, ...series.map((one) => (one.gaps || [])[row] || showValue(one.values[row], spec.unit))]);
