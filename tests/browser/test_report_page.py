@@ -1,4 +1,4 @@
-"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark, read aloud."""
+"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark; its controls."""
 
 from __future__ import annotations
 
