@@ -516,7 +516,7 @@ def test_every_chart_is_there_for_a_paper_with_the_audits_figures(tmp_path: Path
     audit = make_audit()
     charts = audit.charts()
     assert list(charts) == [
-        "languages", "table", "words", "price", "resources", "parameters", "scripts", "lengths", "allocation",
+        "languages", "table", "words", "resources", "parameters", "scripts", "lengths", "allocation",
     ]  # fmt: skip
     for name in charts:
         # A tokenizer is called after markup and a formula's signs: both are only letters.
