@@ -38,7 +38,7 @@ from vocabkit.auditing.figures import Figure, Finding, Spoken
 from vocabkit.auditing.metrics import CHANGE, COMMON_SUFFIX, LOST_CHARACTERS, OUTSIDE
 from vocabkit.auditing.requirements import ALLOCATION, Outcome
 from vocabkit.core.errors import ConfigError, shorten_names
-from vocabkit.core.languages import CODE, name_languages
+from vocabkit.core.languages import CODE, name_languages, write_tag
 from vocabkit.core.pages import MISSING, Cell, Chart, Row, Series, Table, render_page, show_value
 
 WINDOW = 8_192
@@ -324,7 +324,8 @@ class _Page:
             warned.check.replace("_", " ") for warned in self.audit.warnings if warned.language == one.code
         ]
         return {
-            "code": one.code, "name": one.name, "script": one.code.partition("_")[2], "group": one.group,
+            "code": one.code, "name": one.name, "tag": write_tag(one.code),
+            "script": one.code.partition("_")[2], "group": one.group,
             "resource": one.resource, "tail": one.tail, "doubt": ", ".join(doubts), "gaps": gaps,
         }  # fmt: skip
 
@@ -640,14 +641,17 @@ class _Page:
         pieces, shares = self.find("pieces", "vocabulary"), self.find("vocabulary_share", "vocabulary")
         for label, pattern in (("script group", False), ("script", True)):
             yield self.tabulate_scripts(label, pattern, pieces, shares)
-        for metric in ("pieces_of_kind", "pieces_unattributed", "tokens_per_digit"):
+        kinds = {"pieces_of_kind": "kind", "pieces_unattributed": "why", "tokens_per_digit": "digits"}
+        for metric, heading in kinds.items():
             figures = [f for f in self.find(metric, "vocabulary") if f.name != "all"]
             rows = [
                 Row(name, self.average(found))
                 for name, found in pivot(figures, rank_names(figures), self.names).items()
             ]
             definition = define(metric)
-            yield Table(f"{definition.label}: {definition.said}", ("", *self.names), rows) if rows else None
+            yield (
+                Table(f"{definition.label}: {definition.said}", (heading, *self.names), rows) if rows else None
+            )
 
     def tabulate_scripts(
         self, label: str, pattern: bool, pieces: Sequence[Figure], shares: Sequence[Figure]
