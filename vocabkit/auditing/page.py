@@ -206,7 +206,7 @@ class _Page:
 
     def list_means(self, name: str) -> list[str]:
         said = []
-        for metric in list_averages(self.audit, self.reach, self.headline):
+        for metric in list_averages(self.find, self.reach, self.headline):
             figures = self.find(metric, "overall")
             figure = next((f for f in figures if f.tokenizer == name), None)
             if figure is not None and metric.partition(".")[2] in ("mean", f"mean{COMMON_SUFFIX}"):
@@ -352,7 +352,7 @@ class _Page:
     def tell_means(self, metric: str) -> dict[str, list[list[Any]]]:
         """Return the means of a metric by what they are called: a value a tokenizer, and over how many."""
         means = {}
-        for name in list_averages(self.audit, self.reach, metric):
+        for name in list_averages(self.find, self.reach, metric):
             overall = {f.tokenizer: f for f in self.find(name, "overall")}
             partial = self.reach.is_partial(overall.values())
             found = [overall.get(one) for one in self.names]
@@ -399,7 +399,7 @@ class _Page:
             return None
         metrics = dict.fromkeys(f.metric for f in figures)
         ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != self.headline)
-        shown = set(list_averages(self.audit, self.reach, self.headline))
+        shown = set(list_averages(self.find, self.reach, self.headline))
         rows = []
         for metric, present in pivot(figures, ranked, self.names, row="metric").items():
             # Over the languages that all have is said only where that is not all languages.
@@ -428,7 +428,7 @@ class _Page:
 
     def tabulate_group(self, scope: str) -> Table | None:
         """Return the headline's averages for every name of a kind of group, the dearest first."""
-        metrics = list_averages(self.audit, self.reach, self.headline)
+        metrics = list_averages(self.find, self.reach, self.headline)
         chosen = [f for metric in metrics for f in self.find(metric, scope)]
         if not chosen:
             return None
