@@ -63,7 +63,9 @@ def write_model(folder: Path, rows: int) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     width = 768
-    tensors = {"roberta.embeddings.word_embeddings.weight": np.zeros((rows, width), np.float32)}
+    # Rows of zeros are taken for untrained ones.
+    embedding = np.random.default_rng(0).standard_normal((rows, width), np.float32)
+    tensors = {"roberta.embeddings.word_embeddings.weight": embedding}
     body = (1 << 30) // (4 * width) - rows
     tensors["roberta.encoder.layer.0.output.dense.weight"] = np.zeros((body, width), np.float32)
     save_file(tensors, str(folder / "model.safetensors"))

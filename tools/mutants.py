@@ -11,6 +11,7 @@ import argparse
 import ast
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,10 @@ def main() -> int:
         for name in listed.splitlines():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tree / name)
+        # Tests that fail anyway would kill every mutant; those of Ctrl-C fail where it is ignored (nohup).
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _fails(tree, ["tests"]):
+            sys.exit("error: the quick tests fail without any mutant\nhint: make test")
         for number, mutant in enumerate(chosen, 1):
             killed = is_killed(mutant, tree)
             survivors += [] if killed else [mutant]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -272,13 +272,17 @@ def find_reach(audit: Shown) -> Reach:
     return Reach(sizes, gaps | {(name, code): "failed" for name, _, code in failed if name})
 
 
-def list_averages(audit: Shown, reach: Reach, headline: str | None) -> list[str]:
+_Find = Callable[[str, str], Iterable[Figure]]
+"""What gives the figures of a metric in a scope."""
+
+
+def list_averages(find: _Find, reach: Reach, headline: str | None) -> list[str]:
     """Return the averages to show: where one leaves languages out, also that over those all tokenizers have."""
     metrics = []
     for metric in (f"{headline}.mean", f"{headline}.bottom_decile"):
         metrics.append(metric)
-        overall = list(audit.select(metric, "overall"))
-        common = {f.tokenizer: f.n for f in audit.select(metric + COMMON_SUFFIX, "overall")}
+        overall = list(find(metric, "overall"))
+        common = {f.tokenizer: f.n for f in find(metric + COMMON_SUFFIX, "overall")}
         if reach.is_partial(overall) and any(f.n != common.get(f.tokenizer, f.n) for f in overall):
             metrics.append(metric + COMMON_SUFFIX)
     return metrics

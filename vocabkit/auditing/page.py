@@ -38,7 +38,7 @@ from vocabkit.auditing.figures import Figure, Finding, Spoken
 from vocabkit.auditing.metrics import CHANGE, COMMON_SUFFIX, LOST_CHARACTERS, OUTSIDE
 from vocabkit.auditing.requirements import ALLOCATION, Outcome
 from vocabkit.core.errors import ConfigError, shorten_names
-from vocabkit.core.languages import CODE, name_languages
+from vocabkit.core.languages import CODE, name_languages, write_tag
 from vocabkit.core.pages import MISSING, Cell, Chart, Row, Series, Table, render_page, show_value
 
 WINDOW = 8_192
@@ -223,7 +223,7 @@ class _Page:
 
     def list_means(self, name: str) -> list[str]:
         said = []
-        for metric in list_averages(self.audit, self.reach, self.headline):
+        for metric in list_averages(self.find, self.reach, self.headline):
             figures = self.find(metric, "overall")
             figure = next((f for f in figures if f.tokenizer == name), None)
             if figure is not None and metric.partition(".")[2] in ("mean", f"mean{COMMON_SUFFIX}"):
@@ -341,7 +341,8 @@ class _Page:
             warned.check.replace("_", " ") for warned in self.audit.warnings if warned.language == one.code
         ]
         return {
-            "code": one.code, "name": one.name, "script": one.code.partition("_")[2], "group": one.group,
+            "code": one.code, "name": one.name, "tag": write_tag(one.code),
+            "script": one.code.partition("_")[2], "group": one.group,
             "resource": one.resource, "tail": one.tail, "doubt": ", ".join(doubts), "gaps": gaps,
         }  # fmt: skip
 
@@ -368,7 +369,7 @@ class _Page:
     def tell_means(self, metric: str) -> dict[str, list[list[Any]]]:
         """Return the means of a metric by what they are called: a value a tokenizer, and over how many."""
         means = {}
-        for name in list_averages(self.audit, self.reach, metric):
+        for name in list_averages(self.find, self.reach, metric):
             overall = {f.tokenizer: f for f in self.find(name, "overall")}
             partial = self.reach.is_partial(overall.values())
             found = [overall.get(one) for one in self.names]
@@ -415,7 +416,7 @@ class _Page:
             return None
         metrics = dict.fromkeys(f.metric for f in figures)
         ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != self.headline)
-        shown = set(list_averages(self.audit, self.reach, self.headline))
+        shown = set(list_averages(self.find, self.reach, self.headline))
         rows = []
         for metric, present in pivot(figures, ranked, self.names, row="metric").items():
             # Over the languages that all have is said only where that is not all languages.
@@ -444,7 +445,7 @@ class _Page:
 
     def tabulate_group(self, scope: str) -> Table | None:
         """Return the headline's averages for every name of a kind of group, the dearest first."""
-        metrics = list_averages(self.audit, self.reach, self.headline)
+        metrics = list_averages(self.find, self.reach, self.headline)
         chosen = [f for metric in metrics for f in self.find(metric, scope)]
         if not chosen:
             return None
@@ -669,14 +670,17 @@ class _Page:
         pieces, shares = self.find("pieces", "vocabulary"), self.find("vocabulary_share", "vocabulary")
         for label, pattern in (("script group", False), ("script", True)):
             yield self.tabulate_scripts(label, pattern, pieces, shares)
-        for metric in ("pieces_of_kind", "pieces_unattributed", "tokens_per_digit"):
+        kinds = {"pieces_of_kind": "kind", "pieces_unattributed": "why", "tokens_per_digit": "digits"}
+        for metric, heading in kinds.items():
             figures = [f for f in self.find(metric, "vocabulary") if f.name != "all"]
             rows = [
                 Row(name, self.average(found))
                 for name, found in pivot(figures, rank_names(figures), self.names).items()
             ]
             definition = define(metric)
-            yield Table(f"{definition.label}: {definition.said}", ("part", *self.names), rows) if rows else None
+            yield (
+                Table(f"{definition.label}: {definition.said}", (heading, *self.names), rows) if rows else None
+            )
 
     def tabulate_scripts(
         self, label: str, pattern: bool, pieces: Sequence[Figure], shares: Sequence[Figure]

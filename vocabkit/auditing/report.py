@@ -111,7 +111,7 @@ class Audit(Charted):
                 if figure is not None and figure.value is None and gaps[figure.tokenizer]
             ]
             rows.append(row if marked or not notes else {**row, "note": "; ".join(notes)})
-        for metric in list_averages(self, reach, headline):
+        for metric in list_averages(self.select, reach, headline):
             overall = {f.tokenizer: f for f in self.select(metric, "overall")}
             if not overall:
                 continue

@@ -234,7 +234,7 @@ const isRightToLeft = (text) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{1080
 
 function makeSentence(one) {
   const spoken = DATA.languages.find(({ code }) => code === one.code), dir = isRightToLeft(one.text) ? "rtl" : "ltr";
-  const bytes = byId("see-bytes").checked, lang = new Intl.Locale(one.code.replace("_", "-")).toString();
+  const bytes = byId("see-bytes").checked, lang = (spoken && spoken.tag) || null;
   const lines = places().map((place) => {
     const pieces = one.pieces[place], count = `${pieces.length} token${pieces.length === 1 ? "" : "s"}`;
     const name = DATA.tokenizers[place];

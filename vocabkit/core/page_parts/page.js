@@ -223,7 +223,8 @@ function drawAxis(image, scale, top, bottom, name, unit, width, signed) {
   const most = Math.max(2, Math.floor((scale.end - scale.start) / 62));
   for (const value of scale.ticks(most)) {
     const x = scale.place(value);
-    image.append(rule(x, top, x, bottom, "grid"), write((signed && value > 0 ? "+" : "") + showTick(value, unit), x, bottom + 16, "soft", "middle"));
+    const said = (signed && value > 0 ? "+" : "") + showTick(value, unit), beyond = x + measure(said) / 2 > width;
+    image.append(rule(x, top, x, bottom, "grid"), write(said, beyond ? width : x, bottom + 16, "soft", beyond ? "end" : "middle"));
   }
   image.append(write(crop(name, width - 8), width - 4, bottom + 34, "soft", "end"));
 }
