@@ -1,4 +1,4 @@
-"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark; its controls."""
+"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark, read aloud."""
 
 from __future__ import annotations
 

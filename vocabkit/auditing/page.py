@@ -38,7 +38,7 @@ from vocabkit.auditing.figures import Figure, Finding, Spoken
 from vocabkit.auditing.metrics import CHANGE, COMMON_SUFFIX, LOST_CHARACTERS, OUTSIDE
 from vocabkit.auditing.requirements import ALLOCATION, Outcome
 from vocabkit.core.errors import ConfigError, shorten_names
-from vocabkit.core.languages import CODE, name_languages, write_tag
+from vocabkit.core.languages import CODE, name_languages
 from vocabkit.core.pages import MISSING, Cell, Chart, Row, Series, Table, render_page, show_value
 
 WINDOW = 8_192
@@ -324,7 +324,7 @@ class _Page:
             warned.check.replace("_", " ") for warned in self.audit.warnings if warned.language == one.code
         ]
         return {
-            "code": one.code, "name": one.name, "tag": write_tag(one.code),
+            "code": one.code, "name": one.name,
             "script": one.code.partition("_")[2], "group": one.group,
             "resource": one.resource, "tail": one.tail, "doubt": ", ".join(doubts), "gaps": gaps,
         }  # fmt: skip
