@@ -220,7 +220,7 @@ def test_a_path_that_is_no_text_is_shown_escaped() -> None:
 def test_an_audit_of_nothing_is_still_a_page() -> None:
     page = Page(render_report(Audit((), (), failures={"yor_Latn": "empty"})))
     assert page.open == []
-    assert "Yoruba: not measured: empty" in page.text
+    assert "Yoruba (yor_Latn): not measured: empty" in page.text
     assert "No language could be measured" in page.text
 
 
@@ -346,7 +346,7 @@ def test_what_is_required_and_not_measured_leaves_the_page_there() -> None:
 
 def test_what_to_distrust_is_named(page: Page) -> None:
     assert "Text of Burmese: zawgyi (93 %): reads as Zawgyi" in page.text.replace("\u00a0", " ")
-    assert "Santali: not measured: not UTF-8: byte 0xff in line 3" in page.text
+    assert "Santali (sat_Olck): not measured: not UTF-8: byte 0xff in line 3" in page.text
     assert "Tibetan: no premium: no words: <b>unsupported</b>" in page.text
 
 

@@ -1,4 +1,4 @@
-"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark; its controls."""
+"""The page of an audit as its reader meets it: on a screen, a telephone, in the dark, read aloud."""
 
 from __future__ import annotations
 
@@ -187,6 +187,24 @@ def test_a_sentence_is_cut_as_every_tokenizer_cuts_it(open_page: Open, report: R
     assert page.find_wide() == []
     assert page.find_violations() == []
     assert page.errors == []
+
+
+UNDRAWN = """() => [...document.querySelectorAll("figure.chart")]
+    .filter((one) => one.clientWidth && !one.querySelector(".plot svg")).map((one) => one.textContent)"""
+
+
+def test_every_chart_is_drawn_where_it_is_seen_and_on_paper(open_page: Open, report: Report) -> None:
+    page = open_page(report.page, width=390)
+    figures = [one for one in page.page.locator("figure.chart").all() if one.is_visible()]
+    assert len(figures) >= 6
+    for figure in figures:
+        figure.scroll_into_view_if_needed()
+        figure.locator(".plot svg").first.wait_for()
+    assert page.find_wide() == []
+    printed = open_page(report.page)
+    assert printed.page.pdf().startswith(b"%PDF")
+    assert printed.read(UNDRAWN) == []
+    assert printed.errors == []
 
 
 def test_every_control_is_reached_by_keyboard(open_page: Open, report: Report) -> None:

@@ -38,7 +38,7 @@ from vocabkit.auditing.figures import Figure, Finding, Spoken
 from vocabkit.auditing.metrics import CHANGE, COMMON_SUFFIX, LOST_CHARACTERS, OUTSIDE
 from vocabkit.auditing.requirements import ALLOCATION, Outcome
 from vocabkit.core.errors import ConfigError, shorten_names
-from vocabkit.core.languages import CODE, name_languages, write_tag
+from vocabkit.core.languages import CODE, name_languages
 from vocabkit.core.pages import MISSING, Cell, Chart, Row, Series, Table, render_page, show_value
 
 WINDOW = 8_192
@@ -260,11 +260,20 @@ class _Page:
             share = "" if warned.share is None else f" ({show_value(warned.share, 'share')})"
             said = f"{warned.check.replace('_', ' ')}{share}: {warned.note}"
             doubts.append((f"Text of {self.name(warned.language)}", said, warned.examples))
-        for key, reason in audit.failures.items():
-            tokenizer, _, code = key.rpartition(": ")
-            who = f"{self.name(code)} with {tokenizer}" if tokenizer else self.name(code)
-            doubts.append((who, f"not measured: {reason}", ()))
+        doubts += self.list_unmeasured()
         return doubts + [(item.name, note, ()) for item in audit.tokenizers for note in item.notes]
+
+    def list_unmeasured(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Return what could not be measured, the languages of one reason together."""
+        reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for key, reason in self.audit.failures.items():
+            tokenizer, _, code = key.rpartition(": ")
+            name = self.name(code)
+            reasons[tokenizer, reason].append(name if name == code else f"{name} ({code})")
+        return [
+            (shorten_names(names) + (f" with {tokenizer}" if tokenizer else ""), f"not measured: {reason}", ())
+            for (tokenizer, reason), names in reasons.items()
+        ]
 
     def doubt_alignment(self) -> list[tuple[str, str, tuple[str, ...]]]:
         premiums = self.find("premium")
@@ -341,7 +350,7 @@ class _Page:
             warned.check.replace("_", " ") for warned in self.audit.warnings if warned.language == one.code
         ]
         return {
-            "code": one.code, "name": one.name, "tag": write_tag(one.code),
+            "code": one.code, "name": one.name,
             "script": one.code.partition("_")[2], "group": one.group,
             "resource": one.resource, "tail": one.tail, "doubt": ", ".join(doubts), "gaps": gaps,
         }  # fmt: skip

@@ -407,13 +407,6 @@ def name_languages(codes: Iterable[str], panel: Panel | None = None) -> dict[str
     return {code: full[code] if often[name] > 1 else name for code, name in plain.items()}
 
 
-def write_tag(code: str) -> str:
-    """Return a code as HTML's `lang` has it: `yo-Latn` for yor_Latn; empty where it is none."""
-    from langcodes import standardize_tag
-
-    return standardize_tag(code.replace("_", "-")) if CODE.fullmatch(code) else ""
-
-
 def split_codes(codes: str | Sequence[str] | None) -> list[str] | None:
     """Return language codes given as a sequence, or in one text with commas; None where none were given."""
     if codes is None:

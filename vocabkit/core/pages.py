@@ -46,11 +46,11 @@ class Series(NamedTuple):
 class Chart:
     """What `page.js` draws: `dots` and `bars` have a row a label, `stack` adds series to a whole in each row.
 
-    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as
-    per cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values,
-    `x_logarithmic` of the other. `marks` are values with a line and a name of their own; `signed` values are
-    changes, and more has a plus. `ids` tell the page's filters what each label is. Where there is no value, its
-    mark is at the worse end: the right one unless `more_is_better`.
+    `lines` and `spots` are of numbers against numbers. `unit` decides how values are written: a `share…` as per
+    cent. `axis` names the values, `across` the other axis; `logarithmic` is of the values, `x_logarithmic` of
+    the other. `marks` are values with a line and a name of their own; `signed` values are changes, and more has
+    a plus. `ids` tell the page's filters what each label is. Where there is no value, its mark is at the worse
+    end: the right one unless `more_is_better`.
     """
 
     kind: Kind
@@ -65,15 +65,16 @@ class Chart:
     logarithmic: bool = False
     x_logarithmic: bool = False
     marks: Mapping[float, str] = field(default_factory=dict)
-    more_is_better: bool = False
     signed: bool = False
+    more_is_better: bool = False
 
     def to_json(self) -> Markup:
         """Return what the page holds of it."""
         told = {
             "kind": self.kind, "title": self.title, "labels": self.labels, "ids": self.ids, "unit": self.unit,
             "axis": self.axis, "across": self.across, "log": self.logarithmic, "xlog": self.x_logarithmic,
-            "more": self.more_is_better, "signed": self.signed,
+            "signed": self.signed,
+            "more": self.more_is_better,
             "marks": [[value, name] for value, name in self.marks.items()],
             "series": [
                 {key: part for key, part in one._asdict().items() if key in ("name", "values") or part}

@@ -232,9 +232,14 @@ function makePiece(piece, n, withBytes) {
 
 const isRightToLeft = (text) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(text.replace(/[\p{N}\p{P}\p{S}\s]/gu, "").slice(0, 4));
 
+/** A language as HTML's `lang` has it: `yo-Latn` for yor_Latn. */
+function writeTag(code) {
+  try { return new Intl.Locale(code.replace("_", "-")).toString(); } catch { return null; }
+}
+
 function makeSentence(one) {
   const spoken = DATA.languages.find(({ code }) => code === one.code), dir = isRightToLeft(one.text) ? "rtl" : "ltr";
-  const bytes = byId("see-bytes").checked, lang = (spoken && spoken.tag) || null;
+  const bytes = byId("see-bytes").checked, lang = writeTag(one.code);
   const lines = places().map((place) => {
     const pieces = one.pieces[place], count = `${pieces.length} token${pieces.length === 1 ? "" : "s"}`;
     const name = DATA.tokenizers[place];
