@@ -8,9 +8,11 @@ const places = () => DATA.tokenizers.map((_, place) => place).filter((place) => 
 // --- Which languages and tokenizers are shown ------------------------------------------------------
 
 function isShown(one) {
-  const words = fold(state.text).split(/[\s,]+/).filter(Boolean), said = fold(`${one.name} ${one.code} ${one.group}`);
+  // Any of what is between commas, and of that every word.
+  const wanted = fold(state.text).split(",").map((part) => part.split(/\s+/).filter(Boolean)).filter((words) => words.length);
+  const said = fold(`${one.name} ${one.code} ${one.group}`);
   return (
-    (!words.length || words.some((word) => said.includes(word))) &&
+    (!wanted.length || wanted.some((words) => words.every((word) => said.includes(word)))) &&
     (!state.script || one.script === state.script) && (!state.group || one.group === state.group) &&
     (!state.resource || one.resource === state.resource) && (!state.tail || String(one.tail) === state.tail)
   );
