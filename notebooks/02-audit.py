@@ -52,6 +52,13 @@ pd.DataFrame(audit.warnings, columns=["language", "check", "share", "count", "to
 # %% [markdown]
 # ## What a language pays
 #
+# The charts of the page are drawn here too, and saved for a paper with `.save("languages.pdf")`: tokens per
+# word with both vocabularies, the dearest language first, with 95 % intervals.
+
+# %%
+audit.plot("languages")
+
+# %% [markdown]
 # Every figure is a row: metric, value, 95 % interval, unit, how it was aggregated, and a note where it is null.
 
 # %%
@@ -95,6 +102,9 @@ premium[["tokenizer", "name", "value", "low", "high", "n"]]
 #
 # A script's share of the pieces over its share of the text's characters: below 0.5 it got less than half of
 # what its text would give it.
+
+# %%
+audit.plot("allocation")
 
 # %%
 allocation = figures.query("metric == 'allocation_characters'")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +17,7 @@ from vocabkit.auditing.figures import Audited, Figure, Finding, Scope, Sentence,
 from vocabkit.auditing.page import _Page, _sort_findings, crop_example, render_report
 from vocabkit.auditing.report import Audit
 from vocabkit.auditing.requirements import ALLOCATION, parse_requirement
+from vocabkit.core.pages import Chart
 
 ATTACK = "</script><script>document.title='owned'</script><b title=\"x\" onload='y'>"
 ARABIC = "\u2068\u0648\u0627\u0644\u2069"
@@ -507,3 +509,23 @@ def test_fifteen_languages_and_four_tokenizers_stay_small() -> None:
     audited = tuple(Audited(name, name, 250_000, "byte-level", "00") for name in names)
     text = render_report(Audit(tuple(figures), audited, sentences=sentences))
     assert 200_000 < len(text.encode()) < 600_000
+
+
+def test_every_chart_is_there_for_a_paper_with_the_audits_figures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    audit = make_audit()
+    charts = audit.charts()
+    assert list(charts) == [
+        "languages", "table", "words", "resources", "parameters", "scripts", "lengths", "allocation",
+    ]  # fmt: skip
+    for name in charts:
+        # A tokenizer is called after markup and a formula's signs: both are only letters.
+        audit.plot(name).save(tmp_path / f"{name}.svg")
+        ElementTree.fromstring((tmp_path / f"{name}.svg").read_bytes())
+    chart = charts["languages"]
+    assert isinstance(chart, Chart)
+    for series in chart.series:
+        own = {f.name: f for f in audit.select("premium", "language", tokenizer=series.name)}
+        assert list(series.values) == [own[code].value for code in chart.ids]
+        assert list(series.low) == [own[code].low for code in chart.ids]
+    assert not Audit((), ()).charts()

@@ -49,13 +49,14 @@ def read_heat(page: Opened) -> dict[str, dict[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 768, 1400])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(390, False), (390, True), (768, False), (1400, False), (1400, True)]
+)
 def test_nothing_is_fetched_said_or_out_of_reach(
     open_page: Open, report: Report, width: int, dark: bool
 ) -> None:
     page = open_page(report.page, width=width, dark=dark)
-    assert page.find_violations() == []
+    assert page.find_wide() == []
     for part in page.page.locator("details > summary").all():
         if part.is_visible():
             part.click()
@@ -186,6 +187,24 @@ def test_a_sentence_is_cut_as_every_tokenizer_cuts_it(open_page: Open, report: R
     assert page.find_wide() == []
     assert page.find_violations() == []
     assert page.errors == []
+
+
+UNDRAWN = """() => [...document.querySelectorAll("figure.chart")]
+    .filter((one) => one.clientWidth && !one.querySelector(".plot svg")).map((one) => one.textContent)"""
+
+
+def test_every_chart_is_drawn_where_it_is_seen_and_on_paper(open_page: Open, report: Report) -> None:
+    page = open_page(report.page, width=390)
+    figures = [one for one in page.page.locator("figure.chart").all() if one.is_visible()]
+    assert len(figures) >= 6
+    for figure in figures:
+        figure.scroll_into_view_if_needed()
+        figure.locator(".plot svg").first.wait_for()
+    assert page.find_wide() == []
+    printed = open_page(report.page)
+    assert printed.page.pdf().startswith(b"%PDF")
+    assert printed.read(UNDRAWN) == []
+    assert printed.errors == []
 
 
 def test_every_control_is_reached_by_keyboard(open_page: Open, report: Report) -> None:

@@ -62,6 +62,23 @@ def render_report(audit: Shown) -> str:
     return _Page(audit).render()
 
 
+def list_charts(audit: Shown) -> dict[str, Chart | Table]:
+    """Return what there is to draw of the page, by name."""
+    page = _Page(audit)
+    charts = {
+        "languages": page.chart_headline(),
+        "table": page.draw_heat(),
+        "words": page.chart_words(),
+        "price": page.chart_price(),
+        "resources": page.chart_resources(),
+        "parameters": page.chart_parameters(),
+        "scripts": page.chart_composition(),
+        "lengths": page.chart_lengths(),
+        "allocation": page.chart_allocation(),
+    }
+    return {name: chart for name, chart in charts.items() if chart is not None}
+
+
 @dataclass(frozen=True)
 class _Page:
     """An audit and what many parts of its page need: names, the headline metric, the order of languages."""
@@ -480,6 +497,18 @@ class _Page:
             edge = "left" if per is not None else "right"
             caption += f" A cross at the {edge} edge: its text is lost in unknown tokens."
         return Chart("dots", title, caption, series, labels, ranked, **given)
+
+    def chart_headline(self) -> Chart | None:
+        """Return the languages by what they pay, the dearest first, as the page's script draws every figure."""
+        if self.headline is None:
+            return None
+        definition, premium = define(self.headline), self.headline.startswith("premium")
+        of = f"times {self.reference}" if premium else definition.label.lower()
+        caption = f"{definition.label}: {definition.said}. Lines are 95 % intervals."
+        return self.chart_languages(
+            f"{definition.label} by language", caption, self.headline,
+            axis=f"{of}, logarithmic", logarithmic=True, marks={1.0: f"1: {self.reference}"} if premium else {},
+        )  # fmt: skip
 
     def chart_words(self) -> Chart | None:
         """Return how many words of each language a context of 8,192 tokens holds."""

@@ -22,12 +22,14 @@ from vocabkit.auditing.definitions import (
 )
 from vocabkit.auditing.figures import Audited, Figure, Finding, Sentence, Spoken, Warned
 from vocabkit.auditing.metrics import LOST_CHARACTERS
-from vocabkit.auditing.page import render_report
+from vocabkit.auditing.page import list_charts, render_report
 from vocabkit.auditing.requirements import Outcome, Requirement, check_requirements
 from vocabkit.core.errors import CorpusError, first_line, shorten_names
 from vocabkit.core.folders import output_folder, read_json, write_manifest
+from vocabkit.core.pages import Chart, Table
+from vocabkit.core.plots import Charted
 from vocabkit.core.records import parse_record
-from vocabkit.core.results import Mark, Result
+from vocabkit.core.results import Mark
 from vocabkit.vocabulary.tokenizers import takes_pattern
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit(Result):
+class Audit(Charted):
     """All that an audit found. `method` says how, in a reader's words: segmenter, reference, versions.
 
     `failures` are languages (or `tokenizer: language`) that could not be measured, with the reason; `required`
@@ -126,6 +128,15 @@ class Audit(Result):
                     }
             rows.append(row)
         return rows
+
+    def charts(self) -> Mapping[str, Chart | Table]:
+        """Return the charts of the page that there is something to draw in.
+
+        `languages` (who pays what, with intervals) and `table` (the same in cells); `words` that fit into 8k
+        tokens and the `price` of the same text; `resources` and `parameters`, what costs are against;
+        `scripts`, `lengths` and `allocation` of the vocabularies.
+        """
+        return list_charts(self)
 
     def list_doubts(self) -> list[str]:
         """Return what makes figures doubtful, in a line each.

@@ -153,7 +153,7 @@ def _size(chart: Chart) -> tuple[float, float]:
 
 
 def _draw_dots(chart: Chart, figure: Any, axes: Any) -> None:
-    """Draw a point a series on each row, with its interval; what is lost is a cross at the right edge."""
+    """Draw a point a series on each row, with its interval; what is lost is a cross at the worse edge."""
     _set_scale(axes.xaxis, axes.set_xscale, chart.unit, logarithmic=chart.logarithmic)
     gaps: dict[str, None] = {}
     for place, one in enumerate(chart.series):
@@ -174,7 +174,7 @@ def _draw_dots(chart: Chart, figure: Any, axes: Any) -> None:
         for k, gap in enumerate(one.gaps):
             if gap:
                 gaps[gap] = None
-                axes.plot([1.0], [k + shift], "x", **edge)
+                axes.plot([0.0 if chart.more_is_better else 1.0], [k + shift], "x", **edge)
     _draw_marks(chart, axes)
     if gaps:
         axes.plot([], [], "x", color=QUIET, label=", ".join(gaps))
@@ -207,10 +207,10 @@ def _draw_stack(chart: Chart, figure: Any, axes: Any) -> None:
     """Draw on each row its series one behind the other."""
     before = [0.0] * len(chart.labels)
     for place, one in enumerate(chart.series):
+        name: str | None = one.name
         for k, value in _list_values(one):
-            name = one.name if k == 0 else None
             axes.barh(k, value, left=before[k], height=0.7, color=COLOURS[place % len(COLOURS)], label=name)
-            before[k] += value
+            name, before[k] = None, before[k] + value
     _set_scale(axes.xaxis, axes.set_xscale, chart.unit)
     axes.set_xlim(0, max(before, default=1.0))
     _name_rows(axes, chart.labels)
@@ -395,7 +395,7 @@ def _draw_marks(chart: Chart, axes: Any) -> None:
 
 def _add_legend(chart: Chart, figure: Any, *, gaps: bool = False) -> None:
     if len(chart.series) > 1 or gaps:
-        figure.legend(fontsize=8, frameon=False, loc="outside upper left", ncols=3)
+        figure.legend(fontsize=8, frameon=False, loc="outside upper left", ncols=4)
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
