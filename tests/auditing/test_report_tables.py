@@ -139,6 +139,21 @@ def test_all_languages_together_list_the_headline_first_with_its_n_and_aggregati
     assert _Page(audit_of()).tabulate_overall() is None
 
 
+def test_what_no_divisor_changes_is_said_once() -> None:
+    given = (
+        ("premium.gini", 0.25),
+        ("premium_fixed.gini", 0.25),
+        ("fertility.gini", 0.3),
+        ("premium_fixed.mean", 0.25),
+    )
+    audit = audit_of(
+        figure("x", "premium", 1.5), *(figure("all", m, v, scope="overall", n=4) for m, v in given)
+    )
+    assert list(cells(_Page(audit).tabulate_overall())) == [
+        "Premium, inequality (Gini)", "Tokens per word, inequality (Gini)", "Premium, one yardstick, mean",
+    ]  # fmt: skip
+
+
 def test_groups_have_a_column_for_each_metric_and_tokenizer() -> None:
     figures = [
         figure(name, f"premium.{how}", value, scope="script", tokenizer=tokenizer, n=n)

@@ -415,27 +415,25 @@ class _Page:
         ]  # fmt: skip
 
     def tabulate_overall(self) -> Table | None:
-        """Return every figure of all languages together, those of the headline first; no row twice."""
+        """Return every figure of all languages together, a row a metric, those of the headline first."""
         figures = [f for f in self.audit.figures if f.scope == "overall"]
-        return self.tabulate_metrics(figures, "All languages together")
-
-    def tabulate_metrics(self, figures: Sequence[Figure], caption: str) -> Table | None:
-        """Return a row a metric and a column a tokenizer."""
-        if not figures:
-            return None
         metrics = dict.fromkeys(f.metric for f in figures)
         ranked = sorted(metrics, key=lambda metric: metric.split(".")[0] != self.headline)
-        shown = set(list_averages(self.find, self.reach, self.headline))
+        shown, told = set(list_averages(self.find, self.reach, self.headline)), set[tuple[object, ...]]()
         rows = []
         for metric, present in pivot(figures, ranked, self.names, row="metric").items():
-            # Over the languages that all have is said only where that is not all languages.
-            if metric.endswith(COMMON_SUFFIX) and metric not in shown:
+            # Over the languages that all have is said only where that is not all languages; and what no divisor
+            # changes, such as Gini's coefficient, is the same of every premium.
+            says = (metric.partition(".")[2] or metric, *(f and f.value and _short(f.value) for f in present))
+            if (metric.endswith(COMMON_SUFFIX) and metric not in shown) or says in told:
                 continue
-            cells, definition = self.average(present), define(metric)
-            given = next(filter(None, present))
-            how = Cell(f"{given.unit}; {given.aggregation}", words=True)
-            rows.append(Row(definition.label, (*cells, _span_counts(present), how), title=definition.said))
-        return Table(caption, ("figure", *self.names, "n", "unit; how"), rows, frozenset({"unit; how"}))
+            told.add(says)
+            definition, given = define(metric), next(filter(None, present))
+            how = Cell(f"{self.say_unit(given.unit)}; {given.aggregation}", words=True)
+            row = (*self.average(present), _span_counts(present), how)
+            rows.append(Row(definition.label, row, title=definition.said, link=_find_anchor(metric)))
+        columns = ("figure", *self.names, "n", "unit; how")
+        return Table("All languages together", columns, rows, frozenset({"unit; how"})) if rows else None
 
     def average(self, figures: Sequence[Figure | None]) -> list[Cell]:
         """Return the cells of figures side by side: where one leaves a language out, all say of how many."""
@@ -664,7 +662,8 @@ class _Page:
         ranked.sort(key=lambda metric: metric != "vocabulary_size")
         for metric, present in pivot(figures, ranked, self.names, row="metric").items():
             definition = define(metric)
-            rows.append(Row(definition.label, (*self.average(present), Cell(definition.said, words=True))))
+            row = (*self.average(present), Cell(definition.said, words=True))
+            rows.append(Row(definition.label, row, title=definition.said, link=_find_anchor(metric)))
         found = [one for one in self.audit.findings if one.check.startswith("pieces: ")]
         counts = {(one.check, one.tokenizer): one for one in found}
         for check in dict.fromkeys(one.check for one in found if one.count):
@@ -749,6 +748,12 @@ class _Page:
         metrics = {f.metric for f in self.audit.figures}
         used = metrics | {part for m in metrics for part in (m.rpartition(".")[0], m.partition(".")[0])}
         return [(metric, definition) for metric, definition in DEFINITIONS.items() if metric in used]
+
+
+def _find_anchor(metric: str) -> str:
+    """Return where on the page a metric is explained; empty where it is not."""
+    bases = (metric, metric.rpartition(".")[0], metric.partition(".")[0])
+    return next((f"m-{base}" for base in bases if base in DEFINITIONS), "")
 
 
 def _count(number: int, noun: str) -> str:

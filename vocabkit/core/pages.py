@@ -100,13 +100,14 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     """A row: its heading, and a cell for each column after the first.
 
-    `id` is for the page's filters; `title` is said on pointing at the heading.
+    `id` is for the page's filters; `title` is said on pointing at the heading, which leads to `link`, an id.
     """
 
     name: str
     cells: Sequence[Cell]
     id: str = ""
     title: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
