@@ -292,7 +292,7 @@ def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequen
         if found:
             yield Said(f"{_LIMITS[limit]}: {shorten_names(found)}.", "warn")
     for warning in warnings:
-        yield Said(warning, "warn")
+        yield Said(warning[:1].upper() + warning[1:], "warn")
 
 
 _LIMITS = {
@@ -556,7 +556,7 @@ class SaturationReport(Charted):
         told = self.config.model_dump(mode="json", include={"sizes", "digits", "max_piece_length", "resamples"})
         return render_sections(
             "What blocks for tail languages save",
-            [*said, *(Said(warning, "warn") for warning in self.warnings)],
+            [*said, *(Said(warning[:1].upper() + warning[1:], "warn") for warning in self.warnings)],
             [Section("By languages served", [self.charts()["saturation"]]), Section("By language", [table])],
             method={**{name.replace("_", " "): value for name, value in told.items()}, "counts": self.counts},
             beside={"saturation.csv": "the savings", "blocks.csv": "every block"},
