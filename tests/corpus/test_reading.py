@@ -246,7 +246,7 @@ def test_a_very_long_line_stays_within_bounds(tmp_path: Path, suffix: str) -> No
     assert total == len(line) + len("firstlast")
     assert pieces == 2 + -(-len(line) // reading.PIECE_BYTES)
     assert repairs == {"long_line": 1}
-    assert peak < 8 * reading.PIECE_BYTES
+    assert peak < 8 * reading.PIECE_BYTES + (1 << 20)  # and blocks of a quarter of a mebibyte
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_two_hundred_megabytes_without_white_space(tmp_path: Path, document: Mod
     tracemalloc.stop()
     assert total == 200_000_000 // 3
     assert repairs["long_line"] == 1
-    assert peak < 14 * reading.PIECE_BYTES
+    assert peak < 14 * reading.PIECE_BYTES + (1 << 20)
 
 
 def test_pieces_end_at_white_space_or_a_character(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ REPAIRS: Mapping[str, str] = {
     "empty_line": "lines of nothing but white space, left out",
     "empty_record": "records whose text is nothing but white space, left out",
     "null_field": "records whose text is null, left out",
-    "long_line": "lines over 16 MiB, read in pieces",
-    "long_document": "paragraphs, files or records over 16 MiB, read in pieces",
+    "long_line": "lines over 4 MiB, read in pieces",
+    "long_document": "paragraphs, files or records over 4 MiB, read in pieces",
     "empty_file": "files with no document in them",
 }
 
@@ -221,7 +221,7 @@ def _read_blocks(source: Source, on_bytes: Callable[[int], None]) -> Iterator[by
 # A text file as chunks of whole lines: UTF-8 checked, line ends made LF, byte order mark and NUL removed. Work
 # is per chunk of about a quarter of a mebibyte, never per line, so that it costs little more than decoding.
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
 _SIGNATURES = {
     b"\xff\xfe": "looks like UTF-16: iconv -f UTF-16 -t UTF-8",

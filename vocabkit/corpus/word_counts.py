@@ -307,9 +307,14 @@ def _quote(text: str | Path) -> str:
 
 
 _BESIDE = 280 << 20
-"""Bytes a worker takes beside its database: 110 MB of libraries, and a line of 16 MiB several times over."""
+"""Bytes a worker takes beside its database: 110 MB of libraries, and a line of 4 MiB several times over."""
 _LEAST_SHARE = 0.45
 """The database's share where that leaves little: so a line of 1 GB is counted within 500 MB."""
+
+
+def _bound_database(memory: int) -> int:
+    """Return how much of a process's memory its database may take, in bytes."""
+    return max(memory - _BESIDE, int(memory * _LEAST_SHARE), 64 << 20)
 
 
 @contextlib.contextmanager
@@ -322,8 +327,7 @@ def connect(
     """
     settings: dict[str, Any] = {"threads": threads}
     if memory is not None:
-        bound = max(memory - _BESIDE, int(memory * _LEAST_SHARE), 64 << 20)
-        settings["memory_limit"] = f"{bound >> 20}MB"
+        settings["memory_limit"] = f"{_bound_database(memory) >> 20}MB"
     if spill is not None:
         settings["temp_directory"] = str(spill)
     connection = duckdb.connect(":memory:", config=settings)
@@ -629,13 +633,13 @@ def _cut_ranges(database: duckdb.DuckDBPyConnection, files: str, memory: int) ->
     """Return ranges of words, from one up to but not another, whose sums fit in memory one at a time.
 
     `""` is no bound. Grouping text of more than about the memory fails where it cannot be moved to the disk,
-    as a gigabyte of runs of 1,000 characters.
+    as a gigabyte of runs of 1,000 characters. It is held as a group, as a row, sorted and in the file's pages.
     """
     found = database.execute(
         f"SELECT sum(total_uncompressed_size), (SELECT sum(num_rows) FROM parquet_file_metadata([{files}])) "
         f"FROM parquet_metadata([{files}])"
     ).fetchall()[0]
-    parts = -(-4 * int(found[0] or 0) // max(memory, 16 << 20))
+    parts = -(-4 * int(found[0] or 0) // _bound_database(memory))
     if parts <= 1:
         return [("", "")]
     parts *= _FINER
