@@ -24,7 +24,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DRAWN = """() => new Promise((done) =>
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"""
 PRESSES = {
-    "sort": "table.sortable thead button",
+    "sort": "table thead button",
     "theme": "#theme",
     "search": "input[type=search]",
     "choose": "select",
