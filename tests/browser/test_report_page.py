@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -205,6 +206,25 @@ def test_every_chart_is_drawn_where_it_is_seen_and_on_paper(open_page: Open, rep
     assert printed.page.pdf().startswith(b"%PDF")
     assert printed.read(UNDRAWN) == []
     assert printed.errors == []
+
+
+def test_the_table_is_saved_as_it_stands(open_page: Open, report: Report, tmp_path: Path) -> None:
+    page = open_page(report.page, dark=True)
+    page.page.locator("#search").fill("yor, greek")
+    heat = read_heat(page)
+    for kind in ("SVG", "PNG"):
+        with page.page.expect_download() as download:
+            page.page.locator("#who .tools button", has_text=kind).click()
+        download.value.save_as(tmp_path / kind)
+        assert download.value.suggested_filename == f"premium-by-language-and-tokenizer.{kind.lower()}"
+    root = ElementTree.fromstring((tmp_path / "SVG").read_bytes())
+    texts = {"".join(one.itertext()) for one in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert texts >= {*heat, *NAMES, *(cell for row in heat.values() for cell in row.values())}
+    assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
+    # Nothing of it stays on the page.
+    assert page.page.locator(".aside").count() == 0
+    assert page.find_wide() == []
+    assert page.errors == []
 
 
 def test_every_control_is_reached_by_keyboard(open_page: Open, report: Report) -> None:

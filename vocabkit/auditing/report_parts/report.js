@@ -117,16 +117,22 @@ function orderRows(metric) {
   });
 }
 
-function makeCell(metric, row, place) {
-  const value = metric.values[row][place],
-    gap = DATA.languages[row].gaps[place];
+/** What a cell says, and how dark it is. */
+function readValue(metric, row, place) {
+  const value = metric.values[row][place];
+  const gap = DATA.languages[row].gaps[place];
   const note = metric.note[row][place] >= 0 ? metric.notes[metric.note[row][place]] : "";
-  const low = metric.low && metric.low[row][place],
-    high = metric.high && metric.high[row][place];
-  const ends =
-    typeof low === "number" ? `95 %: ${showValue(low, metric.unit)} to ${showValue(high, metric.unit)}` : "";
   const isGap = value === null && gap && (gap === "failed" || note.includes("lost"));
   const level = isGap ? DATA.levels.ratio.length : levelOf(metric, value);
+  return { value, note, level, text: isGap ? gap : showValue(value, metric.unit) };
+}
+
+function makeCell(metric, row, place) {
+  const { value, note, level, text } = readValue(metric, row, place);
+  const low = metric.low && metric.low[row][place];
+  const high = metric.high && metric.high[row][place];
+  const ends =
+    typeof low === "number" ? `95 %: ${showValue(low, metric.unit)} to ${showValue(high, metric.unit)}` : "";
   return html(
     "td",
     {
@@ -134,7 +140,7 @@ function makeCell(metric, row, place) {
       "data-value": value === null ? null : String(value),
       title: [ends, note].filter(Boolean).join("; ") || null,
     },
-    isGap ? gap : showValue(value, metric.unit),
+    text,
   );
 }
 
@@ -201,6 +207,54 @@ function sortHeat(key) {
   refresh();
   const place = key === "name" ? 0 : 1 + places().indexOf(key);
   byId("heat").tHead.rows[0].cells[place].querySelector("button").focus();
+}
+
+/** Draw the table as it stands, for a paper: a shaded cell a language and tokenizer. */
+function drawHeatmap(chart, width) {
+  const { rows, metric } = chart.spec;
+  const shown = places();
+  const left = Math.max(...rows.map(({ one }) => measure(one.name)), 20) + 14;
+  const wide = (width - left) / Math.max(1, shown.length);
+  const image = svg("svg", { width, role: "img", "aria-label": chart.spec.title });
+  shown.forEach((place, n) =>
+    image.append(write(crop(DATA.tokenizers[place], wide - 8), left + (n + 0.5) * wide, 14, "", "middle")),
+  );
+  rows.forEach(({ one, row }, at) => {
+    const y = 24 + at * 22;
+    image.append(write(one.name, left - 8, y + 15, "", "end"));
+    shown.forEach((place, n) => {
+      const { text, level } = readValue(metric, row, place);
+      const x = left + n * wide;
+      if (level !== null) image.append(svg("rect", { x, y, width: wide - 1, height: 21, class: `g${level}` }));
+      image.append(write(text, x + wide / 2, y + 15, level === null ? "" : `on${level}`, "middle"));
+    });
+  });
+  image.append(write(`${metric.label}, ${metric.of}`, left, 24 + rows.length * 22 + 18, "soft"));
+  return finish(image, 24 + rows.length * 22 + 28);
+}
+
+DRAW.heat = drawHeatmap;
+
+function saveHeat(kind) {
+  const metric = DATA.metrics.find((one) => one.key === state.metric);
+  const figure = html(
+    "figure",
+    { class: "chart aside", "aria-hidden": "true" },
+    html("div", { class: "plot" }),
+  );
+  figure.style.width = `${180 + 96 * places().length}px`;
+  document.body.append(figure);
+  const spec = {
+    kind: "heat",
+    title: `${metric.label} by language and tokenizer`,
+    rows: orderRows(metric),
+    metric,
+  };
+  charts.set(figure, { spec, near: true });
+  drawChart(figure);
+  saveChart(figure, kind);
+  charts.delete(figure);
+  figure.remove();
 }
 
 function drawLegendOfLevels(metric) {
@@ -546,6 +600,9 @@ function start() {
   });
   addToggles();
   byId("controls").hidden = false;
+  const save = (kind) =>
+    html("button", { type: "button", on: { click: () => saveHeat(kind) } }, `Save ${kind.toUpperCase()}`);
+  byId("count").after(html("div", { class: "tools" }, save("svg"), save("png")));
   startChart(byId("ranked"), rankedSpec([], DATA.metrics[0]));
   if (byId("pair")) {
     for (const [id, chosen] of [

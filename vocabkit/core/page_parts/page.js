@@ -820,8 +820,7 @@ function copyImage(figure) {
     }
     copies[n].removeAttribute("class");
   });
-  const ground = getComputedStyle(figure).getPropertyValue("--page") && "#ffffff";
-  copy.prepend(svg("rect", { width: "100%", height: "100%", fill: ground || "#ffffff" }));
+  copy.prepend(svg("rect", { width: "100%", height: "100%", fill: "#ffffff" }));
   figure.classList.remove("saving");
   return copy;
 }
