@@ -52,6 +52,8 @@ bench: $(VENV)/.development ## the benchmarks, with VOCABKIT_CORPORA naming the 
 	$(BIN)/python benchmarks/export.py build/bench/tok
 	$(BIN)/python benchmarks/fit.py --peers 1M
 	$(BIN)/python benchmarks/audit.py build/bench/tok/tokenizer.model
+	$(BIN)/vocabkit audit build/bench/tok --corpus "$$VOCABKIT_CORPORA/ntrex" -o build/bench/report --force --quiet >/dev/null
+	$(BIN)/python benchmarks/page.py build/bench/report/report.html
 	$(BIN)/python benchmarks/bpe.py
 	$(BIN)/python benchmarks/allocation.py build/bench/allocation
 	$(BIN)/python benchmarks/blocks.py build/bench/blocks

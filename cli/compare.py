@@ -34,7 +34,9 @@ def run(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit of both, with its page."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the audit of both, and a page that compares them."
+        ),
     ] = None,
     against: Annotated[
         Path | None,
@@ -112,6 +114,6 @@ def run(
     failed = found.list_regressions()
     show_checked(found.to_rows, format, "compare", found.audit.list_doubts(), failed, quiet)
     if output is not None:
-        show_note(f"wrote {output}: open {output / 'report.html'}", quiet)
+        show_note(f"wrote {output}: open {output / 'comparison.html'}", quiet)
     if failed:
         raise typer.Exit(1)

@@ -52,6 +52,13 @@ pd.DataFrame(audit.warnings, columns=["language", "check", "share", "count", "to
 # %% [markdown]
 # ## What a language pays
 #
+# The charts of the page are drawn here too, and saved for a paper with `.save("languages.pdf")`: tokens per
+# word with both vocabularies, the dearest language first, with 95 % intervals.
+
+# %%
+audit.plot("languages")
+
+# %% [markdown]
 # Every figure is a row: metric, value, 95 % interval, unit, how it was aggregated, and a note where it is null.
 
 # %%
@@ -97,6 +104,9 @@ premium[["tokenizer", "name", "value", "low", "high", "n"]]
 # what its text would give it.
 
 # %%
+audit.plot("allocation")
+
+# %%
 allocation = figures.query("metric == 'allocation_characters'")
 allocation.pivot(index="name", columns="tokenizer", values="value").sort_values("shared")
 
@@ -107,6 +117,9 @@ allocation.pivot(index="name", columns="tokenizer", values="value").sort_values(
 
 # %%
 compared = vk.compare(*tokenizers, text, max_regression="2%", resamples=200, workers=1)
+compared.plot()
+
+# %%
 compared.to_frame().tail(10)
 
 # %% [markdown]

@@ -38,11 +38,22 @@ chosen = ["eng_Latn", "deu_Latn", "rus_Cyrl", "tam_Taml", "amh_Ethi", "yor_Latn"
 # the pieces of the union that it uses most.
 
 # %%
-tables = {}
-for method in ("proportional", "exponent", "maxmin"):
-    allotted = vk.allocate(counts, budget=3_000, method=method, languages=chosen)
-    tables[method] = allotted.to_frame().set_index("language")
+allotments = {
+    method: vk.allocate(counts, budget=3_000, method=method, languages=chosen)
+    for method in ("proportional", "exponent", "maxmin")
+}
+tables = {method: found.to_frame().set_index("language") for method, found in allotments.items()}
 pd.concat({name: table[["lexicon", "attributed"]] for name, table in tables.items()}, axis=1)
+
+# %% [markdown]
+# What a piece is worth to each language falls along its curve; the mark is where `maxmin` stops. Charts are
+# saved for a paper with `.save("curves.pdf")`.
+
+# %%
+allotments["maxmin"].plot("curves")
+
+# %%
+allotments["maxmin"].plot("change")
 
 # %%
 for table in tables.values():

@@ -110,6 +110,9 @@ steps = pd.DataFrame([line for line in lines if line["kind"] == "step"]).set_ind
 assert steps["loss"].iloc[-1] < steps["loss"].iloc[0]
 steps[["loss", "lr", "grad_norm", "tokens_per_s", "bytes_per_s", "data_wait"]].round(4)
 
+# %%
+result.plot("loss")
+
 # %% [markdown]
 # ## What it learnt of held-out text
 #

@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vocabkit.allocation.union import Allocation
-    from vocabkit.auditing.auditing import Comparison
+    from vocabkit.auditing.comparison import Comparison
     from vocabkit.auditing.report import Audit
     from vocabkit.configurations.allocating import Allotment, SaturationReport
     from vocabkit.configurations.shared import Fit
@@ -137,7 +137,7 @@ __all__ = [
 
 # Name → the module it is in; the imports above, for checkers, and this table are held equal by a test.
 _HOMES = {
-    "auditing.auditing": "Comparison",
+    "auditing.comparison": "Comparison",
     "auditing.report": "Audit",
     "allocation.union": "Allocation",
     "configurations.allocating": "Allotment SaturationReport",

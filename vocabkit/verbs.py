@@ -20,7 +20,7 @@ from vocabkit.core.languages import resolve_code, split_codes
 from vocabkit.core.progress import Progress, watch
 
 if TYPE_CHECKING:
-    from vocabkit.auditing.auditing import Comparison
+    from vocabkit.auditing.comparison import Comparison
     from vocabkit.auditing.report import Audit
     from vocabkit.configurations.allocating import Allotment, SaturationReport
     from vocabkit.configurations.shared import Fit
@@ -503,7 +503,7 @@ def compare(
     >>> vk.compare("tok-a/", "tok-b/", "ntrex/", max_regression="2%").regressions
     >>> vk.compare("tok-b/", None, "ntrex/", against="report/").regressions
     """
-    from vocabkit.auditing.auditing import run_comparison
+    from vocabkit.auditing.comparison import run_comparison
 
     with _watched(progress) as shown:
         return run_comparison(

@@ -1,6 +1,7 @@
 """The whole of it on tiny real tokenizers; what each figure means is tested where it is computed."""
 
 import io
+import json
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,8 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from vocabkit.auditing.auditing import _compare_tokenizers, run_audit, run_comparison
+from vocabkit.auditing.auditing import run_audit
+from vocabkit.auditing.comparison import _compare_tokenizers, run_comparison
 from vocabkit.auditing.encoding import name_tokenizers
 from vocabkit.auditing.figures import Figure
 from vocabkit.auditing.parallel_text import AuditText, _text_from_lines, text_from_counts
@@ -33,12 +35,12 @@ LINES = {
 
 
 @cache
-def train(fallback: bool) -> bytes:
+def train(fallback: bool, size: int = 360) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([line for code in ("eng_Latn", "hin_Deva", "yor_Latn") for line in LINES[code]]),
         model_writer=model,
-        vocab_size=360 if fallback else 90,
+        vocab_size=size if fallback else 90,
         byte_fallback=fallback,
         hard_vocab_limit=False,
         minloglevel=2,
@@ -113,6 +115,68 @@ def test_means_are_also_over_what_every_tokenizer_has(audit: Audit, paths: tuple
     assert str(marked["premium.mean"]["plain"]).endswith(" (3 of 4)")
     (thai,) = [row for row in audit.to_rows(marked=True) if row["language"] == "tha_Thai"]
     assert thai["plain"] == "lost"
+
+
+def test_sentences_are_cut_as_the_tokenizer_itself_cuts_them(audit: Audit, paths: tuple[Path, Path]) -> None:
+    assert {one.language for one in audit.sentences} == set(LINES)
+    assert len(audit.sentences) == 5 * len(LINES)
+    for path, tokenizer in zip(paths, ("fallback", "plain"), strict=True):
+        processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        for one in audit.sentences:
+            assert one.text == LINES[one.language][one.line - 1]
+            shown = list[str | tuple[int, ...]]()
+            for piece, index in zip(
+                processor.encode(one.text, out_type=str), processor.encode(one.text), strict=True
+            ):
+                whole = piece.replace("▁", " ")
+                if processor.is_unknown(index):
+                    shown.append(())
+                elif processor.is_byte(index):
+                    # A byte of ASCII is a character.
+                    value = int(piece[3:5], 16)
+                    shown.append(chr(value) if value < 128 else (value,))
+                else:
+                    shown.append(whole)
+            assert list(one.pieces[tokenizer]) == shown
+    # The same lines in every language where lines are aligned.
+    lines = {code: [one.line for one in audit.sentences if one.language == code] for code in LINES}
+    assert len(set(map(tuple, lines.values()))) == 1
+
+
+def test_sentences_and_languages_are_read_back(audit: Audit, tmp_path: Path) -> None:
+    audit.save(tmp_path / "report")
+    found = Audit.load(tmp_path / "report")
+    assert found == audit
+    assert {one.code: one.name for one in found.languages}["hin_Deva"] == "Hindi"
+    # An audit of an earlier version holds neither.
+    path = tmp_path / "report" / "audit.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    del told["languages"], told["sentences"]
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert Audit.load(tmp_path / "report") == replace(audit, languages=(), sentences=())
+
+
+def test_counted_words_are_no_sentences(paths: tuple[Path, Path]) -> None:
+    found = run_audit(paths[:1], text_from_counts(WordCounts.from_texts(LINES)), integrity=False, resamples=2)
+    assert found.sentences == ()
+    assert found.languages
+
+
+def test_changes_are_between_all_tokenizers(paths: tuple[Path, Path], text: AuditText) -> None:
+    third = paths[0].parent / "third.model"
+    third.write_bytes(paths[0].read_bytes())
+    found = run_audit((*paths, third), text, integrity=False, resamples=20)
+    for figure in found.select("change.plain", "language", tokenizer="third"):
+        totals = []
+        for path in (paths[1], third):
+            processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            totals.append(sum(len(processor.encode(line)) for line in LINES[figure.name]))
+        if figure.name == "tha_Thai":
+            assert figure.value is None
+        else:
+            assert figure.value == pytest.approx(totals[1] / totals[0] - 1)
+            assert figure.low is not None
+    assert [f.metric for f in found.figures if f.metric.startswith("change.")] == ["change.plain"] * len(LINES)
 
 
 def test_every_metric_is_known_before_it_is_measured(paths: tuple[Path, Path], text: AuditText) -> None:
@@ -259,6 +323,29 @@ def test_a_comparison_from_paths(paths: tuple[Path, Path], text: AuditText) -> N
     assert (found.before, found.after, found.max_regression) == ("fallback", "plain", 1.5)
     assert [row["language"] for row in found.to_rows()] == [c.language for c in found.changes]
     assert len(found.list_regressions()) == len(found.regressions)
+
+
+def test_a_comparison_has_a_page_and_a_chart(paths: tuple[Path, Path], text: AuditText, tmp_path: Path) -> None:
+    hostile = tmp_path / "<i>new"
+    hostile.mkdir()
+    (hostile / "<b>.model").write_bytes(train(True, 310))
+    found = run_comparison(
+        paths[0], hostile / "<b>.model", text, tmp_path / "out", max_regression="1%", resamples=20
+    )
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert page.index("Fails: " if found.regressions else "Holds: ") < page.index("<main")
+    assert 'href="report.html"' in page
+    (chart,) = found.charts().values()
+    (series,) = chart.series
+    assert list(chart.ids) == [change.language for change in found.changes]
+    assert list(series.values) == [change.value for change in found.changes]
+    assert [bool(gap) for gap in series.gaps] == [change.value is None for change in found.changes]
+    assert list(chart.marks) == [0.01]
+    # A limit far beyond every change is not drawn: the bars would be dots.
+    far = replace(found, max_regression=100.0)
+    assert not far.charts()["change"].marks
 
 
 def test_nothing_depends_on_workers_or_on_running_again(

@@ -73,6 +73,11 @@ def test_figures_without_a_corpus() -> None:
     assert found["partial_pieces", "all"].value == pytest.approx(2 / 8)
     assert found["piece_bytes.mean", "all"].value == pytest.approx(28 / 8)
     assert found["piece_characters.max", "all"].value == 4
+    # Of six whole pieces three have two letters, two three, and one four: counted above by hand.
+    lengths = {name: f.value for (metric, name), f in found.items() if metric == "pieces_of_length"}
+    assert lengths == {
+        **dict.fromkeys(map(str, range(1, 16)), 0.0), "16 or more": 0.0, "2": 3 / 6, "3": 2 / 6, "4": 1 / 6,
+    }  # fmt: skip
 
 
 def test_under_allocation_is_share_over_share() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vocabkit.auditing.auditing import _compare_tokenizers
+from vocabkit.auditing.comparison import _compare_tokenizers
 from vocabkit.auditing.encoding import Encoded
 from vocabkit.auditing.figures import Audited, Figure, draw_resampling
 from vocabkit.auditing.metrics import (

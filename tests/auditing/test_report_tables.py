@@ -1,20 +1,24 @@
-"""Tables of the report: order, shading, notes, and how values are written."""
+"""Tables of figures: order, shading, labels, and how values are written."""
+
+from pathlib import Path
 
 import pytest
 
-from vocabkit.auditing.figures import Audited, Figure, Finding
-from vocabkit.auditing.report import (
-    Audit,
-    _find_headline,
-    _list_unranked,
-    _rank_names,
-    _show_value,
-    _Table,
-    _tabulate_checks,
-    _tabulate_groups,
-    _tabulate_metric,
-    _tabulate_scope,
+from vocabkit.auditing.composition import SCRIPT_GROUPS
+from vocabkit.auditing.definitions import (
+    DEFINITIONS,
+    define,
+    find_best,
+    find_headline,
+    find_level,
+    list_unranked,
+    rank_names,
 )
+from vocabkit.auditing.figures import Audited, Figure, Finding
+from vocabkit.auditing.page import _Page
+from vocabkit.auditing.report import Audit
+from vocabkit.auditing.requirements import METRICS
+from vocabkit.core.pages import Table, show_value
 
 
 def figure(name: str, metric: str, value: float | None, **rest: object) -> Figure:
@@ -27,9 +31,13 @@ def audit_of(*figures: Figure) -> Audit:
     return Audit(figures, tuple(Audited(name, name, 10, "byte-level", "00") for name in names))
 
 
-def levels(table: _Table | None) -> list[int | None]:
+def levels(*figures: Figure) -> list[int | None]:
+    return [find_level(one, find_best(figures)) for one in figures]
+
+
+def cells(table: Table | None) -> dict[str, list[str]]:
     assert table is not None
-    return [row.cells[0].level for row in table.rows]
+    return {row.name: [cell.text.replace("\u00a0", " ") for cell in row.cells] for row in table.rows}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,7 @@ def levels(table: _Table | None) -> list[int | None]:
 )
 def test_values_are_written_for_a_reader(value: float | None, unit: str, text: str) -> None:
     # A value and its sign stay on one line.
-    assert _show_value(value, unit) == text.replace(" ", "\u00a0")
+    assert show_value(value, unit) == text.replace(" ", "\u00a0")
 
 
 def test_the_worst_over_all_tokenizers_comes_first_and_ties_by_name() -> None:
@@ -63,75 +71,87 @@ def test_the_worst_over_all_tokenizers_comes_first_and_ties_by_name() -> None:
         figure("v", "premium", None),
         figure("w", "premium", 3.0),
     ]
-    assert _rank_names(figures) == ["y", "w", "x", "v"]
-    assert _rank_names([figure("x", "words_whole", 0.2), figure("y", "words_whole", 0.1)]) == [
-        "y",
-        "x",
-    ]
+    assert rank_names(figures) == ["y", "w", "x", "v"]
+    assert rank_names([figure("x", "words_whole", 0.2), figure("y", "words_whole", 0.1)]) == ["y", "x"]
 
 
 def test_a_premium_is_shaded_from_one_and_other_costs_from_the_best() -> None:
-    premium = audit_of(figure("x", "premium", 3.1), figure("y", "premium", 2.9))
-    assert levels(_tabulate_metric(premium, "premium", "language", first="language")) == [5, 4]
-    fertility = audit_of(figure("x", "fertility", 3.1), figure("y", "fertility", 2.9))
-    assert levels(_tabulate_metric(fertility, "fertility", "language", first="language")) == [0, 0]
+    assert levels(figure("x", "premium", 3.1), figure("y", "premium", 2.9)) == [5, 4]
+    assert levels(figure("x", "fertility", 3.1), figure("y", "fertility", 2.9)) == [0, 0]
 
 
 def test_shares_are_shaded_by_what_is_lost() -> None:
     unit = "share of characters"
-    lost = audit_of(
-        figure("x", "unknown_characters", 0.3, unit=unit),
-        figure("y", "unknown_characters", 0.0, unit=unit),
-        figure("z", "unknown_characters", None, unit=unit),
-    )
-    found = _tabulate_metric(lost, "unknown_characters", "language", first="language")
-    assert levels(found) == [5, 0, None]
-    kept = audit_of(
-        figure("x", "character_coverage", 0.7, unit=unit),
-        figure("y", "character_coverage", 1.0, unit=unit),
-    )
-    assert levels(_tabulate_metric(kept, "character_coverage", "language", first="l")) == [5, 0]
+    lost = [
+        figure(name, "unknown_characters", v, unit=unit) for name, v in (("x", 0.3), ("y", 0.0), ("z", None))
+    ]
+    assert levels(*lost) == [5, 0, None]
+    kept = [figure(name, "character_coverage", v, unit=unit) for name, v in (("x", 0.7), ("y", 1.0))]
+    assert levels(*kept) == [5, 0]
 
 
-def test_a_note_is_said_once_and_needs_no_mark_where_it_is_of_all() -> None:
-    figures = [figure(name, "fertility", 1.0, note="syllables") for name in "xy"]
-    table = _tabulate_metric(audit_of(*figures), "fertility", "language", first="language")
-    assert table is not None
-    assert table.notes == (("", "syllables"),)
-    assert [row.cells[0].mark for row in table.rows] == ["", ""]
-    figures.append(figure("z", "fertility", 1.0))
-    table = _tabulate_metric(audit_of(*figures), "fertility", "language", first="language")
-    assert table is not None
-    assert table.notes == (("a", "syllables"),)
-    assert [row.cells[0].mark for row in table.rows] == ["a", "a", ""]
-
-
-def test_more_notes_than_letters_still_differ() -> None:
-    figures = [figure(f"{i:02}", "fertility", 1.0, note=f"note {i}") for i in range(60)]
-    table = _tabulate_metric(audit_of(*figures), "fertility", "language", first="language")
-    assert table is not None
-    assert len({mark for mark, _ in table.notes}) == 60
+def test_where_more_is_better_the_smallest_value_is_the_worst() -> None:
+    assert levels(*(figure("x", "characters_per_token", v) for v in (1.0, 4.9, 5.0))) == [6, 0, 0]
 
 
 def test_the_headline_is_the_premium_only_where_there_is_one() -> None:
     fertility = figure("x", "fertility", 1.5)
-    assert _find_headline(audit_of(figure("x", "premium", 1.0), fertility)) == "premium"
-    assert _find_headline(audit_of(figure("x", "premium", None), fertility)) == "fertility"
-    assert _find_headline(audit_of()) is None
+    assert find_headline(audit_of(figure("x", "premium", 1.0), fertility)) == "premium"
+    assert find_headline(audit_of(figure("x", "premium", None), fertility)) == "fertility"
+    assert find_headline(audit_of()) is None
 
 
-def test_a_scope_lists_the_headline_first_with_its_n_and_aggregation() -> None:
+def test_languages_without_a_value_are_listed_by_tokenizer() -> None:
+    audit = audit_of(figure("x", "premium", None), figure("y", "premium", 1.0), figure("z", "premium", None))
+    assert list_unranked(audit, "premium") == {"a": ["x", "z"]}
+
+
+def test_every_metric_has_a_definition_and_labels_tell_them_apart() -> None:
+    labels = {metric: define(metric).label for metric in METRICS}
+    assert len(set(labels.values())) == len(METRICS)
+    assert not [label for label in labels.values() if "_" in label]
+    assert all(define(metric).said for metric in METRICS)
+    # And none is explained that is not measured.
+    assert set(DEFINITIONS) <= METRICS | {metric.rpartition(".")[0] for metric in METRICS}
+    assert define("change.tok.v2").label == "Change against tok.v2"
+
+
+def test_definitions_name_headings_that_the_page_of_metrics_has() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    headings = {line[3:] for line in text.splitlines() if line.startswith("## ")}
+    assert {one.heading for one in DEFINITIONS.values()} <= headings
+    # Every metric that is defined stands there under its name.
+    assert [key for key in DEFINITIONS if f"`{key}" not in text] == []
+
+
+def test_all_languages_together_list_the_headline_first_with_its_n_and_aggregation() -> None:
     audit = audit_of(
+        figure("x", "premium", 1.5),
         figure("all", "fertility.mean", 2.0, scope="overall", n=4),
         figure("all", "premium.mean", 1.5, scope="overall", n=4, low=1.4, high=1.6),
     )
-    table = _tabulate_scope(audit, "overall", "all", "Overall", headline="premium")
+    table = _Page(audit).tabulate_overall()
+    assert list(cells(table)) == ["Premium, mean", "Tokens per word, mean"]
     assert table is not None
-    assert [row.name for row in table.rows] == ["premium, mean", "fertility, mean"]
     value, count, how = table.rows[0].cells
-    assert (value.text, value.interval, count.text) == ("1.50", "1.40 to 1.60", "4")
+    assert (value.text, value.value, value.title, count.text) == ("1.50", 1.5, "95 %: 1.40 to 1.60", "4")
     assert how.text == "ratio; ratio of sums"
-    assert _tabulate_scope(audit, "overall", "none", "Overall") is None
+    assert _Page(audit_of()).tabulate_overall() is None
+
+
+def test_what_no_divisor_changes_is_said_once() -> None:
+    given = (
+        ("premium.gini", 0.25),
+        ("premium_fixed.gini", 0.25),
+        ("fertility.gini", 0.3),
+        ("premium_fixed.mean", 0.25),
+    )
+    audit = audit_of(
+        figure("x", "premium", 1.5), *(figure("all", m, v, scope="overall", n=4) for m, v in given)
+    )
+    assert list(cells(_Page(audit).tabulate_overall())) == [
+        "Premium, inequality (Gini)", "Tokens per word, inequality (Gini)", "Premium, one yardstick, mean",
+    ]  # fmt: skip
 
 
 def test_groups_have_a_column_for_each_metric_and_tokenizer() -> None:
@@ -141,12 +161,17 @@ def test_groups_have_a_column_for_each_metric_and_tokenizer() -> None:
         for how in ("mean", "bottom_decile")
         for tokenizer in ("a", "b")
     ]
-    table = _tabulate_groups(audit_of(*figures), ["premium.mean", "premium.bottom_decile"], "script")
+    table = _Page(audit_of(figure("x", "premium", 1.0), *figures)).tabulate_group("script")
     assert table is not None
     assert [row.name for row in table.rows] == ["Mymr", "Latn"]
-    assert [cell.text for cell in table.rows[1].cells] == ["9", "1.20", "1.20", "1.20", "1.20"]
-    assert table.columns[2:4] == ("premium, mean, a", "premium, mean, b")
-    assert _tabulate_groups(audit_of(), ["premium.mean"], "script") is None
+    assert cells(table)["Latn"] == ["9", "1.20", "1.20", "1.20", "1.20"]
+    assert table.columns[2:4] == ("Premium, mean: a", "Premium, mean: b")
+    assert _Page(audit_of()).tabulate_group("script") is None
+
+
+def test_one_group_of_all_languages_is_no_table() -> None:
+    found = figure("Latn", "premium.mean", 1.2, scope="script", n=9)
+    assert _Page(audit_of(figure("x", "premium", 1.0), found)).tabulate_group("script") is None
 
 
 def test_where_n_differs_between_tokenizers_its_range_is_given() -> None:
@@ -154,31 +179,61 @@ def test_where_n_differs_between_tokenizers_its_range_is_given() -> None:
         figure("all", "premium.mean", 2.0, scope="overall", n=118),
         figure("all", "premium.mean", 2.0, scope="overall", n=1122, tokenizer="b"),
     )
-    table = _tabulate_scope(audit, "overall", "all", "Overall")
-    assert table is not None
-    assert table.rows[0].cells[2].text == "118\u00a0to\u00a01,122"
+    assert cells(_Page(audit).tabulate_overall())["Premium, mean"][2] == "118 to 1,122"
 
 
-def test_languages_without_a_value_are_listed_by_tokenizer() -> None:
-    audit = audit_of(figure("x", "premium", None), figure("y", "premium", 1.0), figure("z", "premium", None))
-    assert _list_unranked(audit, "premium") == {"a": ["x", "z"]}
-
-
-def test_checks_of_one_family_are_a_table_by_tokenizer() -> None:
-    names = ("a", "b")
+def test_checks_of_one_family_are_a_table_and_what_is_the_same_is_said_once() -> None:
     findings = (
         Finding("a", "digits: thai", "fine", 108, 108, "single"),
         Finding("b", "digits: thai", "warning", 216, 108, "bytes"),
         Finding("b", "digits: lao", "failure", None, 108, "unknown"),
+        Finding("a", "digits: ascii", "fine", 108, 108, "single"),
+        Finding("b", "digits: ascii", "fine", 108, 108, "single"),
         Finding("a", "round trip", "failure", 1, 2, "lost"),
     )
-    audit = Audit((), tuple(Audited(n, n, 9, "byte-level", "00") for n in names), findings)
-    table = _tabulate_checks(audit, "digits")
+    audit = Audit((), tuple(Audited(n, n, 9, "byte-level", "00") for n in "ab"), findings)
+    table = _Page(audit).tabulate_checks("digits")
+    assert cells(table) == {"thai": ["single", "warning: bytes"], "lao": ["–", "failure: unknown"]}
     assert table is not None
     assert table.columns == ("digits", "a", "b")
-    cells = {row.name: [cell.text for cell in row.cells] for row in table.rows}
-    assert cells == {"thai": ["single", "warning: bytes"], "lao": ["–", "failure: unknown"]}
-    assert _tabulate_checks(audit, "round trip") is None
+    assert table.notes == ["The same with every tokenizer, single: ascii"]
+    assert _Page(audit).tabulate_checks("round trip") is None
+
+
+def test_pieces_that_text_never_gives_are_counted_beside_the_vocabulary() -> None:
+    findings = tuple(
+        Finding(name, check, "note", count, 200, "others are always preferred")
+        for name, check, count in (
+            ("a", "pieces: dead", 4),
+            ("b", "pieces: dead", 0),
+            ("a", "pieces: reachable", 0),
+        )
+    )
+    audit = Audit((), tuple(Audited(n, n, 9, "byte-level", "00") for n in "abc"), findings)
+    # A check that found nothing anywhere has no row, and one that was not made has no count.
+    dead = ["4 (2 %)", "0", "–", "others are always preferred"]
+    assert cells(_Page(audit).tabulate_vocabulary()) == {"Pieces never chosen": dead}
+
+
+def test_scripts_stand_beside_their_share_of_the_text_and_groups_apart() -> None:
+    shares = (("Latn", 30.0, 0.75, 0.5), ("Latin", 30.0, 0.75, 0.5), ("Thai", 10.0, 0.25, 0.5))
+    figures = [
+        figure(name, metric, value, scope="vocabulary", unit=unit)
+        for name, size, share, text in shares
+        for metric, value, unit in (
+            ("pieces", size, "pieces"),
+            ("vocabulary_share", share, "share"),
+            ("corpus_share_characters", text, "share"),
+            ("allocation_characters", share / text, "ratio"),
+        )
+    ]
+    assert "Latin" in SCRIPT_GROUPS
+    groups, scripts, *_ = _Page(audit_of(*figures)).tabulate_parts()
+    assert cells(scripts) == {
+        "Latn": ["50 %", "30", "75 %", "1.50", "–"],
+        "Thai": ["50 %", "10", "25 %", "0.5", "–"],
+    }
+    assert list(cells(groups)) == ["Latin"]
 
 
 def uneven() -> Audit:
@@ -225,17 +280,11 @@ def test_a_lost_language_is_marked_in_rows_and_cells() -> None:
     assert plain["lao_Laoo"]["a"] is None
     assert plain["lao_Laoo"]["note"] == "a: 90.0% of the characters are lost in unknown tokens"
     assert "note" not in plain["eng_Latn"]
-    table = _tabulate_metric(audit, "premium", "language", first="language")
-    assert table is not None
-    cells = {row.name: [(cell.text, cell.level) for cell in row.cells] for row in table.rows}
-    assert cells["lao_Laoo"] == [("lost", 6), ("3.00", 5)]
-    overall = _tabulate_scope(audit, "overall", "all", "Overall", headline="premium")
-    assert overall is not None
-    shown = {row.name: [cell.text for cell in row.cells[:2]] for row in overall.rows}
-    assert shown["premium, mean"] == ["1.00 (1 of 3)", "2.00 (3 of 3)"]
-    groups = _tabulate_groups(audit, ["premium.mean"], "script")
-    assert groups is not None
-    assert [cell.text for cell in groups.rows[0].cells[1:]] == ["– (0 of 1)", "2.00 (1 of 1)"]
+    heat = _Page(audit).draw_heat()
+    assert heat is not None
+    found = {row.id: [(cell.text, cell.value, cell.level) for cell in row.cells] for row in heat.rows}
+    assert found["lao_Laoo"] == [("lost", None, 6), ("3.00", 3.0, 5)]
+    assert cells(_Page(audit).tabulate_overall())["Premium, mean"][:2] == ["1.00 (1 of 3)", "2.00 (3 of 3)"]
 
 
 def test_where_every_tokenizer_has_every_language_nothing_is_marked() -> None:

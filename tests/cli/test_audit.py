@@ -435,6 +435,11 @@ def test_compare_writes_the_audit_it_is_read_off(
     changes = {f.name: f.value for f in Audit.load(tmp_path / "out").select("change", "language")}
     assert changes == {code: rows[code]["change"] for code in WORDS}
     assert "change" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    worst = next(iter(rows.values()))
+    assert f"{worst['change']:+.2%}" in page
+    outputs = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["outputs"]
+    assert {"comparison.html", "report.html"} <= set(outputs)
     before = (tmp_path / "out" / "audit.parquet").read_bytes()
     assert "--force" in vocabkit(*given, code=2).stderr
     vocabkit(*given, "--force", code=1)

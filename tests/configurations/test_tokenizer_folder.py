@@ -132,6 +132,25 @@ def test_an_allocation_reads_back(tmp_path: Path) -> None:
     assert [row["limited_by"] for row in read.rows] == [row["limited_by"] for row in found.rows]
     with pytest.raises(ConfigError, match="has no curves"):
         read.save(tmp_path / "other")
+    # What is drawn is what the rows say, and on each curve the allocated size.
+    sizes, again = found.charts()["sizes"], read.charts()
+    assert again.keys() == {"change", "sizes"}
+    assert again["sizes"] == sizes
+    drawn = {series.name: dict(zip(sizes.ids, series.values, strict=True)) for series in sizes.series}
+    for row in found.to_rows():
+        assert all(
+            drawn[name][str(row["language"])] == row[name] for name in ("attributed", "lexicon", "before")
+        )
+    assert found.traced is not None
+    for series, (code, curve) in zip(found.charts()["curves"].series, found.traced.curves.items(), strict=True):
+        (place,) = series.marked
+        size = int(series.x[place])
+        assert size == drawn["lexicon"][code]
+        assert series.values[place] == curve.tokens_at(size)
+        assert list(series.x) == sorted(series.x)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "300 pieces for 2 languages" in page
+    assert "Swahili" in page
     # The configuration that was allocated can be fitted.
     fitted = fit_vocabulary(tmp_path / "out", COUNTS, workers=1)
     assert sum(int(str(row["attributed"])) for row in fitted.rows) == 300
@@ -147,3 +166,6 @@ def test_saturation_reads_back(tmp_path: Path) -> None:
     assert isinstance(read.found.served[0], ServedGain)
     assert read.summary == found.summary == "1 languages, 0 of them data-limited below 20 pieces"
     assert list(found.to_frame()["served"]) == [1]
+    (series,) = found.charts()["saturation"].series
+    assert list(series.values) == [found.found.served[0].saving]
+    assert "Swahili" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

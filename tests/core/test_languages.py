@@ -4,7 +4,7 @@ import pytest
 from babel import Locale
 
 from vocabkit.core.errors import ConfigError
-from vocabkit.core.languages import load_panel, resolve_code, resolve_codes, resolve_keys
+from vocabkit.core.languages import load_panel, name_languages, resolve_code, resolve_codes, resolve_keys
 
 
 @pytest.mark.parametrize("text", ["yo", "yor", "yor_Latn", "YO"])
@@ -131,6 +131,27 @@ def test_the_keys_of_a_table() -> None:
     assert resolve_keys({"Yoruba": 1, "de": 2, "xx": 3}, here) == {"yor_Latn": 1, "deu_Latn": 2, "xx": 3}
     with pytest.raises(ConfigError, match="yor_Latn, which has a value already"):
         resolve_keys({"yo": 1, "yor_Latn": 2}, here)
+
+
+def test_languages_are_called_by_the_panel_then_by_cldr_and_never_alike() -> None:
+    codes = ["zho_Hans", "jpn_Jpan", "prs_Arab", "srp_Cyrl", "srp_Latn", "qqq_Latn", "corpus"]
+    assert name_languages(codes, load_panel("panel-40")) == {
+        "zho_Hans": "Chinese (Simplified)", "jpn_Jpan": "Japanese", "prs_Arab": "Dari",
+        "srp_Cyrl": "Serbian (Cyrillic)", "srp_Latn": "Serbian (Latin)",
+        "qqq_Latn": "qqq_Latn", "corpus": "corpus",
+    }  # fmt: skip
+    # CLDR as Babel has it calls them the same.
+    english = Locale("en").languages
+    for code, tag in (("kat_Geor", "ka"), ("tha_Thai", "th"), ("amh_Ethi", "am"), ("yor_Latn", "yo")):
+        assert name_languages([code]) == {code: english[tag]}
+
+
+def test_every_language_of_flores_has_a_name_of_its_own() -> None:
+    from vocabkit.core.languages import _list_flores
+
+    named = name_languages(_list_flores())
+    assert len(set(named.values())) == len(named) == 204
+    assert not [name for name in named.values() if "_" in name or "nknown" in name]
 
 
 def test_panel_40() -> None:

@@ -444,3 +444,66 @@ def is_unspaced(statistics: TextStatistics) -> bool:
     """Return whether a language's words mostly stand without spaces between them, from its two word counts."""
     words = statistics.words
     return words is not None and int(words.sum()) > UNSPACED * int(statistics.white_space_words.sum())
+
+
+# --- Sentences -------------------------------------------------------------------------------------
+# A few lines of each language with what every tokenizer makes of them, for a reader to look at.
+
+_SHOWN = 5
+"""Sentences of a language; fewer where there are more than some hundred languages times tokenizers."""
+_MOST_SHOWN = 400
+_FIT = (40, 170)
+"""Characters of the reference language's line, so that a sentence is one and fits a telephone."""
+
+
+def choose_lines(text: AuditText, reference: str, tokenizers: int) -> dict[str, tuple[int, ...]]:
+    """Return the lines of each language to show: the same of all aligned languages, evenly over the text."""
+    if text.weights is not None or not text.languages:
+        return {}
+    aligned = [code for code in text.aligned_languages if code in text.languages]
+    most = max(1, min(_SHOWN, _MOST_SHOWN // max(1, tokenizers * len(text.languages))))
+    chosen: dict[str, tuple[int, ...]] = {}
+    if aligned:
+        head = text.languages[reference if reference in aligned else aligned[0]]
+        there = [n for n in range(len(head)) if all(text.languages[code][n].strip() for code in aligned)]
+        chosen = dict.fromkeys(aligned, _spread([n for n in there if _fits(head[n])] or there, most))
+    for code, lines in text.languages.items():
+        if code not in chosen:
+            there = [n for n, line in enumerate(lines) if line.strip()]
+            chosen[code] = _spread([n for n in there if _fits(lines[n])] or there, most)
+    return chosen
+
+
+def _fits(line: str) -> bool:
+    return _FIT[0] <= len(line) <= _FIT[1]
+
+
+def _spread(places: Sequence[int], most: int) -> tuple[int, ...]:
+    count = min(most, len(places))
+    return tuple(places[(2 * n + 1) * len(places) // (2 * count)] for n in range(count))
+
+
+Split = tuple[str | tuple[int, ...], ...]
+"""The tokens of a line, as in `figures.Sentence`."""
+
+
+def split_lines(opening: Opening, lines: Sequence[str]) -> list[Split]:
+    """Return the tokens of each line, cut to what a reader looks at; none of a line that cannot be encoded."""
+    pieces = reuse_tokenizer(opening)
+    found: list[Split] = []
+    for line in lines:
+        try:
+            (ids,) = pieces.tokenizer.encode_batch([line])
+        except VocabkitError:
+            found.append(())
+            continue
+        found.append(tuple(_show_piece(pieces, index) for index in ids.tolist()))
+    return found
+
+
+def _show_piece(pieces: Pieces, index: int) -> str | tuple[int, ...]:
+    data = None if pieces.unknown[index] else pieces.tokenizer.token_bytes(index)
+    if data is None:
+        return ()
+    text = data.decode("utf-8", "ignore")
+    return text if text.encode() == data and text else tuple(data)

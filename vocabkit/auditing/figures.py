@@ -7,7 +7,7 @@ in `report`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -216,3 +216,29 @@ class Audited:
     style: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A language of an audit: its code, its name in English, and what the panel says of it."""
+
+    code: str
+    name: str
+    group: str
+    branch: str
+    resource: str
+    tail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A line of a language and its tokens by tokenizer: text, or the bytes of one that is no whole UTF-8.
+
+    `line` counts from 1; the same line says the same in all `aligned` languages. An unknown token is empty.
+    """
+
+    language: str
+    line: int
+    aligned: bool
+    text: str
+    pieces: Mapping[str, tuple[str | tuple[int, ...], ...]]

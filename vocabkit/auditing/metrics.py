@@ -378,6 +378,7 @@ def measure_changes(
     encoded: Mapping[str, Encoded],
     before: Mapping[str, Encoded],
     resamplings: Mapping[str, Resampling | None],
+    metric: str = CHANGE,
 ) -> Figures:
     """Return each language's change of tokens against the baseline's; None where either loses text."""
     figures = Figures(tokenizer)
@@ -396,7 +397,7 @@ def measure_changes(
                 sums = resampling.sum_rows(np.stack([found.tokens, base.tokens], axis=1))
                 interval = bound(divide(sums[:, 0], sums[:, 1]) - 1.0)
         how, n = f"ratio of sums over the same lines, against {baseline}", len(found.tokens)
-        figures.add(code, CHANGE, value, "share more tokens", how, interval, n=n, note=reason)
+        figures.add(code, metric, value, "share more tokens", how, interval, n=n, note=reason)
     return figures
 
 

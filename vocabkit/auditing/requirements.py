@@ -91,6 +91,7 @@ _SHARES = frozenset({
     "words_whole", "character_coverage", "exemplar_coverage", "grapheme_splits", "script_share",
     "roundtrip_failures", "lines_normalized", "nfd_differs", "mark_order_differs", "vocabulary_share",
     "corpus_share_characters", "corpus_share_words", "mixed_pieces", "partial_pieces", "unused_ids",
+    "pieces_of_length",
 })  # fmt: skip
 _SPREAD = ("premium", "premium_median", "premium_fixed", "fertility")
 _OF_GROUPS = frozenset({
@@ -102,7 +103,8 @@ _OF_GROUPS = frozenset({
 _OF_VOCABULARIES = frozenset({
     "pieces", "vocabulary_share", "pieces_of_kind", "pieces_unattributed", "vocabulary_size", "mixed_pieces",
     "partial_pieces", "embedding_parameters", "corpus_share_characters", "corpus_share_words", *ALLOCATION,
-    "unused_ids", "renyi_2.5", "renyi_2.5.observed", "renyi_3", "renyi_3.observed", "tokens_per_digit",
+    "pieces_of_length", "unused_ids", "renyi_2.5", "renyi_2.5.observed", "renyi_3", "renyi_3.observed",
+    "tokens_per_digit",
     *(f"piece_{unit}.{how}" for unit in ("bytes", "characters") for how in ("mean", "median", "max")),
 })  # fmt: skip
 _OF_LANGUAGES = frozenset({

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from vocabkit.allocation.plots import plot_curves, plot_saturation
 from vocabkit.allocation.union import Allocation, AllocationTable, allocate, find_costs, price_pieces
 from vocabkit.configurations.proportional import TracedLanguages, trace_languages, warn_of_curves
 from vocabkit.configurations.settings import LanguagesTable, ProportionalConfig, TrainerTable, load_preset
@@ -33,12 +32,13 @@ from vocabkit.configurations.two_stage import (
 )
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array
 from vocabkit.core.config import Config, Settings, lay_over, load_config, validate
-from vocabkit.core.errors import ConfigError, MissingExtra
+from vocabkit.core.errors import ConfigError, MissingExtra, shorten_names
 from vocabkit.core.folders import Clock, output_folder, write_manifest
-from vocabkit.core.languages import load_panel, resolve_codes
+from vocabkit.core.languages import load_panel, name_languages, resolve_codes
+from vocabkit.core.pages import Cell, Chart, Row, Said, Section, Series, Table, render_sections, show_value
+from vocabkit.core.plots import Charted
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import Signed, parse_record, read_manifest
-from vocabkit.core.results import Result
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Allotment(Result):
+class Allotment(Charted):
     """An allocation with a row per language, and what there is to say of it.
 
     `baseline` names the method of the column `before`: in proportion to characters, or even where that is the
@@ -101,8 +101,8 @@ class Allotment(Result):
             pieces = ({"piece": p, "language": names[k], "count": n} for p, k, n in triples)
             _write_csv(work / "pieces.csv", pieces)
             write_config(self.config, work)
-            sizes = dict(zip(names, found.lexicon.tolist(), strict=True))
-            notes = _try_plot(plot_curves, traced.curves, sizes, work / "curves.svg")
+            (work / "report.html").write_text(self._render(), encoding="utf-8")
+            notes = _try_plot(self, "curves", work / "curves.svg")
             inputs = {"counts": self.counts}
             if traced.development:
                 inputs["development"] = traced.development.fingerprint
@@ -115,6 +115,39 @@ class Allotment(Result):
             config = self.config.model_dump(mode="json")
             write_manifest(work, config=config, inputs=inputs, seconds=self.seconds, details=details)
         return notes
+
+    def charts(self) -> dict[str, Chart]:
+        """Return `change` (of costs), `sizes` and, unless read from a folder, `curves` with the sizes."""
+        return {
+            "change": _chart_change(self.rows, self.baseline),
+            "sizes": _chart_sizes(self.rows, self.baseline),
+        } | ({} if self.traced is None else {"curves": _chart_curves(self.rows, self.traced)})
+
+    def _render(self) -> str:
+        """Return the page of the allocation."""
+        charts = self.charts()
+        settings = self.config.allocation
+        pieces = sum(int(str(row["attributed"])) for row in self.rows)
+        told = {"method": settings.method} | {
+            name: value
+            for name, value in settings.model_dump(mode="json").items()
+            if value and name != "method"
+        }
+        return render_sections(
+            f"{pieces:,} pieces for {len(self.rows)} languages, by {settings.method}",
+            list(_judge(self.rows, self.baseline, self.warnings)),
+            [
+                Section("What it changes", [charts["change"]]),
+                Section("How many pieces each language gets", [charts["sizes"], _tabulate(self.rows)]),
+                Section("What pieces are worth", [charts["curves"]]),
+            ],
+            method={
+                **{name.replace("_", " "): value for name, value in told.items()},
+                "before": self.baseline,
+                "counts": self.counts,
+            },
+            beside={"allocation.csv": "the table", "curves.csv": "every point", "pieces.csv": "every piece"},
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Allotment:
@@ -229,6 +262,126 @@ def _describe(
         }
 
 
+# --- The page of an allocation ---------------------------------------------------------------------
+
+
+def _number(row: Mapping[str, object], name: str) -> float | None:
+    """Return a number of a row, which is text in one read from a folder."""
+    value = row[name]
+    return None if value in (None, "") else float(str(value))
+
+
+def _judge(rows: Sequence[Mapping[str, object]], baseline: str, warnings: Sequence[str]) -> Iterable[Said]:
+    """Yield what an allocation does, in sentences."""
+    names = name_languages(str(row["language"]) for row in rows)
+    changes = {str(row["language"]): _number(row, "change") or 0.0 for row in rows}
+    for sign, word in ((-1, "fewer"), (1, "more")):
+        moved = sorted(
+            (code for code, change in changes.items() if sign * change > 0.0005), key=changes.__getitem__
+        )
+        if moved:
+            most = moved[0] if sign < 0 else moved[-1]
+            needs = f"{len(moved)} of {len(rows)} languages need {word} tokens than with sizes {baseline}"
+            yield Said(f"{needs}; most {names[most]}, {changes[most]:+.1%}.")
+    lexicons = sum(int(_number(row, "lexicon") or 0) for row in rows)
+    yield Said(f"Lexicons hold {lexicons:,} pieces together, since languages share pieces.")
+    held = {
+        limit: [names[str(row["language"])] for row in rows if row["limited_by"] == limit] for limit in _LIMITS
+    }
+    for limit, found in held.items():
+        if found:
+            yield Said(f"{_LIMITS[limit]}: {shorten_names(found)}.", "warn")
+    for warning in warnings:
+        yield Said(warning[:1].upper() + warning[1:], "warn")
+
+
+_LIMITS = {
+    "text": "Their text supports no more pieces",
+    "cap": "Their curves were not followed further",
+    "ceiling": "At the ceiling",
+}
+
+
+def _chart_change(rows: Sequence[Mapping[str, object]], baseline: str) -> Chart:
+    ranked = sorted(rows, key=lambda row: -(_number(row, "change") or 0.0))
+    codes = [str(row["language"]) for row in ranked]
+    caption = (
+        f"Change of each language's cost from sizes {baseline}; left is cheaper. Costs are of its own lexicon."
+    )
+    series = [Series("change", [_number(row, "change") for row in ranked])]
+    names = list(name_languages(codes).values())
+    axis = f"change of {rows[0]['unit']}" if rows else ""
+    return Chart(
+        "bars", "Change of costs", caption, series, labels=names, ids=codes, unit="share", axis=axis,
+        signed=True,
+    )  # fmt: skip
+
+
+def _chart_sizes(rows: Sequence[Mapping[str, object]], baseline: str) -> Chart:
+    ranked = sorted(rows, key=lambda row: -(_number(row, "attributed") or 0.0))
+    codes = [str(row["language"]) for row in ranked]
+    caption = "Lexicon: the language's own vocabulary. Attributed: the pieces of the union that it uses most. "
+    caption += f"Before: the lexicon with sizes {baseline}."
+    series = [
+        Series(name, [_number(row, name) for row in ranked]) for name in ("attributed", "lexicon", "before")
+    ]
+    return Chart(
+        "dots", "Pieces by language", caption, series, labels=list(name_languages(codes).values()), ids=codes,
+        unit="pieces", axis="pieces, logarithmic", logarithmic=True,
+    )  # fmt: skip
+
+
+def _chart_curves(rows: Sequence[Mapping[str, object]], traced: TracedLanguages) -> Chart:
+    """Return tokens per character against size, a line a language, with the allocated size marked."""
+    chosen = {str(row["language"]): max(int(_number(row, "lexicon") or 0), 1) for row in rows}
+    names = name_languages(traced.curves)
+    series = []
+    for code, curve in traced.curves.items():
+        points = dict(zip(curve.size.tolist(), (-curve.saving.value).tolist(), strict=True))
+        points[chosen[code]] = curve.tokens_at(chosen[code])
+        sizes = sorted(points)
+        values = [points[size] for size in sizes]
+        series.append(Series(names[code], values, x=sizes, marked=[sizes.index(chosen[code])]))
+    measured = ", ".join(sorted({curve.measured.replace("_", "-") for curve in traced.curves.values()}))
+    caption = (
+        f"Tokens per character of {measured} text with the first so many pieces of each language's curve; "
+    )
+    caption += "a mark is the allocated lexicon. Where a curve ends, the text supports no more. "
+    caption += "Heights do not compare across scripts: slopes do."
+    return Chart(
+        "lines", "What pieces are worth", caption, series, unit="tokens per character", logarithmic=True,
+        axis=f"tokens per character ({measured} text)", across="pieces in the language's own vocabulary",
+        x_logarithmic=True,
+    )  # fmt: skip
+
+
+def _tabulate(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Return the rows for a reader: those of `vocabkit allocate`, by name."""
+    names = name_languages(str(row["language"]) for row in rows)
+    units = {"characters": "characters", "supported": "pieces", "before": "pieces", "lexicon": "pieces"}
+    units |= {
+        "attributed": "pieces",
+        "alone": "pieces",
+        "cost_before": "ratio",
+        "cost": "ratio",
+        "change": "share",
+    }
+    titles = {
+        "supported": "the most pieces that the text supports", "before": "the lexicon of the baseline",
+        "alone": "pieces in no other lexicon", "change": "of the cost",
+    }  # fmt: skip
+    made = []
+    for row in rows:
+        cells = [Cell(show_value(_number(row, name), unit), _number(row, name)) for name, unit in units.items()]
+        limit = str(row["limited_by"] or "")
+        made.append(
+            Row(names[str(row["language"])], [*cells, Cell(limit, words=True)], id=str(row["language"]))
+        )
+    heads = [name.replace("_", " ") for name in units]
+    caption = f"Pieces and costs ({rows[0]['unit']}) by language" if rows else "No language"
+    return Table(caption, ["language", *heads, "limited by"], made, frozenset({"limited by"}), titles=titles)
+
+
 def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
     for code, curve in made.curves.items():
         columns = {
@@ -242,10 +395,10 @@ def _list_points(made: TracedLanguages) -> Iterable[dict[str, object]]:
             yield {"language": code, "measured": curve.measured, **dict(zip(columns, values, strict=True))}
 
 
-def _try_plot(draw: Callable[..., None], *what: object) -> list[str]:
-    """Draw; return what was left out, and why, where matplotlib is not installed."""
+def _try_plot(result: Charted, name: str, path: Path) -> list[str]:
+    """Save a chart; return what was left out, and why, where matplotlib is not installed."""
     try:
-        draw(*what)
+        result.plot(name).save(path)
     except MissingExtra as error:
         return [f"no plot: {error.message} ({error.hint})"]
     return []
@@ -337,7 +490,7 @@ class _SaturationConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class SaturationReport(Result):
+class SaturationReport(Charted):
     """What was measured. Rows are of `found.served`: one for each block size and number of languages served."""
 
     config: Config
@@ -358,17 +511,65 @@ class SaturationReport(Result):
         most = max((gain.size for gain in self.found.blocks), default=0)
         return f"{len(languages)} languages, {len(dry)} of them data-limited below {most:,} pieces"
 
+    def charts(self) -> dict[str, Chart]:
+        """Return the chart `saturation`: the mean saving by languages served, a line a size of block."""
+        series = []
+        for size in sorted({row.size for row in self.found.served}):
+            rows = sorted((row for row in self.found.served if row.size == size), key=lambda row: row.served)
+            low, high = [row.low for row in rows], [row.high for row in rows]
+            full = [k for k, row in enumerate(rows) if not row.data_limited]
+            served = [row.served for row in rows]
+            saved = [row.saving for row in rows]
+            series.append(Series(f"{size:,} pieces a language", saved, low, high, x=served, marked=full))
+        caption = "Mean share of held-out tokens saved, over all tail languages, 0 for those not yet served. "
+        caption += "Marks are languages whose text fills the block: one without a mark is data-limited. "
+        caption += "Bands are 95 % intervals."
+        return {
+            "saturation": Chart(
+                "lines", "What blocks for tail languages save", caption, series, unit="share of tokens",
+                axis="held-out tokens saved (mean over the tail)",
+                across="tail languages with a block of their own, the greatest saving first",
+            )
+        }  # fmt: skip
+
+    def _render(self) -> str:
+        """Return the page of what blocks save."""
+        names = name_languages(gain.language for gain in self.found.blocks)
+        rows = [
+            Row(
+                names[gain.language],
+                [
+                    *(Cell(f"{n:,}", n) for n in (gain.size, gain.pieces, gain.before, gain.after)),
+                    Cell(show_value(gain.saving, "share"), gain.saving),
+                    Cell("data-limited" if gain.data_limited else "", words=True),
+                ],
+            )
+            for gain in self.found.blocks
+        ]
+        columns = ["language", "block", "pieces", "tokens before", "after", "saved", "text"]
+        table = Table("Blocks of single languages", columns, rows, frozenset({"text"}))
+        best = max(self.found.served, key=lambda row: row.saving, default=None)
+        said = [Said(self.summary + ".")]
+        if best is not None:
+            served = f"{best.served} languages with {best.size:,} pieces each"
+            said.insert(0, Said(f"{served} save {best.saving:.1%} of the tail's held-out tokens on average."))
+        told = self.config.model_dump(mode="json", include={"sizes", "digits", "max_piece_length", "resamples"})
+        return render_sections(
+            "What blocks for tail languages save",
+            [*said, *(Said(warning[:1].upper() + warning[1:], "warn") for warning in self.warnings)],
+            [Section("By languages served", [self.charts()["saturation"]]), Section("By language", [table])],
+            method={**{name.replace("_", " "): value for name, value in told.items()}, "counts": self.counts},
+            beside={"saturation.csv": "the savings", "blocks.csv": "every block"},
+        )
+
     def save(self, folder: str | Path, *, force: bool = False) -> list[str]:
         """Write the tables and the plot; return what was left out, and why. Raises `OutputError`."""
         with output_folder(folder, force=force) as work:
             _write_csv(work / "blocks.csv", map(asdict, self.found.blocks), "")
             _write_csv(work / "saturation.csv", map(asdict, self.found.served), "")
             write_config(self.config, work)
-            series: dict[int, list[tuple[int, float, float | None, float | None, bool]]] = {}
-            for row in self.found.served:
-                point = (row.served, row.saving, row.low, row.high, row.data_limited)
-                series.setdefault(row.size, []).append(point)
-            notes = _try_plot(plot_saturation, series, work / "saturation.svg")
+            (work / "report.html").write_text(self._render(), encoding="utf-8")
+            notes = _try_plot(self, "saturation", work / "saturation.svg")
             config, inputs = self.config.model_dump(mode="json"), {"counts": self.counts}
             details = {"warnings": [*self.warnings, *notes]}
             write_manifest(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -385,6 +386,30 @@ def _find_near(text: str, pool: Sequence[str], beyond: bool) -> list[str]:
     named = [code for name in names for code in find_codes(name, known)]
     spelled = difflib.get_close_matches(text, known, n=4, cutoff=0.6 if named else 0.4)
     return [*dict.fromkeys([*named, *spelled])][:4] or [*pool][:8]
+
+
+def name_languages(codes: Iterable[str], panel: Panel | None = None) -> dict[str, str]:
+    """Return what each code is called in English, by the panel and else by CLDR; else the code itself.
+
+    Where two would be called the same, their scripts are said.
+
+    >>> name_languages(["yor_Latn", "srp_Cyrl", "srp_Latn"])
+    {'yor_Latn': 'Yoruba', 'srp_Cyrl': 'Serbian (Cyrillic)', 'srp_Latn': 'Serbian (Latin)'}
+    """
+    from langcodes import Language as Tag
+
+    plain, full = dict[str, str](), dict[str, str]()
+    for code in codes:
+        known, (language, _, script) = panel.find(code) if panel else None, code.partition("_")
+        # Dari is the Persian of a country to CLDR: by its own name first.
+        tags = [Tag.get(language, normalize=normal) for normal in (False, True) if CODE.fullmatch(code)]
+        said = (tag.language_name("en").removesuffix(" (individual language)") for tag in tags)
+        named = next((name for name in said if not name.startswith("Unknown")), code)
+        plain[code] = known.name if known else named
+        written = Tag.get(f"und-{script}").script_name("en") if tags else ""
+        full[code] = f"{plain[code]} ({written})" if written and plain[code] != code else plain[code]
+    often = Counter(plain.values())
+    return {code: full[code] if often[name] > 1 else name for code, name in plain.items()}
 
 
 def split_codes(codes: str | Sequence[str] | None) -> list[str] | None:

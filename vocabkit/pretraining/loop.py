@@ -216,7 +216,7 @@ class _Loop:
         if self.world.main and run.stopped == "done":
             write_result(run)
         if self.world.main:
-            draw_loss(self.run)
+            draw_loss(run)
         self.world.barrier()
         return run
 

@@ -43,6 +43,8 @@ from vocabkit.core.folders import (
     write_manifest,
     write_text,
 )
+from vocabkit.core.pages import Chart, Series
+from vocabkit.core.plots import Charted
 from vocabkit.core.records import (
     Code,
     Digest,
@@ -52,7 +54,6 @@ from vocabkit.core.records import (
     read_sealed,
     write_sealed,
 )
-from vocabkit.core.results import Result
 from vocabkit.pretraining.plan import RunPlan, count_samples
 from vocabkit.pretraining.prepared import Encoding, PreparedCorpus
 from vocabkit.pretraining.run_config import LENGTHS, LogSettings, ModelConfig, RunConfig
@@ -370,7 +371,7 @@ class _Finished(_Ended):
 
 
 @dataclass(frozen=True, slots=True)
-class Run(Result):
+class Run(Charted):
     """A run: what it is, how far it came, and how it ended.
 
     `stopped`: `done`; `signal` (saved, and goes on when started again); `nan` (ten steps in a row were not
@@ -400,6 +401,24 @@ class Run(Result):
     dead: Mapping[str, Any] | None = None
     signal: int | None = None
     message: str | None = None
+
+    def charts(self) -> dict[str, Chart]:
+        """Return the chart `loss`: nats a prediction against steps, of training and of held-out text."""
+        kinds = {
+            "step": "training, mean since the line before",
+            "evaluation": "held-out text, mean over languages",
+        }
+        points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+        for line in _read_log(self.folder):
+            loss = line.get("loss")
+            if line["kind"] in kinds and isinstance(loss, int | float) and math.isfinite(loss):
+                points[line["kind"]].append((line["step"], loss))
+        series = [
+            Series(kinds[kind], [y for _, y in found], x=[x for x, _ in found])
+            for kind, found in points.items()
+        ]
+        axis, said = "loss, nats a prediction", "Loss of training and of held-out text by step."
+        return {"loss": Chart("lines", "Loss by step", said, series, unit="nats", axis=axis, across="step")}
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -541,19 +560,10 @@ def write_result(run: Run) -> None:
     write_sealed(run.folder / RESULT, {"schema": SCHEMA} | {name: getattr(run, name) for name in _ENDED})
 
 
-def draw_loss(run: Path) -> bool:
-    """Draw `curve.svg`: nats a prediction against steps, and held-out text's. False without matplotlib."""
-    # numba comes with the plots' stage: only a run that has ended waits for it.
-    from vocabkit.allocation.plots import plot_lines
-
-    kinds = {"step": "training, mean since the line before", "evaluation": "held-out text, mean over languages"}
-    points: dict[str, list[tuple[float, float]]] = {label: [] for label in kinds.values()}
-    for line in _read_log(run):
-        loss = line.get("loss")
-        if line["kind"] in kinds and isinstance(loss, int | float) and math.isfinite(loss):
-            points[kinds[line["kind"]]].append((line["step"], loss))
+def draw_loss(run: Run) -> bool:
+    """Draw `curve.svg`. False without matplotlib."""
     try:
-        plot_lines(points, run / "curve.svg", across="step", upward="loss, nats a prediction")
+        run.plot("loss").save(run.folder / "curve.svg")
     except MissingExtra:
         return False
     return True
