@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array
+from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from vocabkit.corpus.compilation import compile
 
 UInt64Array = npt.NDArray[np.uint64]
@@ -54,22 +54,25 @@ def join_texts(texts: Sequence[str]) -> Texts:
     return Texts(np.frombuffer(b"\0".join(encoded), np.uint8), ends)
 
 
-def read_places(data: UInt8Array, places: Int64Array, mark: str) -> list[str]:
-    """Return the texts at `places` of UTF-8, int64[n, 2]: where each begins and ends. None holds `mark`."""
+def read_places(data: UInt8Array, places: Int64Array) -> list[str]:
+    """Return the texts at `places` of UTF-8, int64[n, 2]: where each begins and ends."""
     # One string that is split: a list of places in Python takes ten times as long.
     out = np.empty(int((places[:, 1] - places[:, 0]).sum()) + len(places), np.uint8)
-    _gather(data, places, ord(mark), out)
-    return out[:-1].tobytes().decode().split(mark) if len(places) else []
+    _gather(data, places, out)
+    found = out[:-1].tobytes().decode().split("\0") if len(places) else []
+    if len(found) > len(places):  # NUL is in some
+        return [data[start:stop].tobytes().decode() for start, stop in places.tolist()]
+    return found
 
 
 @compile
-def _gather(data: UInt8Array, places: Int64Array, mark: int, out: UInt8Array) -> None:
+def _gather(data: UInt8Array, places: Int64Array, out: UInt8Array) -> None:
     filled = 0
     for index in range(len(places)):
         for at in range(places[index, 0], places[index, 1]):
             out[filled] = data[at]
             filled += 1
-        out[filled] = mark
+        out[filled] = 0
         filled += 1
 
 
@@ -166,6 +169,10 @@ class _Table:
         self.rows = _make_rows(_LEAST_ROWS)
         self.words: UInt8Array = np.zeros(_LEAST_BYTES, np.uint8)
         self.entries = self.used = 0
+
+    def _take(self, state: Int64Array) -> None:
+        """Take over from a kernel how much is in use."""
+        self.entries, self.used = map(int, state[2:4])
 
     def make_room(self) -> None:
         """See to it that another batch of words has a place."""
@@ -277,9 +284,9 @@ class CountTable(_Table):
             texts.data, texts.ends, held_out, state, self.rows, self.words, characters, words,
             self._longest, long,
         ):  # fmt: skip
-            self.entries, self.used = map(int, state[2:4])
+            self._take(state)
             self.make_room()
-        self.entries, self.used = map(int, state[2:4])
+        self._take(state)
         self._documents += len(texts.ends)
         self.counted += int(words.sum())
         runs = [
@@ -307,7 +314,7 @@ class CountTable(_Table):
         while first < len(self.rows):
             first, found = _list_rows(self.rows, first, places, numbers)
             if found:
-                yield read_places(self.words, places[:found], " "), numbers[:found]
+                yield read_places(self.words, places[:found]), numbers[:found]
 
     def add_characters(self, characters: Int64Array) -> None:
         """Add the characters of all words to `characters`, by code point."""
@@ -423,6 +430,199 @@ def _add_characters(rows: UInt64Array, words: UInt8Array, characters: Int64Array
                 high = (byte & 0x07) << 18 | (np.int64(words[at + 1]) & 0x3F) << 12
                 characters[high | low] += times
                 at += 4
+
+
+# --- Looking up ------------------------------------------------------------------------------------
+# A row's fifth number here is the word's own: words are numbered as they come.
+
+
+class LookUp(NamedTuple):
+    """The words of some texts: their numbers in a row, int64, and how many each text has, int64[texts].
+
+    `fresh` are where the words met for the first time are, int64[n, 2], numbered on from those before;
+    `passing` where those are that are not kept, of numbers -1, -2 and so on.
+    """
+
+    numbers: Int64Array
+    counts: Int64Array
+    fresh: Int64Array
+    passing: Int64Array
+
+
+class NumberTable(_Table):
+    """Words by number. `longest`: a word of more characters is not kept; `mean`: see `look_up`."""
+
+    def __init__(self, longest: int, mean: int) -> None:
+        super().__init__()
+        self._longest, self._mean = longest, mean
+
+    def look_up(self, texts: Texts, *, before: bool, newlines: bool) -> LookUp:
+        """Return the words of texts, cut at spaces, with `newlines` at line feeds as well.
+
+        With `before`, a text is cut before each single space that stands between characters that are not white
+        (to Python), and the space is its word's. A text is one word where its words have more than `mean`
+        characters, cuts included, and with `before` where it holds NUL. No word is empty.
+        """
+        counts = np.zeros(len(texts.ends), np.int64)
+        _count_parts(texts.data, texts.ends, before, newlines, self._mean, counts)
+        numbers = np.empty(int(counts.sum()), np.int64)
+        fresh, passing = (np.empty((len(numbers), 2), np.int64) for _ in range(2))
+        state = np.array([0, 0, self.entries, self.used, 0, 0, 0], np.int64)
+        known = self.entries
+        while not _look_up(
+            texts.data, texts.ends, before, newlines, self._longest, state, self.rows, self.words, counts,
+            numbers, fresh, passing,
+        ):  # fmt: skip
+            self._take(state)
+            self.make_room()
+        self._take(state)
+        found, passed = map(int, state[4:6])
+        return LookUp(numbers[:found], counts, fresh[: self.entries - known], passing[:passed])
+
+
+@compile
+def _is_white(data: UInt8Array, at: int) -> bool:
+    """Whether the character that begins at a byte is white space to Python."""
+    byte = data[_U(at)]
+    if byte < 0x80:
+        return bool(byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31)
+    if byte == 0xC2 and data[_U(at + 1)] == 0x85:
+        return True
+    return _KINDS[byte] == _MAYBE and _delimiter(data, at) != 0
+
+
+@compile
+def _is_cut(data: UInt8Array, at: int, start: int, stop: int) -> bool:
+    """Whether a text from `start` to `stop` is cut before the space at a byte."""
+    if at == start or at + 1 == stop or _is_white(data, at + 1):
+        return False
+    before = at - 1
+    while data[before] & 0xC0 == 0x80:
+        before -= 1
+    return not _is_white(data, before)
+
+
+@compile
+def _count_parts(
+    data: UInt8Array, ends: Int64Array, before: bool, newlines: bool, mean: int, counts: Int64Array
+) -> None:
+    """Write how many parts each text is cut into, empty ones counted."""
+    start = 0
+    for text in range(len(ends)):
+        stop, cuts = ends[text], 0
+        for at in range(start, stop):
+            byte = data[at]
+            if byte == 32 or (byte == 10 and newlines):
+                cuts += not before or _is_cut(data, at, start, stop)
+            elif byte == 0 and before:
+                cuts = -(1 << 40)
+        size = _count_characters(data, start, stop) + (cuts if before else 0)
+        counts[text] = cuts + 1 if cuts > 0 and size <= mean * (cuts + 1) else 1
+        start = stop + 1
+
+
+@compile
+def _look_up(
+    data: UInt8Array, ends: Int64Array, before: bool, newlines: bool, longest: int, state: Int64Array,
+    rows: UInt64Array, words: UInt8Array, counts: Int64Array, numbers: Int64Array, fresh: npt.NDArray[Any],
+    passing: npt.NDArray[Any],
+) -> bool:  # fmt: skip
+    """Look up from where `state` says; whether all is done, or else the table has no room for a batch.
+
+    `counts` comes with the parts of each text, and leaves with those that are words.
+    """
+    text, position, entries, used, found, passed, new = state
+    starts = np.empty(_BATCH, np.int64)
+    sizes = np.empty(_BATCH, np.int64)
+    keys = np.empty((_BATCH, 3), np.uint64)
+    mask = _U(len(rows) // _ROW - 1)
+    warm = _U(0)
+    while text < len(ends) and _has_rows(entries, len(rows)) and used + _ROOM <= len(words):
+        number, begun = 0, position
+        while number < _BATCH and position - begun < _SPAN and text < len(ends):
+            start, stop = position, ends[text]
+            first = 0 if text == 0 else ends[text - 1] + 1
+            if position == first and counts[text] > 1:
+                # From here on the words are counted, below zero: the text is cut.
+                counts[text] = -1
+            if counts[text] < 0:
+                position += before
+                while position < stop:
+                    byte = data[position]
+                    is_space = byte == 32 or (byte == 10 and newlines)
+                    if is_space and (not before or _is_cut(data, position, first, stop)):
+                        break
+                    position += 1
+            else:
+                position = stop
+            size = position - start
+            if size > 0:
+                starts[number], sizes[number] = start, size
+                keys[number, 1] = 1
+                if size > longest and _count_characters(data, start, position) > longest:
+                    keys[number, 0] = 0
+                else:
+                    key = _hash(data, start, size)
+                    keys[number, 0], keys[number, 1], keys[number, 2] = key
+                number += 1
+                if counts[text] < 0:
+                    counts[text] -= 1
+            if position >= stop:
+                counts[text] = -1 - counts[text] if counts[text] < 0 else int(size > 0)
+                text += 1
+                position = stop + 1
+            elif not before:
+                position += 1
+        for index in range(number):
+            # So that the row is on its way when it is needed.
+            warm ^= rows[((keys[index, 0] >> _U(_LENGTH)) & mask) * _U(_ROW)]
+        for index in range(number):
+            start, size = starts[index], sizes[index]
+            key = (keys[index, 0], keys[index, 1], keys[index, 2])
+            if key[0] == _U(0):
+                passing[passed, 0], passing[passed, 1] = start, start + size
+                passed += 1
+                numbers[found] = -passed
+            else:
+                at = _find(rows, words, data, start, size, key)
+                if rows[at] == _U(0):
+                    _put(rows, words, used, at, data, start, size, key)
+                    rows[at + _U(4)] = _U(entries)
+                    fresh[new, 0], fresh[new, 1] = start, start + size
+                    new += 1
+                    used += size
+                    entries += 1
+                numbers[found] = np.int64(rows[at + _U(4)])
+            found += 1
+    state[0], state[1], state[2], state[3] = text, position, entries, used
+    state[4], state[5], state[6] = found, passed, new + np.int64(warm & _U(1)) * 0
+    return bool(text >= len(ends))
+
+
+@compile
+def sum_lengths(numbers: Int64Array, counts: Int64Array, lengths: Int64Array, sums: Int64Array) -> None:
+    """Write the sum of the lengths of each text's words."""
+    place = 0
+    for text in range(len(counts)):
+        total = 0
+        for _ in range(counts[text]):
+            total += lengths[numbers[place]]
+            place += 1
+        sums[text] = total
+
+
+@compile
+def copy_ids(
+    numbers: Int64Array, starts: Int64Array, lengths: Int64Array, ids: Int32Array, out: Int32Array
+) -> None:
+    """Write the ids of words one after another."""
+    filled = 0
+    for index in range(len(numbers)):
+        number = numbers[index]
+        start = starts[number]
+        for at in range(start, start + lengths[number]):
+            out[filled] = ids[at]
+            filled += 1
 
 
 # --- Documents -------------------------------------------------------------------------------------

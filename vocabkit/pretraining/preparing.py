@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
+from vocabkit.core.arrays import Int32Array, Int64Array
 from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
 from vocabkit.core.folders import (
     Clock,
@@ -47,6 +47,7 @@ from vocabkit.corpus.shard_map import (
     sum_repairs,
 )
 from vocabkit.corpus.sources import Corpus
+from vocabkit.corpus.word_rows import choose_held_out, join_texts
 from vocabkit.pretraining.packing import Documents, PackedRows, Packer, WordEncoder, count_lost, cut_documents
 from vocabkit.pretraining.prepared import (
     BYTES,
@@ -400,19 +401,6 @@ def _restore(folder: Path, record: dict[str, Any]) -> _RowShard | None:
     return _RowShard(**record | {"folder": folder, "splits": splits})
 
 
-def holds_out(encoded: Sequence[bytes], share: float) -> BoolArray:
-    """Return which documents, as UTF-8, are held out: bool[n], the same as `vocabkit count` holds out.
-
-    The last eight bytes of a document's MD5 decide, so that equal documents are on one side in every corpus.
-    """
-    threshold = int(share * 2**64)
-    if not threshold:
-        return np.zeros(len(encoded), bool)
-    digests = [hashlib.md5(data, usedforsecurity=False).digest() for data in encoded]
-    halves = np.frombuffer(b"".join(digests), "<u8")[1::2]
-    return halves < np.uint64(threshold)
-
-
 class _Task:
     """The running state of one shard."""
 
@@ -434,12 +422,11 @@ class _Task:
 
     def add(self, documents: list[str], path: str) -> None:
         """Encode a batch and write the rows that are full."""
-        encoded = [text.encode() for text in documents]
-        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        held = holds_out(encoded, self._plan.held_out)
-        del encoded
+        joined = join_texts(documents)
+        sizes = np.diff(joined.ends, prepend=-1) - 1
+        held = choose_held_out(joined, self._plan.held_out)
         try:
-            ids, lengths = self._encoder.encode_flat(documents)
+            ids, lengths = self._encoder.encode_flat(documents, joined)
         except TokenizerError as error:
             raise TokenizerError(f"{path}: {error.message}", error.hint) from error
         self._check(ids, lengths, documents, path)
