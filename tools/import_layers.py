@@ -43,7 +43,7 @@ HOMES = {
         "pretraining/",
     ),
     "transformers": ("extension/distill.py", "extension/verify.py", "pretraining/exporting.py"),
-    "numba": ("fitting/",),
+    "numba": ("corpus/compilation.py", "fitting/"),
     "matplotlib": ("allocation/plots.py",),
     "icu4py": ("auditing/text_statistics.py",),
     "tiktoken": ("vocabulary/",),

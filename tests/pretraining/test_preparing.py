@@ -20,6 +20,7 @@ from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.corpus.word_rows import choose_held_out, join_texts
 from vocabkit.pretraining import preparing
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
@@ -369,7 +370,8 @@ def test_what_held_out_text_loses_is_counted(tmp_path: Path) -> None:
         tmp_path / "out",
         PrepareOptions(length=64, held_out=0.3, workers=1),
     )
-    held = [line for line in lines if preparing.holds_out([line.encode()], 0.3)[0]]
+    chosen = choose_held_out(join_texts(lines), 0.3)
+    held = [line for line, out in zip(lines, chosen, strict=True) if out]
     tokenizer = open_tokenizer(tmp_path / "tok")
     known = {chr(code) for code in range(0x110000) if chr(code).isascii()}
     known = {sign for sign in known if sign.isprintable() and tokenizer.unknown_characters([sign]) == [0]}

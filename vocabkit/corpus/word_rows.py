@@ -28,6 +28,7 @@ _ROW = 8
 """Numbers in a row: hash and length, first bytes (two), place, and what the table is for (four)."""
 _LINE = 64
 _LEAST_ROWS = 1 << 12
+_MANY_ROWS = 1 << 18
 _LEAST_BYTES = 1 << 18
 _BATCH = 512
 """Words looked for together: the processor then fetches their rows from memory at the same time."""
@@ -177,7 +178,9 @@ class _Table:
     def make_room(self) -> None:
         """See to it that another batch of words has a place."""
         if not self._has_rows:
-            larger = _make_rows(2 * len(self.rows) // _ROW)
+            count = len(self.rows) // _ROW
+            # Moving rows costs as much as finding them: few times while memory is no matter.
+            larger = _make_rows(count * (4 if count < _MANY_ROWS else 2))
             _move_rows(self.rows, larger)
             self.rows = larger
         if self.used + _ROOM > len(self.words):
