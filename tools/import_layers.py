@@ -51,6 +51,7 @@ HOMES = {
     "duckdb": ("corpus/", "vocabulary/", "configurations/", "auditing/"),
     "sentencepiece": ("corpus/", "vocabulary/", "fitting/"),
     "tokenizers": ("vocabulary/",),
+    "fastokens": ("vocabulary/byte_level.py",),
     "typer": (),
     "rich": (),
     "cli": (),

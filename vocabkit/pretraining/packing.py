@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
 from vocabkit.corpus.word_rows import LookUp, NumberTable, Texts, copy_ids, join_texts, read_places, sum_lengths
 from vocabkit.vocabulary.adapters import Tokenizer, check_surrogates
+from vocabkit.vocabulary.byte_level import Encode
 from vocabkit.vocabulary.roles import SpecialIds
 from vocabkit.vocabulary.vocabulary import Kind
 
@@ -253,6 +254,13 @@ _LINES = (
 )
 
 
+def list_lines(tokenizer: Tokenizer) -> list[str]:
+    """Return lines that ways of encoding are compared on: odd ones, and the first user-defined tokens."""
+    user = (index for index, kind in enumerate(tokenizer.kinds) if kind is Kind.USER)
+    tokens = [(tokenizer.token_bytes(index) or b"").decode(errors="replace") for index in islice(user, 64)]
+    return [*_LINES, *(f"a {token} b{token}c" for token in tokens)]
+
+
 def _find_cut(tokenizer: Tokenizer) -> Cut | None:
     """Return where a text may be cut and its parts encoded one by one; None where nowhere for certain.
 
@@ -263,15 +271,10 @@ def _find_cut(tokenizer: Tokenizer) -> Cut | None:
     """
     if tokenizer.exact_on_words is None:
         return "at-spaces"
-    user: list[str] = []
     for index, kind in enumerate(tokenizer.kinds):
-        if kind in (Kind.NORMAL, Kind.USER):
-            token = tokenizer.token_bytes(index) or b""
-            if _CROSSING.search(token):
-                return None
-            if kind is Kind.USER and len(user) < 64:
-                user.append(token.decode(errors="replace"))
-    lines = [*_LINES, *(f"a {token} b{token}c" for token in user)]
+        if kind in (Kind.NORMAL, Kind.USER) and _CROSSING.search(tokenizer.token_bytes(index) or b""):
+            return None
+    lines = list_lines(tokenizer)
     parts = [_mark(line).split("\0") for line in lines]
     alone, counts = tokenizer.encode_flat(list(chain.from_iterable(parts)))
     whole, lengths = tokenizer.encode_flat(lines)
@@ -292,9 +295,13 @@ class WordEncoder:
     may break a tie differently, since it sums scores along a line in float32 (6 of 581,180 English lines).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, most: int = _MAX_WORDS) -> None:
-        """Look where its texts may be cut; keep at most about so many words."""
+    def __init__(self, tokenizer: Tokenizer, *, encode: Encode | None = None, most: int = _MAX_WORDS) -> None:
+        """Look where its texts may be cut; keep at most about so many words.
+
+        `encode` is a faster way to what the tokenizer's own `encode_flat` gives.
+        """
         self.tokenizer = tokenizer
+        self._encode = encode or tokenizer.encode_flat
         self.cut = _find_cut(tokenizer)
         self._most = most
         self._prefix = tokenizer.word_prefix if self.cut == "at-spaces" else ""
@@ -311,7 +318,7 @@ class WordEncoder:
         `joined` are the same texts in one array, where the caller has them.
         """
         if self.cut is None or not texts:
-            return self.tokenizer.encode_flat(texts)
+            return self._encode(texts)
         if self._table.entries > self._most:
             self.forget()
         try:
@@ -356,7 +363,7 @@ class WordEncoder:
         for start in range(0, len(places), _BATCH):
             new = read_places(joined.data, places[start : start + _BATCH])
             given = [self._prefix + word for word in new] if self._prefix else new
-            ids, lengths = self.tokenizer.encode_flat(given)
+            ids, lengths = self._encode(given)
             first, stop, filled = known + start, known + start + len(new), self._filled + len(ids)
             self._lengths = _grow(self._lengths, first, stop)
             self._starts = _grow(self._starts, first, stop)
