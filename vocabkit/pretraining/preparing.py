@@ -511,9 +511,11 @@ class _Encoders(threading.local):
 
 
 def _make_encoder(path: Path, route: str | None, fingerprint: str, *, fast: bool) -> WordEncoder:
-    del fingerprint  # keeps a file that changed from being taken for the old one
-    tokenizer = open_tokenizer(path) if route is None else open_route(path.parent, route)
-    return WordEncoder(tokenizer, encode=open_fastokens(tokenizer) if fast else None)
+    # The fingerprint keeps a file that changed from being taken for the old one.
+    if fast:
+        tokenizer = _ENCODERS.open(path, route, fingerprint, fast=False).tokenizer
+        return WordEncoder(tokenizer, encode=open_fastokens(tokenizer))
+    return WordEncoder(open_tokenizer(path) if route is None else open_route(path.parent, route))
 
 
 _ENCODERS = _Encoders()
