@@ -135,7 +135,7 @@ def by_definition(documents: list[str], share: float) -> LanguageCounts:
     return LanguageCounts("x", tables[0], tables[1], dict(sorted(characters.items())), *sums)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(ODD, max_size=8), max_size=4), st.sampled_from([0.0, 0.5, 0.999]))
 def test_compiled_code_and_sql_count_as_defined(batches: list[list[str]], share: float) -> None:
     for little in (SQL, COMPILED):
