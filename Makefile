@@ -108,5 +108,5 @@ $(VENV)/.runtime: $(VENV)/.made $(INSTALL_INPUTS)
 
 $(VENV)/.development: $(VENV)/.made $(INSTALL_INPUTS)
 	@echo "installing vocabkit and its development tools into $(VENV)"
-	@$(PIP) --editable '.[sample,torch,hf,plots,notebooks,docs,dev]'
+	@$(PIP) --editable '.[sample,torch,hf,encode,s3,plots,notebooks,docs,dev]'
 	@touch $(VENV)/.runtime $@

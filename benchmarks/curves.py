@@ -15,9 +15,9 @@ from measure import machine
 
 from vocabkit.allocation.curves import CurveOptions, trace_curves
 from vocabkit.core.languages import load_panel
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon, count_characters, select_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import fit_unigram, warm_kernels

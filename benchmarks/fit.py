@@ -56,10 +56,10 @@ def main() -> None:
 
 def fit_ours(given: argparse.Namespace) -> None:
     """Fit from the counts, then refit with other weights; write pieces and print seconds by step."""
+    from vocabkit.corpus.compilation import open_workers
     from vocabkit.corpus.spans import derive_spans
     from vocabkit.corpus.weighting import measure_masses, weigh_languages
     from vocabkit.corpus.word_counts import WordCounts
-    from vocabkit.fitting.compilation import open_workers
     from vocabkit.fitting.lexicon import build_lexicon, cover_characters
     from vocabkit.fitting.substrings import find_substrings
     from vocabkit.fitting.unigram import fit_unigram

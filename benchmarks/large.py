@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from measure import machine
 
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon, cover_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import UnigramOptions, fit_unigram

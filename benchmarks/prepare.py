@@ -18,8 +18,9 @@ from measure import HEADER, corpora, machine, measure
 
 from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.sources import open_corpus
+from vocabkit.corpus.word_rows import choose_held_out, join_texts
 from vocabkit.pretraining.packing import Documents, Packer, WordEncoder, cut_documents
-from vocabkit.pretraining.preparing import RowWriter, holds_out
+from vocabkit.pretraining.preparing import RowWriter
 from vocabkit.vocabulary.roles import find_special_ids, find_tokenizer_files
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 
@@ -66,11 +67,11 @@ def time_stages(path: Path, code: str) -> str:
                 if texts is None:
                     break
                 read = clock()
-                encoded = [text.encode() for text in texts]
-                sizes = np.fromiter(map(len, encoded), np.int64, len(texts))
-                holds_out(encoded, 0.02)
+                joined = join_texts(texts)
+                sizes = np.diff(joined.ends, prepend=-1) - 1
+                choose_held_out(joined, 0.02)
                 held = clock()
-                ids, lengths = encoder.encode_flat(texts)
+                ids, lengths = encoder.encode_flat(texts, joined)
                 cut = clock()
                 pieces = cut_documents(
                     Documents(ids, lengths, sizes), packer.max_tokens, lambda: sizes_of_tokens

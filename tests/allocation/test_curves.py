@@ -10,7 +10,7 @@ import pytest
 from tests.fitting.lexica import COVERED, draw_rows, make_table
 from vocabkit.allocation.curves import KEPT, Curve, CurveOptions, _trace_curve, trace_curves
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.compilation import open_workers
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon, count_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import fit_unigram

@@ -14,8 +14,8 @@ from vocabkit.auditing.sharing import (
     _sum_tokens,
     cost_of_sharing,
 )
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.word_counts import WordCounts
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.vocabulary.adapters import Tokenizer
 from vocabkit.vocabulary.tokenizers import open_tokenizer
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 from collections import Counter
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocabkit.core.errors import CountsError
+from vocabkit.core.text import cut_run
 from vocabkit.corpus.counting import merge_counts
 from vocabkit.corpus.word_counts import (
     RUN_LIMIT,
     LanguageCounts,
     Tally,
+    Totals,
     WordCounts,
     WordTable,
     add_tables,
@@ -21,6 +24,12 @@ from vocabkit.corpus.word_counts import (
     write_index,
 )
 
+SQL, COMPILED = 1 << 60, -1
+"""Characters of a process after which words are counted in compiled code."""
+DELIMITERS = " \t\n\x0c\r\u00a0\u1680\u2000\u2005\u200a\u2028\u2029\u202f\u205f\u3000"
+ODD = st.text(
+    alphabet=DELIMITERS + "   ab\0\x0b\x1c\x85é\u0301\u180e\u200b\u2010\u2060\u3001用ခ😀\U0010ffff", max_size=40
+)
 TEXT = st.text(alphabet="ab \t\u00a0\u3000\x0bé用▁", max_size=30)
 DOCUMENTS = st.lists(TEXT, max_size=8)
 CORPORA = st.dictionaries(st.sampled_from(["eng_Latn", "yor_Latn", "zho_Hans"]), DOCUMENTS, max_size=3)
@@ -96,6 +105,85 @@ def test_saved_counts_load_equal(tmp_path: Path) -> None:
     assert loaded == counts
     assert loaded.totals == counts.totals
     assert loaded.fingerprint == counts.fingerprint
+
+
+def by_definition(documents: list[str], share: float) -> LanguageCounts:
+    """The counts as they are defined, by `str` methods and Python's own MD5."""
+    rows: list[Counter[tuple[str, bool]]] = [Counter(), Counter()]
+    frequency: list[Counter[tuple[str, bool]]] = [Counter(), Counter()]
+    totals = [Counter[str](), Counter[str]()]
+    for text in documents:
+        digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+        split = int(int.from_bytes(digest[8:], "little") < int(share * 2**64))
+        words = text.translate(dict.fromkeys(map(ord, DELIMITERS), " ")).split(" ")
+        count = Counter(word for word in words if word)
+        for word, times in count.items():
+            parts = cut_run(word, RUN_LIMIT)
+            totals[split]["cut_runs"] += times * (len(parts) > 1)
+            for index, part in enumerate(parts):
+                rows[split][part, index > 0] += times
+                frequency[split][part, index > 0] += 1
+        size = {"documents": 1, "lines": text.count("\n") + 1, "words": count.total()}
+        totals[split].update(size | {"characters": len(text), "bytes": len(text.encode())})
+    tables = [
+        WordTable.from_rows({key: (count, seen[key]) for key, count in found.items()})
+        for found, seen in zip(rows, frequency, strict=True)
+    ]
+    characters = Counter("".join(documents))
+    del characters[" "]
+    sums = [Totals(**total) for total in totals]
+    return LanguageCounts("x", tables[0], tables[1], dict(sorted(characters.items())), *sums)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(ODD, max_size=8), max_size=4), st.sampled_from([0.0, 0.5, 0.999]))
+def test_compiled_code_and_sql_count_as_defined(batches: list[list[str]], share: float) -> None:
+    for little in (SQL, COMPILED):
+        with Tally(share, little=little) as tally:
+            for batch in batches:
+                tally.add([*batch, "a " * 1_000])  # so that they count as text with spaces
+            found = tally.counts("x")
+        documents = [text for batch in batches for text in [*batch, "a " * 1_000]]
+        assert found == by_definition(documents, share)
+
+
+def test_words_of_every_length_are_told_apart() -> None:
+    """Equal beginnings, ends that differ in one byte, NUL at the end, and words up to the longest in bytes."""
+    words = [("abcdefgh" * 12)[:size] + end for size in range(90) for end in ("", "\0", "\0\0", "x", "é")]
+    words += [character * size for character in "b用😀" for size in (255, 999, 1_000, 1_001, 2_500)]
+    words = [word for word in words if word]
+    text = " ".join(words) + " " + " ".join(reversed(words))
+    documents = ["a " * 30_000 + text, text + " ab" * 30_000]
+    with Tally(0.0, little=COMPILED) as tally:
+        tally.add(documents)
+        assert tally.counts("x") == by_definition(documents, 0.0)
+
+
+def test_a_table_grows_in_the_middle_of_a_document_and_runs_join(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    documents = [" ".join(f"{draw.randrange(30_000):x}é" for _ in range(size)) for size in (60_000, 3, 40_000)]
+    written = {}
+    for little, memory in ((SQL, 1 << 30), (COMPILED, 1 << 30), (COMPILED, 1 << 20)):
+        runs: list[Path] = []
+        with Tally(0.5, memory=memory, little=little, spill=tmp_path / "spill") as tally:
+            for document in documents:
+                tally.add([document])
+                if tally.is_full:
+                    runs.append(tmp_path / f"{little}-{memory}-{len(runs)}")
+                    tally.write_run(runs[-1])
+            runs.append(tmp_path / f"{little}-{memory}-last")
+            tally.write_run(runs[-1])
+            totals = tally.totals
+        assert len(runs) == 1 or memory == 1 << 20
+        folder = runs[0]
+        if len(runs) > 1:
+            folder = tmp_path / f"{memory}"
+            add_tables(runs, folder, totals, 1, 64 << 20)
+        names = ("train.parquet", "held_out.parquet", "characters.parquet")
+        written[little, memory] = [totals, *((folder / name).read_bytes() for name in names)]
+    first, *others = written.values()
+    assert all(other == first for other in others)
+    assert len(runs) > 1
 
 
 def test_held_out_is_a_share_of_documents_decided_by_their_text() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.spans import SpanTable, hash_spans
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lattice import Lattice, Trie, build_trie
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, join_strings
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.spans import SpanTable, hash_spans
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.sentencepiece_engine import Rows, Seeds, find_seeds, pool_rows
 
 EVERYTHING = np.ones(0x110000, np.bool_)

@@ -19,8 +19,8 @@ from tests.fitting.lexica import (
     segmentations,
 )
 from vocabkit.core.arrays import Float64Array
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting import reference
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lattice import _sum_partitions, count_best, expect_counts
 from vocabkit.fitting.lexicon import Lexicon
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie
-from vocabkit.fitting.compilation import open_workers
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting.lattice import Lattice, build_runs, build_trie, find_child
 from vocabkit.fitting.lexicon import Lexicon
 from vocabkit.fitting.substrings import find_substrings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fitting.lexica import choose_pieces, draw_rows, make_lexicon, make_trie, segmentations
-from vocabkit.fitting.compilation import open_workers
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting.lattice import build_pieces, split_pieces
 from vocabkit.fitting.lexicon import join_strings
 

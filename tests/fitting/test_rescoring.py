@@ -16,8 +16,8 @@ from tests.fitting.lexica import (
     make_table,
 )
 from vocabkit.core.errors import FitError
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting.blocks import estimate_scores
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 
 ROWS = {row: count for row, count in draw_rows(2, 40).items() if len(row) < 10}

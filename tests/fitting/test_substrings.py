@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fitting.lexica import COVERED, draw_rows, make_lexicon, make_table
 from vocabkit.core.errors import FitError
-from vocabkit.fitting.compilation import open_workers
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.fitting.lexicon import CHUNK, PARTITIONS, SHORT, Lexicon, build_lexicon
 from vocabkit.fitting.reference import _find_closed
 from vocabkit.fitting.substrings import Substrings, find_substrings, weigh_substrings

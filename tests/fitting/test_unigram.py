@@ -12,10 +12,10 @@ import pytest
 from tests.fitting.lexica import COVERED, draw_rows, make_lexicon, make_table
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Silent
+from vocabkit.corpus.compilation import _cache_folder, open_workers
 from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting import reference
-from vocabkit.fitting.compilation import _cache_folder, open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import (

@@ -32,8 +32,9 @@ DEVICES = ("h200", "h200:8", "h100:8", "a100-80gb:8", "a100-40gb:8")
 
 
 def find_script(*said: str) -> str:
-    (found,) = [text for text in SCRIPTS if all(part in text for part in said)]
-    return found
+    found: list[str] = [text for text in SCRIPTS if all(part in text for part in said)]
+    assert len(found) == 1
+    return found[0]
 
 
 def compute_rows() -> list[str]:

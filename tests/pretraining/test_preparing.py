@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sys
 import unicodedata
 from collections import Counter
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from vocabkit.corpus.counting import CountOptions, count_corpus
 from vocabkit.corpus.shard_map import open_work
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.word_counts import WordCounts
+from vocabkit.corpus.word_rows import choose_held_out, join_texts
 from vocabkit.pretraining import preparing
 from vocabkit.pretraining.prepared import PreparedCorpus, SplitName
 from vocabkit.pretraining.preparing import PrepareOptions, prepare_corpus
@@ -102,6 +104,57 @@ def test_rows_hold_the_documents(corpus: Path, tmp_path: Path, kind: str) -> Non
     prepared.check_ids()
     assert prepared.languages == ("deu_Latn", "eng_Latn")
     assert not (tmp_path / ".o.preparing").exists()
+
+
+STAND_IN = """
+import numpy as np
+import tokenizers
+
+class Tokenizer:
+    @staticmethod
+    def from_json_str(text):
+        made = Tokenizer()
+        made.inner = tokenizers.Tokenizer.from_str(text)
+        made.inner.encode_special_tokens = True
+        return made
+
+    def encode_batch_flat(self, texts, add_special_tokens=False, split_special_tokens=False):
+        assert split_special_tokens and not add_special_tokens
+        found = [self.inner.encode(text, add_special_tokens=False).ids for text in texts]
+        found = [ids[::-1] if "WRONG" in text else ids for ids, text in zip(found, texts)]
+        ends = np.cumsum([0, *map(len, found)])
+        flat = np.concatenate([np.zeros(0, np.uint32), *(np.array(ids, np.uint32) for ids in found)])
+        return flat.astype("<u4").tobytes(), ends.astype("<u8").tobytes()
+"""
+
+
+@pytest.mark.parametrize("wrong", ["nothing at all", "Hunde", "https", None])
+def test_fastokens_encodes_only_where_it_gives_the_same_tokens(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str | None
+) -> None:
+    """The package itself where it is, and packages that err nowhere, in one language, and in odd lines."""
+    folder = write_byte_level(tmp_path / "tokenizer")
+    options = PrepareOptions(64, held_out=0.2, workers=1)
+    monkeypatch.setitem(sys.modules, "fastokens", None)  # as if it were not installed
+    plain = prepare_corpus(open_corpus(corpus), folder, tmp_path / "plain", options)
+    monkeypatch.undo()
+    if wrong is None:
+        pytest.importorskip("fastokens")
+    else:
+        (tmp_path / "packages").mkdir()
+        (tmp_path / "packages/fastokens.py").write_text(STAND_IN.replace("WRONG", wrong), encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path / "packages")
+        monkeypatch.delitem(sys.modules, "fastokens", raising=False)
+    found = prepare_corpus(open_corpus(corpus), folder, tmp_path / "o", options)
+    sys.modules.pop("fastokens", None)
+    refused = wrong in ("Hunde", "https")
+    assert read_manifest(tmp_path / "o")["details"].get("encoder") == (None if refused else "fastokens")
+    notes = [note for note in found.notes if "fastokens" in note]
+    assert len(notes) == refused
+    assert not notes or ("deu_Latn" if wrong == "Hunde" else "odd lines") in notes[0]
+    assert not any("fastokens" in note for note in plain.notes)
+    for path in (tmp_path / "plain").rglob("*.npy"):
+        assert (tmp_path / "o" / path.relative_to(tmp_path / "plain")).read_bytes() == path.read_bytes()
 
 
 def test_what_is_held_out_is_what_count_holds_out(corpus: Path, tmp_path: Path) -> None:
@@ -371,7 +424,8 @@ def test_what_held_out_text_loses_is_counted(tmp_path: Path) -> None:
         tmp_path / "out",
         PrepareOptions(length=64, held_out=0.3, workers=1),
     )
-    held = [line for line in lines if preparing.holds_out([line.encode()], 0.3)[0]]
+    chosen = choose_held_out(join_texts(lines), 0.3)
+    held = [line for line, out in zip(lines, chosen, strict=True) if out]
     tokenizer = open_tokenizer(tmp_path / "tok")
     known = {chr(code) for code in range(0x110000) if chr(code).isascii()}
     known = {sign for sign in known if sign.isprintable() and tokenizer.unknown_characters([sign]) == [0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
 from tests.pretraining.tiny_tokenizers import LINES, WORDS, write_byte_level, write_ours
+from vocabkit.core.arrays import Int32Array, Int64Array
+from vocabkit.core.errors import TokenizerError
 from vocabkit.pretraining.packing import WordEncoder, _find_cut
 from vocabkit.vocabulary.adapters import BackendTokenizer, Tokenizer
 from vocabkit.vocabulary.tokenizers import open_tokenizer
@@ -59,6 +62,32 @@ def test_known_words_are_not_encoded_again(tokenizer: Tokenizer, monkeypatch: py
     monkeypatch.setattr(type(tokenizer), "encode_flat", lambda *_: pytest.fail("encoded again"))
     again = encoder.encode_flat(LINES)
     assert again[0].tolist() == known[0].tolist()
+
+
+def test_more_words_than_the_table_begins_with(tokenizer: Tokenizer) -> None:
+    """The table grows in the middle of a text, also where that text alone holds them all."""
+    encoder = WordEncoder(tokenizer)
+    check(encoder, [" ".join(f"the{number:x}cat" for number in range(7_000)), "a b", "x" * 49 + " y" * 60])
+    check(encoder, [" ".join(f"the{number:x}cat" for number in range(6_000, 21_000))])
+
+
+def test_text_that_is_no_utf8_leaves_the_words_in_order(tokenizer: Tokenizer) -> None:
+    encoder = WordEncoder(tokenizer)
+    with pytest.raises(TokenizerError, match=r"text 1: character 2 is the lone surrogate U\+D800"):
+        encoder.encode_flat(["the cat", "a \ud800"])
+    check(encoder, ["the cat", "a dog"])
+
+
+def test_an_encoder_that_fails_leaves_no_word_without_tokens(tokenizer: Tokenizer) -> None:
+    def fail(texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        if any("dog" in text for text in texts):
+            raise TokenizerError("no dogs", "take them out")
+        return tokenizer.encode_flat(texts)
+
+    encoder = WordEncoder(tokenizer, encode=fail)
+    with pytest.raises(TokenizerError, match="no dogs"):
+        encoder.encode_flat(["the cat and the dog"])
+    check(encoder, ["the cat and the", "and"])
 
 
 def test_another_topic_begins_anew_with_the_same_ids(tokenizer: Tokenizer) -> None:

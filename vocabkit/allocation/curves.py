@@ -20,11 +20,11 @@ from vocabkit.auditing.parallel_text import read_audit_text
 from vocabkit.core.arrays import BoolArray, Float64Array, Int64Array, load_arrays, save_arrays
 from vocabkit.core.errors import CorpusError, FitError
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import estimate_scores
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import Frozen, UnigramOptions, fit_unigram, warm_kernels

@@ -15,9 +15,9 @@ from vocabkit.auditing.figures import Figures
 from vocabkit.auditing.metrics import explain_loss
 from vocabkit.core.errors import FitError, TooFewPieces
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts, WordTable
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import build_lexicon, cover_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import fit_unigram

@@ -39,11 +39,11 @@ from vocabkit.core.pages import Cell, Chart, Row, Said, Section, Series, Table, 
 from vocabkit.core.plots import Charted
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import Signed, parse_record, read_manifest
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import weigh_languages
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import FittedBlock, count_span_tokens, count_usage, fit_block, usable_pieces
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import build_lexicon
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import Frozen, warm_kernels

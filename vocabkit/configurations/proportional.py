@@ -18,10 +18,10 @@ from vocabkit.configurations.shared import Fit, Prepared, prepare
 from vocabkit.core.arrays import Int64Array
 from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.spans import derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import count_usage, estimate_scores
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon, count_characters, select_characters
 from vocabkit.fitting.unigram import warm_kernels
 from vocabkit.vocabulary.vocabulary import Vocabulary

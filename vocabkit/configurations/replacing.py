@@ -32,11 +32,11 @@ from vocabkit.core.errors import ConfigError, FitError
 from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.text import COMMON, INHERITED, script_of, show_token
+from vocabkit.corpus.compilation import open_workers
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, measure_masses
 from vocabkit.corpus.word_counts import LanguageCounts, Totals, WordCounts, WordTable
 from vocabkit.fitting.blocks import fit_block, usable_pieces
-from vocabkit.fitting.compilation import open_workers
 from vocabkit.fitting.lexicon import build_lexicon, count_characters
 from vocabkit.fitting.substrings import find_substrings
 from vocabkit.fitting.unigram import warm_kernels

@@ -26,12 +26,12 @@ from vocabkit.core.languages import find_codes, load_panel, resolve_code, resolv
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import read_manifest
 from vocabkit.core.results import Result
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.sources import open_corpus
 from vocabkit.corpus.spans import Spans, count_mismatches, derive_spans
 from vocabkit.corpus.weighting import LanguageWeights, Mass, measure_masses, weigh_languages
 from vocabkit.corpus.word_counts import WordCounts, connect, read_columns
 from vocabkit.fitting.blocks import count_usage
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import (
     NEEDED,
     Coverage,

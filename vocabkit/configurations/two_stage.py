@@ -32,11 +32,11 @@ from vocabkit.core.folders import Clock
 from vocabkit.core.languages import load_panel, resolve_codes
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import read_manifest
+from vocabkit.corpus.compilation import Workers, open_workers
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.corpus.spans import SpanTable, derive_spans
 from vocabkit.corpus.word_counts import WordCounts
 from vocabkit.fitting.blocks import FittedBlock, count_usage, fit_block, usable_pieces
-from vocabkit.fitting.compilation import Workers, open_workers
 from vocabkit.fitting.lexicon import (
     RESERVED,
     TWICE,

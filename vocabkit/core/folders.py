@@ -630,7 +630,7 @@ def open_staging(target: Path, key: str, *, force: bool) -> Iterator[Path]:
 BACKENDS = (
     "vocabkit", "numpy", "duckdb", "sentencepiece", "tokenizers", "numba", "regex", "unicodedata2",
     "fonttools", "icu4py", "jinja2", "tiktoken", "pandas", "pydantic", "typer", "rich", "backports.zstd",
-    "fsspec", "gflanguages", "babel", "django", "torch", "transformers",
+    "fsspec", "gflanguages", "babel", "django", "torch", "transformers", "fastokens",
 )  # fmt: skip
 MANIFEST_SCHEMA = 1
 

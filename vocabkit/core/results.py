@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vocabkit.core.errors import OutputError
 from vocabkit.core.folders import check_inputs, output_folder, read_json, write_json
@@ -82,3 +82,29 @@ class _Rows(Result):
     def to_rows(self) -> Sequence[Mapping[str, object]]:
         """Return the rows."""
         return self.rows
+
+
+Value = TypeVar("Value")
+
+
+class LoadedMapping(Mapping[str, Value]):
+    """Values by code, loaded at each access and not kept: memory holds one, whatever the corpus."""
+
+    def __init__(self, codes: Iterable[str], load: Callable[[str], Value]) -> None:
+        self._codes = tuple(codes)
+        self._load = load
+
+    def __getitem__(self, code: str) -> Value:
+        if code not in self._codes:
+            raise KeyError(code)
+        return self._load(code)
+
+    def __contains__(self, code: object) -> bool:
+        # Mapping's own would load the value to see whether it is there.
+        return code in self._codes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)

@@ -30,13 +30,13 @@ import unicodedata2
 from vocabkit.core.arrays import BoolArray, Int64Array, UInt8Array, list_ranges, load_arrays, save_arrays
 from vocabkit.core.errors import ConfigError, CountsError
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.core.results import LoadedMapping
 from vocabkit.core.text import INHERITED, script_names, script_table
 from vocabkit.corpus.normalization import Normalizer, active_characters, charsmap_for, load_normalizer
 from vocabkit.corpus.shard_map import open_executor
 from vocabkit.corpus.word_counts import (
     DELIMITERS,
     SPLITS,
-    LoadedMapping,
     WordCounts,
     WordTable,
     load_language,

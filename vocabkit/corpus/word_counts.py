@@ -16,12 +16,12 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 import numpy as np
@@ -47,8 +47,11 @@ from vocabkit.core.records import (
     parse_record,
     seal,
 )
-from vocabkit.core.results import Result
+from vocabkit.core.results import LoadedMapping, Result
 from vocabkit.core.text import cut_run
+
+if TYPE_CHECKING:  # loads the compiler, which little text does without
+    from vocabkit.corpus.word_rows import CountTable
 
 RUN_LIMIT = 1_000
 """Longest run of characters kept whole; a longer one is cut at a grapheme and its parts are continuations."""
@@ -267,32 +270,6 @@ class WordCounts(Result):
                 _write_characters(database, counts.characters, folder / code / "characters.parquet")
             entries[code] = index_entry(counts.totals, counts.held_out_totals, _fingerprint(counts))
         write_index(folder, entries)
-
-
-Value = TypeVar("Value")
-
-
-class LoadedMapping(Mapping[str, Value]):
-    """Values by code, loaded at each access and not kept: memory holds one, whatever the corpus."""
-
-    def __init__(self, codes: Iterable[str], load: Callable[[str], Value]) -> None:
-        self._codes = tuple(codes)
-        self._load = load
-
-    def __getitem__(self, code: str) -> Value:
-        if code not in self._codes:
-            raise KeyError(code)
-        return self._load(code)
-
-    def __contains__(self, code: object) -> bool:
-        # Mapping's own would load the value to see whether it is there.
-        return code in self._codes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._codes)
-
-    def __len__(self) -> int:
-        return len(self._codes)
 
 
 # --- Tables ----------------------------------------------------------------------------------------
@@ -654,9 +631,9 @@ def _cut_ranges(database: duckdb.DuckDBPyConnection, files: str, memory: int) ->
 
 
 # --- Tally -----------------------------------------------------------------------------------------
-# Documents are buffered to a chunk, then split, counted and added up in SQL: a whole count takes 0.06 CPU-s
-# per MB of text, where it took 0.12 with Python's `Counter` (90 languages, 569 MB). Characters are counted on
-# the chunk's code points.
+# Words that repeat are counted in compiled code (`word_rows`), in a third of the time, and put into SQL at
+# the end of a run. Text without spaces, whose words hardly do, is buffered to a chunk, split, counted and added
+# up in SQL; so is what is over before the compiled code would be loaded. The counts are the same.
 
 _CHUNK = 16 << 20
 """Characters counted at once: long enough that the statements' fixed cost is nothing."""
@@ -664,6 +641,14 @@ _SLICE = 4 << 20
 """Characters whose code points are held at once, in 12 bytes each."""
 _ROW = 64
 """Bytes a row of the running table costs besides its text."""
+_ENTRY = 128
+"""Bytes a word of the compiled table costs besides its text."""
+_LITTLE = 4 << 20
+"""Characters a process counts in SQL first: as long as compiled code takes to load (0.3 s; made anew, 4 s)."""
+_MEAN = 16
+"""Mean characters of a word above which SQL is as fast: text without spaces."""
+_STEP = 1 << 16
+"""Words put from the compiled table into the running one at once."""
 
 _TABLES = """
 CREATE TABLE running (held BOOLEAN, word VARCHAR, continuation BOOLEAN, count BIGINT, documents BIGINT);
@@ -687,15 +672,28 @@ CREATE OR REPLACE TABLE running AS SELECT held, {_ORDER}, {_SUMS} FROM running G
 """
 
 
+def _are_spaced(documents: Sequence[str]) -> bool:
+    """Whether documents consist of words, by 256 of them."""
+    some = documents[:: len(documents) // 256 + 1]
+    spaces = sum(text.count(" ") for text in some) + len(some)
+    return sum(map(len, some)) <= _MEAN * spaces
+
+
 class Tally:
     """Counts of documents by split. Use as a context manager: it holds a database.
 
-    `memory` bounds the database, in bytes; `spill` is where it may put what does not fit.
+    `memory` bounds the database, in bytes; `spill` is where it may put what does not fit; after `little`
+    characters in all tallies of the process, text with spaces is counted in compiled code.
     """
 
-    def __init__(self, held_out: float, *, memory: int = 1 << 30, spill: Path | None = None) -> None:
+    _met: ClassVar[int] = 0
+
+    def __init__(
+        self, held_out: float, *, memory: int = 1 << 30, spill: Path | None = None, little: int = _LITTLE
+    ) -> None:
         """Hold out this share of documents, chosen by a hash of their text."""
-        self._threshold = int(held_out * 2**64)
+        self._share, self._little = held_out, little
+        self._table: CountTable | None = None
         self._limit = memory // 4
         self._chunk = max(1, min(_CHUNK, memory // 64))
         self._stack = ExitStack()
@@ -723,15 +721,22 @@ class Tally:
         return self._totals[0], self._totals[1]
 
     def add(self, documents: Sequence[str]) -> None:
-        """Take a batch of documents, and count when a chunk is full."""
+        """Take a batch of documents, and count it; without spaces, when a chunk is full."""
+        size = sum(map(len, documents))
+        Tally._met += size
+        if Tally._met > self._little and _are_spaced(documents):
+            self._count_compiled(documents)
+            return
         self._waiting += documents
-        self._waiting_size += sum(map(len, documents))
+        self._waiting_size += size
         if self._waiting_size >= self._chunk:
             self._count_waiting()
 
     @property
     def is_full(self) -> bool:
-        """Whether the running table has reached its share of memory and should be written as a run."""
+        """Whether the tables have reached their share of memory and should be written as a run."""
+        if self._table is not None and self._table.is_large(self._limit, _ENTRY):
+            return True
         # Rows alone would miss long ones: the parts of a line of 1 GB without a space are few and large.
         if self._rows * _ROW <= self._limit // 4 and self._bytes <= self._limit // 2:
             return False
@@ -774,15 +779,12 @@ class Tally:
         if not self._waiting:
             return
         joined = "".join(self._waiting)
-        present = np.zeros(0x110000, dtype=np.int64)
-        for start in range(0, len(joined), _SLICE):
-            code = np.frombuffer(joined[start : start + _SLICE].encode("utf-32-le"), dtype="<u4")
-            present += np.bincount(code, minlength=0x110000)
-        self._characters += present
+        present = self._count_characters(joined)
         del joined
         longest = max(map(len, self._waiting))
         self._database.register("texts", {"text": np.array(self._waiting, dtype=object)})
-        held = f"md5_number_lower(text) < {self._threshold}" if self._threshold else "false"
+        threshold = int(self._share * 2**64)
+        held = f"md5_number_lower(text) < {threshold}" if threshold else "false"
         self._database.execute(f"INSERT INTO chunk SELECT {held}, text FROM texts")
         self._database.unregister("texts")
         self._waiting, self._waiting_size = [], 0
@@ -803,6 +805,15 @@ class Tally:
         if longest > RUN_LIMIT:
             self._cut_runs()
 
+    def _count_characters(self, text: str) -> Int64Array:
+        """Count a text's characters; return their counts by code point."""
+        present = np.zeros(0x110000, dtype=np.int64)
+        for start in range(0, len(text), _SLICE):
+            code = np.frombuffer(text[start : start + _SLICE].encode("utf-32-le"), dtype="<u4")
+            present += np.bincount(code, minlength=0x110000)
+        self._characters += present
+        return present
+
     def _word_totals(self) -> list[int]:
         found = self._database.execute(
             "SELECT coalesce(sum(count) FILTER (NOT held), 0), coalesce(sum(count) FILTER (held), 0), "
@@ -811,19 +822,59 @@ class Tally:
         self._rows = int(found[2])
         return [int(found[0]), int(found[1])]
 
+    def _count_compiled(self, documents: Sequence[str]) -> None:
+        from vocabkit.corpus.word_rows import CountTable, choose_held_out, join_texts, measure_texts
+
+        self._table = self._table or CountTable(RUN_LIMIT)
+        texts = join_texts(documents)
+        held_out = choose_held_out(texts, self._share)
+        words, runs = self._table.add(texts, held_out, self._characters)
+        measured = measure_texts(texts, held_out).tolist()
+        for split, (count, lines, characters, size) in enumerate(measured):
+            self._totals[split] += Totals(count, lines, int(words[split]), characters, size)
+        for run in runs:
+            self._count_characters(run.text)
+        found = Counter((run.held_out, run.text, run.document) for run in runs)
+        self._insert_parts([(held, text, count, 1) for (held, text, _), count in found.items()])
+
+    def _empty_table(self) -> None:
+        """Put the words of the compiled table into the running one."""
+        if self._table is None:
+            return
+        self._table.add_characters(self._characters)
+        for words, numbers in self._table.list_entries(_STEP):
+            listed = np.array(words, dtype=object)
+            for held in (False, True):
+                count, documents = numbers[:, 2 * held], numbers[:, 2 * held + 1]
+                met = np.flatnonzero(count)
+                columns = {"word": listed[met], "count": count[met], "documents": documents[met]}
+                self._database.register("entries", columns)
+                insert = f"INSERT INTO running SELECT {held}, word, false, count, documents FROM entries"
+                self._database.execute(insert)
+                self._database.unregister("entries")
+                self._rows += len(met)
+        self._table.clear()
+
     def _finish(self) -> None:
         """Count what waits, and add up."""
         self._count_waiting()
-        self._database.execute(_COMPACT)
+        before = self._rows
+        self._empty_table()
+        if before:  # else no word is there twice
+            self._database.execute(_COMPACT)
 
     def _cut_runs(self) -> None:
         """Cut the long runs of the chunk counted last, so that no more than a chunk of them is held."""
         # Bytes are known without looking at the text.
         long = f"FROM running WHERE strlen(word) > {RUN_LIMIT} AND length(word) > {RUN_LIMIT}"
         found = self._database.execute(f"SELECT held, word, count, documents {long}").fetchall()
+        self._database.execute(f"DELETE {long}")
+        self._insert_parts(found)
+
+    def _insert_parts(self, found: Sequence[tuple[bool, str, int, int]]) -> None:
+        """Cut long runs, each with its occurrences and documents, into rows of the running table."""
         if not found:
             return
-        self._database.execute(f"DELETE {long}")
         words: list[str] = []
         rows: list[tuple[bool, bool, int, int]] = []
         for held, word, count, documents in found:
@@ -841,6 +892,7 @@ class Tally:
         self._database.register("parts", columns)
         self._database.execute("INSERT INTO running SELECT * FROM parts")
         self._database.unregister("parts")
+        self._rows += len(words)
 
     def _take_characters(self) -> dict[str, int]:
         """Return, and forget, the characters counted, by code point: all but the space itself."""

@@ -21,8 +21,8 @@ from sentencepiece import sentencepiece_model_pb2
 from vocabkit.core.arrays import Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.compilation import Workers
 from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lattice import Lattice, build_pieces, build_trie, expect_counts, split_pieces
 from vocabkit.fitting.lexicon import WORD_MARK, Lexicon, encode_strings
 from vocabkit.fitting.sentencepiece_engine import decode_rows

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array
 from vocabkit.core.errors import FitError
 from vocabkit.core.progress import Progress, Silent
-from vocabkit.fitting.compilation import compile
+from vocabkit.corpus.compilation import compile
 
 # --- Pair index ------------------------------------------------------------------------------------
 # Adjacent pairs counted once, then only what a merge changes.

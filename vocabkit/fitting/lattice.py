@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocabkit.core.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
-from vocabkit.fitting.compilation import Workers, compile
+from vocabkit.corpus.compilation import Workers, compile
 from vocabkit.fitting.lexicon import SHORT, Lexicon, SortedRows, Strings, sort_strings
 
 # --- Runs ------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from vocabkit.core.errors import ConfigError, FitError
+from vocabkit.corpus.compilation import Workers, compile
 from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.compilation import Workers, compile
 
 # --- Coverage --------------------------------------------------------------------------------------
 # Which characters a vocabulary must hold, and which are cut, by language.

@@ -28,8 +28,8 @@ from sentencepiece import sentencepiece_model_pb2
 from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from vocabkit.core.errors import FitError
 from vocabkit.core.folders import scratch_folder
+from vocabkit.corpus.compilation import Workers
 from vocabkit.corpus.spans import SpanTable
-from vocabkit.fitting.compilation import Workers
 from vocabkit.fitting.lexicon import Lexicon, build_lexicon, decode_strings
 from vocabkit.fitting.substrings import MAX_LENGTH, find_substrings, weigh_substrings
 

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, load_arrays, save_arrays
 from vocabkit.core.text import INHERITED, script_names, script_table
+from vocabkit.corpus.compilation import Workers, compile
 from vocabkit.corpus.spans import piece_ends
-from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lexicon import Lexicon, SortedRows, Strings, batch_groups, join_strings, sort_positions
 
 MAX_LENGTH = 16

@@ -18,8 +18,8 @@ from vocabkit.core.arrays import BoolArray, Float32Array, Float64Array, Int32Arr
 from vocabkit.core.errors import FitError, TooFewPieces
 from vocabkit.core.folders import Clock
 from vocabkit.core.progress import Progress, Silent
+from vocabkit.corpus.compilation import Workers, compile
 from vocabkit.corpus.spans import SpanTable, hash_spans
-from vocabkit.fitting.compilation import Workers, compile
 from vocabkit.fitting.lattice import (
     Lattice,
     Runs,

@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
-from vocabkit.core.errors import ConfigError, PretrainingError, TokenizerError
+from vocabkit.core.arrays import Int32Array, Int64Array
+from vocabkit.core.errors import ConfigError, CorpusError, PretrainingError, TokenizerError
 from vocabkit.core.folders import (
     Clock,
     check_output,
@@ -35,7 +35,7 @@ from vocabkit.core.folders import (
 from vocabkit.core.progress import Progress, Silent
 from vocabkit.core.records import write_sealed
 from vocabkit.core.remote import remote_folder
-from vocabkit.corpus.reading import Repairs
+from vocabkit.corpus.reading import Repairs, read_documents
 from vocabkit.corpus.shard_map import (
     Shard,
     ShardPlan,
@@ -49,7 +49,16 @@ from vocabkit.corpus.shard_map import (
     sum_repairs,
 )
 from vocabkit.corpus.sources import Corpus
-from vocabkit.pretraining.packing import Documents, PackedRows, Packer, WordEncoder, count_lost, cut_documents
+from vocabkit.corpus.word_rows import choose_held_out, join_texts
+from vocabkit.pretraining.packing import (
+    Documents,
+    PackedRows,
+    Packer,
+    WordEncoder,
+    count_lost,
+    cut_documents,
+    list_lines,
+)
 from vocabkit.pretraining.prepared import (
     BYTES,
     ENCODINGS,
@@ -63,6 +72,8 @@ from vocabkit.pretraining.prepared import (
     Split,
     SplitName,
 )
+from vocabkit.vocabulary.adapters import Tokenizer
+from vocabkit.vocabulary.byte_level import open_fastokens
 from vocabkit.vocabulary.roles import (
     SpecialIds,
     TokenizerFiles,
@@ -76,6 +87,8 @@ from vocabkit.vocabulary.vocabulary import SHARED, Vocabulary, block_languages
 # Bump when the same input comes to give other rows: an interrupted run is then begun anew.
 _VERSION = 3
 _SHORTEST = 8
+# Characters of each language that two ways to encode are compared on: 20 ms of `tokenizers`.
+_SAMPLE = 1 << 15
 # Text in a script without pieces is half unknown tokens: each word a space and one unknown run.
 _UNKNOWN = 0.4
 # Files of a language are prepared together up to this size: each shard ends in rows that are not full.
@@ -169,7 +182,8 @@ class Prepared(PreparedCorpus):
 class _RowPlan(ShardPlan):
     """What to prepare and how: beside the text, all that decides its rows.
 
-    `tokenizer` is the file that is opened; `fingerprint` tells one tokenizer from another at one path.
+    `tokenizer` is the file that is opened; `fingerprint` tells one tokenizer from another at one path; `fast`
+    says that fastokens encodes, where it is.
     `route` is the block to encode with beside the shared one, None for the whole vocabulary.
     """
 
@@ -178,6 +192,7 @@ class _RowPlan(ShardPlan):
     tokenizer: Path
     route: str | None
     fingerprint: str
+    fast: bool
     special: SpecialIds
 
 
@@ -221,7 +236,7 @@ def prepare_corpus(
     check_output(target, [*corpus.places, tokenizer], force=force)
     files = find_tokenizer_files(tokenizer)
     # Kept open: where shards are prepared in this process, theirs is this one.
-    opened = _open_encoder(files.file, None, files.fingerprint).tokenizer
+    opened = _open_encoder(files.file, None, files.fingerprint, fast=False).tokenizer
     special = find_special_ids(tokenizer, opened)
     routes = _find_routes(files, corpus.languages) if settings.encoding == "routed" else {}
     work_plan = json.dumps(
@@ -230,12 +245,13 @@ def prepare_corpus(
             corpus.field, files.fingerprint, special.to_dict(),
         ]
     )  # fmt: skip
+    fast, doubt = _try_fastokens(opened, corpus)
     with open_work(target, "preparing", work_plan, force=force) as (folder, ready):
         plans = [
             _RowPlan(
                 code, group, corpus.document, corpus.field,
                 folder / f"{code}-{number:05d}-{stamp_sources(group)}", settings.held_out,
-                settings.length, files.file, routes.get(code), files.fingerprint, special,
+                settings.length, files.file, routes.get(code), files.fingerprint, fast, special,
             )
             for code in corpus.languages
             for number, group in enumerate(group_sources(corpus.sources[code], corpus.document, _SHARD_BYTES))
@@ -285,6 +301,7 @@ def prepare_corpus(
             details={
                 "repairs": {code: sum_repairs(group) for code, group in groups.items()},
                 "ignored": list(corpus.ignored),
+                **({"encoder": "fastokens"} if fast else {}),
             },
         )  # fmt: skip
     efficiency = _measure_efficiency(shards, settings.length) or 0.0
@@ -299,7 +316,7 @@ def prepare_corpus(
         resumed=resumed,
         seconds=clock.elapsed,
         no_export=no_export,
-        notes=tuple(opened.notes),
+        notes=(*opened.notes, *doubt),
     )
 
 
@@ -425,25 +442,12 @@ def _restore(folder: Path, record: dict[str, Any]) -> _RowShard | None:
     return _RowShard(**record | {"folder": folder, "splits": splits})
 
 
-def holds_out(encoded: Sequence[bytes], share: float) -> BoolArray:
-    """Return which documents, as UTF-8, are held out: bool[n], the same as `vocabkit count` holds out.
-
-    The last eight bytes of a document's MD5 decide, so that equal documents are on one side in every corpus.
-    """
-    threshold = int(share * 2**64)
-    if not threshold:
-        return np.zeros(len(encoded), bool)
-    digests = [hashlib.md5(data, usedforsecurity=False).digest() for data in encoded]
-    halves = np.frombuffer(b"".join(digests), "<u8")[1::2]
-    return halves < np.uint64(threshold)
-
-
 class _Task:
     """The running state of one shard."""
 
     def __init__(self, plan: _RowPlan, folder: Path, stack: ExitStack) -> None:
         self._plan = plan
-        self._encoder = _open_encoder(plan.tokenizer, plan.route, plan.fingerprint)
+        self._encoder = _open_encoder(plan.tokenizer, plan.route, plan.fingerprint, fast=plan.fast)
         self._encoder.turn_to(plan.language)
         special = plan.special
         self._packers = {name: Packer(plan.length, special) for name in SPLITS}
@@ -459,12 +463,11 @@ class _Task:
 
     def add(self, documents: list[str], path: str) -> None:
         """Encode a batch and write the rows that are full."""
-        encoded = [text.encode() for text in documents]
-        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        held = holds_out(encoded, self._plan.held_out)
-        del encoded
+        joined = join_texts(documents)
+        sizes = np.diff(joined.ends, prepend=-1) - 1
+        held = choose_held_out(joined, self._plan.held_out)
         try:
-            ids, lengths = self._encoder.encode_flat(documents)
+            ids, lengths = self._encoder.encode_flat(documents, joined)
         except TokenizerError as error:
             raise TokenizerError(f"{path}: {error.message}", error.hint) from error
         self._check(ids, lengths, documents, path)
@@ -498,7 +501,9 @@ class _Task:
         self._cut += int((documents.lengths > packer.max_tokens).sum())
         plan = self._plan
         parts = cut_documents(
-            documents, packer.max_tokens, lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint)
+            documents,
+            packer.max_tokens,
+            lambda: _measure_tokens(plan.tokenizer, plan.route, plan.fingerprint, fast=plan.fast),
         )
         for packed in packer.add(parts):
             self._writers[name].write(packed)
@@ -530,28 +535,65 @@ class _Encoders(threading.local):
         self.open = lru_cache(maxsize=2)(_make_encoder)
 
 
-def _make_encoder(path: Path, route: str | None, fingerprint: str) -> WordEncoder:
-    del fingerprint  # keeps a file that changed from being taken for the old one
+def _make_encoder(path: Path, route: str | None, fingerprint: str, *, fast: bool) -> WordEncoder:
+    # The fingerprint keeps a file that changed from being taken for the old one.
+    if fast:
+        tokenizer = _ENCODERS.open(path, route, fingerprint, fast=False).tokenizer
+        return WordEncoder(tokenizer, encode=open_fastokens(tokenizer))
     return WordEncoder(open_tokenizer(path) if route is None else open_route(path.parent, route))
 
 
 _ENCODERS = _Encoders()
 
 
-def _open_encoder(path: Path, route: str | None, fingerprint: str) -> WordEncoder:
+def _open_encoder(path: Path, route: str | None, fingerprint: str, *, fast: bool) -> WordEncoder:
     """Return this thread's encoder of a tokenizer, or of a block's view of it."""
-    return _ENCODERS.open(path, route, fingerprint)
+    return _ENCODERS.open(path, route, fingerprint, fast=fast)
 
 
 @lru_cache(maxsize=2)
-def _measure_tokens(path: Path, route: str | None, fingerprint: str) -> Int64Array:
+def _measure_tokens(path: Path, route: str | None, fingerprint: str, *, fast: bool) -> Int64Array:
     """Return the bytes of text each id stands for, int64[size]; 0 for special and unknown ones.
 
     Half a second at 250k.
     """
-    tokenizer = _open_encoder(path, route, fingerprint).tokenizer
+    tokenizer = _open_encoder(path, route, fingerprint, fast=fast).tokenizer
     found = (tokenizer.token_bytes(index) for index in range(tokenizer.size))
     return np.fromiter((len(data or b"") for data in found), np.int64, tokenizer.size)
+
+
+def _try_fastokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[bool, list[str]]:
+    """Return whether fastokens gives the tokenizer's ids, and a note on where it does not.
+
+    Compared are odd lines and the beginning of every language. It is looked at once, before the work is given
+    out, so that rows do not depend on who meets which text.
+    """
+    encode = open_fastokens(tokenizer)
+    if encode is None:
+        return False, []
+    for code in ("", *corpus.languages):
+        texts = _take_sample(corpus, code) if code else list_lines(tokenizer)
+        (ids, lengths), (own, counts) = encode(texts), tokenizer.encode_flat(texts)
+        if not (np.array_equal(ids, own) and np.array_equal(lengths, counts)):
+            where = f"text of {code}" if code else "odd lines"
+            return False, [
+                f"fastokens gives other tokens for {where}, so tokenizers encodes, in several times as long"
+            ]
+    return True, []
+
+
+def _take_sample(corpus: Corpus, code: str) -> list[str]:
+    """Return the first documents of a language, about `_SAMPLE` characters; none where they cannot be read."""
+    taken: list[str] = []
+    with suppress(CorpusError):  # which reading it will name
+        batch = next(read_documents(corpus.sources[code][0], corpus.document, corpus.field, Repairs()), [])
+        room = _SAMPLE
+        for document in batch:
+            taken.append(document[:room])
+            room -= len(document)
+            if room <= 0:
+                break
+    return taken
 
 
 # --- Row files -------------------------------------------------------------------------------------

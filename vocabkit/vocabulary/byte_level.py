@@ -12,9 +12,10 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import chain, pairwise, product
 from itertools import count as count_up
 from pathlib import Path
@@ -24,16 +25,18 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, models
 
 from vocabkit.core.arrays import BoolArray, Int32Array, Int64Array
-from vocabkit.core.errors import TokenizerError
+from vocabkit.core.errors import TokenizerError, is_panic
 from vocabkit.core.folders import write_json
 from vocabkit.corpus.normalization import RULES, Normalizer, load_normalizer
 from vocabkit.vocabulary.adapters import (
     BYTE_LETTERS,
     BackendTokenizer,
+    Flat,
     build_backend,
     encode_checked,
     flatten,
 )
+from vocabkit.vocabulary.adapters import Tokenizer as AnyTokenizer
 from vocabkit.vocabulary.neighbours import HINT, parse_json
 from vocabkit.vocabulary.tokenizers import build_byte_level, open_tokenizer
 from vocabkit.vocabulary.vocabulary import (
@@ -144,6 +147,45 @@ def _name_roles(special: Sequence[str]) -> dict[str, Any]:
     roles: dict[str, Any] = {role: names[0] for role, names in found.items() if names}
     extra = [token for token in special if token not in roles.values()]
     return roles | ({"additional_special_tokens": extra} if extra else {})
+
+
+# --- Encoding by fastokens -------------------------------------------------------------------------
+# An optional package that encodes words in byte-level BPE four to forty times as fast as `tokenizers`. It is
+# young: who uses it compares it with `tokenizers` on the text at hand.
+
+Encode = Callable[[Sequence[str]], Flat]
+"""A way to encode texts: all ids in a row, and how many each text has."""
+
+
+def open_fastokens(tokenizer: AnyTokenizer) -> Encode | None:
+    """Return fastokens' way to encode byte-level BPE; None for others, without the package or if it refuses.
+
+    Where it fails on a text, `tokenizer` encodes, and says what is wrong.
+    """
+    if not isinstance(tokenizer, BackendTokenizer) or find_spec("fastokens") is None:
+        return None
+    if tokenizer.style != "byte-level" or tokenizer.model_type != "BPE":
+        return None
+    try:
+        import fastokens
+
+        fast = fastokens.Tokenizer.from_json_str(json.dumps(tokenizer.to_content()))
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        return None
+
+    def encode(texts: Sequence[str]) -> Flat:
+        try:
+            ids, ends = fast.encode_batch_flat(list(texts), split_special_tokens=True)
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            return tokenizer.encode_flat(texts)
+        stops = np.frombuffer(ends, "<u8").astype(np.int64)
+        return np.frombuffer(ids, "<u4").astype(np.int32), stops[1:] - stops[:-1]
+
+    return encode
 
 
 # --- Bpe base --------------------------------------------------------------------------------------
