@@ -93,6 +93,7 @@ def _take_back(work: Path) -> None:
     target = work / "pretrain-resumed"
     shutil.copytree(work / "pretrain-xlmr", target)
     shutil.rmtree(target / "checkpoints" / "step-00000020")
+    (target / "result.json").unlink()  # else it says at once what it found
 
 
 def _shard(work: Path) -> None:

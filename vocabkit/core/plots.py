@@ -394,7 +394,8 @@ def _draw_marks(chart: Chart, axes: Any) -> None:
 
 
 def _add_legend(chart: Chart, figure: Any, *, gaps: bool = False) -> None:
-    if len(chart.series) > 1 or gaps:
+    named = any(axes.get_legend_handles_labels()[0] for axes in figure.axes)  # not where all is null
+    if named and (len(chart.series) > 1 or gaps):
         figure.legend(fontsize=8, frameon=False, loc="outside upper left", ncols=4)
 
 
