@@ -391,7 +391,7 @@ MISTAKES = {
     "unknown-verb": "fitt shared-250k",
     "unknown-preset": "presets show nothing",
     "unknown-key": "presets keys tiny trainin.stepz",
-    "wrong-field": "count inputs/untidy -o none --workers 1 --field bodi",
+    "wrong-field": "count inputs/untidy -o none --languages yor --field bodi",
     "one-of-several": "count inputs/first -o none --language yor",
     "no-text-to-show": "show fit-shared",
 }
