@@ -272,6 +272,11 @@ def _extra_of(error: ModuleNotFoundError) -> str | None:
 
 def _speak_utf8() -> None:
     """Write UTF-8 whatever the locale; bytes of a shell argument that are no text are escaped."""
+    # A stream that the caller closed (`>&-`) is None: what goes there goes nowhere, and nothing comes from it.
+    nowhere = Path(os.devnull)
+    sys.stdin = sys.stdin or nowhere.open(encoding="utf-8")
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

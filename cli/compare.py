@@ -112,7 +112,8 @@ def run(
         ],
     )
     failed = found.list_regressions()
-    show_checked(found.to_rows, format, "compare", found.audit.list_doubts(), failed, quiet)
+    doubts = found.audit.list_doubts("the page of -o DIR" if output is None else "report.html")
+    show_checked(found.to_rows, format, "compare", doubts, failed, quiet)
     if output is not None:
         show_note(f"wrote {output}: open {output / 'comparison.html'}", quiet)
     if failed:

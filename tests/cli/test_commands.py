@@ -235,6 +235,33 @@ def test_a_frequency_list_becomes_counts(tmp_path: Path) -> None:
     assert (row["language"], row["words"]) == ("yor_Latn", 65)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the shell's words")
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [
+        (">&-", "presets list", 0),
+        ("2>&-", "presets list", 0),
+        ("2>&-", "count nothing", 2),
+        ("<&-", "show t", 2),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_bug_of_ours(closed: str, words: str, code: int, tmp_path: Path) -> None:
+    script = f"exec {sys.executable} -m vocabkit {words} {closed}"
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env=paths, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(tmp_path: Path) -> None:
+    said = vocabkit("count", "http://user:SECRET@127.0.0.1:1/yor.txt", "-o", tmp_path / "counts", code=2).stderr
+    assert "a password" in said
+    assert "SECRET" not in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_merge_adds_up(corpus: Path, counts: Path, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", seed=1)
     vocabkit("count", other, "-o", tmp_path / "counts", "--workers", 1)

@@ -258,6 +258,13 @@ def test_a_stopped_run_says_what_it_did_and_where_it_goes_on(work: Path, tmp_pat
     assert sum(int(str(row["rows_read"])) for row in rows) == found.samples == 12
     assert all(int(str(row["bytes_read"])) > int(str(row["tokens_read"])) > 0 for row in rows)
     assert Run.load(run).to_rows() == rows
+    scored = pretrain(
+        "tiny", work / "shards", tmp_path / "scored", progress=Stopping(),
+        settings=[*settings[:-1], "log.evaluate_every=2"],
+    )  # fmt: skip
+    assert isinstance(scored, Run)
+    # Those of the plan are of six steps, and three were done.
+    assert [(row["epochs"], row["gained"] is None) for row in scored.to_rows()] == [(None, False)] * 2
     _, err = vocabkit("pretrain", run, "--data", work / "shards", "-o", run)
     assert "training: 3 of 6 steps, resumed at step 3\n" in err
 

@@ -110,6 +110,23 @@ def test_pieces_across_spaces_forbid_it() -> None:
     check(encoder, ["th e th e", "a b"])
 
 
+@pytest.mark.parametrize("rule", ["identity", "nmt_nfkc"])
+def test_the_mark_of_a_space_in_the_text_is_one(tmp_path: Path, rule: str) -> None:
+    import sentencepiece
+
+    corpus = ["ab ba abba", "hello world", "a b ab", "x y \u2581"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus), model_prefix=str(tmp_path / "m"), vocab_size=20, hard_vocab_limit=False,
+        normalization_rule_name=rule, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = open_tokenizer(tmp_path / "m.model")
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
+    texts = ["hello \u2581 world", "a\u2581 b", "\u2581 ab", "plain ab", "", "a \u2581\u2581b \u2581", "ab ba"]
+    ids, lengths = WordEncoder(tokenizer).encode_flat(texts)
+    parts = np.split(ids, np.cumsum(lengths)[:-1])
+    assert [part.tolist() for part in parts] == [reference.encode(text) for text in texts]
+
+
 def test_an_empty_batch(tmp_path: Path) -> None:
     encoder = WordEncoder(open_tokenizer(write_ours(tmp_path)))
     ids, lengths = encoder.encode_flat([])

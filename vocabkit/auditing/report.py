@@ -138,8 +138,8 @@ class Audit(Charted):
         """
         return list_charts(self)
 
-    def list_doubts(self) -> list[str]:
-        """Return what makes figures doubtful, in a line each.
+    def list_doubts(self, page: str = "report.html") -> list[str]:
+        """Return what makes figures doubtful, in a line each; `page` is where there is more.
 
         That is a pattern given in vain, what reading a tokenizer turned off or took for granted, what has no
         value, characters lost by language, and text that looks wrong.
@@ -154,13 +154,15 @@ class Audit(Charted):
         doubts += [f"{item.path}: {note}" for item in self.tokenizers for note in item.notes]
         doubts += [f"{name} was not measured: {reason}" for name, reason in self.failures.items()]
         doubts += [
-            f"no {headline} with {name} for {shorten_names(codes)}: report.html says why"
+            f"no {headline} with {name} for {shorten_names(codes)}: {page} says why"
             for name, codes in unranked.items()
         ]
-        doubts += _list_losses(self)
+        doubts += _list_losses(self, page)
         for check in dict.fromkeys(item.check for item in self.warnings):
             codes = sorted(item.language for item in self.warnings if item.check == check)
-            doubts.append(f"text of {shorten_names(codes)}: {check}; see report.html before its figures")
+            doubts.append(
+                f"text of {shorten_names(codes)}: {check.replace('_', ' ')}; see {page} before its figures"
+            )
         return doubts
 
     @property
@@ -263,7 +265,7 @@ _LOUD = 0.0001
 """The share of a language's characters above which what it loses is said, not only written down."""
 
 
-def _list_losses(audit: Audit, most: int = 6) -> list[str]:
+def _list_losses(audit: Audit, page: str, most: int = 6) -> list[str]:
     """Return which characters each tokenizer loses of which language, the worst `most` of them in full."""
     said = []
     for name in audit.names:
@@ -275,5 +277,5 @@ def _list_losses(audit: Audit, most: int = 6) -> list[str]:
                 found.append(f"{name} loses characters of {code}: {finding.note}")
         said += found[:most]
         if len(found) > most:
-            said.append(f"{name} loses characters of {len(found) - most} more languages: see report.html")
+            said.append(f"{name} loses characters of {len(found) - most} more languages: see {page}")
     return said

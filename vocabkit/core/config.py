@@ -109,7 +109,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, settings:
     except ValidationError as error:
         lines: list[str] = []
         ours: list[str] = []
-        hint = "see its keys: vocabkit presets show NAME"
+        hint = "see its keys: vocabkit presets keys NAME"
         for problem in error.errors():
             place = ".".join(str(part) for part in problem["loc"])
             # The last one counts. A check of a whole table tells of the keys in it.

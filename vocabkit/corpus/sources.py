@@ -221,6 +221,11 @@ def open_corpus(
         return path
     root = Path(path)
     place = find_address(root) or root
+    if isinstance(place, str) and (secret := _PASSWORD.match(place)):
+        raise CorpusError(
+            f"{secret[1]}***@…: an address with a password, and manifests keep the address of what was read",
+            "give it as the file system takes it (AWS_PROFILE, hf auth login), or fetch the files first",
+        )
     found_files = _find_elsewhere(place)
     preferred = set(panel.codes if panel else ()) | {c for c in languages or () if CODE.fullmatch(c)}
     if language is not None:
@@ -387,6 +392,7 @@ def _name_languages(place: str | Path, files: Sequence[Found], code: str | None 
 
 
 _WILD = re.compile(r"[*?\[]")
+_PASSWORD = re.compile(r"([a-z0-9+.-]+://[^/@:]*:)[^/@]*@")
 
 
 def _split_address(url: str) -> tuple[str, ...]:

@@ -264,6 +264,7 @@ _CROSSING = re.compile(rb"[^\x00-\x20]\s")
 # A space between two characters that are not white: the only place where text is cut before a space.
 _PLACE = re.compile(r"(?<=\S) (?=\S)")
 _ODD = re.compile(r"[^\S ]|  |^ | $")
+_SPACE = "\u2581"
 _LINES = (
     "the cat, 12 x (Été) don't mañana. ab12 的 \u0915\u094d",
     "1 2 a 3b ... !? a's 's 'll I'm \u00bd \u0661\u0662 \U0001f600 a\u0301 \u0301",
@@ -328,6 +329,12 @@ class WordEncoder:
         self._topic = ""
         self._table = NumberTable(_MAX_WORD, _MAX_MEAN)
         self.forget()
+        # U+2581 is a space to SentencePiece, and not where words are told apart, unless its rules make it one.
+        self._apart = False
+        lines = [f"a {_SPACE} b", f"a{_SPACE} b", f"{_SPACE} a {_SPACE}{_SPACE}b"]
+        alone, whole = (encode(lines) for encode in (self.encode_flat, tokenizer.encode_flat))
+        self._apart = not all(np.array_equal(a, b) for a, b in zip(alone, whole, strict=True))
+        self.forget()
 
     def encode_flat(self, texts: Sequence[str], joined: Texts | None = None) -> tuple[Int32Array, Int64Array]:
         """Return all texts' ids in a row, int32, and how many each has, int64[texts]. Raises TokenizerError.
@@ -336,6 +343,8 @@ class WordEncoder:
         """
         if self.cut is None or not texts:
             return self._encode(texts)
+        if self._apart and any(_SPACE in text for text in texts):
+            return self._encode_apart(texts)
         if self._table.entries > self._most:
             self.forget()
         try:
@@ -357,6 +366,19 @@ class WordEncoder:
         ids = np.empty(int(lengths.sum()), np.int32)
         copy_ids(numbers, self._starts, self._lengths, self._ids, ids)
         return ids, lengths
+
+    def _encode_apart(self, texts: Sequence[str]) -> tuple[Int32Array, Int64Array]:
+        """Encode texts with U+2581 whole and the others by words, each as it would be alone."""
+        whole = np.array([_SPACE in text for text in texts])
+        lengths = np.empty(len(texts), np.int64)
+        found = []
+        for some, encode in ((whole, self._encode), (~whole, self.encode_flat)):
+            ids, lengths[some] = encode([text for text, chosen in zip(texts, some, strict=True) if chosen])
+            found.append(ids)
+        owners = np.repeat(whole, lengths)
+        joined = np.empty(len(owners), np.int32)
+        joined[owners], joined[~owners] = found
+        return joined, lengths
 
     def turn_to(self, topic: str) -> None:
         """Forget the words of another topic: those of one language stay in the processor's cache."""

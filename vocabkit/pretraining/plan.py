@@ -21,7 +21,7 @@ import numpy as np
 
 from vocabkit.core.arrays import Float64Array
 from vocabkit.core.errors import ConfigError, PretrainingError
-from vocabkit.core.languages import resolve_keys
+from vocabkit.core.languages import resolve_codes, resolve_keys
 from vocabkit.core.progress import write_duration
 from vocabkit.core.results import Result
 from vocabkit.corpus.weighting import OVERSAMPLING_WARNING, weigh_languages
@@ -453,6 +453,7 @@ def _check_settings(settings: LanguageSettings, codes: tuple[str, ...], masses: 
             )
     if settings.weighting == "quota":
         if unknown := sorted(set(settings.quota) - set(masses)):
+            resolve_codes(unknown, masses, beyond=True)  # a name that is no language's has its nearest named
             names = ", ".join(unknown)
             raise ConfigError(f"languages.quota names what has no rows to train on: {names}", known)
         if missing := sorted(set(masses) - set(settings.quota)):
@@ -691,7 +692,7 @@ def check_fit(model: ModelConfig, corpus: PreparedCorpus) -> None:
     if not model.causal and corpus.special.mask is None:
         raise PretrainingError(
             f"{corpus.folder}: its tokenizer has no mask token, which layout {model.layout} needs",
-            "use layout llama, or a tokenizer with a mask token",
+            "--set model.layout=llama  # or prepare with a tokenizer that has a mask token",
         )
 
 

@@ -464,7 +464,7 @@ class Run(Charted):
         """Return one row a language: how often it is read, and what its held-out text costs, before and after.
 
         The language that gained most comes first, one without a figure last. Of a run that was stopped before
-        it was evaluated: the rows, tokens and bytes that were read.
+        it was evaluated: the rows, tokens and bytes that were read. `epochs` is None while the run is not done.
         """
         if self.evaluation is None and self.steps:
             saved = [line for line in _read_log(self.folder) if line["kind"] == "saved"]
@@ -479,7 +479,8 @@ class Run(Charted):
         rows: list[dict[str, object]] = []
         for code, gained in gains.items():
             before, after = self._scores(self.baseline, code), self._scores(self.evaluation, code)
-            row: dict[str, object] = {"language": code, "epochs": self.epochs[code]}
+            row: dict[str, object] = {"language": code}
+            row["epochs"] = self.epochs[code] if self.stopped == "done" else None  # those are of the whole run
             row |= {name: after.get(name) for name in counts}
             for name in figures:
                 row |= {f"{name}_before": before.get(name), name: after.get(name)}
