@@ -332,8 +332,8 @@ class WordEncoder:
         # U+2581 is a space to SentencePiece, and not where words are told apart, unless its rules make it one.
         self._apart = False
         lines = [f"a {_SPACE} b", f"a{_SPACE} b", f"{_SPACE} a {_SPACE}{_SPACE}b"]
-        alone, whole = (encode(lines) for encode in (self.encode_flat, tokenizer.encode_flat))
-        self._apart = not all(np.array_equal(a, b) for a, b in zip(alone, whole, strict=True))
+        (ids, lengths), (whole, counts) = self.encode_flat(lines), tokenizer.encode_flat(lines)
+        self._apart = not (np.array_equal(ids, whole) and np.array_equal(lengths, counts))
         self.forget()
 
     def encode_flat(self, texts: Sequence[str], joined: Texts | None = None) -> tuple[Int32Array, Int64Array]:
