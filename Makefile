@@ -24,10 +24,10 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## the whole path on the built-in sample, offline: 1 minute with installation
 	@$(BIN)/vocabkit demo --output $(DEMO) --force
 
-test: $(VENV)/.development ## the tests but the slow ones: 4 minutes on two cores
+test: $(VENV)/.development ## the tests but the slow ones: 5 minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not slow and not network" $(PYTEST)
 
-test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation: 10 minutes
+test-all: $(VENV)/.development notebooks docs ## all tests, every notebook, and the documentation: 20 minutes
 	$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not network" $(PYTEST)
 
 lint: $(VENV)/.development ## ruff, mypy --strict and the import layers: 1 minute
