@@ -21,7 +21,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.runtime ## the whole path on the built-in sample, offline: 1 minute with installation
+demo: $(VENV)/.runtime ## the whole path on the built-in sample, offline: 2 minutes with installation
 	@$(BIN)/vocabkit demo --output $(DEMO) --force
 
 test: $(VENV)/.development ## the tests but the slow ones: 5 minutes on two cores
